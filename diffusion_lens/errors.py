@@ -1,0 +1,81 @@
+"""Every exception that the package raises on purpose.
+
+    DiffusionLensError
+    ├── InputError                 something the user gave; also a ValueError
+    │   ├── UnknownModelError      no embedded model, folder or hub model of this name
+    │   ├── UnsafeCheckpointError  pickles or remote code, and nobody allowed them
+    │   ├── UnsupportedPipelineError
+    │   ├── EncoderError           no such text encoder, or it is not built as its family says
+    │   ├── LayerError             layer out of range or not to be read
+    │   ├── PromptError
+    │   ├── SamplerError           seed, scheduler, guidance, size
+    │   └── OutputError            a path that can't be written
+    ├── MissingExtraError          an optional dependency is not installed
+    └── OutOfMemoryError           not even one image fits
+
+A message names the thing, what was found, what is allowed and what to do next. The command line
+prints it alone and exits with code 2.
+"""
+
+__all__ = [
+    "DiffusionLensError",
+    "EncoderError",
+    "InputError",
+    "LayerError",
+    "MissingExtraError",
+    "OutOfMemoryError",
+    "OutputError",
+    "PromptError",
+    "SamplerError",
+    "UnknownModelError",
+    "UnsafeCheckpointError",
+    "UnsupportedPipelineError",
+]
+
+
+class DiffusionLensError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+class InputError(DiffusionLensError, ValueError):
+    """Something that the user gave can't be used."""
+
+
+class UnknownModelError(InputError):
+    """No embedded model, folder or hub model of this name."""
+
+
+class UnsafeCheckpointError(InputError):
+    """The checkpoint holds pickles or remote code, and nobody allowed them."""
+
+
+class UnsupportedPipelineError(InputError):
+    """The pipeline is of no known family, or of one that can't be lensed."""
+
+
+class EncoderError(InputError):
+    """No such text encoder, or it is not built as its family says."""
+
+
+class LayerError(InputError):
+    """A layer that is out of range or can't be read."""
+
+
+class PromptError(InputError):
+    """No prompt, or something that is not text."""
+
+
+class SamplerError(InputError):
+    """A seed, scheduler, guidance or size that can't be used."""
+
+
+class OutputError(InputError):
+    """A path that can't be written."""
+
+
+class MissingExtraError(DiffusionLensError):
+    """An optional dependency is not installed."""
+
+
+class OutOfMemoryError(DiffusionLensError):
+    """Not even one image fits into memory."""

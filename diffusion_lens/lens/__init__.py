@@ -1,0 +1,1 @@
+"""Looking: from a prompt to its layers, their images and the table behind them."""

@@ -1,0 +1,326 @@
+"""Self-checks: does the lens see this model as the model sees itself?
+
+Run on any model by `diffusion-lens doctor MODEL`, and on every family in the tests.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffusion_lens.lens.draw import use_quiet
+from diffusion_lens.lens.encode import condition, encode
+from diffusion_lens.lens.layers import Ladder
+from diffusion_lens.lens.lens import DiffusionLens
+from diffusion_lens.lens.sampler import Sampler
+from diffusion_lens.models.conditioner import Conditioning
+
+__all__ = ["Check", "Tolerance", "examine"]
+
+PROMPT = "a red fox to the left of a pizza"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far two ways to the same thing may differ.
+
+    In float32 on the CPU one batch shape gives one result, bit for bit. Elsewhere kernels are chosen by
+    shape and add in another order.
+
+    Attributes:
+        states: largest difference of two states, relative to their largest value.
+        image: mean difference of two images of one batch shape, of 1.
+        other_shape: the same for images that were made in batches of different shape.
+    """
+
+    states: float
+    image: float
+    other_shape: float
+
+    @classmethod
+    def of(cls, pipe: Any) -> "Tolerance":
+        """The tolerance for a pipeline on its device in its dtype."""
+        half = pipe.dtype in (torch.float16, torch.bfloat16)
+        if half:
+            return cls(states=2e-2, image=1 / 255, other_shape=8 / 255)
+        exact = pipe.device.type == "cpu"
+        return cls(0.0 if exact else 1e-4, 0.0 if exact else 1 / 255, 1 / 255)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One self-check.
+
+    Attributes:
+        name: what was compared.
+        found: the difference found; infinite where the comparison itself failed.
+        allowed: the largest difference allowed.
+        error: why the comparison failed, if it did.
+    """
+
+    name: str
+    found: float
+    allowed: float
+    error: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is within the allowed one; a NaN is not."""
+        return self.found <= self.allowed
+
+
+def examine(
+    lens: DiffusionLens,
+    prompt: str = PROMPT,
+    *,
+    steps: int = 2,
+    height: int | None = None,
+    width: int | None = None,
+    timing: bool = True,
+    **options: Any,
+) -> list[Check]:
+    """Check a lens against its pipeline.
+
+    Args:
+        lens: the lens.
+        prompt: any prompt.
+        steps: denoising steps of the images compared.
+        height: in pixels.
+        width: in pixels.
+        timing: measure the cost of encoding too, which depends on how busy the machine is.
+        options: arguments of the pipeline's `__call__`, that change its images.
+
+    Returns:
+        The checks, passed or not, in order of the data's flow.
+    """
+    given = Sampler(steps, height=height, width=width, options=options).over(
+        replace(lens.defaults, steps=None)
+    )
+    sampler = given.resolve(lens.pipeline, lens.conditioner.family)
+    tolerance = Tolerance.of(lens.pipeline)
+    before = _plain(lens, prompt, sampler)
+    before_hooks = _count_hooks(lens)  # transformers leaves hooks of its own at a first pass
+    steps_of = {
+        "encoders": lambda: _check_encoders(lens, prompt, sampler, tolerance),
+        "conditioning": lambda: _check_conditioning(lens, prompt, sampler, tolerance),
+        "images": lambda: _check_images(lens, prompt, sampler, tolerance, before),
+        "early stop": lambda: _check_early_stop(lens, prompt, sampler),
+        "cost": lambda: _check_cost(lens, prompt, sampler) if timing else (),
+        "traces": lambda: _check_traces(lens, prompt, sampler, tolerance, before, before_hooks),
+    }
+    checks: list[Check] = []
+    for name, run in steps_of.items():
+        try:
+            checks.extend(run())
+        except Exception as error:  # a wrong description fails anywhere inside the pipeline
+            reason = f"{type(error).__name__}: {error}"
+            checks.append(Check(name, float("inf"), 0.0, reason))
+    return checks
+
+
+def _check_encoders(
+    lens: DiffusionLens, prompt: str, sampler: Sampler, tolerance: Tolerance
+) -> Iterator[Check]:
+    """The norm of the last block's output is the encoder's own last state, and likewise pooled."""
+    conditioner = lens.conditioner
+    everything = {name: range(one.depth + 1) for name, one in conditioner.encoders.items()}
+    recordings = conditioner.record(prompt, everything, conditioner.encode_options(sampler.options))
+    for name, recording in recordings.items():
+        encoder, slot = conditioner.encoders[name], conditioner.slots[name]
+        state = recording.states[encoder.depth]
+        own = getattr(recording.output, "last_hidden_state", None)
+        if own is None:  # a causal language model shows its last state only in the tuple
+            own = recording.output.hidden_states[-1]
+        yield Check(
+            f"{name}: final norm of the last block",
+            _relative(encoder.final_norm(state), own),
+            tolerance.states,
+        )
+        if slot.pooled in ("text_embeds", "pooler_output"):
+            pooled = encoder.pool(encoder.batch_first(state), recording.input_ids)
+            own = getattr(recording.output, slot.pooled)
+            yield Check(f"{name}: pooled output", _relative(pooled, own), tolerance.states)
+
+
+def _check_conditioning(
+    lens: DiffusionLens, prompt: str, sampler: Sampler, tolerance: Tolerance
+) -> Iterator[Check]:
+    """Conditioning rebuilt from the states is what the pipeline makes by itself."""
+    options = lens.conditioner.encode_options(sampler.options)
+    ladder = Ladder(lens.conditioner, options=options)
+    (rung,) = ladder.rungs("native")
+    states = encode(lens.conditioner, [prompt], [rung], options)
+    rebuilt = condition(
+        lens.conditioner,
+        states,
+        rung,
+        ladder,
+        readout="native",
+        pooled="hold",
+        empty=None,
+        options=options,
+    )
+    own = lens.conditioner.native(prompt, options)
+    worst = max(_relative(*pair) for name in own for pair in _pairs(rebuilt, own, name))
+    yield Check("native conditioning", worst, tolerance.states)
+
+
+def _check_images(
+    lens: DiffusionLens, prompt: str, sampler: Sampler, tolerance: Tolerance, plain: np.ndarray
+) -> Iterator[Check]:
+    """The native image is the plain pipeline's, whatever else is drawn, and noise is shared."""
+    native = _draw(lens, prompt, ["native"], [0], sampler)[0]
+    yield Check("native image against the plain pipeline", _distance(native, plain), tolerance.image)
+    with _first_input(lens) as seen:
+        shared = _draw(lens, prompt, [0, "native"], [0], sampler)
+    yield Check("noise of two layers of one seed", _row_distance(seen[0]), 0.0)
+    beside = _draw(lens, prompt, [1, "native"], [0], sampler)
+    yield Check(
+        "image beside another layer, one batch shape",
+        _distance(shared[1], beside[1]),
+        tolerance.image,
+    )
+    yield Check("image in another batch shape", _distance(shared[1], native), tolerance.other_shape)
+
+
+def _draw(
+    lens: DiffusionLens, prompt: str, layers: list[int | str], seeds: list[int], sampler: Sampler
+) -> list[np.ndarray]:
+    options = dict(sampler.options)
+    result = lens(
+        prompt,
+        layers,
+        seeds,
+        steps=sampler.steps,
+        guidance=sampler.guidance,
+        height=sampler.height,
+        width=sampler.width,
+        progress=False,
+        **options,
+    )
+    return [np.asarray(image, dtype=np.float32) / 255 for image in result.table["image"]]
+
+
+def _plain(lens: DiffusionLens, prompt: str, sampler: Sampler) -> np.ndarray:
+    """The untouched pipeline's image, by its 8-bit pixels."""
+    with use_quiet(lens.pipeline):
+        output = lens.pipeline(
+            prompt=prompt,  # by name: the first argument of FLUX.2 is an image
+            generator=torch.Generator("cpu").manual_seed(0),
+            output_type="np",
+            **sampler.arguments(lens.conditioner.family),
+        )
+    return (output.images[0] * 255).round() / 255
+
+
+def _pairs(one: Conditioning, other: Conditioning, name: str) -> Iterator[tuple[Any, Any]]:
+    if isinstance(one[name], list):
+        yield from zip(one[name], other[name], strict=True)
+    elif one[name] is not None:
+        yield one[name], other[name]
+
+
+def _relative(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Largest difference by largest value; infinite where the shapes differ."""
+    if one.shape != other.shape:
+        return float("inf")
+    difference = (one.double() - other.double()).abs().max()
+    return float(difference / other.double().abs().max().clamp_min(1e-12))
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean difference of the pixels, of 1; infinite where the sizes differ."""
+    return float(np.abs(one - other).mean()) if one.shape == other.shape else float("inf")
+
+
+@contextmanager
+def _first_input(lens: DiffusionLens) -> Iterator[list[Any]]:
+    """What the denoiser is first given: the noise, row by row."""
+    pipe = lens.pipeline
+    denoiser = getattr(pipe, "unet", None) or pipe.transformer
+    seen: list[Any] = []
+
+    def hook(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not seen:
+            first: Any = args[0] if args else kwargs.get("hidden_states", kwargs.get("sample"))
+            seen.append([row.detach().clone() for row in first])
+
+    handle = denoiser.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def _row_distance(rows: list[torch.Tensor]) -> float:
+    return float((rows[0].double() - rows[1].double()).abs().max())
+
+
+def _check_early_stop(lens: DiffusionLens, prompt: str, sampler: Sampler) -> Iterator[Check]:
+    """No block runs above layer 1 if that is the deepest wanted, in encoders that may stop early."""
+    conditioner = lens.conditioner
+    options = conditioner.encode_options(sampler.options)
+    for name, encoder in conditioner.encoders.items():
+        if conditioner.slots[name].pooled is not None:
+            continue  # the pooled output needs the whole pass
+        ran: list[int] = []
+        handles = [
+            block.register_forward_hook(lambda *_, ran=ran: ran.append(1)) for block in encoder.blocks[1:]
+        ]
+        try:
+            conditioner.record(prompt, {name: [1]}, options, frozenset({name}))
+        finally:
+            for handle in handles:
+                handle.remove()
+        yield Check(f"{name}: blocks run above an early stop", float(len(ran)), 0.0)
+
+
+def _check_cost(lens: DiffusionLens, prompt: str, sampler: Sampler) -> Iterator[Check]:
+    """The time of an encoder pass that keeps every layer over that of a plain one; best of five."""
+    conditioner = lens.conditioner
+    options = conditioner.encode_options(sampler.options)
+    layers = {name: range(one.depth + 1) for name, one in conditioner.encoders.items()}
+    plain = _best_time(lambda: conditioner.native(prompt, options))
+    every = _best_time(lambda: conditioner.record(prompt, layers, options))
+    yield Check("time to encode all layers / plain", every / plain, 1.1)
+
+
+def _check_traces(
+    lens: DiffusionLens,
+    prompt: str,
+    sampler: Sampler,
+    tolerance: Tolerance,
+    before: np.ndarray,
+    before_hooks: float,
+) -> Iterator[Check]:
+    """The pipeline is afterwards what it was before."""
+    yield Check("hooks left behind", _count_hooks(lens) - before_hooks, 0.0)
+    after = _plain(lens, prompt, sampler)
+    yield Check("the pipeline's image afterwards", _distance(before, after), tolerance.image)
+
+
+def _best_time(run: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _count_hooks(lens: DiffusionLens) -> float:
+    """The forward hooks on the pipeline's modules."""
+    parts = [part for part in lens.pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    return float(
+        sum(
+            len(module._forward_hooks) + len(module._forward_pre_hooks)
+            for part in parts
+            for module in part.modules()
+        )
+    )

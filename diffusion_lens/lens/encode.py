@@ -1,0 +1,183 @@
+"""From prompts to states, and from states to conditioning: the encoder's side of the lens."""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from diffusion_lens.errors import PromptError
+from diffusion_lens.lens.layers import Ladder, Rung
+from diffusion_lens.lens.readouts import answer, pool
+from diffusion_lens.lens.states import LayerStates
+from diffusion_lens.models.conditioner import Conditioner, Conditioning
+from diffusion_lens.models.taps import Recording
+
+__all__ = ["States", "check_prompts", "condition", "encode"]
+
+log = logging.getLogger(__name__)
+
+States = Mapping[str, LayerStates]
+"""The states of one or more prompts, by encoder."""
+
+
+def check_prompts(prompts: Any) -> tuple[str, ...]:
+    """The prompts as a tuple, each once.
+
+    Raises:
+        PromptError: none, or one that is not text.
+    """
+    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    if not texts:
+        raise PromptError("The list of prompts is empty; give at least one prompt.")
+    for text in texts:
+        if not isinstance(text, str):
+            raise PromptError(f"A prompt is text; found {text!r} ({type(text).__name__}).")
+    return tuple(dict.fromkeys(texts))
+
+
+def encode(
+    conditioner: Conditioner,
+    prompts: Sequence[str],
+    rungs: Sequence[Rung],
+    options: Mapping[str, Any],
+) -> dict[str, LayerStates]:
+    """Read what `rungs` need of each encoder, in one pass of the encoder by prompt.
+
+    Prompts are encoded one at a time, as the pipeline encodes one prompt, so that no prompt's states
+    depend on its neighbours; encoding is a small part of drawing.
+
+    Args:
+        conditioner: the pipeline's text side.
+        prompts: the prompts.
+        rungs: the layers to come.
+        options: see `Conditioner.encode_options`.
+
+    Returns:
+        The states by encoder, on the CPU.
+    """
+    needed: dict[str, list[int]] = {}
+    stop = set()
+    for name, slot in conditioner.slots.items():
+        depth = conditioner.encoders[name].depth
+        layers = {source for rung in rungs for source in rung.sources[name]}
+        if slot.pooled == "last_state":
+            layers.add(depth)
+        elif slot.pooled is None and max(layers) < depth:
+            stop.add(name)
+        needed[name] = sorted(layers)
+    parts: dict[str, list[LayerStates]] = {name: [] for name in needed}
+    for prompt in prompts:
+        recordings = conditioner.record(prompt, needed, options, frozenset(stop))
+        for name, recording in recordings.items():
+            states = _states(conditioner, name, prompt, recording)
+            _warn_of_cut_words(conditioner, name, prompt, states)
+            parts[name].append(states)
+    return {name: LayerStates.join(rows) for name, rows in parts.items()}
+
+
+def _states(conditioner: Conditioner, name: str, prompt: str, recording: Recording) -> LayerStates:
+    """One recording as `LayerStates`."""
+    encoder, slot = conditioner.encoders[name], conditioner.slots[name]
+    layers = tuple(sorted(recording.states))
+    stacked = torch.stack([encoder.batch_first(recording.states[layer]) for layer in layers]).cpu()
+    ids = recording.input_ids.cpu()
+    mask = torch.ones_like(ids) if recording.attention_mask is None else recording.attention_mask.cpu()
+    pooled = None
+    if slot.pooled == "last_state":
+        pooled = stacked[-1]
+    elif slot.pooled is not None:
+        pooled = getattr(recording.output, slot.pooled).detach().cpu()
+    return LayerStates(
+        encoder=name,
+        fingerprint=encoder.fingerprint,
+        prompts=(prompt,),
+        layers=layers,
+        states=stacked,
+        input_ids=ids,
+        mask=mask.bool(),
+        tokens=(tuple(_tokenizer(conditioner, name).convert_ids_to_tokens(ids[0].tolist())),),
+        pooled=pooled,
+    )
+
+
+def _tokenizer(conditioner: Conditioner, name: str) -> Any:
+    """The tokenizer of an encoder; a processor holds it inside."""
+    found = getattr(conditioner.pipe, conditioner.slots[name].tokenizer)
+    return found if hasattr(found, "convert_ids_to_tokens") else found.tokenizer
+
+
+def _warn_of_cut_words(conditioner: Conditioner, name: str, prompt: str, states: LayerStates) -> None:
+    """Say which words of a prompt the encoder never saw.
+
+    Only a sequence without pads can have been cut. The words are looked for in the text of the tokens,
+    so that templates and prefixes around the prompt do not matter.
+    """
+    tokenizer = _tokenizer(conditioner, name)
+    ids = states.input_ids[0].tolist()
+    ends = {tokenizer.pad_token_id} - {tokenizer.eos_token_id}
+    if not states.mask.all() or ids[-1] in ends or ids[-2:-1] == ids[-1:]:
+        return
+    seen = _squash(tokenizer.decode(ids))
+    words = prompt.split()
+    kept = len(words)
+    while kept and _squash(" ".join(words[:kept])) not in seen:
+        kept -= 1
+    if kept < len(words):
+        log.warning(
+            "The prompt is longer than %s reads (%d tokens); cut off: %r",
+            name,
+            len(ids),
+            " ".join(words[kept:]),
+        )
+
+
+def _squash(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text).casefold()
+
+
+def condition(
+    conditioner: Conditioner,
+    states: States,
+    rung: Rung,
+    ladder: Ladder,
+    *,
+    readout: str,
+    pooled: str,
+    empty: States | None,
+    options: Mapping[str, Any],
+) -> Conditioning:
+    """The pipeline's text arguments for one prompt at one layer.
+
+    Args:
+        conditioner: the pipeline's text side.
+        states: the states of one prompt, by encoder.
+        rung: the layer.
+        ladder: the ladder that the rung belongs to.
+        readout: for the encoders that move; the others are read natively.
+        pooled: likewise.
+        empty: the states of the empty prompt, for `pooled="empty"`.
+        options: see `Conditioner.encode_options`.
+    """
+    answers = {}
+    for name, slot in conditioner.slots.items():
+        encoder, moves = conditioner.encoders[name], name in ladder.moving
+        answers[name] = answer(
+            slot,
+            encoder,
+            states[name],
+            ladder.taps[name],
+            rung.sources[name],
+            readout=readout if moves else "native",
+            pooled=pool(
+                pooled if moves else "hold",
+                slot,
+                encoder,
+                states[name],
+                empty[name] if empty else None,
+                max(rung.sources[name]),
+            ),
+            device=conditioner.device,
+        )
+    return conditioner.replay(next(iter(states.values())).prompts[0], answers, options)

@@ -1,0 +1,86 @@
+"""A labelled contact sheet: one picture for a person to read a lens by."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+__all__ = ["contact_sheet"]
+
+_INK = "#1a1a1a"
+_PALE = "#8a8a8a"
+_GAP = 4
+_TEXT = 15
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[Image.Image | None]],
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+    *,
+    title: str = "",
+    cell: int = 160,
+) -> Image.Image:
+    """Draw images in a grid with labels at the left and on top.
+
+    Args:
+        rows: images by row and column, each scaled to the cell; None draws an empty, crossed cell.
+        row_labels: one by row; a label wraps to the row's height.
+        column_labels: one by column.
+        title: a line above, wrapped to the width.
+        cell: the longer side of a cell in pixels. Images are enlarged by whole factors where the cell
+            allows it, so that small images keep their pixels.
+    """
+    font = ImageFont.load_default(_TEXT)
+    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    first = next((image for row in rows for image in row if image is not None), None)
+    width, height = _fit(first.size if first else (1, 1), cell)
+    label = min(max((pen.textlength(text, font) for text in row_labels), default=0), 240)
+    left = int(label) + 3 * _GAP if label else _GAP
+    total = left + len(column_labels) * (width + _GAP)
+    heading = _wrap(pen, title, font, float(total - 2 * _GAP))
+    top = (len(heading) + 1) * (_TEXT + _GAP) + 2 * _GAP
+    sheet = Image.new("RGB", (total, top + len(rows) * (height + _GAP)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for line, text in enumerate(heading):
+        pen.text((_GAP, _GAP + line * (_TEXT + _GAP)), text, _INK, font)
+    for column, text in enumerate(column_labels):
+        x = left + column * (width + _GAP) + width // 2
+        pen.text((x, top - 2 * _GAP), text, _INK, font, anchor="ms")
+    for index, (row, text) in enumerate(zip(rows, row_labels, strict=True)):
+        y = top + index * (height + _GAP)
+        lines = _wrap(pen, text, font, 240.0)
+        for line, part in enumerate(lines):
+            offset = height / 2 + (line - len(lines) / 2 + 0.5) * (_TEXT + 2)
+            pen.text((left - 2 * _GAP, y + offset), part, _INK, font, anchor="rm")
+        for column, image in enumerate(row):
+            x = left + column * (width + _GAP)
+            if image is None:
+                pen.rectangle((x, y, x + width - 1, y + height - 1), outline=_PALE)
+                pen.line((x, y, x + width - 1, y + height - 1), _PALE)
+                continue
+            sheet.paste(_scale(image, (width, height)), (x, y))
+    return sheet
+
+
+def _fit(size: tuple[int, int], cell: int) -> tuple[int, int]:
+    longer = max(size)
+    scale = max(1, cell // longer) if longer <= cell else cell / longer
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _scale(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    enlarged = size[0] >= image.width
+    how = Image.Resampling.BICUBIC if enlarged else Image.Resampling.LANCZOS
+    return image.convert("RGB").resize(size, how)
+
+
+def _wrap(pen: ImageDraw.ImageDraw, text: str, font: object, width: float) -> list[str]:
+    """The text in lines of at most `width` pixels, broken between words."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and pen.textlength(longer, font) <= width:  # type: ignore[arg-type]
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines

@@ -1,0 +1,1 @@
+"""Models: text encoders, pipelines, hooks, and one door to load them by."""

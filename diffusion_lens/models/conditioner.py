@@ -1,0 +1,202 @@
+"""A live pipeline's text side: run its own `encode_prompt`, and read or stand in for its encoders."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+
+from diffusion_lens.errors import EncoderError, UnsupportedPipelineError
+from diffusion_lens.models.encoders import EncoderFamily, TextEncoder
+from diffusion_lens.models.pipelines import PipelineFamily, Slot, find_family
+from diffusion_lens.models.taps import Recording, answering
+
+__all__ = ["Conditioner", "Conditioning"]
+
+Conditioning = dict[str, Any]
+"""The text arguments of one image, by name: tensors with a batch of one, or lists of one tensor."""
+
+
+class Conditioner:
+    """The text encoders of a pipeline and the arguments that they feed.
+
+    Args:
+        pipe: a live diffusers pipeline; it is used, never changed.
+        family: how it takes its text; looked up by class if None.
+        encoders: families of encoders whose class is not known, by the pipeline's name for them.
+
+    Raises:
+        UnsupportedPipelineError: no family fits, or the pipeline has none of its text encoders.
+        EncoderError: an encoder is of no known family.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        family: PipelineFamily | None = None,
+        encoders: Mapping[str, EncoderFamily] | None = None,
+    ) -> None:
+        self.pipe = pipe
+        self.family = family or find_family(pipe)
+        described = encoders or {}
+        present = [slot for slot in self.family.slots if getattr(pipe, slot.name, None) is not None]
+        if not present:
+            raise UnsupportedPipelineError(
+                f"This {type(pipe).__name__} was loaded without its text encoder "
+                f"({', '.join(slot.name for slot in self.family.slots)}); load it with one."
+            )
+        self.slots: dict[str, Slot] = {slot.name: slot for slot in present}
+        self.encoders: dict[str, TextEncoder] = {
+            name: TextEncoder(name, getattr(pipe, name), described.get(name)) for name in self.slots
+        }
+        self._encode = inspect.signature(pipe.encode_prompt).parameters
+        self._call = inspect.signature(pipe.__call__).parameters
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pipeline computes, which with offloading is not where its weights lie."""
+        return getattr(self.pipe, "_execution_device", self.pipe.device)
+
+    @property
+    def released(self) -> bool:
+        """Whether the encoders are gone."""
+        return not self.encoders
+
+    @property
+    def takes_negative(self) -> bool:
+        """Whether the pipeline can be told what not to draw."""
+        return "negative_prompt" in self._call
+
+    def encode_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that `__call__` hands on to `encode_prompt`, at its own defaults or as given."""
+        skipped = {"num_images_per_prompt", "clip_skip", *self.family.not_encoded}
+        return {
+            name: given.get(name, parameter.default)
+            for name, parameter in self._call.items()
+            if name in self._encode
+            and name not in skipped
+            and not name.startswith(("prompt", "negative_", "pooled_"))
+        }
+
+    def _run(self, prompt: str, options: Mapping[str, Any], **more: Any) -> Conditioning:
+        """Call `encode_prompt` and name what it returns."""
+        given = {
+            "prompt": prompt,
+            "device": self.device,
+            "num_images_per_prompt": 1,
+            "do_classifier_free_guidance": False,
+            **options,
+            **more,
+        }
+        arguments = {name: value for name, value in given.items() if name in self._encode}
+        for name, parameter in self._encode.items():
+            if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
+                arguments.setdefault(name, None)  # prompt_2, prompt_3: the same as prompt
+        with torch.no_grad():
+            returned = self.pipe.encode_prompt(**arguments)
+        if len(returned) != len(self.family.returns):
+            raise UnsupportedPipelineError(
+                f"{type(self.pipe).__name__}.encode_prompt returned {len(returned)} values where its "
+                f"family names {len(self.family.returns)} ({self.family.returns}). The installed "
+                "diffusers may be newer than this family's description."
+            )
+        named = {name: value for name, value in zip(self.family.returns, returned, strict=True) if name}
+        for name, value in named.items():
+            if value is None and name == "prompt_embeds_mask":
+                # Qwen-Image drops a mask of ones and then takes its absence for a missing prompt
+                named[name] = torch.ones(named["prompt_embeds"].shape[:2], dtype=torch.long)
+                named[name] = named[name].to(self.device)
+        return named
+
+    def record(
+        self,
+        prompt: str,
+        layers: Mapping[str, Sequence[int]],
+        options: Mapping[str, Any],
+        stop: frozenset[str] = frozenset(),
+    ) -> dict[str, Recording]:
+        """Encode `prompt` once and read the states of `layers` of each encoder named.
+
+        Args:
+            prompt: one prompt.
+            layers: the layers to keep, by encoder.
+            options: see `encode_options`.
+            stop: the encoders whose pass may end after the deepest layer asked for.
+
+        Returns:
+            One recording by encoder.
+        """
+        if self.released:
+            raise EncoderError(
+                f"{', '.join(self.slots)} were released to save memory and can't read another prompt; "
+                "load the model again, or give all prompts in one call."
+            )
+        with ExitStack() as stack:
+            recordings = {
+                name: stack.enter_context(self.encoders[name].record(wanted, stop=name in stop))
+                for name, wanted in layers.items()
+            }
+            self._run(prompt, options)
+        for name, recording in recordings.items():
+            if recording.calls != 1 or len(recording.states) != len(set(layers[name])):
+                raise EncoderError(
+                    f"{type(self.pipe).__name__} ran {name} {recording.calls} times for one prompt and "
+                    f"showed {len(recording.states)} of {len(set(layers[name]))} layers; this lens "
+                    "needs one whole run. Is the encoder compiled or wrapped?"
+                )
+        return recordings
+
+    def replay(self, prompt: str, answers: Mapping[str, Any], options: Mapping[str, Any]) -> Conditioning:
+        """What `encode_prompt` makes of `prompt` if each encoder named returns its answer.
+
+        Args:
+            prompt: one prompt; it must be the one that the answers belong to.
+            answers: a `ModelOutput` by encoder.
+            options: see `encode_options`.
+
+        Returns:
+            The positive text arguments of `__call__`.
+        """
+        with ExitStack() as stack:
+            for name, output in answers.items():
+                stack.enter_context(answering(self.encoders[name].module, _always(output)))
+            named = self._run(prompt, options)
+        return {name: named[name] for name in self.family.positive}
+
+    def release(self) -> None:
+        """Let the pipeline go on without its text encoders, whose memory is freed if nobody else holds them."""
+        for name in self.slots:
+            setattr(self.pipe, name, None)
+        self.encoders = {}
+
+    def native(self, prompt: str, options: Mapping[str, Any]) -> Conditioning:
+        """The positive text arguments as the untouched pipeline makes them."""
+        return self.replay(prompt, {}, options)
+
+    def negative(
+        self, negative_prompt: str | None, prompt: str, options: Mapping[str, Any]
+    ) -> Conditioning:
+        """The negative text arguments, natively encoded, as the pipeline's own `__call__` makes them.
+
+        Args:
+            negative_prompt: what not to draw; None for what the pipeline does by default, which in
+                FLUX.1 and Qwen-Image is no guidance at all.
+            prompt: any prompt; pipelines want one beside a negative prompt.
+            options: see `encode_options`.
+        """
+        if not any(name.startswith("negative_prompt_embeds") for name in self._call):
+            return {}
+        if "negative_prompt" in self._encode:
+            default = self._call["negative_prompt"].default
+            text = default if negative_prompt is None else negative_prompt
+            named = self._run(prompt, options, negative_prompt=text, do_classifier_free_guidance=True)
+            return {name: value for name, value in named.items() if name.startswith("negative_")}
+        if self.takes_negative and negative_prompt is None:
+            return {}
+        named = self._run(negative_prompt or "", options)
+        return {f"negative_{name}": value for name, value in named.items()}
+
+
+def _always(output: Any) -> Callable[..., Any]:
+    return lambda *_args, **_kwargs: output

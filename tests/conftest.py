@@ -1,0 +1,69 @@
+"""Shared fixtures: the embedded lens, and a tiny real pipeline of each family."""
+
+import os
+
+# the tests run in several processes; more threads than cores only wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import jaxtyping
+import pytest
+from hypothesis import settings
+
+from diffusion_lens import DiffusionLens
+from diffusion_lens.lens.sampler import Sampler
+from tests.tiny import FAMILIES
+
+settings.register_profile("default", deadline=None, max_examples=60, derandomize=True)
+settings.load_profile("default")
+
+
+def tiny_sampler(family: str) -> Sampler:
+    """The settings that make a family's tiny pipeline fast."""
+    call = dict(FAMILIES[family].call)
+    return Sampler(
+        steps=call.pop("num_inference_steps", 2),
+        height=call.pop("height", None),
+        width=call.pop("width", None),
+        options=call,
+    )
+
+
+def build_lens(family: str) -> DiffusionLens:
+    """A new lens on a new tiny pipeline, with settings that make it fast."""
+    return DiffusionLens(FAMILIES[family].build(), defaults=tiny_sampler(family), name=family)
+
+
+@cache
+def shared_lens(family: str) -> DiffusionLens:
+    """A lens on a family's tiny pipeline, built once a process."""
+    return build_lens(family)
+
+
+@pytest.fixture
+def tiny_lens() -> Callable[[str], DiffusionLens]:
+    """A lens on a family's tiny pipeline, built once a process; for tests that leave it as it is."""
+    return shared_lens
+
+
+@pytest.fixture
+def new_lens() -> Callable[[str], DiffusionLens]:
+    """A lens on a family's tiny pipeline of the test's own, to be broken at will."""
+    return build_lens
+
+
+@pytest.fixture(scope="session")
+def emoji() -> DiffusionLens:
+    """A lens on the embedded model."""
+    return DiffusionLens.from_pretrained("emoji")
+
+
+@pytest.fixture
+def untyped() -> Iterator[None]:
+    """Without the checks of types at run time, which users do not have: what the code itself says."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,0 +1,93 @@
+"""What a request for layers means."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffusion_lens.errors import EncoderError, LayerError
+from tests.conftest import shared_lens
+
+
+@pytest.fixture
+def ladder(tiny_lens):
+    return tiny_lens("sd").ladder()  # one CLIP of 4 blocks
+
+
+def numbers(ladder, request):
+    return [rung.layer for rung in ladder.rungs(request)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("all", [0, 1, 2, 3, 4]),
+        ("native", [4]),
+        (0, [0]),
+        (-1, [4]),
+        (-5, [0]),
+        ("2", [2]),
+        ("-2", [3]),
+        ("0:4:2", [0, 2, 4]),  # both ends, as a person means it
+        ("1:3", [1, 2, 3]),
+        ("0:-1:4", [0, 4]),
+        ([3, 1, "native", 4, -1], [3, 1, 4]),  # in the order asked, each once
+        (["0:1", 1], [0, 1]),
+    ],
+)
+def test_requests(ladder, asked, meant):
+    assert numbers(ladder, asked) == meant
+
+
+@pytest.mark.parametrize("asked", [5, -6, "0:9", "x", "1:2:0", "1:2:3:4", "3:1", 1.5, None, True, "", []])
+def test_what_is_no_layer_is_refused_with_what_is_allowed(ladder, asked, untyped):
+    with pytest.raises(LayerError, match=r"layers 0 to 4 \(text_encoder; native: 4\)"):
+        ladder.rungs([asked] if asked != [] else [])
+
+
+@given(first=st.integers(0, 4), last=st.integers(0, 4), step=st.integers(1, 5))
+def test_a_range_is_its_ends_and_steps(first, last, step):
+    ladder = shared_lens("sd").ladder()
+    expected = [layer for layer in range(5) if first <= layer <= last and (layer - first) % step == 0]
+    if expected:
+        assert numbers(ladder, f"{first}:{last}:{step}") == expected
+    else:
+        with pytest.raises(LayerError):
+            ladder.rungs(f"{first}:{last}:{step}")
+
+
+def test_encoders_move_in_step_by_relative_depth(tiny_lens):
+    ladder = tiny_lens("sdxl").ladder()  # CLIPs of 3 and 5 blocks, both read at the penultimate
+    assert (ladder.reference, ladder.depth, ladder.native_layer) == ("text_encoder_2", 5, 4)
+    sources = [dict(rung.sources) for rung in ladder.rungs("all")]
+    assert [one["text_encoder_2"] for one in sources] == [(0,), (1,), (2,), (3,), (4,), (5,)]
+    assert [one["text_encoder"] for one in sources] == [(0,), (0,), (1,), (2,), (2,), (3,)]
+    assert [rung.native for rung in ladder.rungs("all")] == [False] * 4 + [True, False]
+
+
+def test_one_encoder_moves_while_the_others_stay(tiny_lens):
+    ladder = tiny_lens("sdxl").ladder("text_encoder")
+    (rung,) = ladder.rungs(0)
+    assert rung.sources == {"text_encoder": (0,), "text_encoder_2": (4,)}
+    assert ladder.native_layer == 2
+
+
+def test_several_taps(tiny_lens):
+    lens = tiny_lens("flux2")
+    options = lens.defaults.options
+    (rung,) = lens.ladder(**options).rungs(2)
+    assert rung.sources == {"text_encoder": (2, 2, 2)}
+    (rung,) = lens.ladder(spread="cap", **options).rungs(2)
+    assert rung.sources == {"text_encoder": (1, 2, 2)}
+    (rung,) = lens.ladder(spread=0, **options).rungs(2)
+    assert rung.sources == {"text_encoder": (2, 2, 3)}
+    (native,) = lens.ladder(**options).rungs("native")
+    assert native.sources == {"text_encoder": (1, 2, 3)}
+
+
+def test_taps_and_encoders_that_do_not_exist(tiny_lens):
+    with pytest.raises(EncoderError, match="It has: text_encoder, text_encoder_2; or 'all'"):
+        tiny_lens("sdxl").ladder("text_encoder_7")
+    with pytest.raises(LayerError, match="Tap 3 does not exist: text_encoder is read at 3 taps"):
+        tiny_lens("flux2").ladder(spread=3, **tiny_lens("flux2").defaults.options)
+    with pytest.raises(LayerError, match=r"layers \(10, 20, 30\) of text_encoder, which has 4 blocks"):
+        tiny_lens("flux2").ladder()

@@ -1,0 +1,105 @@
+"""Results: found by layer and seed, saved whole, opened by others' tools."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from diffusion_lens import Result
+from diffusion_lens.errors import InputError, OutputError
+from diffusion_lens.lens.grid import contact_sheet
+
+
+@pytest.fixture(scope="module")
+def result(emoji):
+    return emoji(["a fox", "a red car at night"], [0, 3, "native"], [0, 1], steps=2, progress=False)
+
+
+def test_an_image_is_found_by_layer_seed_and_prompt(result):
+    assert result.image(6, 1, "a fox") is result.image("native", 1, "a fox")
+    with pytest.raises(InputError, match=r"no image of layer 2, seed 0. There are layers \[0, 3, 6\]"):
+        result.image(2, 0, "a fox")
+    with pytest.raises(InputError, match=r"Prompt 'a dog' is not in this result"):
+        result.image(0, 0, "a dog")
+    with pytest.raises(InputError, match=r"Prompt None is not in this result. Name one of"):
+        result.image(0, 0)
+
+
+def test_save_and_load_round_trip(result, tmp_path):
+    folder = result.save(tmp_path / "deep" / "fox")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "grid.png",
+        "images.parquet",
+        "states-text_encoder.safetensors",
+    ]
+    again = Result.load(folder)
+    meta = [name for name in result.table if name != "image"]
+    pd.testing.assert_frame_equal(again.table[meta], result.table[meta], check_dtype=False)
+    for one, other in zip(again.table["image"], result.table["image"], strict=True):
+        assert np.array_equal(one, other)
+    states = again.states["text_encoder"]
+    assert states.states.equal(result.states["text_encoder"].states)
+    assert np.array_equal(again.grid(), result.grid())
+
+
+def test_what_exists_is_kept_unless_allowed(result, tmp_path):
+    result.save(tmp_path)
+    with pytest.raises(OutputError, match=r"grid.png exists. Choose another path, or allow"):
+        result.save(tmp_path)
+    result.save(tmp_path, overwrite=True)
+
+
+def test_a_folder_that_can_not_be_written_is_said_before_any_work(result, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="can't be written: .* Choose a path in a folder"):
+        result.save(tmp_path / "file" / "below")
+
+
+def test_a_cut_file_is_one_clear_message(result, tmp_path):
+    result.save(tmp_path)
+    path = tmp_path / "images.parquet"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="holds no whole result"):
+        Result.load(tmp_path)
+    with pytest.raises(InputError, match="holds no whole result"):
+        Result.load(tmp_path / "nowhere")
+
+
+def test_the_parquet_holds_images_as_datasets_lays_them_out(result, tmp_path):
+    result.save_table(tmp_path / "table.parquet")
+    table = pq.read_table(tmp_path / "table.parquet")
+    assert {field.name for field in table.schema.field("image").type} == {"bytes", "path"}
+    first = table.column("image")[0].as_py()
+    assert np.array_equal(Image.open(io.BytesIO(first["bytes"])), result.table["image"][0])
+
+
+def test_changes_are_zero_at_the_last_layer_and_known_in_between(result):
+    changes = result.changes()
+    one = changes[(changes["prompt"] == "a fox") & (changes["seed"] == 1)].set_index("layer")
+    images = {layer: np.asarray(result.image(layer, 1, "a fox")) / 255.0 for layer in (0, 3, 6)}
+    assert np.isnan(one.loc[0, "from_previous"])
+    assert one.loc[3, "from_previous"] == pytest.approx(np.abs(images[3] - images[0]).mean(), abs=1e-6)
+    assert one.loc[0, "from_last"] == pytest.approx(np.abs(images[6] - images[0]).mean(), abs=1e-6)
+    assert one.loc[6, "from_last"] == 0
+
+
+def test_the_grid_shows_every_image_at_its_place(result):
+    grid = np.asarray(result.grid("a fox", cell=64))
+    places = []
+    for seed in (0, 1):
+        for layer in (0, 3, 6):
+            image = np.asarray(result.image(layer, seed, "a fox"))
+            windows = np.lib.stride_tricks.sliding_window_view(grid, image.shape)[:, :, 0]
+            rows, columns = np.nonzero((windows[..., 32, :, :] == image[32]).all((-1, -2)))
+            places += [(int(rows[0]), int(columns[0]))]
+    assert places == sorted(places)  # rows are seeds, columns are layers
+    assert len({row for row, _ in places}) == 2 and len({column for _, column in places}) == 3
+    assert result._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_sheet_of_nothing_but_missing_images_still_draws():
+    sheet = contact_sheet([[None, None]], ["seed 0"], ["0", "1"], title="a very " * 60)
+    assert sheet.width > 0

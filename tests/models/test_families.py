@@ -1,0 +1,180 @@
+"""Every family, with its real classes: the lens sees each model as the model sees itself."""
+
+import numpy as np
+import pytest
+import torch
+
+from diffusion_lens import DiffusionLens, EncoderFamily, PipelineFamily, Sampler, Slot, Tap, examine
+from diffusion_lens.errors import EncoderError, UnsupportedPipelineError
+from diffusion_lens.models.pipelines import PIPELINES, find_family
+from tests.conftest import tiny_sampler
+from tests.tiny import FAMILIES, LENSED
+
+PROMPT = "a red fox to the left of a pizza"
+
+
+@pytest.mark.parametrize("family", LENSED)
+def test_every_self_check_passes(tiny_lens, family):
+    checks = examine(tiny_lens(family), PROMPT, timing=False)
+    assert [f"{one.name}: {one.found}" for one in checks if not one.passed] == []
+    # float32 on the CPU at one batch shape is exact; only another batch shape may differ
+    assert {one.name for one in checks if one.allowed > 0} == {"image in another batch shape"}
+
+
+def test_every_family_of_the_table_is_tested():
+    tested = {type(FAMILIES[family].build()).__name__ for family in LENSED}
+    assert tested == set(PIPELINES)
+
+
+@pytest.mark.parametrize("family", LENSED)
+def test_layers_draw_different_images_and_reach_the_native_one(tiny_lens, family):
+    result = tiny_lens(family)(PROMPT, ["all", "native"], [0], progress=False)
+    assert result.table["missing"].isna().all()
+    assert result.table["native"].sum() == 1
+    changes = result.changes()
+    earlier = changes[~changes["native"]]
+    assert (earlier["from_previous"].dropna() > 0).all()
+
+
+@pytest.mark.parametrize("family", LENSED)
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_guidance_and_negative_prompt_are_the_pipelines_own(tiny_lens, family, guidance):
+    lens = tiny_lens(family)
+    kind = lens.conditioner.family
+    negative = "blue" if lens.conditioner.takes_negative else None
+    sampler = Sampler(guidance=guidance).over(lens.defaults)
+    plain = lens.pipeline(
+        prompt=PROMPT,
+        generator=torch.Generator("cpu").manual_seed(7),
+        output_type="np",
+        **sampler.arguments(kind),
+        **({} if negative is None else {"negative_prompt": negative}),
+    ).images[0]
+    result = lens(PROMPT, "native", 7, guidance=guidance, negative_prompt=negative, progress=False)
+    drawn = np.asarray(result.image("native", seed=7))
+    assert np.array_equal(drawn, (plain * 255).round().astype("uint8"))
+
+
+@pytest.mark.parametrize("family", ["sdxl", "sd3", "flux", "hidream", "kolors"])
+def test_each_encoder_can_move_alone(tiny_lens, family):
+    lens = tiny_lens(family)
+    native = lens(PROMPT, "native", progress=False).image("native")
+    for name in lens.conditioner.encoders:
+        result = lens(PROMPT, [0, "native"], encoder=name, progress=False)
+        assert set(result.table["encoder"]) == {name}
+        assert np.array_equal(result.image("native"), native)
+        assert not np.array_equal(result.image(0), native)
+
+
+@pytest.mark.parametrize("family", ["sdxl", "sd3", "flux", "hidream", "kolors"])
+def test_the_pooled_output_follows_its_policy(tiny_lens, family):
+    lens = tiny_lens(family)
+    drawn = {
+        policy: lens(PROMPT, [1], pooled=policy, progress=False).image(1)
+        for policy in ("hold", "layer", "empty")
+    }
+    pixels = [np.asarray(image).tobytes() for image in drawn.values()]
+    assert len(set(pixels)) == 3
+
+
+@pytest.mark.parametrize("family", ["flux2", "flux2-klein", "hidream"])
+def test_several_taps_can_be_replaced_in_several_ways(tiny_lens, family):
+    lens = tiny_lens(family)
+    taps = max(lens.ladder(**lens.defaults.options).taps.values(), key=len)
+    assert len(taps) > 1
+    images = {
+        spread: np.asarray(lens(PROMPT, [1], spread=spread, progress=False).table["image"][0]).tobytes()
+        for spread in ("all", 0, len(taps) - 1)
+    }
+    assert images["all"] != images[len(taps) - 1]
+    deepest = lens(PROMPT, [max(taps), "native"], spread="cap", progress=False).table
+    assert len(deepest) == 1 and deepest["native"].all()
+
+
+def test_an_unknown_pipeline_can_be_described_by_key_paths(tiny_lens):
+    pipe = tiny_lens("sd").pipeline
+
+    class MyPipeline(type(pipe)):
+        pass
+
+    class MyEncoder(type(pipe.text_encoder)):
+        pass
+
+    mine = MyPipeline(**pipe.components, requires_safety_checker=False)
+    assert find_family(mine) is PIPELINES["StableDiffusionPipeline"]  # by its base class
+
+    described = DiffusionLens(
+        mine,
+        family=PipelineFamily(
+            "Mine",
+            (Slot("text_encoder", Tap(-1, normed=True)),),
+            ("prompt_embeds", "negative_prompt_embeds"),
+        ),
+        encoders={"text_encoder": EncoderFamily(("encoder.layers",), ("final_layer_norm",))},
+        defaults=tiny_sampler("sd"),
+    )
+    assert all(one.passed for one in examine(described, timing=False))
+
+
+def test_a_wrong_description_is_found_out_by_the_self_checks(tiny_lens):
+    wrong = DiffusionLens(
+        tiny_lens("sdxl").pipeline,
+        family=PipelineFamily(
+            "Wrong",
+            (
+                Slot("text_encoder", Tap(-1, normed=True)),
+                Slot("text_encoder_2", Tap(-2, normed=True), "text_embeds", "tokenizer_2"),
+            ),
+            PIPELINES["StableDiffusionXLPipeline"].returns,
+        ),
+        defaults=tiny_sampler("sdxl"),
+    )
+    failed = {one.name: one.error for one in examine(wrong, timing=False) if not one.passed}
+    assert {"conditioning", "images"} <= set(failed)  # the pipeline reads states that are not there
+
+
+def test_a_wrong_key_path_is_named_with_what_is_there(tiny_lens):
+    pipe = tiny_lens("sd").pipeline
+    with pytest.raises(EncoderError, match=r"no blocks at somewhere\.else; its parts are: embeddings"):
+        DiffusionLens(pipe, encoders={"text_encoder": EncoderFamily(("somewhere.else",), None)})
+
+
+def test_an_unknown_pipeline_is_told_the_known_ones_and_how_to_go_on():
+    class StrangePipeline:
+        def encode_prompt(self, prompt):
+            return prompt
+
+    with pytest.raises(UnsupportedPipelineError) as error:
+        DiffusionLens(StrangePipeline())
+    assert "StrangePipeline is of no known family" in str(error.value)
+    assert "FluxPipeline" in str(error.value) and "PipelineFamily(" in str(error.value)
+
+
+def test_a_pipeline_without_text_is_refused_by_name():
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    unet = UNet2DModel(
+        sample_size=8,
+        block_out_channels=(8, 8),
+        norm_num_groups=2,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+    )
+    with pytest.raises(UnsupportedPipelineError, match="DDPMPipeline takes no text"):
+        DiffusionLens(DDPMPipeline(unet, DDPMScheduler()))
+
+
+def test_a_pipeline_loaded_without_its_encoder_is_refused(new_lens):
+    pipe = new_lens("sd").pipeline
+    pipe.text_encoder = None
+    with pytest.raises(UnsupportedPipelineError, match="without its text encoder"):
+        DiffusionLens(pipe)
+
+
+def test_a_pipeline_may_lack_one_of_its_encoders(new_lens):
+    pipe = new_lens("sd3").pipeline
+    pipe.text_encoder_3 = pipe.tokenizer_3 = None
+    lens = DiffusionLens(pipe, defaults=tiny_sampler("sd3"))
+    assert list(lens.conditioner.encoders) == ["text_encoder", "text_encoder_2"]
+    assert all(one.passed for one in examine(lens, timing=False))

@@ -1,0 +1,222 @@
+"""Training stages on tiny settings: exact resume, decay, export, and clear errors."""
+
+import csv
+import json
+import logging
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file
+
+from diffusion_lens.errors import DiffusionLensError, InputError, OutputError
+from diffusion_lens.testbed.autoencoder import AutoencoderSettings, AutoencoderStage, psnr
+from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
+from diffusion_lens.testbed.train import Progress, Trainer, learning_rate, main, train
+
+TINY_AUTOENCODER = AutoencoderSettings(
+    channels=(8, 8, 8, 8), latent_channels=4, side=32, batch=2, rate=2e-3, warmup=3
+)
+TINY_DIFFUSION = DiffusionSettings(
+    channels=(32, 32), head=16, batch=4, rate=2e-3, warmup=3, chunk=8, passes=2
+)
+
+
+def autoencoder(folder: Path, steps: int, resume: bool = False, **options: object) -> Progress:
+    """Some steps of the tiny autoencoder, each in the log."""
+    return train(
+        "autoencoder", folder, 1.0, resume,
+        settings=TINY_AUTOENCODER, max_steps=steps, log_every=1, device="cpu", **options,
+    )  # fmt: skip
+
+
+def losses(folder: Path, stage: str) -> list[float]:
+    """The log's losses."""
+    with (folder / f"{stage}.csv").open(newline="") as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny autoencoder after six steps."""
+    folder = tmp_path_factory.mktemp("trained")
+    autoencoder(folder, 6)
+    return folder
+
+
+def copy(source: Path, target: Path, *names: str) -> Path:
+    """Some files of a trained folder in a fresh one."""
+    target.mkdir(exist_ok=True)
+    for name in names:
+        (target / name).write_bytes((source / name).read_bytes())
+    return target
+
+
+def test_autoencoder_resumes_exactly(trained: Path, tmp_path: Path) -> None:
+    autoencoder(tmp_path, 3)
+    progress = autoencoder(tmp_path, 3, resume=True)
+    assert (progress.step, progress.samples) == (6, 12)
+    assert losses(tmp_path, "autoencoder") == losses(trained, "autoencoder")
+    whole = load_file(trained / "autoencoder.safetensors")
+    resumed = load_file(tmp_path / "autoencoder.safetensors")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_autoencoder_learns_and_loads_with_its_scale(tmp_path: Path) -> None:
+    autoencoder(tmp_path, 70)
+    found = losses(tmp_path, "autoencoder")
+    assert sum(found[-10:]) < 0.7 * sum(found[:10])
+    vae = AutoencoderKL.from_pretrained(tmp_path / "vae")
+    stage = AutoencoderStage(TINY_AUTOENCODER, tmp_path, torch.device("cpu"), tmp_path / "vae")
+    with torch.no_grad():
+        means = stage.model.encode(stage._scenes(70_001, 0, 64, 32)).latent_dist.mean
+    assert float(means.std()) * vae.config.scaling_factor == pytest.approx(1, abs=0.1)
+
+
+def test_decoder_alone_leaves_the_latents(trained: Path, tmp_path: Path) -> None:
+    settings = AutoencoderSettings(**(vars(TINY_AUTOENCODER) | {"decoder_only": True}))
+    with pytest.raises(InputError, match="needs the autoencoder to start from"):
+        train("autoencoder", tmp_path, 1.0, settings=settings)
+    for resume in (False, True):
+        train("autoencoder", tmp_path, 1.0, resume, settings=settings, start=trained / "vae",
+              max_steps=2, device="cpu")  # fmt: skip
+    before, after = (AutoencoderKL.from_pretrained(f / "vae") for f in (trained, tmp_path))
+    assert before.config.scaling_factor == after.config.scaling_factor
+    old, new = before.state_dict(), after.state_dict()
+    changed = {name.split(".")[0] for name in old if not torch.equal(old[name], new[name])}
+    assert changed == {"decoder", "post_quant_conv"}
+
+
+def test_diffusion_resumes_exactly_across_chunks(trained: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / "whole", tmp_path / "parts"]
+    for folder, parts in zip(folders, ((6,), (3, 3)), strict=True):
+        folder.mkdir()
+        (folder / "vae").symlink_to(trained / "vae")
+        for number, steps in enumerate(parts):  # chunks change after four steps
+            train("diffusion", folder, 1.0, number > 0, settings=TINY_DIFFUSION,
+                  max_steps=steps, log_every=1, device="cpu")  # fmt: skip
+    whole, parts = (load_file(folder / "diffusion.safetensors") for folder in folders)
+    assert losses(folders[0], "diffusion") == losses(folders[1], "diffusion")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert UNet2DConditionModel.from_pretrained(folders[0] / "unet").config.sample_size == 4
+    scheduler = json.loads((folders[0] / "scheduler" / "scheduler_config.json").read_text())
+    assert scheduler["prediction_type"] == "v_prediction"
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # inside diffusers
+def test_diffusion_learns_and_draws(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diffusion_lens.testbed.diffusion.VALIDATION_SCENES", 16)
+    (tmp_path / "vae").symlink_to(trained / "vae")
+    settings = DiffusionSettings(**(vars(TINY_DIFFUSION) | {"chunk": 16, "passes": 100}))
+    train("diffusion", tmp_path, 1.0, settings=settings, max_steps=40, log_every=1, device="cpu")
+    found = losses(tmp_path, "diffusion")
+    assert sum(found[-10:]) < 0.8 * sum(found[:10])
+    stage = DiffusionStage(settings, tmp_path, torch.device("cpu"), tmp_path / "unet")
+    pictures = stage.draw(["a dog", "two cats"], seed=0, steps=2)
+    assert pictures.shape == (2, 32, 32, 3) and pictures.dtype == torch.uint8
+    assert stage.validate() == stage.validate() < found[0]
+
+
+def test_captions_are_dropped_to_the_encoding_of_nothing(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "vae").symlink_to(trained / "vae")
+    stage = DiffusionStage(TINY_DIFFUSION, tmp_path, torch.device("cpu"))
+    assert torch.equal(stage.null, stage.encoder([""])[0].float())
+    seen: list[torch.Tensor] = []
+    stage.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2]))
+    chunk = stage.encode(0, 0, 8)
+    stage._loss(chunk, torch.arange(8), drop=1.0, noise_seed=0)
+    assert torch.equal(seen[0], stage.null.expand(8, 20, 384))
+    assert float(chunk.latents.std()) == pytest.approx(1, abs=0.2)
+
+
+def test_rate_warms_up_by_steps_and_decays_by_samples() -> None:
+    settings = AutoencoderSettings(warmup=10, rate=1.0)
+    assert learning_rate(Progress(step=0), settings) == pytest.approx(0.1)
+    assert learning_rate(Progress(step=500), settings) == 1.0
+    half = Progress(step=500, samples=150, decay_from=100, decay_samples=100)
+    assert learning_rate(half, settings) == pytest.approx(0.5)
+    assert Progress(samples=200, decay_from=100, decay_samples=100).finished
+
+
+def test_export_alone_leaves_checkpoint_and_log(trained: Path, tmp_path: Path) -> None:
+    copy(trained, tmp_path, "autoencoder.safetensors")
+    train("autoencoder", tmp_path, 0.0, True, settings=TINY_AUTOENCODER, device="cpu")
+    same = (trained / "autoencoder.safetensors").read_bytes()
+    assert (tmp_path / "autoencoder.safetensors").read_bytes() == same
+    assert not (tmp_path / "autoencoder.csv").exists()
+    assert AutoencoderKL.from_pretrained(tmp_path / "vae").config.latent_channels == 4
+
+
+def test_decay_stops_and_keeps_the_checkpoint_before_it(trained: Path, tmp_path: Path) -> None:
+    copy(trained, tmp_path, "autoencoder.safetensors", "autoencoder.csv")
+    progress = autoencoder(tmp_path, 100, resume=True, decay_samples=8)
+    assert progress.finished and progress.step == 10
+    before = tmp_path / "autoencoder.before-decay.safetensors"
+    assert before.read_bytes() == (trained / "autoencoder.safetensors").read_bytes()
+
+
+def test_log_is_cut_back_to_the_checkpoint(trained: Path, tmp_path: Path) -> None:
+    copy(trained, tmp_path, "autoencoder.safetensors", "autoencoder.csv")
+    with (tmp_path / "autoencoder.csv").open("a") as file:
+        file.write("7,9,14,99.0,0,0,\n")  # a step that no checkpoint holds
+    autoencoder(tmp_path, 1, resume=True)
+    assert 99.0 not in losses(tmp_path, "autoencoder")
+    assert len(losses(tmp_path, "autoencoder")) == 7
+
+
+def test_full_disk_keeps_the_last_checkpoint(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy(trained, tmp_path, "autoencoder.safetensors")
+    before = (tmp_path / "autoencoder.safetensors").read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("diffusion_lens.testbed.train.save_file", full)
+    with pytest.raises(OutputError, match=r"No space left.*last good one was kept"):
+        autoencoder(tmp_path, 1, resume=True)
+    assert (tmp_path / "autoencoder.safetensors").read_bytes() == before
+
+
+def test_clear_errors(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="train stage autoencoder first"):
+        train("diffusion", tmp_path, 1.0, settings=TINY_DIFFUSION)
+    with pytest.raises(InputError, match="nothing to resume"):
+        autoencoder(tmp_path, 1, resume=True)
+    with pytest.raises(InputError, match="exists: give --resume"):
+        autoencoder(trained, 1)
+    with pytest.raises(InputError, match="no stage 'clap'"):
+        train("clap", tmp_path, 1.0)
+    other = AutoencoderSettings(**(vars(TINY_AUTOENCODER) | {"channels": (8, 8, 8, 16)}))
+    with pytest.raises(InputError, match=r"other settings: channels \[8, 8, 8, 8\]"):
+        train("autoencoder", trained, 1.0, True, settings=other)
+    whole = (trained / "autoencoder.safetensors").read_bytes()
+    (tmp_path / "autoencoder.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="damaged"):
+        autoencoder(tmp_path, 1, resume=True)
+
+
+def test_loss_that_is_not_finite_stops_before_it_spoils_the_weights(tmp_path: Path) -> None:
+    stage = AutoencoderStage(TINY_AUTOENCODER, tmp_path, torch.device("cpu"))
+    trainer = Trainer(stage, tmp_path)
+    weight = trainer.parameters["decoder.conv_in.weight"]
+    stage.loss = lambda step: weight.sum() * math.nan  # type: ignore[method-assign]
+    with pytest.raises(DiffusionLensError, match="lower rate"):
+        trainer.step(autocast=False)
+    assert all(torch.isfinite(p).all() for p in trainer.parameters.values())
+
+
+def test_command_line_gives_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--stage", "diffusion", "--folder", str(tmp_path), "--minutes", "0"])
+    assert stopped.value.code == 2
+    assert "train stage autoencoder first" in capsys.readouterr().err
+    logging.getLogger().handlers.clear()
+
+
+def test_psnr_of_a_known_error() -> None:
+    target = torch.zeros(1, 3, 4, 4)
+    assert float(psnr(target + 0.2, target)) == pytest.approx(20, abs=1e-4)
