@@ -101,6 +101,7 @@ class DiffusionLens:
 
     def ladder(self, encoder: str = ALL_ENCODERS, spread: Spread = "all", **options: Any) -> Ladder:
         """The layers that can be drawn: their number, the native one, and what moves with them."""
+        self.conditioner.check_present()
         return Ladder(self.conditioner, encoder, spread, self.conditioner.encode_options(options))
 
     def __call__(

@@ -58,10 +58,17 @@ class Conditioner:
         """Where the pipeline computes, which with offloading is not where its weights lie."""
         return getattr(self.pipe, "_execution_device", self.pipe.device)
 
-    @property
-    def released(self) -> bool:
-        """Whether the encoders are gone."""
-        return not self.encoders
+    def check_present(self) -> None:
+        """Refuse to go on without encoders.
+
+        Raises:
+            EncoderError: they were released.
+        """
+        if not self.encoders:
+            raise EncoderError(
+                f"{', '.join(self.slots)} were released to save memory and can't read another prompt; "
+                "load the model again, or give all prompts in one call."
+            )
 
     @property
     def takes_negative(self) -> bool:
@@ -127,11 +134,6 @@ class Conditioner:
         Returns:
             One recording by encoder.
         """
-        if self.released:
-            raise EncoderError(
-                f"{', '.join(self.slots)} were released to save memory and can't read another prompt; "
-                "load the model again, or give all prompts in one call."
-            )
         with ExitStack() as stack:
             recordings = {
                 name: stack.enter_context(self.encoders[name].record(wanted, stop=name in stop))
@@ -165,7 +167,7 @@ class Conditioner:
         return {name: named[name] for name in self.family.positive}
 
     def release(self) -> None:
-        """Let the pipeline go on without its text encoders, whose memory is freed if nobody else holds them."""
+        """Take the text encoders out of the pipeline; nobody else holding them, their memory is free."""
         for name in self.slots:
             setattr(self.pipe, name, None)
         self.encoders = {}

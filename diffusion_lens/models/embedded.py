@@ -54,7 +54,7 @@ def load_embedded(name: str, **options: Any) -> Any:
 
     Args:
         name: one of `EMBEDDED`.
-        options: passed to the loading of each part, such as `torch_dtype`.
+        options: passed to the loading of each part, such as `dtype`.
 
     Raises:
         UnknownModelError: the pretrained encoder can't be found, or is not the one it was trained with.
@@ -70,10 +70,10 @@ def load_embedded(name: str, **options: Any) -> Any:
     model = EMBEDDED[name]
     folder = resources.files("diffusion_lens").joinpath(model.folder)
     encoder_folder = find_minilm()
-    dtype = options.get("torch_dtype")
+    dtype = options.get("dtype")
     with resources.as_file(folder) as path:
-        unet = UNet2DConditionModel.from_pretrained(path / "unet", torch_dtype=dtype)
-        vae = AutoencoderKL.from_pretrained(path / "vae", torch_dtype=dtype)
+        unet = UNet2DConditionModel.from_pretrained(path / "unet", dtype=dtype)
+        vae = AutoencoderKL.from_pretrained(path / "vae", dtype=dtype)
         scheduler = DPMSolverMultistepScheduler.from_pretrained(path / "scheduler")
     encoder = BertModel.from_pretrained(encoder_folder, dtype=dtype)
     # what makes the plain pipeline hand the mask to its encoder

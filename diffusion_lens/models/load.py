@@ -69,13 +69,13 @@ def load_pipeline(
         raise InputError("Offloading moves parts to an accelerator, and there is none; leave it out.")
     with quiet_libraries():
         if str(model) in EMBEDDED:
-            pipe = load_embedded(str(model), torch_dtype=getattr(torch, dtype or "float32"))
+            pipe = load_embedded(str(model), dtype=getattr(torch, dtype or "float32"))
         else:
             kind = _pipeline_class(model, revision, trust_remote_code)
             chosen = dtype or _default_dtype(kind, device)
             pipe = _from_pretrained(
                 model,
-                torch_dtype=getattr(torch, chosen),
+                dtype=getattr(torch, chosen),
                 revision=revision,
                 variant=variant,
                 # None lets diffusers fall back on pickles; True refuses them
@@ -176,7 +176,8 @@ def _from_pretrained(model: str | os.PathLike[str], **options: Any) -> Any:
         return DiffusionPipeline.from_pretrained(str(model), **options)
     except Exception as error:
         text = str(error)
-        if options["use_safetensors"] and ("safetensors" in text or "use_safetensors" in text):
+        absent = "no file named" in text or "Could not find the necessary" in text
+        if options["use_safetensors"] and absent:
             raise UnsafeCheckpointError(
                 f"{model} has weights that are not safetensors ({text.strip().splitlines()[0]}). Pickles "
                 "can run any code; if you trust them, allow them with allow_pickle=True."

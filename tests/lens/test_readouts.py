@@ -66,9 +66,9 @@ def test_readouts_draw_different_pictures_and_only_the_native_one_is_called_nati
 
 
 def test_unknown_policies_are_refused(tiny_lens, untyped):
-    with pytest.raises(InputError, match="'tuned' is no readout. Allowed: native, final, none"):
+    with pytest.raises(InputError, match=r"'tuned' is no readout. Allowed: native, final, none"):
         tiny_lens("sd")("a fox", readout="tuned")
-    with pytest.raises(InputError, match="'drop' is no pooled policy. Allowed: hold, layer, empty"):
+    with pytest.raises(InputError, match=r"'drop' is no pooled policy. Allowed: hold, layer, empty"):
         tiny_lens("sd")("a fox", pooled="drop")
 
 

@@ -54,7 +54,7 @@ def test_what_exists_is_kept_unless_allowed(result, tmp_path):
 
 def test_a_folder_that_can_not_be_written_is_said_before_any_work(result, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="can't be written: .* Choose a path in a folder"):
+    with pytest.raises(OutputError, match=r"can't be written: .* Choose a path in a folder"):
         result.save(tmp_path / "file" / "below")
 
 
