@@ -22,7 +22,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 notebooks: $(READY)
-	$(BIN)/python -m pytest -p no:jaxtyping -o addopts= --nbmake --nbmake-timeout=120 notebooks
+	$(BIN)/python -m pytest -o addopts= -W default --nbmake --nbmake-timeout=120 notebooks
 
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)

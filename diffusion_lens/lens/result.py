@@ -20,7 +20,7 @@ __all__ = ["IMAGE_COLUMNS", "Result", "check_output"]
 IMAGE_COLUMNS = ("image", "upscaled")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What a lens drew.
 
@@ -169,6 +169,10 @@ class Result:
         table["missing"] = table["missing"].astype(object).where(table["missing"].notna(), None)
         states = [LayerStates.load(file) for file in sorted(path.glob("states-*.safetensors"))]
         return cls(table, {one.encoder: one for one in states})
+
+    def __repr__(self) -> str:
+        counts = [f"{self.table[name].nunique()} {name}s" for name in ("prompt", "layer", "seed")]
+        return f"Result({len(self.table)} images: {', '.join(counts)})"
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
