@@ -84,7 +84,7 @@ def show(
         trust_remote_code: run code that comes with the model.
     """
     asked = {name: value for name, value in locals().items() if name not in ("out", "overwrite")}
-    from diffusion_lens.lens.result import check_output
+    from diffusion_lens.lens.output import check_output, write_whole
 
     if not prompts:
         raise InputError('No prompt was given. For example: diffusion-lens show "a red fox"')
@@ -96,6 +96,7 @@ def show(
         check_output(path, overwrite=overwrite)
 
     from diffusion_lens.lens.lens import DiffusionLens
+    from diffusion_lens.models.load import quiet_libraries
 
     lens = DiffusionLens.from_pretrained(
         model,
@@ -107,24 +108,25 @@ def show(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
-    result = lens(
-        prompts,
-        layers,
-        seeds,
-        encoder=encoder,
-        readout=readout,
-        pooled=pooled,
-        spread=int(spread) if spread.isdigit() else spread,  # type: ignore[arg-type]
-        steps=steps,
-        guidance=guidance,
-        height=height,
-        width=width,
-        negative_prompt=negative_prompt,
-        scheduler=scheduler,
-        release_encoders=release_encoders,
-    )
+    with quiet_libraries():
+        result = lens(
+            prompts,
+            layers,
+            seeds,
+            encoder=encoder,
+            readout=readout,
+            pooled=pooled,
+            spread=int(spread) if spread.isdigit() else spread,  # type: ignore[arg-type]
+            steps=steps,
+            guidance=guidance,
+            height=height,
+            width=width,
+            negative_prompt=negative_prompt,
+            scheduler=scheduler,
+            release_encoders=release_encoders,
+        )
     result.save_table(table)
-    result.grid().save(grid)
+    write_whole(grid, lambda file: result.grid().save(file, grid.suffix[1:].replace("jpg", "jpeg")))
     for row in result.table[result.table["missing"].notna()].itertuples():
         err.print(f"missing: layer {row.layer}, seed {row.seed}: {row.missing}", style="yellow")
     _say(f"grid   {grid}\ntable  {table}")

@@ -45,7 +45,7 @@ class Ladder:
 
     Raises:
         EncoderError: the pipeline has no such encoder.
-        LayerError: `spread` names a tap that does not exist.
+        LayerError: `spread` is none, or names a tap that does not exist.
     """
 
     def __init__(
@@ -78,6 +78,8 @@ class Ladder:
         self.moving = tuple(slots) if self.encoder == ALL_ENCODERS else (self.encoder,)
         read = [name for name in self.moving if slots[name].tap] or list(self.moving)
         self.reference = max(read, key=lambda name: self.depths[name])
+        if not isinstance(spread, int) and spread not in ("all", "cap"):
+            raise LayerError(f'{spread!r} is no spread. Allowed: "all", "cap", or the index of a tap.')
         widest = max(len(self.taps[name]) for name in self.moving)
         if isinstance(spread, int) and not 0 <= spread < widest:
             raise LayerError(

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from diffusion_lens.errors import InputError, OutputError
+from diffusion_lens.errors import InputError
 from diffusion_lens.lens.grid import contact_sheet
+from diffusion_lens.lens.output import check_output, write_whole
 from diffusion_lens.lens.states import LayerStates
 
-__all__ = ["IMAGE_COLUMNS", "Result", "check_output"]
+__all__ = ["IMAGE_COLUMNS", "Result"]
 
 IMAGE_COLUMNS = ("image", "upscaled")
 
@@ -132,12 +133,13 @@ class Result:
         path = Path(folder)
         check_output(path / "grid.png", overwrite=overwrite)
         check_output(path / "images.parquet", overwrite=overwrite)
-        for old in path.glob("states-*.safetensors"):
-            old.unlink()
         for name, states in self.states.items():
             states.save(path / f"states-{name}.safetensors")
+        for old in path.glob("states-*.safetensors"):
+            if old.stem.removeprefix("states-") not in self.states:
+                old.unlink()
         self.save_table(path / "images.parquet")
-        self.grid().save(path / "grid.png")
+        write_whole(path / "grid.png", lambda file: self.grid().save(file, "PNG"))
         return path
 
     def save_table(self, path: str | os.PathLike[str]) -> None:
@@ -147,7 +149,7 @@ class Result:
             for name in IMAGE_COLUMNS
             if name in self.table
         }
-        _write_whole(
+        write_whole(
             Path(path), lambda file: self.table.assign(**cast(Any, columns)).to_parquet(file, index=False)
         )
 
@@ -178,40 +180,6 @@ class Result:
         buffer = io.BytesIO()
         self.grid().save(buffer, "PNG")
         return buffer.getvalue()
-
-
-def check_output(path: Path, *, overwrite: bool) -> None:
-    """Make sure before any work that a file can be written there.
-
-    Raises:
-        OutputError: it exists and `overwrite` is off, or its folder can't be made or written.
-    """
-    if path.exists() and not overwrite:
-        raise OutputError(
-            f"{path} exists. Choose another path, or allow replacing it with --overwrite (overwrite=True)."
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        probe = path.with_name(f".{path.name}.probe")
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(
-            f"{path} can't be written: {error.strerror or error}. Choose a path in a folder that you "
-            "may write to."
-        ) from error
-
-
-def _write_whole(path: Path, write: Any) -> None:
-    """Write to a temporary name and rename, so that a file is there whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with open(partial, "wb") as file:
-            write(file)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
 
 
 def _encode(image: Image.Image | None) -> dict[str, Any] | None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from diffusion_lens.errors import InputError, LayerError
+from diffusion_lens.lens.output import write_whole
 
 __all__ = ["LayerStates"]
 
@@ -113,7 +114,11 @@ class LayerStates:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to one safetensors file."""
+        """Write to one safetensors file.
+
+        Raises:
+            OutputError: it can't be written.
+        """
         tensors = {"states": self.states, "input_ids": self.input_ids, "mask": self.mask}
         if self.pooled is not None:
             tensors["pooled"] = self.pooled
@@ -124,11 +129,11 @@ class LayerStates:
             "layers": self.layers,
             "tokens": self.tokens,
         }
-        save_file(
+        content = save(
             {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
-            path,
             metadata={"layer_states": json.dumps(described)},
         )
+        write_whole(Path(path), lambda file: file.write(content))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "LayerStates":

@@ -152,7 +152,9 @@ class TextEncoder:
         if self.norm is None:
             return state
         device = next(self.norm.parameters()).device
-        return self.norm(state.to(device)).to(state.device)
+        # weights offloaded one layer at a time lie on "meta" and come by themselves when called
+        given = state if device.type == "meta" else state.to(device)
+        return self.norm(given).to(state.device)
 
     @torch.no_grad()
     def pool(

@@ -84,7 +84,9 @@ def test_several_taps(tiny_lens):
     assert native.sources == {"text_encoder": (1, 2, 3)}
 
 
-def test_taps_and_encoders_that_do_not_exist(tiny_lens):
+def test_taps_and_encoders_that_do_not_exist(tiny_lens, untyped):
+    with pytest.raises(LayerError, match="'wide' is no spread"):
+        tiny_lens("flux2").ladder(spread="wide", **tiny_lens("flux2").defaults.options)
     with pytest.raises(EncoderError, match="It has: text_encoder, text_encoder_2; or 'all'"):
         tiny_lens("sdxl").ladder("text_encoder_7")
     with pytest.raises(LayerError, match="Tap 3 does not exist: text_encoder is read at 3 taps"):

@@ -5,6 +5,7 @@ import logging
 import signal
 import weakref
 
+import accelerate
 import numpy as np
 import pandas as pd
 import pytest
@@ -149,6 +150,19 @@ def test_encoders_can_be_released_before_denoising(new_lens):
     assert all(reference() is None for reference in encoders)
     with pytest.raises(EncoderError, match="were released to save memory"):
         lens("another prompt", progress=False)
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl", "flux"])
+def test_weights_offloaded_one_layer_at_a_time_draw_the_same(tiny_lens, new_lens, family):
+    lens = new_lens(family)
+    for part in lens.pipeline.components.values():
+        if isinstance(part, torch.nn.Module):  # what sequential offload does, on a machine without GPU
+            accelerate.cpu_offload(part, torch.device("cpu"))
+    assert next(lens.pipeline.text_encoder.parameters()).is_meta
+    for arguments in ({}, {"readout": "final"}, {"pooled": "layer"}):
+        expected = tiny_lens(family)(PROMPT, [0, "native"], progress=False, **arguments)
+        result = lens(PROMPT, [0, "native"], progress=False, **arguments)
+        assert all(np.array_equal(*pair) for pair in zip(pixels(expected), pixels(result), strict=True))
 
 
 def test_deepfloyd_draws_both_stages(new_lens):

@@ -1,6 +1,7 @@
 """Results: found by layer and seed, saved whole, opened by others' tools."""
 
 import io
+import resource
 
 import numpy as np
 import pandas as pd
@@ -56,6 +57,21 @@ def test_a_folder_that_can_not_be_written_is_said_before_any_work(result, tmp_pa
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"can't be written: .* Choose a path in a folder"):
         result.save(tmp_path / "file" / "below")
+
+
+def test_a_full_disk_is_one_message_and_what_was_saved_stays(result, tmp_path):
+    result.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="could not be written: File too large"):
+            result.save(tmp_path, overwrite=True)
+        with pytest.raises(OutputError, match="could not be written"):
+            result.save_table(tmp_path / "images.parquet")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_cut_file_is_one_clear_message(result, tmp_path):
