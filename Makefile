@@ -2,14 +2,12 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# one thread a process: the tests run in several, and the demo's model is small
-export OMP_NUM_THREADS ?= 1
+DEMO := "an automobile on grass" "a puppy at night" --seeds 0 1
 
-.PHONY: demo test lint notebooks clean
+.PHONY: demo test lint notebooks results clean
 
 demo: $(READY)
-	OMP_NUM_THREADS= $(BIN)/diffusion-lens show "a red fox to the left of a pizza" "an automobile on grass" \
-		--seeds 0 1 --out demo.png --overwrite
+	$(BIN)/diffusion-lens show $(DEMO) --out demo.png --overwrite
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
@@ -20,6 +18,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# the reference results that are in the repository
+results: $(READY)
+	$(BIN)/diffusion-lens show $(DEMO) --out results/demo/grid.png --overwrite
 
 notebooks: $(READY)
 	$(BIN)/python -m pytest -o addopts= -W default --nbmake --nbmake-timeout=120 notebooks

@@ -48,6 +48,8 @@ def show(
     device: str | None = None,
     dtype: Literal["float32", "bfloat16", "float16"] | None = None,
     offload: Literal["none", "model", "sequential"] = "none",
+    revision: str | None = None,
+    variant: str | None = None,
     batch_size: int | None = None,
     upscaler: str | None = None,
     release_encoders: bool = False,
@@ -77,6 +79,8 @@ def show(
         device: cpu, cuda, cuda:1, mps; the fastest at hand if left out.
         dtype: float32 on the CPU, the type that suits the model on an accelerator, if left out.
         offload: keep only one model or one layer at a time on the accelerator.
+        revision: branch, tag or commit on the hub.
+        variant: a variant of the weights, such as fp16.
         batch_size: images denoised together.
         upscaler: DeepFloyd IF's second stage.
         release_encoders: free the text encoders' memory before denoising.
@@ -84,10 +88,10 @@ def show(
         trust_remote_code: run code that comes with the model.
     """
     asked = {name: value for name, value in locals().items() if name not in ("out", "overwrite")}
-    from diffusion_lens.lens.output import check_output, write_whole
-
     if not prompts:
         raise InputError('No prompt was given. For example: diffusion-lens show "a red fox"')
+    from diffusion_lens.lens.output import check_output, write_whole
+
     grid = out or Path(f"lens-{_short_hash(asked)}.png")
     if grid.suffix.lower() not in (".png", ".webp", ".jpg", ".jpeg"):
         raise InputError(f"{grid} names no picture; end it in .png, .webp or .jpg.")
@@ -96,7 +100,6 @@ def show(
         check_output(path, overwrite=overwrite)
 
     from diffusion_lens.lens.lens import DiffusionLens
-    from diffusion_lens.models.load import quiet_libraries
 
     lens = DiffusionLens.from_pretrained(
         model,
@@ -105,30 +108,29 @@ def show(
         device=device,
         dtype=dtype,
         offload=offload,
+        revision=revision,
+        variant=variant,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
-    with quiet_libraries():
-        result = lens(
-            prompts,
-            layers,
-            seeds,
-            encoder=encoder,
-            readout=readout,
-            pooled=pooled,
-            spread=int(spread) if spread.isdigit() else spread,  # type: ignore[arg-type]
-            steps=steps,
-            guidance=guidance,
-            height=height,
-            width=width,
-            negative_prompt=negative_prompt,
-            scheduler=scheduler,
-            release_encoders=release_encoders,
-        )
+    result = lens(
+        prompts,
+        layers,
+        seeds,
+        encoder=encoder,
+        readout=readout,
+        pooled=pooled,
+        spread=int(spread) if spread.isdigit() else spread,  # type: ignore[arg-type]
+        steps=steps,
+        guidance=guidance,
+        height=height,
+        width=width,
+        negative_prompt=negative_prompt,
+        scheduler=scheduler,
+        release_encoders=release_encoders,
+    )
     result.save_table(table)
     write_whole(grid, lambda file: result.grid().save(file, grid.suffix[1:].replace("jpg", "jpeg")))
-    for row in result.table[result.table["missing"].notna()].itertuples():
-        err.print(f"missing: layer {row.layer}, seed {row.seed}: {row.missing}", style="yellow")
     _say(f"grid   {grid}\ntable  {table}")
 
 
@@ -156,6 +158,8 @@ def doctor(
     device: str | None = None,
     dtype: Literal["float32", "bfloat16", "float16"] | None = None,
     offload: Literal["none", "model", "sequential"] = "none",
+    revision: str | None = None,
+    variant: str | None = None,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
 ) -> None:
@@ -170,6 +174,8 @@ def doctor(
         device: cpu, cuda, cuda:1, mps; the fastest at hand if left out.
         dtype: as in `show`.
         offload: as in `show`.
+        revision: branch, tag or commit on the hub.
+        variant: a variant of the weights, such as fp16.
         allow_pickle: load weights that are not safetensors.
         trust_remote_code: run code that comes with the model.
     """
@@ -181,6 +187,8 @@ def doctor(
         device=device,
         dtype=dtype,
         offload=offload,
+        revision=revision,
+        variant=variant,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )

@@ -10,7 +10,6 @@
     │   ├── PromptError
     │   ├── SamplerError           seed, scheduler, guidance, size
     │   └── OutputError            a path that can't be written
-    ├── MissingExtraError          an optional dependency is not installed
     └── OutOfMemoryError           not even one image fits
 
 A message names the thing, what was found, what is allowed and what to do next. The command line
@@ -22,7 +21,6 @@ __all__ = [
     "EncoderError",
     "InputError",
     "LayerError",
-    "MissingExtraError",
     "OutOfMemoryError",
     "OutputError",
     "PromptError",
@@ -71,10 +69,6 @@ class SamplerError(InputError):
 
 class OutputError(InputError):
     """A path that can't be written."""
-
-
-class MissingExtraError(DiffusionLensError):
-    """An optional dependency is not installed."""
 
 
 class OutOfMemoryError(DiffusionLensError):

@@ -6,12 +6,13 @@ Run on any model by `diffusion-lens doctor MODEL`, and on every family in the te
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from diffusion_lens.errors import DiffusionLensError
 from diffusion_lens.lens.draw import use_quiet
 from diffusion_lens.lens.encode import condition, encode
 from diffusion_lens.lens.layers import Ladder
@@ -42,12 +43,12 @@ class Tolerance:
     other_shape: float
 
     @classmethod
-    def of(cls, pipe: Any) -> "Tolerance":
+    def of(cls, lens: DiffusionLens) -> "Tolerance":
         """The tolerance for a pipeline on its device in its dtype."""
-        half = pipe.dtype in (torch.float16, torch.bfloat16)
+        half = lens.pipeline.dtype in (torch.float16, torch.bfloat16)
         if half:
             return cls(states=2e-2, image=1 / 255, other_shape=8 / 255)
-        exact = pipe.device.type == "cpu"
+        exact = lens.conditioner.device.type == "cpu"
         return cls(0.0 if exact else 1e-4, 0.0 if exact else 1 / 255, 1 / 255)
 
 
@@ -97,11 +98,9 @@ def examine(
     Returns:
         The checks, passed or not, in order of the data's flow.
     """
-    given = Sampler(steps, height=height, width=width, options=options).over(
-        replace(lens.defaults, steps=None)
-    )
+    given = Sampler(steps, height=height, width=width, options=options).over(lens.defaults)
     sampler = given.resolve(lens.pipeline, lens.conditioner.family)
-    tolerance = Tolerance.of(lens.pipeline)
+    tolerance = Tolerance.of(lens)
     before = _plain(lens, prompt, sampler)
     before_hooks = _count_hooks(lens)  # transformers leaves hooks of its own at a first pass
     steps_of = {
@@ -175,16 +174,23 @@ def _check_images(
     """The native image is the plain pipeline's, whatever else is drawn, and noise is shared."""
     native = _draw(lens, prompt, ["native"], [0], sampler)[0]
     yield Check("native image against the plain pipeline", _distance(native, plain), tolerance.image)
-    with _first_input(lens) as seen:
-        shared = _draw(lens, prompt, [0, "native"], [0], sampler)
-    yield Check("noise of two layers of one seed", _row_distance(seen[0]), 0.0)
-    beside = _draw(lens, prompt, [1, "native"], [0], sampler)
+    batch_size, lens.painter.batch_size = lens.painter.batch_size, max(4, lens.painter.batch_size)
+    try:
+        with _first_input(lens) as seen:
+            # rows: layer 0 of two seeds, then the native tap of the same two
+            together = _draw(lens, prompt, [0, "native"], [0, 1], sampler)
+        noise = seen[0]
+        beside = _draw(lens, prompt, [1, "native"], [0, 2], sampler)
+    finally:
+        lens.painter.batch_size = batch_size
+    yield Check("noise of two layers of one seed", _gap(noise[0], noise[2]), 0.0)
+    yield Check("noise of two seeds is the same", float(_gap(noise[0], noise[1]) == 0), 0.0)
     yield Check(
-        "image beside another layer, one batch shape",
-        _distance(shared[1], beside[1]),
+        "image beside other layers and seeds, one batch shape",
+        _distance(together[2], beside[2]),
         tolerance.image,
     )
-    yield Check("image in another batch shape", _distance(shared[1], native), tolerance.other_shape)
+    yield Check("image in another batch shape", _distance(together[2], native), tolerance.other_shape)
 
 
 def _draw(
@@ -202,6 +208,8 @@ def _draw(
         progress=False,
         **options,
     )
+    for row in result.table[result.table["missing"].notna()].itertuples():
+        raise DiffusionLensError(f"no image of layer {row.layer}, seed {row.seed}: {row.missing}")
     return [np.asarray(image, dtype=np.float32) / 255 for image in result.table["image"]]
 
 
@@ -228,8 +236,7 @@ def _relative(one: torch.Tensor, other: torch.Tensor) -> float:
     """Largest difference by largest value; infinite where the shapes differ."""
     if one.shape != other.shape:
         return float("inf")
-    difference = (one.double() - other.double()).abs().max()
-    return float(difference / other.double().abs().max().clamp_min(1e-12))
+    return _gap(one, other) / max(float(other.abs().max()), 1e-12)
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
@@ -256,8 +263,8 @@ def _first_input(lens: DiffusionLens) -> Iterator[list[Any]]:
         handle.remove()
 
 
-def _row_distance(rows: list[torch.Tensor]) -> float:
-    return float((rows[0].double() - rows[1].double()).abs().max())
+def _gap(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one.cpu().double() - other.cpu().double()).abs().max())
 
 
 def _check_early_stop(lens: DiffusionLens, prompt: str, sampler: Sampler) -> Iterator[Check]:

@@ -12,9 +12,10 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from diffusion_lens.errors import OutOfMemoryError
+from diffusion_lens.errors import OutOfMemoryError, SamplerError
 from diffusion_lens.lens.sampler import Sampler
 from diffusion_lens.models.conditioner import Conditioning
+from diffusion_lens.models.memory import is_out_of_memory
 from diffusion_lens.models.pipelines import PipelineFamily
 
 __all__ = ["Drawing", "Painter", "Row"]
@@ -58,12 +59,14 @@ class Painter:
     Attributes:
         pipe: the pipeline.
         family: how it takes its text.
+        device: where it computes.
         batch_size: images a call; halved for good when memory runs out.
         upscaler: the second stage of DeepFloyd IF, conditioned on the same states.
     """
 
     pipe: Any
     family: PipelineFamily
+    device: torch.device
     batch_size: int
     upscaler: Any = None
 
@@ -84,27 +87,30 @@ class Painter:
 
         Raises:
             OutOfMemoryError: not even one image fits.
+            SamplerError: the pipeline refuses the settings.
         """
         done = 0
         while done < len(rows):
             batch = _same_shape(rows[done : done + self.batch_size])
             try:
                 drawings = self._call(batch, sampler, upscale, on_step)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
                     raise
-                self._shrink(len(batch), error)
+                if len(batch) == 1:
+                    raise OutOfMemoryError(
+                        "Not even one image fits into memory. Make it smaller (height=, width=), load the "
+                        'model with offload="model" or in 16 bits, or release the text encoders first '
+                        "(release_encoders=True)."
+                    ) from error
+                drawings = None  # gone on below, when the error no longer holds the batch's memory
+            if drawings is None:
+                self._shrink(len(batch))
                 continue
             done += len(batch)
             yield from drawings
 
-    def _shrink(self, size: int, error: BaseException) -> None:
-        if size == 1:
-            raise OutOfMemoryError(
-                "Not even one image fits into memory. Make it smaller (height=, width=), load the model "
-                'with offload="model" or in 16 bits, or release the text encoders first '
-                "(release_encoders=True)."
-            ) from error
+    def _shrink(self, size: int) -> None:
         self.batch_size = size // 2
         log.warning("Out of memory at %d images a batch; going on with %d.", size, self.batch_size)
         if torch.cuda.is_available():
@@ -117,38 +123,55 @@ class Painter:
         upscale: Sampler | None,
         on_step: Callable[[int], object],
     ) -> list[Drawing]:
-        dims = self.family.batch_dims
         text = {
-            **_collate([row.positive for row in rows], dims),
-            **_collate([row.negative for row in rows], dims),
+            **_collate([row.positive for row in rows], self.family.batch_dims, self.device),
+            **_collate([row.negative for row in rows], self.family.batch_dims, self.device),
         }
-        if "negative_prompt" in _parameters(self.pipe):
-            text["negative_prompt"] = None  # PixArt's default is "", and refused beside embeddings
         seeds = [row.seed for row in rows]
-        with use_quiet(self.pipe):
-            output = self.pipe(
-                **text,
-                **sampler.arguments(self.family),
-                **_step_callback(self.pipe, lambda: on_step(len(rows))),
-                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-                output_type="np" if self.upscaler is None else "pt",
-            )
-        blocked = _blocked(output, len(rows))
+        first = sampler.arguments(self.family)
+        if "negative_prompt" in _parameters(self.pipe):
+            first["negative_prompt"] = None  # PixArt's default is "", and refused beside embeddings
+        if not rows[0].negative and self.family.cfg == "true_cfg_scale":
+            first["true_cfg_scale"] = 1.0  # without a negative prompt it is off, and Qwen-Image warns
+        output = self._run(
+            self.pipe, {**text, **first}, seeds, on_step, "np" if self.upscaler is None else "pt"
+        )
         if self.upscaler is None:
-            return [_drawing(*pair) for pair in zip(output.images, blocked, strict=True)]
-        with use_quiet(self.upscaler):
-            second = self.upscaler(
-                **text,
-                **(upscale or Sampler()).arguments(self.family),
-                **_step_callback(self.upscaler, lambda: on_step(len(rows))),
-                image=output.images,
-                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-                output_type="np",
-            )
+            blocked = _blocked(output, len(rows))
+            return [
+                Drawing(*_picture(pixels, flag))
+                for pixels, flag in zip(output.images, blocked, strict=True)
+            ]
+        settings = (upscale or Sampler()).arguments(self.family)
+        second = self._run(
+            self.upscaler, {**text, **settings, "image": output.images}, seeds, on_step, "np"
+        )
+        # the first stage's floats of -1..1 went on as they are, without a look by its safety checker
         small = (output.images / 2 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
-        return [
-            _drawing(one, block, two) for one, block, two in zip(small, blocked, second.images, strict=True)
-        ]
+        drawings = []
+        for one, two, flag in zip(small, second.images, _blocked(second, len(rows)), strict=True):
+            image, missing = _picture(one, False)
+            upscaled, missing_too = _picture(two, flag)
+            reason = missing or (missing_too and f"{missing_too}, in the second stage")
+            drawings.append(Drawing(image, reason, upscaled))
+        return drawings
+
+    def _run(
+        self,
+        pipe: Any,
+        arguments: dict[str, Any],
+        seeds: Sequence[int],
+        on_step: Callable[[int], object],
+        output_type: str,
+    ) -> Any:
+        """Call a pipeline with a generator for each seed."""
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        callback = _step_callback(pipe, lambda: on_step(len(seeds)))
+        try:
+            with use_quiet(pipe):
+                return pipe(**arguments, **callback, generator=generators, output_type=output_type)
+        except ValueError as error:  # what diffusers raises for sizes and combinations it refuses
+            raise SamplerError(f"{type(pipe).__name__} refuses these settings: {error}") from error
 
 
 def _same_shape(rows: Sequence[Row]) -> Sequence[Row]:
@@ -168,13 +191,15 @@ def _shapes(row: Row) -> list[tuple[str, Any]]:
     ]
 
 
-def _collate(parts: Sequence[Conditioning], dims: Mapping[str, int]) -> dict[str, Any]:
+def _collate(
+    parts: Sequence[Conditioning], dims: Mapping[str, int], device: torch.device
+) -> dict[str, Any]:
     batch: dict[str, Any] = {}
     for name, value in parts[0].items():
         if isinstance(value, torch.Tensor):
-            batch[name] = torch.cat([part[name] for part in parts], dims.get(name, 0))
+            batch[name] = torch.cat([part[name] for part in parts], dims.get(name, 0)).to(device)
         elif isinstance(value, list):
-            batch[name] = [item for part in parts for item in part[name]]
+            batch[name] = [item.to(device) for part in parts for item in part[name]]
     return batch
 
 
@@ -214,29 +239,19 @@ def _blocked(output: Any, count: int) -> list[bool]:
     return [bool(flag) for flag in flags] if flags else [False] * count
 
 
-def _drawing(pixels: np.ndarray, blocked: bool, upscaled: np.ndarray | None = None) -> Drawing:
+def _picture(values: np.ndarray, blocked: bool) -> tuple[Image.Image | None, str | None]:
     """A picture from the pipeline's floats in 0..1, or why it is none."""
     if blocked:
-        return Drawing(None, "blocked by the pipeline's safety checker")
-    if not np.isfinite(pixels).all():
-        return Drawing(None, "not finite: the numbers overflowed (try float32 or bfloat16)")
-    image = to_pixels(pixels)
-    if not image.any():
-        return Drawing(None, "black: every pixel is zero")
-    if upscaled is None:
-        return Drawing(Image.fromarray(image))
-    if not np.isfinite(upscaled).all():
-        return Drawing(Image.fromarray(image), "not finite in the second stage")
-    return Drawing(Image.fromarray(image), None, Image.fromarray(to_pixels(upscaled)))
+        return None, "blocked by the pipeline's safety checker"
+    if not np.isfinite(values).all():
+        return None, "not finite: the numbers overflowed (try float32 or bfloat16)"
+    pixels = to_pixels(values)
+    if not pixels.any():
+        return None, "black: every pixel is zero"
+    return Image.fromarray(pixels), None
 
 
 def to_pixels(values: np.ndarray) -> Pixels:
     """8-bit pixels of floats in 0..1, rounded as diffusers rounds them."""
     pixels = (values * 255).round().astype("uint8")
-    return pixels if pixels.shape[-1] == 3 else np.repeat(pixels[..., :1], 3, axis=-1)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    # torch's CPU allocator and oneDNN, which could not get its scratch memory, have no class for it
-    signs = ("can't allocate memory", "could not create a primitive")
-    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
+    return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels

@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from diffusion_lens.lens.states import LayerStates
 from diffusion_lens.models.conditioner import Conditioner, Conditioning
 from diffusion_lens.models.taps import Recording
 
-__all__ = ["States", "check_prompts", "condition", "encode"]
+__all__ = ["States", "check_prompts", "condition", "encode", "to_cpu"]
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def check_prompts(prompts: Any) -> tuple[str, ...]:
     Raises:
         PromptError: none, or one that is not text.
     """
-    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    texts = list(prompts) if isinstance(prompts, Iterable) and not isinstance(prompts, str) else [prompts]
     if not texts:
         raise PromptError("The list of prompts is empty; give at least one prompt.")
     for text in texts:
@@ -81,7 +82,7 @@ def _states(conditioner: Conditioner, name: str, prompt: str, recording: Recordi
     """One recording as `LayerStates`."""
     encoder, slot = conditioner.encoders[name], conditioner.slots[name]
     layers = tuple(sorted(recording.states))
-    stacked = torch.stack([encoder.batch_first(recording.states[layer]) for layer in layers]).cpu()
+    stacked = torch.stack([encoder.batch_first(recording.states[layer]).cpu() for layer in layers])
     ids = recording.input_ids.cpu()
     mask = torch.ones_like(ids) if recording.attention_mask is None else recording.attention_mask.cpu()
     pooled = None
@@ -134,7 +135,8 @@ def _warn_of_cut_words(conditioner: Conditioner, name: str, prompt: str, states:
 
 
 def _squash(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text).casefold()
+    """Letters and digits alone, without case and accents, which tokenizers may drop."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKD", text)).casefold()
 
 
 def condition(
@@ -156,7 +158,7 @@ def condition(
         rung: the layer.
         ladder: the ladder that the rung belongs to.
         readout: for the encoders that move; the others are read natively.
-        pooled: likewise.
+        pooled: likewise; "empty" holds for all encoders.
         empty: the states of the empty prompt, for `pooled="empty"`.
         options: see `Conditioner.encode_options`.
     """
@@ -171,7 +173,7 @@ def condition(
             rung.sources[name],
             readout=readout if moves else "native",
             pooled=pool(
-                pooled if moves else "hold",
+                pooled if moves or pooled == "empty" else "hold",
                 slot,
                 encoder,
                 states[name],
@@ -180,4 +182,14 @@ def condition(
             ),
             device=conditioner.device,
         )
-    return conditioner.replay(next(iter(states.values())).prompts[0], answers, options)
+    prompt = next(iter(states.values())).prompts[0]
+    return to_cpu(conditioner.replay(prompt, answers, options))
+
+
+def to_cpu(conditioning: Conditioning) -> Conditioning:
+    """Where conditioning waits for its turn: that of many layers together may not fit elsewhere."""
+    return {
+        name: [item.cpu() for item in value] if isinstance(value, list) else value.cpu()
+        for name, value in conditioning.items()
+        if value is not None
+    }

@@ -1,6 +1,6 @@
 """Which states a request for layers means: "all", 6, -1, "0:24:4", "native", for one encoder or all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -106,7 +106,8 @@ class Ladder:
         Raises:
             LayerError: out of range, or not understood.
         """
-        requests = [layers] if isinstance(layers, (int, str)) else list(layers)
+        many = isinstance(layers, Iterable) and not isinstance(layers, str)
+        requests: list[Any] = list(layers) if many else [layers]  # type: ignore[arg-type]
         if not requests:
             raise LayerError(f"No layer was asked for; this encoder has {self._allowed()}.")
         rungs = [rung for request in requests for rung in self._parse(request)]
@@ -130,7 +131,7 @@ class Ladder:
             if len(numbers) == 1:
                 return [self._rung(self._index(*numbers))]
             first, last, step = numbers if len(numbers) == 3 else (*numbers, 1)
-            layers = range(self._index(first), self._index(last) + 1, step)
+            layers = range(self._index(first), self._index(last) + (1 if step > 0 else -1), step)
         except ValueError as error:
             if isinstance(error, LayerError):
                 raise

@@ -2,16 +2,19 @@
 
 import gc
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from diffusion_lens.errors import InputError, SamplerError, UnsupportedPipelineError
 from diffusion_lens.lens.draw import Drawing, Painter, Row
-from diffusion_lens.lens.encode import check_prompts, condition, encode
+from diffusion_lens.lens.encode import check_prompts, condition, encode, to_cpu
 from diffusion_lens.lens.layers import ALL_ENCODERS, Ladder, LayerRequest, Spread
 from diffusion_lens.lens.readouts import Pooled, Readout, check_policies, is_native
 from diffusion_lens.lens.result import Result
@@ -20,9 +23,12 @@ from diffusion_lens.models.conditioner import Conditioner, Conditioning
 from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.models.encoders import EncoderFamily
 from diffusion_lens.models.load import load_pipeline
-from diffusion_lens.models.pipelines import PipelineFamily
+from diffusion_lens.models.memory import explain_memory
+from diffusion_lens.models.pipelines import PipelineFamily, find_family
 
 __all__ = ["DiffusionLens"]
+
+log = logging.getLogger(__name__)
 
 
 class DiffusionLens:
@@ -62,8 +68,16 @@ class DiffusionLens:
         name: str | None = None,
     ) -> None:
         self.conditioner = Conditioner(pipe, family, encoders)
-        on_cpu = self.conditioner.device.type == "cpu"
-        self.painter = Painter(pipe, self.conditioner.family, batch_size or (8 if on_cpu else 16), upscaler)
+        device = self.conditioner.device
+        if batch_size is None:
+            batch_size = 8 if device.type == "cpu" else 16
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
+        if upscaler is not None and "SuperResolution" not in type(upscaler).__name__:
+            raise UnsupportedPipelineError(
+                f"{type(upscaler).__name__} is no second stage; give DeepFloyd's IFSuperResolutionPipeline."
+            )
+        self.painter = Painter(pipe, self.conditioner.family, device, batch_size, upscaler)
         self.defaults = defaults or Sampler()
         self.name = name or getattr(pipe, "name_or_path", None) or type(pipe).__name__
 
@@ -72,6 +86,8 @@ class DiffusionLens:
         cls,
         model: str | os.PathLike[str],
         *,
+        family: PipelineFamily | None = None,
+        encoders: Mapping[str, EncoderFamily] | None = None,
         upscaler: str | os.PathLike[str] | None = None,
         batch_size: int | None = None,
         **options: Any,
@@ -80,19 +96,30 @@ class DiffusionLens:
 
         Args:
             model: which model.
+            family: as for a live pipeline.
+            encoders: as for a live pipeline.
             upscaler: DeepFloyd IF's second stage, which shares the first one's encoder.
             batch_size: images denoised together.
             options: `device`, `dtype`, `offload`, `revision`, `variant`, `allow_pickle`,
                 `trust_remote_code` and the options of `DiffusionPipeline.from_pretrained`; see
                 `diffusion_lens.models.load.load_pipeline`, which also says what it raises.
         """
-        pipe = load_pipeline(model, **options)
+        pipe = load_pipeline(model, family=family, **options)
         second = None
         if upscaler is not None:
-            second = load_pipeline(upscaler, **options, text_encoder=None)
+            family = family or find_family(type(pipe))
+            second = load_pipeline(upscaler, family=family, text_encoder=None, **options)
         embedded = EMBEDDED.get(str(model))
         defaults = Sampler(steps=embedded.steps, guidance=embedded.guidance) if embedded else None
-        return cls(pipe, upscaler=second, defaults=defaults, batch_size=batch_size, name=str(model))
+        return cls(
+            pipe,
+            family=family,
+            encoders=encoders,
+            upscaler=second,
+            defaults=defaults,
+            batch_size=batch_size,
+            name=str(model),
+        )
 
     @property
     def pipeline(self) -> Any:
@@ -163,13 +190,13 @@ class DiffusionLens:
         if encoder != ALL_ENCODERS and self.conditioner.slots[encoder].tap is None:
             pooled = "layer"
         encode_options = self.conditioner.encode_options(sampler.options)
-        states = encode(self.conditioner, texts, rungs, encode_options)
-        empty = None
-        if pooled == "empty":
-            empty = encode(self.conditioner, [""], rungs, encode_options)
-        negative: Conditioning = {}
-        if sampler.guided(self.pipeline, self.conditioner.family):
-            negative = self.conditioner.negative(sampler.negative_prompt, texts[0], encode_options)
+        second = self._second_stage(upscale)
+        with explain_memory("The prompts can't be encoded", 'loading with offload="model"'):
+            states = encode(self.conditioner, texts, rungs, encode_options)
+            empty = None
+            if pooled == "empty":
+                empty = encode(self.conditioner, [""], rungs, encode_options)
+            negative = self._negative(sampler, second, texts[0], encode_options)
         cells = [(index, rung) for index in range(len(texts)) for rung in rungs]
         positive = [
             condition(
@@ -188,49 +215,79 @@ class DiffusionLens:
         if release_encoders:
             self.release_encoders()
         rows = [Row(one, negative, seed) for one in positive for seed in numbers]
-        drawings = self._draw(rows, sampler, upscale, progress)
+        drawings = self._draw(rows, sampler, second, progress)
         keys = [(index, rung, seed) for index, rung in cells for seed in numbers]
         table = pd.DataFrame(
             {
                 "prompt": texts[index],
                 "encoder": ladder.encoder,
                 "layer": rung.layer,
-                "native": rung.native and faithful,
+                "native": rung.native,
+                "faithful": rung.native and faithful,
                 "readout": readout,
                 "pooled": pooled,
                 "spread": str(spread),
                 "seed": seed,
                 "model": self.name,
-                **_recorded(sampler),
+                **_recorded(sampler, second),
                 **_cells(drawing, two_stages=self.painter.upscaler is not None),
             }
             for (index, rung, seed), drawing in zip(keys, drawings, strict=True)
         )
+        for row in table[table["missing"].notna()].itertuples():
+            log.warning(
+                "Missing: layer %s, seed %s of %r: %s", row.layer, row.seed, row.prompt, row.missing
+            )
         return Result(table, states)
 
+    def _second_stage(self, upscale: Sampler | None) -> Sampler | None:
+        """The resolved settings of the second stage, where there is one."""
+        if self.painter.upscaler is None:
+            if upscale is not None:
+                raise SamplerError("upscale= was given without a second stage; load one (upscaler=).")
+            return None
+        given = upscale or Sampler()
+        if given.negative_prompt is not None:
+            raise SamplerError("Both stages share one negative prompt; give it as negative_prompt=.")
+        return given.resolve(self.painter.upscaler, self.conditioner.family)
+
+    def _negative(
+        self, sampler: Sampler, second: Sampler | None, prompt: str, options: Mapping[str, Any]
+    ) -> Conditioning:
+        """The negative text arguments, where any stage is guided."""
+        family = self.conditioner.family
+        guided = sampler.guided(self.pipeline, family)
+        if second is not None:
+            guided = guided or second.guided(self.painter.upscaler, family)
+        if not guided:
+            return {}
+        return to_cpu(self.conditioner.negative(sampler.negative_prompt, prompt, options))
+
     def _draw(
-        self, rows: Sequence[Row], sampler: Sampler, upscale: Sampler | None, progress: bool
+        self, rows: Sequence[Row], sampler: Sampler, second: Sampler | None, progress: bool
     ) -> list[Drawing]:
-        """The images of `rows`, missing ones reported."""
-        second = None
-        steps = sampler.steps or 0
-        if self.painter.upscaler is not None:
-            second = (upscale or Sampler()).resolve(self.painter.upscaler, self.conditioner.family)
-            steps += second.steps or 0
-        with (
-            use_scheduler(self.pipeline, sampler.scheduler),
-            tqdm(total=len(rows) * steps, unit="step", disable=not progress, desc="Drawing") as bar,
-        ):
+        """The images of `rows`, under a progress bar."""
+        steps = (sampler.steps or 0) + (second.steps or 0 if second else 0)
+        with ExitStack() as stack:
+            stack.enter_context(use_scheduler(self.pipeline, sampler.scheduler))
+            if second is not None:
+                stack.enter_context(use_scheduler(self.painter.upscaler, second.scheduler))
+            bar = stack.enter_context(
+                tqdm(total=len(rows) * steps, unit="step", disable=not progress, desc="Drawing")
+            )
             return list(self.painter.draw(rows, sampler, second, bar.update))
 
     def _is_faithful(self, ladder: Ladder, readout: str, pooled: str) -> bool:
         """Whether the native rung is drawn exactly as the untouched pipeline draws it."""
         slots, encoders = self.conditioner.slots, self.conditioner.encoders
+        if pooled == "empty" and any(slot.pooled for slot in slots.values()):
+            return False
         return all(
             is_native(readout, slots[name], encoders[name], ladder.taps[name])
+            # a layer's own pooled output is the native one where nothing else is read
             and (slots[name].pooled is None or pooled == "hold" or slots[name].tap is None)
             for name in ladder.moving
-        ) and not (pooled == "empty" and any(slots[name].pooled for name in ladder.moving))
+        )
 
     def release_encoders(self) -> None:
         """Free the memory of the text encoders; no further prompt can be read after that."""
@@ -240,17 +297,14 @@ class DiffusionLens:
             torch.cuda.empty_cache()
 
 
-def _recorded(sampler: Sampler) -> dict[str, Any]:
-    """The settings as columns of the table; options of the pipeline in one, as JSON."""
-    return {
-        "steps": sampler.steps,
-        "guidance": sampler.guidance,
-        "height": sampler.height,
-        "width": sampler.width,
-        "negative_prompt": sampler.negative_prompt,
-        "scheduler": sampler.scheduler,
-        "options": json.dumps(dict(sampler.options), sort_keys=True, default=repr),
-    }
+def _recorded(sampler: Sampler, second: Sampler | None) -> dict[str, Any]:
+    """The settings as columns of the table; those of a second stage in one column, as JSON."""
+    recorded = {**vars(sampler), "options": _as_json(sampler.options)}
+    return recorded if second is None else {**recorded, "upscale": _as_json(vars(second))}
+
+
+def _as_json(settings: Mapping[str, Any]) -> str:
+    return json.dumps(dict(settings), sort_keys=True, default=repr)
 
 
 def _cells(drawing: Drawing, *, two_stages: bool) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """`Result`: the images of a lens, the table behind them, and the states that they were drawn from."""
 
 import io
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from diffusion_lens.errors import InputError
@@ -19,6 +22,7 @@ from diffusion_lens.lens.states import LayerStates
 __all__ = ["IMAGE_COLUMNS", "Result"]
 
 IMAGE_COLUMNS = ("image", "upscaled")
+_IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,9 +30,10 @@ class Result:
     """What a lens drew.
 
     Attributes:
-        table: one row by image: `prompt`, `encoder`, `layer`, `native` (the very image of the untouched
-            pipeline), `readout`, `pooled`, `spread`, `seed`, `model`, the sampler settings, `missing` (why
-            there is no image, or None), `image` and, for pipelines of two stages, `upscaled` (PIL images).
+        table: one row by image: `prompt`, `encoder`, `layer`, `native` (read where the pipeline reads),
+            `faithful` (the very image of the untouched pipeline), `readout`, `pooled`, `spread`, `seed`,
+            `model`, the sampler settings, `missing` (why there is no image, or None), `image` and, for
+            pipelines of two stages, `upscaled` (PIL images).
         states: the hidden states by encoder.
     """
 
@@ -144,14 +149,14 @@ class Result:
 
     def save_table(self, path: str | os.PathLike[str]) -> None:
         """Write the table as parquet, images inside in the layout of Hugging Face `datasets`."""
-        columns = {
-            name: [_encode(image) for image in self.table[name]]
-            for name in IMAGE_COLUMNS
-            if name in self.table
-        }
-        write_whole(
-            Path(path), lambda file: self.table.assign(**cast(Any, columns)).to_parquet(file, index=False)
-        )
+        images = {name: self.table[name] for name in IMAGE_COLUMNS if name in self.table}
+        table = pa.Table.from_pandas(self.table.drop(columns=list(images)), preserve_index=False)
+        for name, column in images.items():
+            table = table.append_column(name, pa.array([_encode(image) for image in column], _IMAGE))
+        features = {"info": {"features": {name: {"_type": "Image"} for name in images}}}
+        described = {**(table.schema.metadata or {}), b"huggingface": json.dumps(features).encode()}
+        table = table.replace_schema_metadata(described)
+        write_whole(Path(path), lambda file: pq.write_table(table, file))
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "Result":

@@ -1,7 +1,8 @@
 """Sampler settings: what the pipeline is asked for besides the text and the seed."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from diffusion_lens.errors import SamplerError
 from diffusion_lens.models.pipelines import PipelineFamily
 
-__all__ = ["Sampler", "check_seeds", "use_scheduler"]
+__all__ = ["Sampler", "check_seeds", "find_scheduler", "use_scheduler"]
 
 
 @dataclass(frozen=True)
@@ -50,21 +51,25 @@ class Sampler:
             SamplerError: an option that the pipeline's `__call__` does not take, or a bad value.
         """
         parameters = inspect.signature(pipe.__call__).parameters
-        _check_options(pipe, self.options, parameters)
-        steps = parameters["num_inference_steps"].default if self.steps is None else self.steps
-        guidance = parameters[family.guidance].default if self.guidance is None else self.guidance
-        if not isinstance(steps, int) or steps < 1:
+        _check_options(pipe, family, self.options, parameters)
+        steps = _default(parameters, "num_inference_steps") if self.steps is None else self.steps
+        guidance = _default(parameters, family.guidance) if self.guidance is None else self.guidance
+        if isinstance(steps, bool) or not hasattr(steps, "__index__") or steps < 1:
             raise SamplerError(f"steps is {steps!r}; it must be a whole number of at least 1.")
-        if guidance is not None and not isinstance(guidance, (int, float)):
+        if guidance is not None and not (isinstance(guidance, (int, float)) and math.isfinite(guidance)):
             raise SamplerError(f"guidance is {guidance!r}; it must be a number.")
         for name in ("height", "width"):
             size = getattr(self, name)
-            if size is not None and (not isinstance(size, int) or size < 8):
+            if size is not None and (not hasattr(size, "__index__") or size < 8):
                 raise SamplerError(f"{name} is {size!r}; it must be a number of pixels of at least 8.")
+        if (self.height is None) != (self.width is None):
+            raise SamplerError("Give height and width together; pipelines ignore one without the other.")
+        if self.negative_prompt is not None and not isinstance(self.negative_prompt, str):
+            raise SamplerError(f"negative_prompt is {self.negative_prompt!r}; it must be text.")
         if self.negative_prompt is not None and "negative_prompt" not in parameters:
             raise SamplerError(f"{type(pipe).__name__} takes no negative prompt; leave it out.")
-        scheduler = self.scheduler or type(pipe.scheduler).__name__
-        return replace(self, steps=steps, guidance=guidance, scheduler=scheduler)
+        scheduler = find_scheduler(pipe, self.scheduler).__name__
+        return replace(self, steps=int(steps), guidance=guidance, scheduler=scheduler)
 
     def arguments(self, family: PipelineFamily) -> dict[str, Any]:
         """The arguments of the pipeline's `__call__`."""
@@ -80,7 +85,7 @@ class Sampler:
         """Whether the pipeline will use classifier-free guidance."""
         scale = self.guidance
         if family.cfg != family.guidance:
-            default = inspect.signature(pipe.__call__).parameters[family.cfg].default
+            default = _default(inspect.signature(pipe.__call__).parameters, family.cfg)
             scale = self.options.get(family.cfg, default)
         return scale is not None and scale > family.cfg_above
 
@@ -93,13 +98,25 @@ _OURS = {
     "num_inference_steps": "steps=",
     "num_images_per_prompt": "seeds=",
     "clip_skip": "layers=",
+    "callback": "progress=",
+    "callback_steps": "progress=",
+    "callback_on_step_end": "progress=",
     "output_type": "result.image",
     "return_dict": "the result",
 }
 
 
-def _check_options(pipe: Any, options: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+def _default(parameters: Mapping[str, Any], name: str) -> Any:
+    """The pipeline's own default of an argument; None where it takes no such argument."""
+    return parameters[name].default if name in parameters else None
+
+
+def _check_options(
+    pipe: Any, family: PipelineFamily, options: Mapping[str, Any], parameters: Mapping[str, Any]
+) -> None:
     for name in options:
+        if name == family.guidance:
+            raise SamplerError(f"{name!r} is the lens's own to set; use guidance=.")
         if name in _OURS or name.startswith(("prompt_", "negative_", "pooled_")):
             instead = _OURS.get(name, "the prompt and the layers")
             raise SamplerError(f"{name!r} is the lens's own to set; use {instead}.")
@@ -116,7 +133,7 @@ def check_seeds(seeds: Any) -> tuple[int, ...]:
     Raises:
         SamplerError: none, or one that is no integer in `0 .. 2**63 - 1`.
     """
-    given = [seeds] if isinstance(seeds, (int, str, float)) else list(seeds)
+    given = list(seeds) if isinstance(seeds, Iterable) and not isinstance(seeds, str) else [seeds]
     if not given:
         raise SamplerError("No seed was given; give at least one, such as seeds=[0].")
     for seed in given:
@@ -127,6 +144,25 @@ def check_seeds(seeds: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(seed) for seed in given))
 
 
+def find_scheduler(pipe: Any, name: str | None) -> Any:
+    """A scheduler class by name, with or without "Scheduler" at its end; the pipeline's own if None.
+
+    Raises:
+        SamplerError: no compatible scheduler of that name.
+    """
+    own = type(pipe.scheduler)
+    # its noise comes from a tree of its own, not from the generator of the seed
+    others = [kind for kind in getattr(pipe.scheduler, "compatibles", []) if "SDE" not in kind.__name__]
+    allowed = {kind.__name__: kind for kind in (own, *others)}
+    found = own if name is None else allowed.get(name) or allowed.get(f"{name}Scheduler")
+    if found is None:
+        raise SamplerError(
+            f"{name!r} is no scheduler for {type(pipe).__name__} with {own.__name__}. Allowed: "
+            f"{', '.join(sorted(allowed))}."
+        )
+    return found
+
+
 @contextmanager
 def use_scheduler(pipe: Any, name: str | None) -> Iterator[None]:
     """Give the pipeline another scheduler of the same config while the body runs.
@@ -135,17 +171,9 @@ def use_scheduler(pipe: Any, name: str | None) -> Iterator[None]:
         SamplerError: no compatible scheduler of that name.
     """
     own = pipe.scheduler
-    if name is None or name == type(own).__name__:
-        yield
-        return
-    allowed = {kind.__name__: kind for kind in getattr(own, "compatibles", [])}
-    kind = allowed.get(name) or allowed.get(f"{name}Scheduler")
-    if kind is None:
-        raise SamplerError(
-            f"{name!r} is no scheduler for {type(pipe).__name__} with {type(own).__name__}. Allowed: "
-            f"{', '.join(sorted({type(own).__name__, *allowed}))}."
-        )
-    pipe.scheduler = kind.from_config(own.config)
+    kind = find_scheduler(pipe, name)
+    if kind is not type(own):
+        pipe.scheduler = kind.from_config(own.config)
     try:
         yield
     finally:

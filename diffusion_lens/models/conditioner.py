@@ -10,6 +10,7 @@ import torch
 from diffusion_lens.errors import EncoderError, UnsupportedPipelineError
 from diffusion_lens.models.encoders import EncoderFamily, TextEncoder
 from diffusion_lens.models.pipelines import PipelineFamily, Slot, find_family
+from diffusion_lens.models.quiet import quiet_libraries
 from diffusion_lens.models.taps import Recording, answering
 
 __all__ = ["Conditioner", "Conditioning"]
@@ -38,13 +39,14 @@ class Conditioner:
         encoders: Mapping[str, EncoderFamily] | None = None,
     ) -> None:
         self.pipe = pipe
-        self.family = family or find_family(pipe)
+        self.family = family or find_family(type(pipe))
         described = encoders or {}
         present = [slot for slot in self.family.slots if getattr(pipe, slot.name, None) is not None]
-        if not present:
+        absent = [slot.name for slot in self.family.slots if slot not in present and not slot.optional]
+        if absent:
             raise UnsupportedPipelineError(
-                f"This {type(pipe).__name__} was loaded without its text encoder "
-                f"({', '.join(slot.name for slot in self.family.slots)}); load it with one."
+                f"This {type(pipe).__name__} was loaded without its text encoder ({', '.join(absent)}); "
+                "load it with one."
             )
         self.slots: dict[str, Slot] = {slot.name: slot for slot in present}
         self.encoders: dict[str, TextEncoder] = {
@@ -69,11 +71,6 @@ class Conditioner:
                 f"{', '.join(self.slots)} were released to save memory and can't read another prompt; "
                 "load the model again, or give all prompts in one call."
             )
-
-    @property
-    def takes_negative(self) -> bool:
-        """Whether the pipeline can be told what not to draw."""
-        return "negative_prompt" in self._call
 
     def encode_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The options that `__call__` hands on to `encode_prompt`, at its own defaults or as given."""
@@ -100,7 +97,7 @@ class Conditioner:
         for name, parameter in self._encode.items():
             if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
                 arguments.setdefault(name, None)  # prompt_2, prompt_3: the same as prompt
-        with torch.no_grad():
+        with torch.no_grad(), quiet_libraries():
             returned = self.pipe.encode_prompt(**arguments)
         if len(returned) != len(self.family.returns):
             raise UnsupportedPipelineError(
@@ -170,6 +167,7 @@ class Conditioner:
         """Take the text encoders out of the pipeline; nobody else holding them, their memory is free."""
         for name in self.slots:
             setattr(self.pipe, name, None)
+        self.pipe.maybe_free_model_hooks()  # accelerate's hooks hold what they offload
         self.encoders = {}
 
     def native(self, prompt: str, options: Mapping[str, Any]) -> Conditioning:
@@ -194,7 +192,7 @@ class Conditioner:
             text = default if negative_prompt is None else negative_prompt
             named = self._run(prompt, options, negative_prompt=text, do_classifier_free_guidance=True)
             return {name: value for name, value in named.items() if name.startswith("negative_")}
-        if self.takes_negative and negative_prompt is None:
+        if "negative_prompt" in self._call and negative_prompt is None:
             return {}
         named = self._run(negative_prompt or "", options)
         return {f"negative_{name}": value for name, value in named.items()}

@@ -49,12 +49,12 @@ _MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
-def load_embedded(name: str, **options: Any) -> Any:
+def load_embedded(name: str, dtype: Any = None) -> Any:
     """A live `StableDiffusionPipeline` of an embedded model.
 
     Args:
         name: one of `EMBEDDED`.
-        options: passed to the loading of each part, such as `dtype`.
+        dtype: torch dtype of the weights; float32 if None.
 
     Raises:
         UnknownModelError: the pretrained encoder can't be found, or is not the one it was trained with.
@@ -70,7 +70,6 @@ def load_embedded(name: str, **options: Any) -> Any:
     model = EMBEDDED[name]
     folder = resources.files("diffusion_lens").joinpath(model.folder)
     encoder_folder = find_minilm()
-    dtype = options.get("dtype")
     with resources.as_file(folder) as path:
         unet = UNet2DConditionModel.from_pretrained(path / "unet", dtype=dtype)
         vae = AutoencoderKL.from_pretrained(path / "vae", dtype=dtype)

@@ -39,7 +39,15 @@ def pool_clip(
     rows = torch.arange(normed.shape[0], device=normed.device)
     pooled = normed[rows, ids.to(torch.int).argmax(dim=-1)]
     projection = getattr(encoder, "text_projection", None)
-    return pooled if projection is None else projection(pooled)
+    return pooled if projection is None else _apply(projection, pooled)
+
+
+def _apply(module: nn.Module, state: torch.Tensor) -> torch.Tensor:
+    """A module's output for a state that may lie on another device than its weights."""
+    device = next(module.parameters()).device
+    # weights offloaded one layer at a time lie on "meta" and come by themselves when called
+    given = state if device.type == "meta" else state.to(device)
+    return module(given).to(state.device)
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,8 @@ class TextEncoder:
 
     def __init__(self, name: str, module: nn.Module, family: EncoderFamily | None = None) -> None:
         kind = type(module).__name__
-        family = family or ENCODERS.get(kind)
+        known = (ENCODERS.get(base.__name__) for base in type(module).__mro__)
+        family = family or next((one for one in known if one), None)
         if family is None:
             raise EncoderError(
                 f"{name} is a {kind}, an encoder of no known family (known: {', '.join(ENCODERS)}). "
@@ -149,12 +158,7 @@ class TextEncoder:
         self, state: Float[torch.Tensor, "*batch token width"]
     ) -> Float[torch.Tensor, "*batch token width"]:
         """The encoder's final norm of a state; the state itself in a post-norm encoder."""
-        if self.norm is None:
-            return state
-        device = next(self.norm.parameters()).device
-        # weights offloaded one layer at a time lie on "meta" and come by themselves when called
-        given = state if device.type == "meta" else state.to(device)
-        return self.norm(given).to(state.device)
+        return state if self.norm is None else _apply(self.norm, state)
 
     @torch.no_grad()
     def pool(
@@ -185,12 +189,14 @@ class TextEncoder:
         digest = hashlib.sha256(type(self.module).__name__.encode())
         config = getattr(self.module, "config", None)
         if config is not None:
-            fields = {k: v for k, v in config.to_dict().items() if not k.startswith("_")}
+            volatile = ("_name_or_path", "transformers_version")
+            fields = {name: value for name, value in config.to_dict().items() if name not in volatile}
             digest.update(json.dumps(fields, sort_keys=True, default=str).encode())
-        for name, weight in self.module.named_parameters():
-            if weight.is_meta:  # offloaded module by module: its numbers are elsewhere
-                continue
-            sample = weight.detach().flatten()[:16].to("cpu", torch.float32)
-            digest.update(f"{name}{tuple(weight.shape)}".encode())
-            digest.update(sample.numpy().tobytes())
+        for path, module in self.module.named_modules():
+            for name, weight in module.named_parameters(recurse=False):
+                if weight.is_meta:  # offloaded by accelerate, whose hook knows where the numbers are
+                    weight = cast(Any, module)._hf_hook.weights_map[name]
+                sample = weight.detach().flatten()[:16].to("cpu", torch.float32)
+                digest.update(f"{path}.{name}{tuple(weight.shape)}".encode())
+                digest.update(sample.numpy().tobytes())
         return digest.hexdigest()[:16]

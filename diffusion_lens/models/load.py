@@ -1,10 +1,9 @@
 """One door to a live pipeline: an embedded name, a folder, or a model on the hub."""
 
+import inspect
 import json
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,11 +14,11 @@ from diffusion_lens.errors import (
     UnsupportedPipelineError,
 )
 from diffusion_lens.models.embedded import EMBEDDED, load_embedded
-from diffusion_lens.models.pipelines import PIPELINES
+from diffusion_lens.models.memory import explain_memory
+from diffusion_lens.models.pipelines import PIPELINES, PipelineFamily, find_family
+from diffusion_lens.models.quiet import quiet_libraries
 
-__all__ = ["DTYPES", "Offload", "load_pipeline", "quiet_libraries"]
-
-log = logging.getLogger(__name__)
+__all__ = ["DTYPES", "Offload", "load_pipeline"]
 
 Offload = Literal["none", "model", "sequential"]
 DTYPES = ("float32", "bfloat16", "float16")
@@ -35,6 +34,7 @@ def load_pipeline(
     variant: str | None = None,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    family: PipelineFamily | None = None,
     **options: Any,
 ) -> Any:
     """A live pipeline, on its device, ready to draw.
@@ -50,7 +50,9 @@ def load_pipeline(
         variant: a variant of the weights, such as "fp16".
         allow_pickle: load weights that are not safetensors. Pickles can run any code.
         trust_remote_code: run code that comes with the model.
-        options: passed to `DiffusionPipeline.from_pretrained`.
+        family: how the pipeline takes its text, for one of no known class.
+        options: passed to `DiffusionPipeline.from_pretrained`: parts of the pipeline by name, and where
+            and how to fetch it.
 
     Raises:
         UnknownModelError: there is no such model.
@@ -69,10 +71,13 @@ def load_pipeline(
         raise InputError("Offloading moves parts to an accelerator, and there is none; leave it out.")
     with quiet_libraries():
         if str(model) in EMBEDDED:
-            pipe = load_embedded(str(model), dtype=getattr(torch, dtype or "float32"))
+            _refuse_unknown(options, ())
+            pipe = load_embedded(str(model), getattr(torch, dtype or "float32"))
         else:
             kind = _pipeline_class(model, revision, trust_remote_code)
-            chosen = dtype or _default_dtype(kind, device)
+            family = family or _family_of(kind)
+            _refuse_unknown(options, _parts_of(kind))
+            chosen = dtype or ("float32" if device == "cpu" or family is None else family.half)
             pipe = _from_pretrained(
                 model,
                 dtype=getattr(torch, chosen),
@@ -88,7 +93,8 @@ def load_pipeline(
     elif offload == "sequential":
         pipe.enable_sequential_cpu_offload(device=device)
     else:
-        pipe.to(device)
+        with explain_memory(f"{model} does not fit on {device}", 'offload="model" or "sequential"'):
+            pipe.to(device)
     return pipe
 
 
@@ -103,17 +109,45 @@ def _choose_device(device: str | None) -> str:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"Device {device!r} can't be used: {str(error).splitlines()[0]} Leave it out to use the "
+            f"Device {device!r} can't be used: {_first_line(error)} Leave it out to use the "
             "fastest device at hand."
         ) from None
     return device
 
 
-def _default_dtype(kind: str, device: str) -> str:
-    if device == "cpu":
-        return "float32"
-    family = PIPELINES.get(kind)
-    return family.half if family else "bfloat16"
+_FETCHING = ("cache_dir", "force_download", "local_files_only", "mirror", "proxies", "token")
+_PLACING = ("device_map", "low_cpu_mem_usage", "max_memory", "offload_folder", "quantization_config")
+
+
+def _refuse_unknown(options: Iterable[str], parts: Iterable[str]) -> None:
+    """Options that diffusers would drop without a word are likely misspelled."""
+    allowed = (*_FETCHING, *_PLACING, *parts) if parts else ()
+    unknown = [name for name in options if name not in allowed]
+    if unknown:
+        ours = "device, dtype, offload, revision, variant, allow_pickle, trust_remote_code, batch_size"
+        raise InputError(
+            f"There is no option {', '.join(map(repr, unknown))} for loading this model. Allowed: {ours}"
+            f"{''.join(f', {name}' for name in allowed)}."
+        )
+
+
+def _parts_of(kind: str) -> tuple[str, ...]:
+    """The parts of a pipeline class, by name."""
+    import diffusers
+
+    found = getattr(diffusers, kind, diffusers.DiffusionPipeline)
+    return tuple(inspect.signature(found.__init__).parameters)
+
+
+def _family_of(kind: str) -> PipelineFamily | None:
+    """The family of a pipeline class, so that nothing large is fetched for one that is unknown.
+
+    None for a class that comes with the model, which is known only once it is loaded.
+    """
+    import diffusers
+
+    found = getattr(diffusers, kind, None)
+    return PIPELINES.get(kind) if found is None else find_family(found)
 
 
 def _pipeline_class(model: str | os.PathLike[str], revision: str | None, trust_remote_code: bool) -> str:
@@ -141,6 +175,8 @@ def _pipeline_class(model: str | os.PathLike[str], revision: str | None, trust_r
             f"{index} can't be read as a pipeline's description ({error}). Save or download it again."
         ) from error
     if not isinstance(kind, str):
+        if not isinstance(kind, list) or len(kind) != 2:
+            raise UnsupportedPipelineError(f"{index} names no pipeline class but {kind!r}.")
         if not trust_remote_code:
             raise UnsafeCheckpointError(
                 f"{model} is a pipeline with code of its own ({kind[0]}), which would run on this "
@@ -164,54 +200,41 @@ def _hub_index(model: str, revision: str | None) -> Path:
     except Exception as error:  # the hub client raises many kinds; its first line tells them apart
         raise UnknownModelError(
             f"There is no pipeline {model!r} in this machine's cache or within reach on the hub "
-            f"({type(error).__name__}: {str(error).strip().splitlines()[0]}). Check the name, the "
+            f"({_first_line(error)}). Check the name, the "
             f"network, and for gated models `hf auth login`. {known}"
         ) from error
 
 
 def _from_pretrained(model: str | os.PathLike[str], **options: Any) -> Any:
     from diffusers import DiffusionPipeline
+    from safetensors import SafetensorError
 
     try:
         return DiffusionPipeline.from_pretrained(str(model), **options)
-    except Exception as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, SafetensorError) as error:
         text = str(error)
-        absent = "no file named" in text or "Could not find the necessary" in text
-        if options["use_safetensors"] and absent:
+        if "trust_remote_code" in text:
             raise UnsafeCheckpointError(
-                f"{model} has weights that are not safetensors ({text.strip().splitlines()[0]}). Pickles "
-                "can run any code; if you trust them, allow them with allow_pickle=True."
+                f"{model} has parts with code of their own, which would run on this machine "
+                f"({_first_line(error)}). If you trust it, allow it with trust_remote_code=True."
             ) from error
-        if isinstance(error, (OSError, ValueError, KeyError, AttributeError, TypeError)):
-            raise UnsupportedPipelineError(
-                f"{model} can't be loaded as a pipeline: {type(error).__name__}: {text.strip()}"
+        if options["use_safetensors"] and _has_pickles(model, text):
+            raise UnsafeCheckpointError(
+                f"{model} has weights that are not safetensors ({_first_line(error)}). Pickles can run "
+                "any code; if you trust them, allow them with allow_pickle=True."
             ) from error
-        raise
+        raise UnsupportedPipelineError(f"{model} can't be loaded: {_first_line(error)}") from error
 
 
-@contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Without the libraries' loading bars and their notes about optional packages.
+def _has_pickles(model: str | os.PathLike[str], text: str) -> bool:
+    """Whether loading failed because the weights are there as pickles only."""
+    absent = "no file named" in text or "Could not find the necessary" in text
+    folder = Path(model)
+    if not absent or not folder.is_dir():
+        return absent
+    return any(path.suffix in (".bin", ".ckpt", ".pt", ".pth") for path in folder.rglob("*"))
 
-    diffusers imports image processors that prefer torchvision, which nothing here uses, and
-    transformers notes that at every import; bars of a second's loading only clutter.
-    """
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
 
-    before = transformers_logging.get_verbosity(), diffusers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    bars_too = diffusers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    diffusers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    diffusers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(before[0])
-        diffusers_logging.set_verbosity(before[1])
-        if bars:
-            transformers_logging.enable_progress_bar()
-        if bars_too:
-            diffusers_logging.enable_progress_bar()
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"

@@ -46,12 +46,14 @@ class Slot:
         pooled: where the pipeline finds the pooled output, if it reads one: "text_embeds" (first field
             of a projecting CLIP), "pooler_output", or "last_state" (the last block's raw state).
         tokenizer: the pipeline's name for its tokenizer or processor.
+        optional: the pipeline works without it.
     """
 
     name: str
     tap: Tap | None
     pooled: str | None = None
     tokenizer: str = "tokenizer"
+    optional: bool = False
 
     def describe(self) -> str:
         """What the pipeline reads of this encoder, in a few words."""
@@ -132,7 +134,7 @@ PIPELINES: Mapping[str, PipelineFamily] = {
         (
             Slot(_ONE, _PENULTIMATE, "text_embeds"),
             Slot("text_encoder_2", _PENULTIMATE, "text_embeds", "tokenizer_2"),
-            Slot("text_encoder_3", _LAST, tokenizer="tokenizer_3"),
+            Slot("text_encoder_3", _LAST, tokenizer="tokenizer_3", optional=True),
         ),
         _POOLED,
         example="stabilityai/stable-diffusion-3.5-medium",
@@ -253,17 +255,16 @@ PIPELINES: Mapping[str, PipelineFamily] = {
 }
 
 
-def find_family(pipe: object) -> PipelineFamily:
-    """The family of a live pipeline, by its class or the nearest base class that is known.
+def find_family(kind: type) -> PipelineFamily:
+    """The family of a pipeline class, by its name or that of the nearest base class that is known.
 
     Raises:
         UnsupportedPipelineError: no family fits.
     """
-    kind = type(pipe)
     for base in kind.__mro__:
         if base.__name__ in PIPELINES:
             return PIPELINES[base.__name__]
-    if not hasattr(pipe, "encode_prompt"):
+    if not hasattr(kind, "encode_prompt"):
         raise UnsupportedPipelineError(
             f"{kind.__name__} takes no text: it has no `encode_prompt` and no text encoder to look into. "
             f"Known pipelines: {', '.join(PIPELINES)}."

