@@ -218,11 +218,10 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Run one verb; errors that were raised on purpose are one message and exit code 2."""
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=err, show_time=False, show_path=False)],
-    )
+    # ours alone: other libraries bring handlers of their own
+    logger = logging.getLogger("diffusion_lens")
+    logger.addHandler(RichHandler(console=err, show_time=False, show_path=False))
+    logger.propagate = False
     try:
         tyro.extras.subcommand_cli_from_dict(
             {"show": show, "models": models, "doctor": doctor},
