@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import math
+import resource
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from safetensors.torch import load_file
 from diffusion_lens.errors import DiffusionLensError, InputError, OutputError
 from diffusion_lens.testbed.autoencoder import AutoencoderSettings, AutoencoderStage, psnr
 from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
-from diffusion_lens.testbed.train import Progress, Trainer, learning_rate, main, train
+from diffusion_lens.testbed.train import main, train
+from diffusion_lens.testbed.trainer import Progress, Trainer, learning_rate
 
 TINY_AUTOENCODER = AutoencoderSettings(
     channels=(8, 8, 8, 8), latent_channels=4, side=32, batch=2, rate=2e-3, warmup=3
@@ -166,18 +168,16 @@ def test_log_is_cut_back_to_the_checkpoint(trained: Path, tmp_path: Path) -> Non
     assert len(losses(tmp_path, "autoencoder")) == 7
 
 
-def test_full_disk_keeps_the_last_checkpoint(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_keeps_the_last_checkpoint(trained: Path, tmp_path: Path) -> None:
     copy(trained, tmp_path, "autoencoder.safetensors")
     before = (tmp_path / "autoencoder.safetensors").read_bytes()
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("diffusion_lens.testbed.train.save_file", full)
-    with pytest.raises(OutputError, match=r"No space left.*last good one was kept"):
-        autoencoder(tmp_path, 1, resume=True)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"can't be written: .*last good one was kept"):
+            autoencoder(tmp_path, 1, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / "autoencoder.safetensors").read_bytes() == before
 
 
