@@ -191,7 +191,9 @@ class DiffusionStage:
         if self._chunk is None or self._chunk[0] != number:
             self._chunk = None  # frees its memory first
             first = number * settings.chunk
-            self._chunk = (number, self.encode(settings.seed, first, settings.chunk))
+            # half precision can't be joined under the CPU's autocast
+            with torch.autocast(self.device.type, enabled=False):
+                self._chunk = (number, self.encode(settings.seed, first, settings.chunk))
         current, batch = divmod(within, per_pass)
         shuffle = torch.Generator().manual_seed(number * settings.passes + current)
         order = torch.randperm(settings.chunk, generator=shuffle)

@@ -1,30 +1,18 @@
-"""The command line: one verb per job.
-
-torch and diffusers are imported by the verbs that need them, so that help is instant.
-"""
+"""`diffusion-lens show`."""
 
 import hashlib
 import json
-import logging
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.markup import escape
-from rich.table import Table
 
-from diffusion_lens.errors import DiffusionLensError, InputError
+from diffusion_lens.cli.console import say
+from diffusion_lens.errors import InputError
 
-__all__ = ["main"]
-
-out = Console()
-err = Console(stderr=True)
+__all__ = ["show"]
 
 Prompts = Annotated[tuple[str, ...], tyro.conf.Positional]
-Model = Annotated[str, tyro.conf.Positional]
 
 
 def show(
@@ -131,106 +119,8 @@ def show(
     )
     result.save_table(table)
     write_whole(grid, lambda file: result.grid().save(file, grid.suffix[1:].replace("jpg", "jpeg")))
-    _say(f"grid   {grid}\ntable  {table}")
-
-
-def models() -> None:
-    """List the embedded models and the pipeline families, and what is native where."""
-    from diffusion_lens.models.embedded import EMBEDDED
-    from diffusion_lens.models.pipelines import PIPELINES
-
-    embedded = Table("embedded", "what it is", "native tap", box=None)
-    for name, model in EMBEDDED.items():
-        embedded.add_row(name, model.title, "text_encoder: last")
-    families = Table("family", "native tap", "example", box=None)
-    for family in PIPELINES.values():
-        families.add_row(family.title, "\n".join(slot.describe() for slot in family.slots), family.example)
-    out.print(embedded, "", families)
-
-
-def doctor(
-    model: Model,
-    /,
-    prompt: str = "a red fox to the left of a pizza",
-    steps: int = 2,
-    height: int | None = None,
-    width: int | None = None,
-    device: str | None = None,
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
-    offload: Literal["none", "model", "sequential"] = "none",
-    revision: str | None = None,
-    variant: str | None = None,
-    allow_pickle: bool = False,
-    trust_remote_code: bool = False,
-) -> None:
-    """Check that the lens sees a model as the model sees itself; exit code 1 if it does not.
-
-    Args:
-        model: an embedded model, a folder, or a hub id.
-        prompt: the prompt to check with.
-        steps: denoising steps of the images compared.
-        height: in pixels.
-        width: in pixels.
-        device: cpu, cuda, cuda:1, mps; the fastest at hand if left out.
-        dtype: as in `show`.
-        offload: as in `show`.
-        revision: branch, tag or commit on the hub.
-        variant: a variant of the weights, such as fp16.
-        allow_pickle: load weights that are not safetensors.
-        trust_remote_code: run code that comes with the model.
-    """
-    from diffusion_lens.lens.doctor import examine
-    from diffusion_lens.lens.lens import DiffusionLens
-
-    lens = DiffusionLens.from_pretrained(
-        model,
-        device=device,
-        dtype=dtype,
-        offload=offload,
-        revision=revision,
-        variant=variant,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-    )
-    checks = examine(lens, prompt, steps=steps, height=height, width=width)
-    table = Table("", "check", "found", "allowed", box=None)
-    for check in checks:
-        mark = "[green]ok[/]" if check.passed else "[red]FAILED[/]"
-        table.add_row(mark, check.name, f"{check.found:.3g}", f"{check.allowed:.3g}")
-        if check.error:
-            table.add_row("", escape(check.error), "", "")
-    out.print(table)
-    failed = [check.name for check in checks if not check.passed]
-    if failed:
-        err.print(f"{len(failed)} of {len(checks)} checks failed: {'; '.join(failed)}", style="red")
-        sys.exit(1)
-    _say(f"All {len(checks)} checks passed.")
+    say(f"grid   {grid}\ntable  {table}")
 
 
 def _short_hash(asked: object) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:8]
-
-
-def _say(text: str) -> None:
-    """Print text as it is: a prompt or a path is no markup, and is never wrapped."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def main() -> None:
-    """Run one verb; errors that were raised on purpose are one message and exit code 2."""
-    # ours alone: other libraries bring handlers of their own
-    logger = logging.getLogger("diffusion_lens")
-    logger.addHandler(RichHandler(console=err, show_time=False, show_path=False))
-    logger.propagate = False
-    try:
-        tyro.extras.subcommand_cli_from_dict(
-            {"show": show, "models": models, "doctor": doctor},
-            prog="diffusion-lens",
-            description="See what a text-to-image model knows at each layer of its text encoder.",
-        )
-    except DiffusionLensError as error:
-        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("stopped", style="yellow")
-        sys.exit(130)

@@ -1,0 +1,41 @@
+"""The command line: one verb per job, one module per kind of job.
+
+torch and diffusers are imported by the verbs that need them, so that help is instant.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import tyro
+from rich.logging import RichHandler
+
+from diffusion_lens.cli.console import err
+from diffusion_lens.cli.examine import doctor, models
+from diffusion_lens.cli.show import show
+from diffusion_lens.errors import DiffusionLensError
+
+__all__ = ["main"]
+
+VERBS: dict[str, Callable[..., Any]] = {"show": show, "models": models, "doctor": doctor}
+
+
+def main() -> None:
+    """Run one verb; errors that were raised on purpose are one message and exit code 2."""
+    # ours alone: other libraries bring handlers of their own
+    logger = logging.getLogger("diffusion_lens")
+    logger.addHandler(RichHandler(console=err, show_time=False, show_path=False))
+    logger.propagate = False
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            VERBS,
+            prog="diffusion-lens",
+            description="See what a text-to-image model knows at each layer of its text encoder.",
+        )
+    except DiffusionLensError as error:
+        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("stopped", style="yellow")
+        sys.exit(130)
