@@ -9,6 +9,8 @@
     │   ├── LayerError             layer out of range or not to be read
     │   ├── PromptError
     │   ├── SamplerError           seed, scheduler, guidance, size
+    │   ├── CheckError             questions on images that can't be read or don't hang together
+    │   ├── ScoresError            a table of scores, labels or answers that can't be read
     │   └── OutputError            a path that can't be written
     └── OutOfMemoryError           not even one image fits
 
@@ -17,6 +19,7 @@ prints it alone and exits with code 2.
 """
 
 __all__ = [
+    "CheckError",
     "DiffusionLensError",
     "EncoderError",
     "InputError",
@@ -25,6 +28,7 @@ __all__ = [
     "OutputError",
     "PromptError",
     "SamplerError",
+    "ScoresError",
     "UnknownModelError",
     "UnsafeCheckpointError",
     "UnsupportedPipelineError",
@@ -65,6 +69,14 @@ class PromptError(InputError):
 
 class SamplerError(InputError):
     """A seed, scheduler, guidance or size that can't be used."""
+
+
+class CheckError(InputError):
+    """Questions on images that can't be read or don't hang together."""
+
+
+class ScoresError(InputError):
+    """A table of scores, labels or answers that can't be read."""
 
 
 class OutputError(InputError):
