@@ -139,14 +139,27 @@ def from_dsg(rows: Iterable[Mapping[str, str]]) -> list[CheckedPrompt]:
             prompts.setdefault(row["item_id"], (row["text"], []))[1].append(check)
         except (KeyError, AttributeError) as error:
             raise CheckError(f"A DSG row can't be read ({error!r}): {dict(row)!r}.") from error
-    return [
-        CheckedPrompt(item, text, _without_circles(item, checks), re.split(r"[_\d]", item)[0])
+    left_out: list[str] = []
+    made = [
+        CheckedPrompt(item, text, _hung_together(item, checks, left_out), re.split(r"[_\d]", item)[0])
         for item, (text, checks) in prompts.items()
     ]
+    if left_out:
+        log.warning("%d impossible dependencies were left out: %s.", len(left_out), ", ".join(left_out[:8]))
+    return made
 
 
-def _without_circles(item: str, checks: Sequence[Check]) -> tuple[Check, ...]:
-    """The checks without parents that are not there, or that would close a circle: a few are published."""
+def _hung_together(item: str, checks: Sequence[Check], left_out: list[str]) -> tuple[Check, ...]:
+    """The checks under ids of their own, without parents that are not there or would close a circle.
+
+    `left_out` gets the name of each dependency dropped.
+    """
+    ids = [check.id for check in checks]
+    again = [ids[:index].count(name) + 1 for index, name in enumerate(ids)]
+    checks = [
+        replace(check, id=check.id if number == 1 else f"{check.id} ({number})")
+        for check, number in zip(checks, again, strict=True)
+    ]
     kept: dict[str, tuple[str, ...]] = {check.id: () for check in checks}
 
     def leads_to(start: str, goal: str) -> bool:
@@ -157,7 +170,7 @@ def _without_circles(item: str, checks: Sequence[Check]) -> tuple[Check, ...]:
             if parent in kept and not leads_to(parent, check.id):
                 kept[check.id] += (parent,)
             else:
-                log.warning("%s: check %s can't depend on %s; that was left out.", item, check.id, parent)
+                left_out.append(f"{item}: {check.id} on {parent}")
     return tuple(replace(check, parents=kept[check.id]) for check in checks)
 
 

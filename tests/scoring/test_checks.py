@@ -140,11 +140,15 @@ def test_dsg_circles_are_cut_and_named(caplog):
             "tuple": "entity - whole (x)",
             "question_natural_language": "?",
         }
-        for number, parents in [(1, "3"), (2, "1,2"), (3, "2,9")]
+        for number, parents in [(1, "3"), (2, "1,2"), (3, "2,9"), (1, "2")]
     ]
     (prompt,) = from_dsg(rows)
-    assert [check.parents for check in prompt.checks] == [("3",), ("1",), ()]
-    assert caplog.text.count("was left out") == 3
+    assert [check.parents for check in prompt.checks] == [("3",), ("1",), (), ("2",)]
+    assert [check.id for check in prompt.checks] == ["1", "2", "3", "1 (2)"]
+    assert (
+        "3 impossible dependencies were left out: made_3: 2 on 2, made_3: 3 on 2, made_3: 3 on 9"
+        in caplog.text
+    )
     assert prompt.checks[2].source["dependency"] == "2,9"
 
 
