@@ -95,8 +95,8 @@ def times(table: pd.DataFrame, by: Sequence[str] = ("run", "scorer", "encoder"))
         Their columns, prompt_id, seed, check and: `first_right`, the first layer that is right (biased
         early where trajectories flicker); `after` and `by`, layers between which it turns right for good
         (`after` missing: not after the first layer sampled); `outcome`, "emerged", "never" (wrong at the
-        deepest layer) or "unknown" (no answer after the last wrong one); `flickers`; `right_before`, for failures: whether it was
-        right at an earlier layer.
+        deepest layer) or "unknown" (no answer after the last wrong one); `flickers`; `right_before`, for
+        failures: whether it was right at an earlier layer.
     """
     parts = []
     for key, part in groups(table, by):
