@@ -60,7 +60,7 @@ def order(
         pairs = one.merge(two, on=["run", "encoder", "prompt_id", "seed"], suffixes=("_1", "_2"))
         pairs = pairs.loc[pairs["check_1"] != pairs["check_2"]]
         outcome = _outcomes(pairs)
-        known = outcome.any(axis=1)
+        known = np.asarray(outcome.any(axis=1))
         pairs, outcome = pairs.loc[known], outcome[known]
         if pairs.empty:
             rows.append({**key, "note": f"no prompt with answers to both {first} and {second}"})
