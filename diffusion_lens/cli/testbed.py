@@ -114,17 +114,21 @@ def evaluate(
     captions: int = 500,
     layers: tuple[str, ...] = ("native",),
     seeds: tuple[int, ...] = (0, 1),
+    synonyms: bool = True,
+    steps: int = 20,
     dtype: Literal["float32", "bfloat16", "float16"] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Count how often an embedded model draws what captions state, at each layer, as the oracle sees it.
 
     Args:
-        models: embedded models, or folders of `testbed train`.
+        models: embedded models, or folders of `testbed train` that hold a text encoder.
         out: a CSV file of rates with intervals; every answer goes beside it as .parquet.
-        captions: how many held-out captions; some hundred synonyms come on top.
+        captions: how many held-out captions.
         layers: as in `show`.
         seeds: pictures of each caption and layer.
+        synonyms: ask for the words that training holds back, too: one caption each.
+        steps: denoising steps.
         dtype: float32 if left out; bfloat16 is faster where the hardware has it.
         overwrite: replace files that exist.
     """
@@ -132,19 +136,21 @@ def evaluate(
 
     from diffusion_lens.lens.lens import DiffusionLens
     from diffusion_lens.lens.output import check_output, write_whole
+    from diffusion_lens.models.embedded import EMBEDDED
     from diffusion_lens.testbed import evaluate as examination
 
     answers = out.with_suffix(".parquet")
     for path in (out, answers):
         check_output(path, overwrite=overwrite)
-    asked = examination.questions(captions)
+    asked = examination.questions(captions, synonyms)
     parts = []
     for model in models:
         lens = DiffusionLens.from_pretrained(model, dtype=dtype, batch_size=64)
-        found = examination.evaluate(lens, asked, layers, seeds)
-        parts.append(found.assign(model=Path(model).name))
+        found = examination.evaluate(lens, asked, layers, seeds, steps)
+        name = EMBEDDED[model].encoder if model in EMBEDDED else Path(model).name.removeprefix("emoji-")
+        parts.append(found.assign(encoder=name))
     table = pd.concat(parts, ignore_index=True)
-    rates = examination.rates(table, ("model", "group", "layer", "check"))
+    rates = examination.rates(table, ("encoder", "group", "layer", "check"))
     write_whole(answers, lambda file: table.to_parquet(file, index=False))
     write_whole(out, lambda file: file.write(rates.round(4).to_csv(index=False).encode()))
     page = Table(*rates.columns, box=None)

@@ -21,14 +21,14 @@ class EmbeddedModel:
 
     Attributes:
         title: what it is, in a line.
-        pretrained: it reads the pretrained all-MiniLM-L6-v2; otherwise its folder has a text encoder.
+        encoder: "minilm", the pretrained all-MiniLM-L6-v2; or "clip", in the model's own folder.
         tokens: prompts are padded to this many tokens, as in its training.
         steps: denoising steps that it is meant to be sampled with.
         guidance: guidance scale that it is meant to be sampled with.
     """
 
     title: str
-    pretrained: bool
+    encoder: str
     tokens: int
     steps: int
     guidance: float
@@ -37,7 +37,7 @@ class EmbeddedModel:
 EMBEDDED: Mapping[str, EmbeddedModel] = {
     "emoji": EmbeddedModel(
         title="emoji scenes, 64 px, read from a frozen all-MiniLM-L6-v2 (BERT, 6 blocks)",
-        pretrained=True,
+        encoder="minilm",
         tokens=20,
         steps=20,
         guidance=4.0,
@@ -76,7 +76,7 @@ def load_embedded(name: str, dtype: Any = None) -> Any:
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=dtype)
         vae = AutoencoderKL.from_pretrained(folder.parent / "vae", dtype=dtype)
         scheduler = DPMSolverMultistepScheduler.from_pretrained(folder / "scheduler")
-        if model.pretrained:
+        if model.encoder == "minilm":
             source = find_minilm()
             encoder = BertModel.from_pretrained(source, dtype=dtype)
             # what makes the plain pipeline hand the mask to its encoder

@@ -29,7 +29,7 @@ SIDE = CANVAS // 2  # at which pictures are compared
 TINTS = (None, *COLOURS)
 COUNT_SIZE = 24  # pixels of three or four objects
 GROUND_ERROR = 18.0  # mean absolute error of the edges, of 255, up to which a ground is known
-LEAST_FIT = 0.6  # share of a spot's difference from the ground that its sprite must explain
+LEAST_FIT = 0.65  # share of a spot's difference from the ground that its sprite must explain
 LEAST_ENERGY = 8.0  # root mean square difference from the ground, of 255, below which a spot is empty
 
 Spot = tuple[int, int, int]  # centre x, centre y, size in canvas pixels
