@@ -14,11 +14,23 @@ from rich.logging import RichHandler
 from diffusion_lens.cli.console import err
 from diffusion_lens.cli.examine import doctor, models
 from diffusion_lens.cli.show import show
+from diffusion_lens.cli.testbed import TESTBED
 from diffusion_lens.errors import DiffusionLensError
 
 __all__ = ["main"]
 
-VERBS: dict[str, Callable[..., Any]] = {"show": show, "models": models, "doctor": doctor}
+
+def testbed() -> None:
+    """Scenes, training and examination of the embedded models: testbed scenes|train|evaluate."""
+
+
+VERBS: dict[str, Callable[..., Any]] = {
+    "show": show,
+    "models": models,
+    "doctor": doctor,
+    "testbed": testbed,
+}
+GROUPS = {"testbed": TESTBED}  # verbs of two words
 
 
 def main() -> None:
@@ -27,11 +39,17 @@ def main() -> None:
     logger = logging.getLogger("diffusion_lens")
     logger.addHandler(RichHandler(console=err, show_time=False, show_path=False))
     logger.propagate = False
+    verbs, prog, arguments = VERBS, "diffusion-lens", sys.argv[1:]
+    if arguments and arguments[0] in GROUPS:
+        group, *arguments = arguments
+        verbs, prog = GROUPS[group], f"{prog} {group}"
+        logger.setLevel(logging.INFO)  # what training says of its progress
     try:
         tyro.extras.subcommand_cli_from_dict(
-            VERBS,
-            prog="diffusion-lens",
+            verbs,
+            prog=prog,
             description="See what a text-to-image model knows at each layer of its text encoder.",
+            args=arguments,
         )
     except DiffusionLensError as error:
         err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)

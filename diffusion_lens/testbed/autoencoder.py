@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.testbed import scenes
+from diffusion_lens.testbed.trainer import StageSettings
 
 NOISE = 0.1  # standard deviation around the latent mean; the means settle near 2
 LOG_VARIANCE = -4.6  # of that noise
@@ -21,8 +22,8 @@ VALIDATION_SEED = 70_001  # a stream of scenes that training doesn't draw from
 VALIDATION_SCENES = 256
 
 
-@dataclass(frozen=True)
-class AutoencoderSettings:
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderSettings(StageSettings):
     """What the autoencoder is and how it is trained."""
 
     channels: tuple[int, ...] = (16, 32, 64, 128)
@@ -30,11 +31,8 @@ class AutoencoderSettings:
     side: int = 64  # pixels
     batch: int = 16
     rate: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.99)
-    warmup: int = 100  # steps
     ema: float = 0.998
     decoder_only: bool = False  # leave the latents, and a denoiser trained on them, as they are
-    seed: int = 0
 
 
 def build(settings: AutoencoderSettings) -> AutoencoderKL:

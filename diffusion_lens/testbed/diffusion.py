@@ -15,18 +15,18 @@ from diffusers import (
     AutoencoderKL,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
     UNet2DConditionModel,
 )
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
-from transformers import AutoTokenizer, BertModel
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.models.embedded import find_minilm
 from diffusion_lens.testbed import captions, scenes
 from diffusion_lens.testbed.autoencoder import VALIDATION_SEED, to_tensor
+from diffusion_lens.testbed.encoders import CaptionEncoder
+from diffusion_lens.testbed.trainer import StageSettings
 
-TOKENS = 20  # captions are padded and cut to this length
 NOISE_SCHEDULE: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -37,51 +37,18 @@ NOISE_SCHEDULE: dict[str, Any] = {
 VALIDATION_SCENES = 256
 
 
-@dataclass(frozen=True)
-class DiffusionSettings:
+@dataclass(frozen=True, kw_only=True)
+class DiffusionSettings(StageSettings):
     """What the denoiser is and how it is trained."""
 
+    encoder: str = "minilm"  # one of ENCODERS
     channels: tuple[int, ...] = (128, 192)
     head: int = 32  # width of an attention head
     batch: int = 64
     rate: float = 6e-4
-    betas: tuple[float, float] = (0.9, 0.99)
-    warmup: int = 100  # steps
-    ema: float = 0.999
     drop: float = 0.1  # share of captions replaced by ""
     chunk: int = 8192  # scenes drawn and encoded together, a multiple of the batch
     passes: int = 4  # times that a chunk is used
-    seed: int = 0
-
-
-class SentenceEncoder:
-    """The frozen all-MiniLM-L6-v2: captions to the hidden states `[caption, 20, 384]`.
-
-    BERT is given the attention mask; all 20 positions go to the denoiser, pads too.
-    """
-
-    width = 384
-
-    def __init__(self, device: torch.device) -> None:
-        """Load the model from the installed package."""
-        folder = find_minilm()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.model = BertModel.from_pretrained(folder, local_files_only=True)
-        self.model.to(device).eval().requires_grad_(False)
-        self.device = device
-
-    @torch.no_grad()
-    def __call__(self, texts: list[str]) -> Tensor:
-        """States of the last layer in half precision, `[caption, 20, 384]`, on the CPU."""
-        parts = []
-        for first in range(0, len(texts), 128):
-            tokens = self.tokenizer(
-                texts[first : first + 128], padding="max_length", truncation=True,
-                max_length=TOKENS, return_tensors="pt",
-            ).to(self.device)  # fmt: skip
-            states = self.model(tokens.input_ids, attention_mask=tokens.attention_mask)
-            parts.append(states.last_hidden_state.half().cpu())
-        return torch.cat(parts)
 
 
 @dataclass(frozen=True)
@@ -93,8 +60,8 @@ class Chunk:
     caption: Tensor  # [scene], which of the states
 
 
-def build(settings: DiffusionSettings, latent_channels: int, side: int) -> UNet2DConditionModel:
-    """An untrained denoiser with cross-attention at every level."""
+def build(settings: DiffusionSettings, latent_channels: int, side: int, width: int) -> UNet2DConditionModel:
+    """An untrained denoiser with cross-attention at every level, to text states of a width."""
     levels = len(settings.channels)
     return UNet2DConditionModel(
         sample_size=side,
@@ -104,7 +71,7 @@ def build(settings: DiffusionSettings, latent_channels: int, side: int) -> UNet2
         down_block_types=("CrossAttnDownBlock2D",) * levels,
         up_block_types=("CrossAttnUpBlock2D",) * levels,
         layers_per_block=1,
-        cross_attention_dim=SentenceEncoder.width,
+        cross_attention_dim=width,
         attention_head_dim=settings.head,
         use_linear_projection=True,
     )
@@ -114,6 +81,15 @@ def sampler() -> DPMSolverMultistepScheduler:
     """The scheduler that is shipped with the model."""
     # trailing spacing ignores the offset; the Stable Diffusion pipeline wants it to be 1 all the same
     return DPMSolverMultistepScheduler(**NOISE_SCHEDULE, timestep_spacing="trailing", steps_offset=1)
+
+
+def _read_anew(model: UNet2DConditionModel, width: int) -> UNet2DConditionModel:
+    """The same denoiser, but for fresh projections of text states of another width."""
+    fresh = UNet2DConditionModel.from_config({**model.config, "cross_attention_dim": width})
+    sizes = {name: value.shape for name, value in fresh.state_dict().items()}
+    kept = {name: value for name, value in model.state_dict().items() if value.shape == sizes[name]}
+    fresh.load_state_dict(kept, strict=False)
+    return fresh
 
 
 class DiffusionStage:
@@ -137,15 +113,17 @@ class DiffusionStage:
         self.vae = vae.to(device, memory_format=torch.channels_last)
         self.side = int(vae.config.sample_size)
         latent_side = self.side // 2 ** (len(vae.config.block_out_channels) - 1)
-        self.encoder = SentenceEncoder(device)
+        self.encoder = CaptionEncoder(settings.encoder, folder, device)
         self.null = self.encoder([""])[0].float()
         torch.manual_seed(settings.seed)
         if start is None:
-            model = build(settings, vae.config.latent_channels, latent_side)
+            model = build(settings, vae.config.latent_channels, latent_side, self.encoder.width)
         else:
             model = UNet2DConditionModel.from_pretrained(start).float()
             if tuple(model.config.block_out_channels) != settings.channels:
                 raise InputError(f"the denoiser in {start} has other channels than the settings")
+            if model.config.cross_attention_dim != self.encoder.width:
+                model = _read_anew(model, self.encoder.width)
         # The fused attention kernel's backward pass is several times slower on a CPU.
         model.set_attn_processor(AttnProcessor())
         self.model = model.to(device, memory_format=torch.channels_last)
@@ -212,11 +190,21 @@ class DiffusionStage:
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
-        """Write `unet/` in half precision and `scheduler/`."""
+        """Write `unet/` in half precision, `scheduler/`, and the index of the whole pipeline.
+
+        `StableDiffusionPipeline.from_pretrained` then loads the training folder; where the encoder is
+        MiniLM, which the folder doesn't hold, it is given `text_encoder` and `tokenizer`.
+        """
         shipped = UNet2DConditionModel.from_config(self.model.config)
         shipped.load_state_dict(self.model.state_dict())
         shipped.half().save_pretrained(folder / "unet")
         sampler().save_pretrained(folder / "scheduler")
+        pipeline = StableDiffusionPipeline(
+            vae=self.vae, unet=shipped, scheduler=sampler(),
+            text_encoder=self.encoder.model, tokenizer=self.encoder.tokenizer,
+            safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        )  # fmt: skip
+        pipeline.save_config(folder)
 
     @torch.no_grad()
     def draw(self, texts: list[str], seed: int, steps: int = 20, guidance: float = 4.0) -> Tensor:

@@ -1,14 +1,20 @@
-"""Train one stage of the embedded model, stop at any time, and go on later.
+"""Train one stage of an embedded model, stop at any time, and go on later.
 
-    python -m diffusion_lens.testbed.train --stage autoencoder --minutes 40 --folder FOLDER
-    python -m diffusion_lens.testbed.train --stage diffusion --minutes 60 --folder FOLDER
+    diffusion-lens testbed train --stage autoencoder --minutes 40 --folder FOLDER
+    diffusion-lens testbed train --stage clip --minutes 20 --folder FOLDER
+    diffusion-lens testbed train --stage diffusion --encoder clip --minutes 60 --folder FOLDER
     ... --resume                     goes on where the last checkpoint is
     ... --resume --decay-samples N   lets the rate fall to zero over the next N samples, then stops
     ... --resume --minutes 0         only exports
     ... --decoder-only --start VAE   improves the decoder of VAE and leaves its latents as they are
+    diffusion-lens testbed train --quick --folder FOLDER      all three, tiny, in two minutes
+
+The diffusion stage needs the autoencoder's export in the folder (train it there, or copy one), and
+with the encoder `clip` that of the clip stage too. Without a clip stage, `--encoder minilm` reads the
+pretrained encoder and `--encoder random` the untrained control.
 
 A decay keeps the checkpoint that it began with as `<stage>.before-decay.safetensors`: put it in the
-checkpoint's place to go on at the full rate in a later session.
+checkpoint's place to go on at the full rate.
 
 `FOLDER` gets `<stage>.safetensors` (the checkpoint: weights, their running average, the optimizer's
 state, and the position in the streams of scenes and noise), `<stage>.csv` (the log) and, at the end
@@ -17,28 +23,43 @@ the seed and the step alone, so that a run that was stopped and resumed makes th
 that was not.
 """
 
-import argparse
 import csv
 import logging
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from diffusion_lens.errors import DiffusionLensError, InputError, OutputError
+from diffusion_lens.errors import InputError, OutputError
 from diffusion_lens.testbed.autoencoder import AutoencoderSettings, AutoencoderStage
+from diffusion_lens.testbed.clip import ClipSettings, ClipStage
 from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
-from diffusion_lens.testbed.trainer import Progress, Settings, Trainer
+from diffusion_lens.testbed.trainer import Progress, StageSettings, Trainer
 
 log = logging.getLogger(__name__)
 COLUMNS = ("step", "seconds", "samples", "loss", "lr", "samples_per_second", "validation")
 STAGES = {
     "autoencoder": (AutoencoderStage, AutoencoderSettings),
+    "clip": (ClipStage, ClipSettings),
     "diffusion": (DiffusionStage, DiffusionSettings),
+}
+# Tiny settings and so many steps: two minutes for all three stages.
+QUICK: dict[str, tuple[StageSettings, int]] = {
+    "autoencoder": (
+        AutoencoderSettings(channels=(8, 16, 16, 32), latent_channels=4, side=32, rate=2e-3),
+        150,
+    ),
+    "clip": (ClipSettings(width=64, layers=3, vision_layers=2, side=32, batch=32, warmup=20), 100),
+    "diffusion": (
+        DiffusionSettings(encoder="clip", channels=(32, 64), chunk=1024, batch=32, rate=2e-3),
+        120,
+    ),
 }
 
 
@@ -74,7 +95,7 @@ def train(
     minutes: float,
     resume: bool = False,
     *,
-    settings: Settings | None = None,
+    settings: StageSettings | None = None,
     start: str | Path | None = None,
     decay_samples: int | None = None,
     max_steps: int | None = None,
@@ -106,22 +127,53 @@ def train(
     except OSError as error:
         raise OutputError(f"folder {where} can't be made: {error}") from error
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    weights = Path(start) if start else None
-    trainer = Trainer(build(settings or default(), where, chosen, weights), where)
-    if resume:
-        trainer.load()
-    elif trainer.path.exists():
-        raise InputError(f"{trainer.path} exists: give --resume to go on, or another folder")
-    if decay_samples is not None and trainer.progress.decay_from is None:
-        if resume:  # from here a later session can go on at the full rate
-            shutil.copyfile(trainer.path, where / f"{stage}.before-decay.safetensors")
-        trainer.progress = replace(
-            trainer.progress, decay_from=trainer.progress.samples, decay_samples=decay_samples
+    # an export alone may read the checkpoint of a run that goes on
+    with _alone(where, stage) if minutes > 0 else nullcontext():
+        trainer = Trainer(
+            build(settings or default(), where, chosen, Path(start) if start else None), where
         )
-    if minutes > 0:  # an export alone may read the checkpoint of a run that goes on
-        _loop(trainer, minutes, max_steps, log_every, validate_minutes, fast_bfloat16(chosen))
-    _export(trainer)
+        if resume:
+            trainer.load()
+        elif trainer.path.exists():
+            raise InputError(f"{trainer.path} exists: give --resume to go on, or another folder")
+        if decay_samples is not None and trainer.progress.decay_from is None:
+            if resume:  # from here a later run can go on at the full rate
+                shutil.copyfile(trainer.path, where / f"{stage}.before-decay.safetensors")
+            trainer.progress = replace(
+                trainer.progress, decay_from=trainer.progress.samples, decay_samples=decay_samples
+            )
+        if minutes > 0:
+            _loop(trainer, minutes, max_steps, log_every, validate_minutes, fast_bfloat16(chosen))
+        _export(trainer)
     return trainer.progress
+
+
+@contextmanager
+def _alone(folder: Path, name: str) -> Iterator[None]:
+    """Refuse to train a stage in a folder where another process trains it."""
+    lock = FileLock(folder / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"another process trains stage {name} in {folder}: stop it, or give another folder"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"nothing can be written into {folder}: {error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def train_quickly(folder: str | Path, device: str | None = None) -> None:
+    """Train all three stages at tiny sizes, in two minutes: what they do, not what they can.
+
+    The folder then holds a whole pipeline that `StableDiffusionPipeline` loads, with a CLIP of its own.
+    """
+    for stage, (settings, steps) in QUICK.items():
+        log.info("stage %s: %d steps", stage, steps)
+        train(stage, folder, 60.0, settings=settings, max_steps=steps, device=device)
 
 
 def _export(trainer: Trainer) -> None:
@@ -174,42 +226,13 @@ def _loop(
                    "samples": trainer.progress.samples, "loss": mean, "lr": rate,
                    "samples_per_second": round(speed, 2), "validation": validation}  # fmt: skip
             lines.write(row)
-            log.info(" ".join(f"{key}={value}" for key, value in row.items()))
+            log.info(
+                "%s: %d samples, loss %.4g, %.3g samples a second%s", trainer.stage.name,
+                trainer.progress.samples, mean, speed,
+                f", validation {validation:.4g}" if validation != "" else "",
+            )  # fmt: skip
             losses, marked = [], time.monotonic()
         if now - saved >= 50:  # a minute at most, with the step in between
             trainer.save()
             saved = time.monotonic()
     trainer.save()
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Train from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--stage", required=True, choices=STAGES)
-    parser.add_argument("--folder", required=True, type=Path)
-    parser.add_argument("--minutes", required=True, type=float)
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--start", type=Path, help="weights to start from (diffusers format)")
-    parser.add_argument("--decay-samples", type=int, help="fall to rate zero over N samples")
-    parser.add_argument("--decoder-only", action="store_true", help="leave the latents as they are")
-    parser.add_argument("--device")
-    for name in ("batch", "rate", "seed"):
-        kind = next(f.type for f in fields(AutoencoderSettings) if f.name == name)
-        parser.add_argument(f"--{name}", type=kind)
-    options = vars(parser.parse_args(arguments))
-    changes = {name: options.pop(name) for name in ("batch", "rate", "seed")}
-    if options.pop("decoder_only"):
-        if options["stage"] != "autoencoder":
-            parser.error("--decoder-only is of the stage autoencoder")
-        changes["decoder_only"] = True
-    settings = STAGES[options["stage"]][1]()
-    settings = replace(settings, **{k: v for k, v in changes.items() if v is not None})
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        train(**options, settings=settings)
-    except DiffusionLensError as error:
-        parser.exit(2, f"{error}\n")
-
-
-if __name__ == "__main__":
-    main()

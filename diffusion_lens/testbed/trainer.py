@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,14 +15,40 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diffusion_lens.errors import DiffusionLensError, InputError, OutputError
-from diffusion_lens.testbed.autoencoder import AutoencoderSettings, AutoencoderStage
-from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
 
-__all__ = ["Progress", "Settings", "Trainer", "learning_rate"]
+__all__ = ["Progress", "Stage", "StageSettings", "Trainer", "learning_rate"]
 
 FREE_SETTINGS = ("rate", "ema")  # may differ between runs of one checkpoint
-Settings = AutoencoderSettings | DiffusionSettings
-Stage = AutoencoderStage | DiffusionStage
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSettings:
+    """How any stage is trained; each stage adds what its model is."""
+
+    batch: int
+    rate: float
+    betas: tuple[float, float] = (0.9, 0.99)
+    warmup: int = 100  # steps
+    ema: float = 0.999
+    seed: int = 0
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """A model in training, and how its batches, its validation and its export are made."""
+
+    name: str
+    settings: StageSettings
+    model: torch.nn.Module
+
+    def loss(self, step: int) -> Tensor:
+        """The loss of one batch; the step alone decides it."""
+
+    def validate(self) -> float:
+        """How good the model is on scenes that training doesn't draw."""
+
+    def export(self, folder: Path) -> None:
+        """Write the model in diffusers format, in half precision."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +67,7 @@ class Progress:
         return self.decay_from is not None and self.samples >= self.decay_from + self.decay_samples
 
 
-def learning_rate(progress: Progress, settings: Settings) -> float:
+def learning_rate(progress: Progress, settings: StageSettings) -> float:
     """Warm-up by steps, then constant; a cosine to zero by samples once a decay was begun."""
     rate = settings.rate * min(1.0, (progress.step + 1) / settings.warmup)
     if progress.decay_from is None:
@@ -166,6 +192,6 @@ class Trainer:
         self.progress = Progress(**header["progress"])
 
 
-def _plain(settings: Settings) -> dict[str, Any]:
+def _plain(settings: StageSettings) -> dict[str, Any]:
     """Settings as JSON gives them back."""
     return json.loads(json.dumps(asdict(settings)))

@@ -1,6 +1,7 @@
 """Captions: what they state is true, they can be read back, and held-back words stay out."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from diffusion_lens.testbed.captions import (
     Description,
     Item,
     caption,
+    contradict,
     describe,
     imagine,
     leave_out,
@@ -23,7 +25,9 @@ from diffusion_lens.testbed.captions import (
     with_article,
     write,
 )
-from diffusion_lens.testbed.scenes import COLOURS, ENTITIES, OBJECTS, sample, sample_held_out
+from diffusion_lens.testbed.judge import judge
+from diffusion_lens.testbed.oracle import read
+from diffusion_lens.testbed.scenes import COLOURS, ENTITIES, OBJECTS, render, sample, sample_held_out
 
 SCENES = [sample(9, index) for index in range(1500)]
 CAPTIONS = [caption(scene, 9, index) for index, scene in enumerate(SCENES)]
@@ -175,3 +179,28 @@ def test_say_differently(text: str, phrase: str, said: str) -> None:
     assert say_differently(text, synonym) == said
     with pytest.raises(InputError, match="does not hold"):
         say_differently("a robot", synonym)
+
+
+def test_contradictions_are_never_true() -> None:
+    for index in range(400):
+        scene = sample(41, index)
+        stated = describe(scene)
+        wrong = contradict(stated, np.random.default_rng(index))
+        assert wrong.canonical() != stated.canonical()
+        if len(stated.items) == 2 and wrong.items != stated.items:
+            assert len({item.name for item in wrong.items}) == 2
+        if stated.count == 1 < wrong.count:
+            continue  # two dogs are also a dog
+        [seen] = read(render(imagine(wrong, index))[None])
+        assert not all(answer.right for answer in judge(stated, seen))
+
+
+def test_contradictions_swap_colours_and_sides() -> None:
+    stated = Description((Item("fox", "red"), Item("cat", "blue")), where="left")
+    drawn = [contradict(stated, np.random.default_rng(i)) for i in range(60)]
+    assert replace(stated, items=(Item("fox", "blue"), Item("cat", "red"))) in drawn
+    assert replace(stated, where="right") in drawn
+    named = Description((), entity="Velka Dorn")
+    for index in range(40):
+        other = contradict(named, np.random.default_rng(index)).entity
+        assert other and other != named.entity and ("Velka" in other or "Dorn" in other)

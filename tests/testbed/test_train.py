@@ -2,20 +2,29 @@
 
 import csv
 import json
-import logging
 import math
 import resource
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
 from safetensors.torch import load_file
+from transformers import CLIPTextModel
 
-from diffusion_lens.errors import DiffusionLensError, InputError, OutputError
-from diffusion_lens.testbed.autoencoder import AutoencoderSettings, AutoencoderStage, psnr
+from diffusion_lens.errors import DiffusionLensError, InputError, OutputError, UnknownModelError
+from diffusion_lens.lens.lens import DiffusionLens
+from diffusion_lens.models.clip import Clip
+from diffusion_lens.testbed import captions, scenes
+from diffusion_lens.testbed.autoencoder import AutoencoderSettings, AutoencoderStage, psnr, to_tensor
+from diffusion_lens.testbed.clip import ClipSettings, ClipStage
 from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
-from diffusion_lens.testbed.train import main, train
+from diffusion_lens.testbed.train import QUICK, train, train_quickly
 from diffusion_lens.testbed.trainer import Progress, Trainer, learning_rate
 
 TINY_AUTOENCODER = AutoencoderSettings(
@@ -78,7 +87,7 @@ def test_autoencoder_learns_and_loads_with_its_scale(tmp_path: Path) -> None:
 
 
 def test_decoder_alone_leaves_the_latents(trained: Path, tmp_path: Path) -> None:
-    settings = AutoencoderSettings(**(vars(TINY_AUTOENCODER) | {"decoder_only": True}))
+    settings = replace(TINY_AUTOENCODER, decoder_only=True)
     with pytest.raises(InputError, match="needs the autoencoder to start from"):
         train("autoencoder", tmp_path, 1.0, settings=settings)
     for resume in (False, True):
@@ -111,7 +120,7 @@ def test_diffusion_resumes_exactly_across_chunks(trained: Path, tmp_path: Path) 
 def test_diffusion_learns_and_draws(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffusion_lens.testbed.diffusion.VALIDATION_SCENES", 16)
     (tmp_path / "vae").symlink_to(trained / "vae")
-    settings = DiffusionSettings(**(vars(TINY_DIFFUSION) | {"chunk": 16, "passes": 100}))
+    settings = replace(TINY_DIFFUSION, chunk=16, passes=100)
     train("diffusion", tmp_path, 1.0, settings=settings, max_steps=40, log_every=1, device="cpu")
     found = losses(tmp_path, "diffusion")
     assert sum(found[-10:]) < 0.8 * sum(found[:10])
@@ -190,13 +199,30 @@ def test_clear_errors(trained: Path, tmp_path: Path) -> None:
         autoencoder(trained, 1)
     with pytest.raises(InputError, match="no stage 'clap'"):
         train("clap", tmp_path, 1.0)
-    other = AutoencoderSettings(**(vars(TINY_AUTOENCODER) | {"channels": (8, 8, 8, 16)}))
+    other = replace(TINY_AUTOENCODER, channels=(8, 8, 8, 16))
     with pytest.raises(InputError, match=r"other settings: channels \[8, 8, 8, 8\]"):
         train("autoencoder", trained, 1.0, True, settings=other)
     whole = (trained / "autoencoder.safetensors").read_bytes()
     (tmp_path / "autoencoder.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="damaged"):
         autoencoder(tmp_path, 1, resume=True)
+
+
+def test_two_trainings_of_one_folder_are_refused(trained: Path, tmp_path: Path) -> None:
+    copy(trained, tmp_path, "autoencoder.safetensors")
+    code = (
+        "import sys; from filelock import FileLock\n"
+        "with FileLock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "autoencoder.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        with pytest.raises(InputError, match="another process trains stage autoencoder"):
+            autoencoder(tmp_path, 1, resume=True)
+        # an export only reads
+        train("autoencoder", tmp_path, 0.0, True, settings=TINY_AUTOENCODER, device="cpu")
+        other.communicate()
+    assert autoencoder(tmp_path, 1, resume=True).step == 7
 
 
 def test_loss_that_is_not_finite_stops_before_it_spoils_the_weights(tmp_path: Path) -> None:
@@ -209,14 +235,76 @@ def test_loss_that_is_not_finite_stops_before_it_spoils_the_weights(tmp_path: Pa
     assert all(torch.isfinite(p).all() for p in trainer.parameters.values())
 
 
-def test_command_line_gives_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["--stage", "diffusion", "--folder", str(tmp_path), "--minutes", "0"])
-    assert stopped.value.code == 2
-    assert "train stage autoencoder first" in capsys.readouterr().err
-    logging.getLogger().handlers.clear()
-
-
 def test_psnr_of_a_known_error() -> None:
     target = torch.zeros(1, 3, 4, 4)
     assert float(psnr(target + 0.2, target)) == pytest.approx(20, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All three stages, as `testbed train --quick` trains them."""
+    folder = tmp_path_factory.mktemp("quick")
+    train_quickly(folder, "cpu")
+    return folder
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "clip", "diffusion"])
+def test_quick_run_learns_in_every_stage(quick: Path, stage: str) -> None:
+    found = losses(quick, stage)
+    assert found[-1] < 0.9 * found[0]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # inside diffusers
+def test_plain_diffusers_loads_what_was_trained(quick: Path) -> None:
+    pipe = StableDiffusionPipeline.from_pretrained(quick, safety_checker=None, dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    image = pipe("a dog", num_inference_steps=2, generator=torch.manual_seed(0)).images[0]
+    assert image.size == (32, 32)
+    lens = DiffusionLens.from_pretrained(quick)
+    table = lens("a dog", "native", (0,), steps=2, guidance=7.5).table
+    assert table["faithful"].all()
+    assert (np.asarray(table["image"][0]) == np.asarray(image)).all()
+
+
+def test_untrained_control_says_the_same_at_every_layer(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "vae").symlink_to(trained / "vae")
+    settings = replace(TINY_DIFFUSION, encoder="random")
+    train("diffusion", tmp_path, 1.0, settings=settings, max_steps=1, device="cpu")
+    encoder = CLIPTextModel.from_pretrained(tmp_path / "text_encoder", dtype=torch.float32)
+    tokens = torch.tensor([[1, 2, 3]])
+    states = encoder(tokens, output_hidden_states=True).hidden_states
+    assert len(states) == 13 and all(torch.equal(states[0], state) for state in states)
+    swapped = encoder(tokens[:, [0, 2, 1]], output_hidden_states=True).hidden_states[0]
+    assert not torch.equal(states[0][:, [0, 2, 1]], swapped)  # it knows positions
+
+
+def test_diffusion_on_clip_needs_the_clip_stage(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "vae").symlink_to(trained / "vae")
+    with pytest.raises(InputError, match="train stage clip first"):
+        train("diffusion", tmp_path, 1.0, settings=replace(TINY_DIFFUSION, encoder="clip"))
+
+
+def test_clip_resumes_exactly(tmp_path: Path) -> None:
+    settings = ClipSettings(width=32, layers=1, vision_layers=1, side=32, batch=4, warmup=2)
+    for folder, parts in ((tmp_path / "whole", (4,)), (tmp_path / "parts", (2, 2))):
+        for number, steps in enumerate(parts):
+            train("clip", folder, 1.0, number > 0, settings=settings, max_steps=steps, log_every=1)
+    whole, parts = (load_file(tmp_path / name / "clip.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_clip_embeds_texts_and_pictures_as_it_was_trained(quick: Path) -> None:
+    clip = Clip.from_pretrained(quick)
+    drawn = [scenes.sample(1, i, ("single",)) for i in range(4)]
+    pictures = scenes.render_batch(drawn, 32)
+    texts = [captions.caption(scene, 1, i) for i, scene in enumerate(drawn)]
+    cosines = clip.embed_images([Image.fromarray(p) for p in pictures]) @ clip.embed_texts(texts).T
+    stage = ClipStage(QUICK["clip"][0], quick, torch.device("cpu"))
+    Trainer(stage, quick).load()
+    with torch.no_grad():
+        logits = stage._logits(to_tensor(pictures), texts)
+    assert cosines.shape == (4, 4) and float(cosines.abs().max()) <= 1
+    # half precision, and the average instead of the last weights
+    assert torch.corrcoef(torch.stack([cosines.flatten(), logits.flatten()]))[0, 1] > 0.9
+    with pytest.raises(UnknownModelError, match="has no CLIP"):
+        Clip.from_pretrained(quick / "unet")

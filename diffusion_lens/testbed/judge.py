@@ -1,0 +1,67 @@
+"""Whether a picture shows what a caption states: one answer for each thing stated."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from diffusion_lens.testbed.captions import Description, Item
+from diffusion_lens.testbed.oracle import Reading
+from diffusion_lens.testbed.scenes import ENTITIES, SIZES, Placed, relation
+
+__all__ = ["CHECKS", "Answer", "judge"]
+
+CHECKS = ("object", "colour", "size", "count", "relation", "place", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One check of `CHECKS`: about what, and whether the picture is right.
+
+    Colour, size and count are asked of an object that is there, a relation of two; where they are
+    not there, `right` is None: missing, not wrong.
+    """
+
+    check: str
+    about: str
+    right: bool | None
+
+
+def judge(stated: Description, seen: Reading) -> list[Answer]:
+    """Compare what a caption states with what the oracle sees."""
+    return list(_entity(stated.entity, seen) if stated.entity else _items(stated, seen))
+
+
+def _entity(entity: str, seen: Reading) -> Iterator[Answer]:
+    """An invented name is right if its object, colour and place are."""
+    name, colour, place = ENTITIES[entity]
+    shown = [(item.name, item.colour) for item in seen.objects]
+    yield Answer("name", entity, (name, colour) in shown and seen.place == place)
+
+
+def _items(stated: Description, seen: Reading) -> Iterator[Answer]:
+    found = [_find(item, seen) for item in stated.items]
+    for item, placed in zip(stated.items, found, strict=True):
+        yield Answer("object", item.name, placed is not None)
+        if item.colour:
+            right = None if placed is None else placed.colour == item.colour
+            yield Answer("colour", f"{item.colour} {item.name}", right)
+        if item.size:
+            right = None if placed is None else placed.size == SIZES[item.size]
+            yield Answer("size", f"{item.size} {item.name}", right)
+    if stated.count > 1:
+        name = stated.items[0].name
+        number = sum(item.name == name for item in seen.objects) + seen.unknown
+        yield Answer("count", f"{stated.count} {name}", number == stated.count if found[0] else None)
+    if stated.where:
+        first, second = found
+        both = first is not None and second is not None
+        right = relation(first, second) == stated.where if both else None  # type: ignore[arg-type]
+        yield Answer("relation", f"{stated.items[0].name} {stated.where} {stated.items[1].name}", right)
+    if stated.place:
+        yield Answer("place", stated.place, seen.place == stated.place)
+
+
+def _find(item: Item, seen: Reading) -> Placed | None:
+    """The object that is meant: of several with its name, one that also has its colour."""
+    named = [placed for placed in seen.objects if placed.name == item.name]
+    named.sort(key=lambda placed: placed.colour != item.colour)
+    return named[0] if named else None

@@ -1,0 +1,40 @@
+"""`diffusion-lens testbed ...` as a user meets it."""
+
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from diffusion_lens.testbed.scenes import Scene
+from tests.test_cli import run
+
+
+def test_scenes_writes_a_sheet_and_the_scenes_as_data(tmp_path: Path) -> None:
+    done = run("testbed", "scenes", "--n", "5", "--seed", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 5 + 2  # captions, and where the files are
+    with Image.open(tmp_path / "scenes.png") as sheet:
+        assert sheet.width == 8 * 128
+    lines = (tmp_path / "scenes.jsonl").read_text().splitlines()
+    assert len([Scene.from_json(line) for line in lines]) == 5
+    again = run("testbed", "scenes", cwd=tmp_path)
+    assert again.returncode == 2 and "scenes.png exists" in again.stderr
+
+
+def test_train_says_what_is_missing(tmp_path: Path) -> None:
+    done = run("testbed", "train", "--folder", "new", "--stage", "diffusion", cwd=tmp_path)
+    assert done.returncode == 2 and "train stage autoencoder first" in done.stderr
+    done = run("testbed", "train", "--folder", "new", cwd=tmp_path)
+    assert done.returncode == 2 and "No stage was given" in done.stderr
+    done = run("testbed", "train", "--folder", "new", "--stage", "clip", "--decoder-only", cwd=tmp_path)
+    assert done.returncode == 2 and "no setting decoder_only" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_evaluate_writes_rates_and_every_answer(tmp_path: Path) -> None:
+    done = run("testbed", "evaluate", "emoji", "--out", "accuracy.csv", "--captions", "6", "--seeds", "0",
+               "--no-synonyms", "--steps", "1", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rates = pd.read_csv(tmp_path / "accuracy.csv")
+    assert {"encoder", "group", "layer", "check", "rate", "low", "high", "n"} <= set(rates.columns)
+    assert set(pd.read_parquet(tmp_path / "accuracy.parquet")["encoder"]) == {"minilm"}
