@@ -9,6 +9,8 @@
     │   ├── LayerError             layer out of range or not to be read
     │   ├── PromptError
     │   ├── SamplerError           seed, scheduler, guidance, size
+    │   ├── ExperimentError        an experiment file, or prompts that it names
+    │   ├── RunError               a run folder that is in use, damaged, or of another experiment
     │   └── OutputError            a path that can't be written
     └── OutOfMemoryError           not even one image fits
 
@@ -19,11 +21,13 @@ prints it alone and exits with code 2.
 __all__ = [
     "DiffusionLensError",
     "EncoderError",
+    "ExperimentError",
     "InputError",
     "LayerError",
     "OutOfMemoryError",
     "OutputError",
     "PromptError",
+    "RunError",
     "SamplerError",
     "UnknownModelError",
     "UnsafeCheckpointError",
@@ -65,6 +69,14 @@ class PromptError(InputError):
 
 class SamplerError(InputError):
     """A seed, scheduler, guidance or size that can't be used."""
+
+
+class ExperimentError(InputError):
+    """An experiment that can't be read, or prompts that it names."""
+
+
+class RunError(InputError):
+    """A run folder that is in use, damaged, or of another experiment."""
 
 
 class OutputError(InputError):

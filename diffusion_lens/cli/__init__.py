@@ -14,11 +14,19 @@ from rich.logging import RichHandler
 from diffusion_lens.cli.console import err
 from diffusion_lens.cli.examine import doctor, models
 from diffusion_lens.cli.show import show
+from diffusion_lens.cli.sweep import export, status, sweep
 from diffusion_lens.errors import DiffusionLensError
 
 __all__ = ["main"]
 
-VERBS: dict[str, Callable[..., Any]] = {"show": show, "models": models, "doctor": doctor}
+VERBS: dict[str, Callable[..., Any]] = {
+    "show": show,
+    "sweep": sweep,
+    "status": status,
+    "export": export,
+    "models": models,
+    "doctor": doctor,
+}
 
 
 def main() -> None:
