@@ -11,6 +11,8 @@
     │   ├── SamplerError           seed, scheduler, guidance, size
     │   ├── CheckError             questions on images that can't be read or don't hang together
     │   ├── ScoresError            a table of scores, labels or answers that can't be read
+    │   ├── ExperimentError        an experiment file, or prompts that it names
+    │   ├── RunError               a run folder that is in use, damaged, or of another experiment
     │   └── OutputError            a path that can't be written
     └── OutOfMemoryError           not even one image fits
 
@@ -22,11 +24,13 @@ __all__ = [
     "CheckError",
     "DiffusionLensError",
     "EncoderError",
+    "ExperimentError",
     "InputError",
     "LayerError",
     "OutOfMemoryError",
     "OutputError",
     "PromptError",
+    "RunError",
     "SamplerError",
     "ScoresError",
     "UnknownModelError",
@@ -77,6 +81,14 @@ class CheckError(InputError):
 
 class ScoresError(InputError):
     """A table of scores, labels or answers that can't be read."""
+
+
+class ExperimentError(InputError):
+    """An experiment that can't be read, or prompts that it names."""
+
+
+class RunError(InputError):
+    """A run folder that is in use, damaged, or of another experiment."""
 
 
 class OutputError(InputError):

@@ -14,6 +14,7 @@ from rich.logging import RichHandler
 from diffusion_lens.cli.console import err
 from diffusion_lens.cli.examine import doctor, models
 from diffusion_lens.cli.show import show
+from diffusion_lens.cli.sweep import export, status, sweep
 from diffusion_lens.cli.testbed import TESTBED
 from diffusion_lens.errors import DiffusionLensError
 
@@ -26,6 +27,9 @@ def testbed() -> None:
 
 VERBS: dict[str, Callable[..., Any]] = {
     "show": show,
+    "sweep": sweep,
+    "status": status,
+    "export": export,
     "models": models,
     "doctor": doctor,
     "testbed": testbed,
