@@ -11,6 +11,7 @@
     │   ├── SamplerError           seed, scheduler, guidance, size
     │   ├── CheckError             questions on images that can't be read or don't hang together
     │   ├── ScoresError            a table of scores, labels or answers that can't be read
+    │   ├── ScorerError            a scorer without its weights, endpoint or package
     │   ├── ExperimentError        an experiment file, or prompts that it names
     │   ├── RunError               a run folder that is in use, damaged, or of another experiment
     │   └── OutputError            a path that can't be written
@@ -32,6 +33,7 @@ __all__ = [
     "PromptError",
     "RunError",
     "SamplerError",
+    "ScorerError",
     "ScoresError",
     "UnknownModelError",
     "UnsafeCheckpointError",
@@ -81,6 +83,10 @@ class CheckError(InputError):
 
 class ScoresError(InputError):
     """A table of scores, labels or answers that can't be read."""
+
+
+class ScorerError(InputError):
+    """A scorer without its weights, its endpoint or a package that it needs."""
 
 
 class ExperimentError(InputError):

@@ -13,6 +13,7 @@ from rich.logging import RichHandler
 
 from diffusion_lens.cli.console import err
 from diffusion_lens.cli.examine import doctor, models
+from diffusion_lens.cli.score import score
 from diffusion_lens.cli.show import show
 from diffusion_lens.cli.sweep import export, status, sweep
 from diffusion_lens.cli.testbed import TESTBED
@@ -30,6 +31,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "sweep": sweep,
     "status": status,
     "export": export,
+    "score": score,
     "models": models,
     "doctor": doctor,
     "testbed": testbed,
