@@ -15,7 +15,7 @@ SENSITIVITY, FALSE_YES = np.array([0.8, 0.85, 0.95]), np.array([0.35, 0.2, 0.05]
 
 
 def study(
-    rng: np.random.Generator, prompts: int = 120, share: float = 0.3
+    rng: np.random.Generator, prompts: int = 200, share: float = 0.3
 ) -> tuple[np.ndarray, np.ndarray]:
     """A judge's answers, and people's on a random part."""
     truth = images(rng, TRUTH, prompts=prompts)
