@@ -11,6 +11,7 @@ from typing import Any
 import tyro
 from rich.logging import RichHandler
 
+from diffusion_lens.cli.analyze import analyze, labels
 from diffusion_lens.cli.console import err
 from diffusion_lens.cli.examine import doctor, models
 from diffusion_lens.cli.show import show
@@ -18,7 +19,13 @@ from diffusion_lens.errors import DiffusionLensError
 
 __all__ = ["main"]
 
-VERBS: dict[str, Callable[..., Any]] = {"show": show, "models": models, "doctor": doctor}
+VERBS: dict[str, Callable[..., Any]] = {
+    "show": show,
+    "analyze": analyze,
+    "labels": labels,
+    "models": models,
+    "doctor": doctor,
+}
 
 
 def main() -> None:

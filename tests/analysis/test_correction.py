@@ -43,7 +43,7 @@ def test_corrected_intervals_cover_and_raw_ones_do_not():
         low, high = bootstrap(
             columns(*study(rng)),
             lambda sums: correction._corrected(sums, 3, "layer"),
-            resamples=300,
+            resamples=800,
             seed=number,
         ).interval()
         hits += (low <= TRUTH) & (high >= TRUTH)
