@@ -11,6 +11,7 @@ from typing import Any
 import tyro
 from rich.logging import RichHandler
 
+from diffusion_lens.cli.analyze import analyze, labels
 from diffusion_lens.cli.console import err
 from diffusion_lens.cli.examine import doctor, models
 from diffusion_lens.cli.score import score
@@ -32,6 +33,8 @@ VERBS: dict[str, Callable[..., Any]] = {
     "status": status,
     "export": export,
     "score": score,
+    "analyze": analyze,
+    "labels": labels,
     "models": models,
     "doctor": doctor,
     "testbed": testbed,

@@ -81,18 +81,20 @@ def score(
     settings = Settings(baselines, seed, images_at_once)
     found = score_run(run, scorers, given=given, settings=settings) if scorers else []
     failed |= {one.scorer: one.failed for one in found if one.failed is not None}
-    _report(found)
+    _report(run, found)
     for name, reason in failed.items():
         err.print(f"{name}: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
     if failed:
         sys.exit(2)
 
 
-def _report(found: "list[Scored]") -> None:
+def _report(run: str, found: "list[Scored]") -> None:
     """What each scorer says, next to what it says where nothing is to be found."""
     from diffusion_lens.scoring.baselines import BASELINES
 
-    page = Table("scorer", "check", "layers", "images", "mean", *BASELINES, "chance", box=None)
+    page = Table(box=None)
+    for name in ("scorer", "check", "layers", "images", "mean", *BASELINES, "chance"):
+        page.add_column(name, no_wrap=True)
     for one in found:
         if one.table.empty:
             continue
@@ -111,7 +113,7 @@ def _report(found: "list[Scored]") -> None:
         for reason, count in sorted(one.missing.items(), key=lambda item: -item[1])[:5]:
             say(f"{one.scorer}: {count} answers are missing: {reason}")
         if one.path:
-            say(f"scores  {one.path}  ({one.new} images scored now)")
+            say(f"scores  {run.rstrip('/')}/{one.path}  ({one.new} images scored now)")
 
 
 def _answered(rows: "pd.DataFrame") -> int:

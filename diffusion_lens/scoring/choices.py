@@ -9,10 +9,19 @@ import numpy as np
 from diffusion_lens.scoring.asking import WHOLE
 from diffusion_lens.scoring.checks import Check, CheckedPrompt
 from diffusion_lens.scoring.words import article, number_word, plural
+from diffusion_lens.testbed.captions import PLACE_PHRASES, SIZE_WORDS
+from diffusion_lens.testbed.scenes import ENTITY_NAMES, OBJECTS, RELATIONS
+from diffusion_lens.testbed.sprites import COLOURS
 
 __all__ = ["CHOICE", "with_choices"]
 
 CHOICE = "choice"  # the id of the check: which of these prompts is it?
+# Where all values of a role are among these, all of these are alternatives: then chance is the same in
+# a study of two prompts as in one of two hundred.
+_VOCABULARIES: tuple[tuple[str, ...], ...] = (
+    OBJECTS, tuple(COLOURS), SIZE_WORDS, RELATIONS, ("1", "2", "3", "4"), ENTITY_NAMES,
+    tuple(PLACE_PHRASES.values()),
+)  # fmt: skip
 _WHERE = {"left": "to the left of", "right": "to the right of"}
 
 
@@ -21,6 +30,7 @@ def with_choices(prompts: Sequence[CheckedPrompt], most: int = 8) -> list[Checke
 
     A caption says what the check asks. Its alternatives say the same with the value of another prompt's
     check of the same role: other objects for an object, other colours of the same object for a colour.
+    The testbed's words are alternatives to each other, whether a run asks for all of them or not.
     A check of the whole prompt stays as it is and is joined by the choice among prompts.
 
     Args:
@@ -37,6 +47,10 @@ def with_choices(prompts: Sequence[CheckedPrompt], most: int = 8) -> list[Checke
             value = _value(check)
             if value is not None:
                 values.setdefault(_role(check), set()).add(value)
+    for known in values.values():
+        for words in _VOCABULARIES:
+            if known <= set(words):
+                known.update(words)
     texts = [prompt.prompt for prompt in prompts]
     made = []
     for prompt in prompts:

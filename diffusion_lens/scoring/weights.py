@@ -42,7 +42,7 @@ def load_parts(what: str, model: str, load: Callable[[], T]) -> T:
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ScorerError(
-            f"{what} can't load {model}: {reason} Give a folder that holds the model, or download it once "
+            f"{what} can't load {model}: {reason.rstrip('.')}. Give a folder that holds the model, or download it once "
             f"where there is a network: hf download {model}"
         ) from error
 

@@ -15,7 +15,7 @@ SENSITIVITY, FALSE_YES = np.array([0.8, 0.85, 0.95]), np.array([0.35, 0.2, 0.05]
 
 
 def study(
-    rng: np.random.Generator, prompts: int = 120, share: float = 0.3
+    rng: np.random.Generator, prompts: int = 200, share: float = 0.3
 ) -> tuple[np.ndarray, np.ndarray]:
     """A judge's answers, and people's on a random part."""
     truth = images(rng, TRUTH, prompts=prompts)
@@ -43,7 +43,7 @@ def test_corrected_intervals_cover_and_raw_ones_do_not():
         low, high = bootstrap(
             columns(*study(rng)),
             lambda sums: correction._corrected(sums, 3, "layer"),
-            resamples=300,
+            resamples=800,
             seed=number,
         ).interval()
         hits += (low <= TRUTH) & (high >= TRUTH)

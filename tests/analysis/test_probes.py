@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -60,8 +62,6 @@ def test_no_prompt_is_read_by_a_probe_that_saw_its_group():
     answers = [COLOURS[(row // 6) % 3] for row in range(60)]
     values = rng.standard_normal((3, 60, 4, 16)) * 0.1
     values += rng.standard_normal((10, 16))[np.arange(60) // 6][None, :, None] * 3
-    from dataclasses import replace
-
     known = replace(made, states=torch.tensor(values, dtype=torch.float32))
     by_prompt = probe(known, answers, check="c").query("scorer == 'probe'")["label"].mean()
     by_noun = probe(known, answers, check="c", groups=carriers).query("scorer == 'probe'")["label"].mean()
@@ -93,10 +93,10 @@ def test_what_can_not_be_probed_is_said(change, message):
 
 def test_a_real_encoder_is_probed(emoji):
     """The embedded model: the noun of a prompt can be read at every layer, above chance."""
-    nouns = ["dog", "car", "tree", "pizza"]
-    places = ["on grass", "at night", "in the snow", "at sunset", "in the desert", "under water"]
+    nouns = ["dog", "car", "pizza"]
+    places = ["on grass", "at night", "in the snow", "at sunset", "under water"]
     prompts = [f"a {noun} {place}" for noun in nouns for place in places]
-    made = emoji.encode(prompts)["text_encoder"]
+    made = emoji(prompts, "all", 0, steps=1, progress=False).states["text_encoder"]
     table = probe(made, [prompt.split()[1] for prompt in prompts], check="object-0", kind="object")
     rates = table.groupby(["scorer", "layer"])["label"].mean()
-    assert (rates["probe"] > 0.9).all() and (rates["probe-majority"] < 0.3).all()
+    assert (rates["probe"] > 0.9).all() and (rates["probe-majority"] < 0.4).all()
