@@ -98,6 +98,10 @@ class EndpointScorer:
         self.model = model
         self.version = f"endpoint 1, {model}, {pose(Check('', 'global', '{}')).text}"
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def _list_models(self) -> list[str]:
         """The names of the server's models; none where it does not tell."""
         import httpx
