@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -12,8 +13,9 @@ from diffusion_lens.figures.style import save
 
 __all__ = ["draw_study"]
 
-_CURVES = {
+_CURVES: dict[str, dict[str, Any]] = {
     "curves": {},
+    "curves_of_p": {"label": "mean probability"},
     "curves_given_final_correct": {},
     "curves_given_final_wrong": {},
     "emergence": {"y": "emerged", "band": None, "label": "emerged for good by this layer"},
@@ -44,7 +46,7 @@ def draw_study(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
     for name, options in _CURVES.items():
         if name in tables:
             written += _curves(tables[name], name, dict(options), folder)
-    if "curves" in tables:
+    if "curves" in tables and tables["curves"]["rate"].notna().any():
         table = tables["curves"]
         if table["scorer"].str.startswith("probe").any() and table["scorer"].nunique() > 1:
             written += _curves(table, "lens_and_probe", {"line": "scorer", "label": "right"}, folder)

@@ -154,7 +154,8 @@ def rows(
         made.append(
             {
                 "run": run, "prompt_id": asked.prompt_id, "prompt": asked.prompt,
-                "category": asked.category, "encoder": encoder, "layer": layer, "depth": layer / last if last else 1.0, "seed": seed,
+                "category": asked.category, "encoder": encoder, "layer": layer,
+                "depth": layer / last if last else 1.0, "seed": seed,
                 "check": check.id, "kind": check.kind, "scorer": scorer, "p": given.p, "label": given.label,
                 "reason": given.reason,
             }

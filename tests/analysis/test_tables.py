@@ -58,6 +58,38 @@ def test_what_can_not_be_told_is_noted():
         analyse(one, ["colour"])
 
 
+VALUES = images(np.random.default_rng(0), RISING, prompts=4)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        VALUES[:1],
+        VALUES[..., :1],
+        VALUES[:1, :1, :1],
+        VALUES * np.nan,
+        VALUES * 0,
+        VALUES * 0 + 1,
+        VALUES[:2],
+    ],
+    ids=["one prompt", "one layer", "one cell", "all missing", "all wrong", "all right", "two prompts"],
+)
+def test_little_data_is_analysed_without_a_traceback(tmp_path, values):
+    found = analyse(as_table(values), resamples=100)
+    for name, one in found.tables.items():
+        write_latex(one, tmp_path / f"{name}.tex")
+    draw_study({name: found.tables[name] for name in ("curves", "summary")}, tmp_path)
+    assert {"curves", "summary", "emergence"} <= set(found.tables)
+
+
+def test_probabilities_alone_have_curves(tmp_path):
+    found = analyse(as_table(VALUES * np.nan).assign(p=0.25), resamples=100)
+    assert set(found.tables["curves_of_p"]["rate"]) == {0.25}
+    assert {file.name for file in draw_study(found.tables, tmp_path)} == {
+        "curves_of_p-oracle.png", "curves_of_p-oracle.pdf",
+    }  # fmt: skip
+
+
 def test_latex_escapes_what_prompts_hold_and_leaves_out_what_never_changes(tmp_path, table):
     frame = analyse(table, resamples=100).tables["summary"]
     write_latex(frame, tmp_path / "t.tex")
