@@ -77,9 +77,9 @@ def analyse(
 
     Returns:
         The tables `curves`, `curves_of_p`, `curves_given_final_correct`, `curves_given_final_wrong`,
-        `published_curves`, `summary`, `summary_given_final_correct`, `emergence`, `times`, `order`, `contrasts`, `planned`,
-        `binding`, `missing`, `agreement`, `correction`, `correction_areas`: those that there is anything to
-        tell for.
+        `published_curves`, `summary`, `summary_given_final_correct`, `emergence`, `times`, `order`,
+        `contrasts`, `planned`, `binding`, `missing`, `agreement`, `correction`, `correction_areas`: those
+        that there is anything to tell for.
 
     Raises:
         ScoresError: `by` names columns that are not there.
