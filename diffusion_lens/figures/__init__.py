@@ -1,0 +1,1 @@
+"""Figures: tables made elsewhere, drawn as a paper prints them."""
