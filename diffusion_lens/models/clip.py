@@ -18,6 +18,7 @@ from transformers import (
 
 from diffusion_lens.errors import UnknownModelError
 from diffusion_lens.models.embedded import weights_of
+from diffusion_lens.models.quiet import quiet_libraries
 
 __all__ = ["Clip"]
 
@@ -45,7 +46,7 @@ class Clip:
         Raises:
             UnknownModelError: no towers there.
         """
-        with weights_of(name) as folder:
+        with weights_of(name) as folder, quiet_libraries():
             if not (folder / "image_encoder" / "config.json").is_file():
                 raise UnknownModelError(
                     f"{name} has no CLIP: {folder} holds no image_encoder. "

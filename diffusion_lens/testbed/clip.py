@@ -20,6 +20,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from diffusion_lens.errors import InputError
 from diffusion_lens.testbed import captions, scenes
 from diffusion_lens.testbed.autoencoder import VALIDATION_SEED, to_tensor
 from diffusion_lens.testbed.encoders import text_config
@@ -30,6 +31,11 @@ __all__ = ["ClipSettings", "ClipStage"]
 
 LARGEST_SCALE = math.log(100)  # of the logits, as in CLIP
 VALIDATION_SCENES = 512
+# what is exported: each tower with its projection, and where its configuration is
+PARTS = {
+    "text_encoder": (CLIPTextModelWithProjection, "text_config"),
+    "image_encoder": (CLIPVisionModelWithProjection, "vision_config"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +77,14 @@ class ClipStage:
         # The fused attention kernel's backward pass is several times slower on a CPU.
         model = CLIPModel._from_config(config, attn_implementation="eager")
         if start is not None:
-            model.text_model.load_state_dict(
-                CLIPTextModelWithProjection.from_pretrained(start / "text_encoder").text_model.state_dict()
-            )
+            for name, (kind, _) in PARTS.items():
+                part = kind.from_pretrained(start / name, dtype=torch.float32)
+                try:
+                    model.load_state_dict(part.state_dict(), strict=False)
+                except RuntimeError as error:
+                    raise InputError(
+                        f"{start / name} is of other sizes than the settings: {error}"
+                    ) from error
         self.model = model.to(device)
 
     def _batch(self, seed: int, first: int, count: int) -> tuple[Tensor, list[str]]:
@@ -125,16 +136,9 @@ class ClipStage:
         can be compared; the scale of the logits is in their configurations.
         """
         scale = float(self.model.logit_scale)
-        parts = {
-            "text_encoder": (CLIPTextModelWithProjection, "text_"),
-            "image_encoder": (CLIPVisionModelWithProjection, "vision_"),
-        }
         weights = self.model.state_dict()
-        for name, (kind, prefix) in parts.items():
-            part = kind(getattr(self.model.config, f"{prefix}config"))
-            missing = [key for key in part.state_dict() if key not in weights]
-            if missing:
-                raise KeyError(f"{name} has weights that the towers lack: {missing}")
+        for name, (kind, config) in PARTS.items():
+            part = kind(getattr(self.model.config, config))
             part.load_state_dict({key: weights[key] for key in part.state_dict()})
             part.config.logit_scale_init_value = scale
             part.half().save_pretrained(folder / name)

@@ -4,7 +4,8 @@ Captions come from streams that training never draws from, in groups:
 
 - `seen`: combinations as in training, with the frequencies of training;
 - `new colour`, `new relation`: combinations that training holds back;
-- `names`: every invented name;
+- `common names`, `other names`, `rare names`: invented names, the most and the least frequent tenth
+  apart;
 - `synonyms`: captions with a word that no training caption holds.
 """
 
@@ -24,7 +25,16 @@ from diffusion_lens.testbed.judge import judge
 __all__ = ["Question", "evaluate", "questions", "rates"]
 
 SEED = 80_001  # the stream of scenes
-SHARES = {"seen": 0.6, "new colour": 0.12, "new relation": 0.12, "names": 0.16}
+SHARES = {
+    "seen": 0.6, "new colour": 0.112, "new relation": 0.112,
+    "common names": 0.05, "other names": 0.076, "rare names": 0.05,
+}  # fmt: skip
+_TENTH = len(scenes.ENTITY_NAMES) // 10 + 1
+NAMES = {
+    "common names": scenes.ENTITY_NAMES[:_TENTH],
+    "other names": scenes.ENTITY_NAMES[_TENTH:-_TENTH],
+    "rare names": scenes.ENTITY_NAMES[-_TENTH:],
+}
 PROMPTS_AT_ONCE = 16
 
 
@@ -47,6 +57,9 @@ def questions(count: int = 500, synonyms: bool = True) -> list[Question]:
     asked: list[Question] = []
     for group, share in SHARES.items():
         for index in range(round(count * share)):
+            if group in NAMES:
+                asked.append(_named(group, index))
+                continue
             rng = np.random.default_rng((SEED, len(asked)))
             stated = captions.describe(_scene(group, index))
             asked.append(Question(group, captions.write(stated, rng), stated))
@@ -61,10 +74,15 @@ def questions(count: int = 500, synonyms: bool = True) -> list[Question]:
     return asked
 
 
+def _named(group: str, index: int) -> Question:
+    """Ask for all names of a group with one opening, then with the next."""
+    openings = tuple(dict.fromkeys(captions.OPENINGS))
+    turn, which = divmod(index, len(NAMES[group]))
+    name = NAMES[group][which]
+    return Question(group, openings[turn % len(openings)] + name, Description((), entity=name))
+
+
 def _scene(group: str, index: int) -> scenes.Scene:
-    if group == "names":
-        name = scenes.ENTITY_NAMES[index % len(scenes.ENTITY_NAMES)]
-        return captions.imagine(Description((), entity=name), index)
     if group == "seen":
         return scenes.sample(SEED, index, ("single", "pair", "count"))
     return scenes.sample_held_out(SEED, index, group.removeprefix("new "))
@@ -98,8 +116,8 @@ def evaluate(
     """Draw captions at layers and let the oracle answer: one row per picture and check.
 
     Returns:
-        columns `group`, `caption`, `entity` (its frequency rank, from 0, or missing), `layer`, `seed`,
-        `check`, `about`, `right` (nullable boolean; missing where it can't be asked).
+        columns `group`, `caption`, `layer`, `seed`, `check`, `about`, `right` (nullable boolean; missing
+        where it can't be asked).
     """
     rows = []
     for first in range(0, len(asked), PROMPTS_AT_ONCE):
@@ -108,16 +126,13 @@ def evaluate(
         pictures = np.stack([np.asarray(image) for image in result.table["image"]])
         for (_, row), seen in zip(result.table.iterrows(), oracle.read(pictures), strict=True):
             question = part[row["prompt"]]
-            entity = question.stated.entity
-            rank = scenes.ENTITY_NAMES.index(entity) if entity else None
             for answer in judge(question.stated, seen):
                 rows.append(
-                    (question.group, question.caption, rank, row["layer"], row["seed"],
+                    (question.group, question.caption, row["layer"], row["seed"],
                      answer.check, answer.about, answer.right)
                 )  # fmt: skip
-    names = ["group", "caption", "entity", "layer", "seed", "check", "about", "right"]
-    kinds = {"entity": "Int64", "right": "boolean"}
-    return pd.DataFrame(rows, columns=names).astype(kinds)
+    names = ["group", "caption", "layer", "seed", "check", "about", "right"]
+    return pd.DataFrame(rows, columns=names).astype({"right": "boolean"})
 
 
 def rates(

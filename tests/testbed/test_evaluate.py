@@ -14,6 +14,9 @@ def test_captions_are_the_same_every_time_and_say_what_they_ask() -> None:
     assert asked == questions(60)
     groups = [question.group for question in asked]
     assert groups.count("seen") == 36 and groups.count("synonyms") == len(captions.SYNONYMS)
+    assert {question.stated.entity for question in questions(500) if question.stated.entity} == set(
+        scenes.ENTITY_NAMES
+    )
     for question in asked:
         if question.group != "synonyms":
             assert captions.parse(question.caption) == question.stated.canonical()

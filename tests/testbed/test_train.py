@@ -306,5 +306,9 @@ def test_clip_embeds_texts_and_pictures_as_it_was_trained(quick: Path) -> None:
     assert cosines.shape == (4, 4) and float(cosines.abs().max()) <= 1
     # half precision, and the average instead of the last weights
     assert torch.corrcoef(torch.stack([cosines.flatten(), logits.flatten()]))[0, 1] > 0.9
+    again = ClipStage(QUICK["clip"][0], quick, torch.device("cpu"), start=quick)
+    with torch.no_grad():  # what was exported is what training can start from
+        logits = again._logits(to_tensor(pictures), texts)
+    assert torch.corrcoef(torch.stack([cosines.flatten(), logits.flatten()]))[0, 1] > 0.999
     with pytest.raises(UnknownModelError, match="has no CLIP"):
         Clip.from_pretrained(quick / "unet")
