@@ -20,7 +20,14 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("verb", [["--help"], ["show", "--help"], ["doctor", "--help"], ["models"]])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["--help"],
+        *([verb, "--help"] for verb in ("show", "sweep", "status", "bench", "doctor")),
+        ["models"],
+    ],
+)
 def test_help_and_models_do_not_import_torch(verb):
     code = "import sys; from diffusion_lens.cli import main\ntry: main()\nexcept SystemExit: pass\n"
     code += "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"

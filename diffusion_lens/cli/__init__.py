@@ -11,6 +11,7 @@ from typing import Any
 import tyro
 from rich.logging import RichHandler
 
+from diffusion_lens.cli.bench import bench
 from diffusion_lens.cli.console import err
 from diffusion_lens.cli.examine import doctor, models
 from diffusion_lens.cli.show import show
@@ -24,6 +25,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "sweep": sweep,
     "status": status,
     "export": export,
+    "bench": bench,
     "models": models,
     "doctor": doctor,
 }
