@@ -69,6 +69,7 @@ class _Actor:
         self.kind = job.experiment.machine.image
         lens = load_lens(job.experiment)
         self.worker = Worker(lens, job.experiment, job.prompts, job.resolved, job.images)
+        self.worker.batch_size = job.resolved.batch_size
 
     def draw(self, cells: list[Cell]) -> list[Made]:
         """Draw one batch."""
