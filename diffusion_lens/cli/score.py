@@ -1,5 +1,6 @@
 """`diffusion-lens score`."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -71,6 +72,8 @@ def score(
     from diffusion_lens.scoring.makers import Models, make_scorers
     from diffusion_lens.scoring.run import Settings, score_run
 
+    # where the checks come from is worth a line
+    logging.getLogger("diffusion_lens").setLevel(logging.INFO)
     if not scorer:
         raise InputError("No scorer was given. For example: --scorer oracle")
     if images_at_once < 1:

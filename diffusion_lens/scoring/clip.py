@@ -28,8 +28,7 @@ from diffusion_lens.errors import ScorerError
 from diffusion_lens.models.clip import Clip
 from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.models.encoders import fingerprint
-from diffusion_lens.scoring.asking import WHOLE
-from diffusion_lens.scoring.checks import KINDS, Check, CheckedPrompt, Judgement
+from diffusion_lens.scoring.checks import KINDS, WHOLE, Check, CheckedPrompt, Judgement
 from diffusion_lens.scoring.choices import with_choices
 from diffusion_lens.scoring.weights import load_parts, warn_if_circular
 
