@@ -9,6 +9,11 @@
     │   ├── LayerError             layer out of range or not to be read
     │   ├── PromptError
     │   ├── SamplerError           seed, scheduler, guidance, size
+    │   ├── CheckError             questions on images that can't be read or don't hang together
+    │   ├── ScoresError            a table of scores, labels or answers that can't be read
+    │   ├── ScorerError            a scorer without its weights, endpoint or package
+    │   ├── ExperimentError        an experiment file, or prompts that it names
+    │   ├── RunError               a run folder that is in use, damaged, or of another experiment
     │   └── OutputError            a path that can't be written
     └── OutOfMemoryError           not even one image fits
 
@@ -17,14 +22,19 @@ prints it alone and exits with code 2.
 """
 
 __all__ = [
+    "CheckError",
     "DiffusionLensError",
     "EncoderError",
+    "ExperimentError",
     "InputError",
     "LayerError",
     "OutOfMemoryError",
     "OutputError",
     "PromptError",
+    "RunError",
     "SamplerError",
+    "ScorerError",
+    "ScoresError",
     "UnknownModelError",
     "UnsafeCheckpointError",
     "UnsupportedPipelineError",
@@ -65,6 +75,26 @@ class PromptError(InputError):
 
 class SamplerError(InputError):
     """A seed, scheduler, guidance or size that can't be used."""
+
+
+class CheckError(InputError):
+    """Questions on images that can't be read or don't hang together."""
+
+
+class ScoresError(InputError):
+    """A table of scores, labels or answers that can't be read."""
+
+
+class ScorerError(InputError):
+    """A scorer without its weights, its endpoint or a package that it needs."""
+
+
+class ExperimentError(InputError):
+    """An experiment that can't be read, or prompts that it names."""
+
+
+class RunError(InputError):
+    """A run folder that is in use, damaged, or of another experiment."""
 
 
 class OutputError(InputError):

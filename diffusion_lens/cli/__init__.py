@@ -11,9 +11,12 @@ from typing import Any
 import tyro
 from rich.logging import RichHandler
 
+from diffusion_lens.cli.analyze import analyze, labels
 from diffusion_lens.cli.console import err
 from diffusion_lens.cli.examine import doctor, models
+from diffusion_lens.cli.score import score
 from diffusion_lens.cli.show import show
+from diffusion_lens.cli.sweep import export, status, sweep
 from diffusion_lens.cli.testbed import TESTBED
 from diffusion_lens.errors import DiffusionLensError
 
@@ -26,6 +29,12 @@ def testbed() -> None:
 
 VERBS: dict[str, Callable[..., Any]] = {
     "show": show,
+    "sweep": sweep,
+    "status": status,
+    "export": export,
+    "score": score,
+    "analyze": analyze,
+    "labels": labels,
     "models": models,
     "doctor": doctor,
     "testbed": testbed,

@@ -2,9 +2,12 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -42,11 +45,15 @@ class Drawing:
         image: the picture; None where it would not be one.
         missing: why not; None where there is a picture.
         upscaled: the picture of the second stage, where there is one.
+        batch: the images of the batch that it was made in, fillers included.
+        seconds: its share of the batch's time.
     """
 
     image: Image.Image | None
     missing: str | None = None
     upscaled: Image.Image | None = None
+    batch: int = 1
+    seconds: float = 0.0
 
 
 @dataclass
@@ -62,6 +69,8 @@ class Painter:
         device: where it computes.
         batch_size: images a call; halved for good when memory runs out.
         upscaler: the second stage of DeepFloyd IF, conditioned on the same states.
+        fill: repeat the last row of a short batch up to `batch_size`, so that compiled code meets one
+            shape only.
     """
 
     pipe: Any
@@ -69,10 +78,11 @@ class Painter:
     device: torch.device
     batch_size: int
     upscaler: Any = None
+    fill: bool = False
 
     def draw(
         self,
-        rows: Sequence[Row],
+        rows: Iterable[Row],
         sampler: Sampler,
         upscale: Sampler | None = None,
         on_step: Callable[[int], object] = lambda images: None,
@@ -80,7 +90,8 @@ class Painter:
         """The images of `rows`, in order.
 
         Args:
-            rows: what to draw; rows next to each other whose tensors have one shape share a batch.
+            rows: what to draw, taken as they are needed; rows next to each other whose tensors have one
+                shape share a batch.
             sampler: resolved settings.
             upscale: resolved settings of the second stage.
             on_step: called after each denoising step with the number of images in the batch.
@@ -89,15 +100,20 @@ class Painter:
             OutOfMemoryError: not even one image fits.
             SamplerError: the pipeline refuses the settings.
         """
-        done = 0
-        while done < len(rows):
-            batch = _same_shape(rows[done : done + self.batch_size])
+        coming, waiting = iter(rows), deque[Row]()
+        while True:
+            waiting.extend(islice(coming, max(0, self.batch_size - len(waiting))))
+            if not waiting:
+                return
+            batch = _same_shape(list(islice(waiting, self.batch_size)))
+            filled = batch + batch[-1:] * (self.batch_size - len(batch) if self.fill else 0)
+            start = time.perf_counter()
             try:
-                drawings = self._call(batch, sampler, upscale, on_step)
+                drawings = self._call(filled, sampler, upscale, on_step)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                if len(batch) == 1:
+                if len(filled) == 1:
                     raise OutOfMemoryError(
                         "Not even one image fits into memory. Make it smaller (height=, width=), load the "
                         'model with offload="model" or in 16 bits, or release the text encoders first '
@@ -105,10 +121,12 @@ class Painter:
                     ) from error
                 drawings = None  # gone on below, when the error no longer holds the batch's memory
             if drawings is None:
-                self._shrink(len(batch))
+                self._shrink(len(filled))
                 continue
-            done += len(batch)
-            yield from drawings
+            seconds = (time.perf_counter() - start) / len(batch)
+            for drawing in drawings[: len(batch)]:
+                waiting.popleft()
+                yield replace(drawing, batch=len(filled), seconds=seconds)
 
     def _shrink(self, size: int) -> None:
         self.batch_size = size // 2
@@ -174,7 +192,7 @@ class Painter:
             raise SamplerError(f"{type(pipe).__name__} refuses these settings: {error}") from error
 
 
-def _same_shape(rows: Sequence[Row]) -> Sequence[Row]:
+def _same_shape(rows: list[Row]) -> list[Row]:
     """The first rows whose tensors have one shape."""
     first = _shapes(rows[0])
     for index, row in enumerate(rows):

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from diffusion_lens.errors import PromptError
+from diffusion_lens.errors import InputError, PromptError
 from diffusion_lens.lens.layers import Ladder, Rung
 from diffusion_lens.lens.readouts import answer, pool
 from diffusion_lens.lens.states import LayerStates
 from diffusion_lens.models.conditioner import Conditioner, Conditioning
 from diffusion_lens.models.taps import Recording
 
-__all__ = ["States", "check_prompts", "condition", "encode", "to_cpu"]
+__all__ = ["States", "check_prompts", "condition", "encode", "select", "to_cpu"]
 
 log = logging.getLogger(__name__)
 
@@ -58,16 +58,12 @@ def encode(
     Returns:
         The states by encoder, on the CPU.
     """
-    needed: dict[str, list[int]] = {}
-    stop = set()
-    for name, slot in conditioner.slots.items():
-        depth = conditioner.encoders[name].depth
-        layers = {source for rung in rungs for source in rung.sources[name]}
-        if slot.pooled == "last_state":
-            layers.add(depth)
-        elif slot.pooled is None and max(layers) < depth:
-            stop.add(name)
-        needed[name] = sorted(layers)
+    needed = _needed(conditioner, rungs)
+    stop = {
+        name
+        for name, slot in conditioner.slots.items()
+        if slot.pooled is None and max(needed[name]) < conditioner.encoders[name].depth
+    }
     parts: dict[str, list[LayerStates]] = {name: [] for name in needed}
     for prompt in prompts:
         recordings = conditioner.record(prompt, needed, options, frozenset(stop))
@@ -76,6 +72,45 @@ def encode(
             _warn_of_cut_words(conditioner, name, prompt, states)
             parts[name].append(states)
     return {name: LayerStates.join(rows) for name, rows in parts.items()}
+
+
+def _needed(conditioner: Conditioner, rungs: Sequence[Rung]) -> dict[str, list[int]]:
+    """The layers of each encoder that `rungs` are drawn from."""
+    needed = {}
+    for name, slot in conditioner.slots.items():
+        layers = {source for rung in rungs for source in rung.sources[name]}
+        if slot.pooled == "last_state":
+            layers.add(conditioner.encoders[name].depth)
+        needed[name] = sorted(layers)
+    return needed
+
+
+def select(
+    conditioner: Conditioner, states: States, prompts: Sequence[str], rungs: Sequence[Rung]
+) -> dict[str, LayerStates]:
+    """Kept states of `prompts`, in order, for a pipeline that they must fit.
+
+    Raises:
+        InputError: they are of another encoder, or a prompt is not among them.
+        LayerError: a layer that `rungs` need was not kept.
+    """
+    chosen = {}
+    for name, layers in _needed(conditioner, rungs).items():
+        if name not in states:
+            raise InputError(f"No states of {name} were given; there are states of {list(states)}.")
+        kept, own = states[name], conditioner.encoders[name].fingerprint
+        if kept.fingerprint != own:
+            raise InputError(
+                f"The states given for {name} are of another encoder (fingerprint {kept.fingerprint}; "
+                f"this one's is {own}). Encode the prompts with this model."
+            )
+        absent = [prompt for prompt in prompts if prompt not in kept.prompts]
+        if absent:
+            raise InputError(f"The states given for {name} hold no prompt {absent[0]!r}; encode it first.")
+        for layer in layers:
+            kept.layer(layer)
+        chosen[name] = LayerStates.join([kept[kept.prompts.index(prompt)] for prompt in prompts])
+    return chosen
 
 
 def _states(conditioner: Conditioner, name: str, prompt: str, recording: Recording) -> LayerStates:

@@ -1,29 +1,27 @@
 """`DiffusionLens`: see what a text encoder knows at each of its layers, as the pipeline draws it."""
 
 import gc
-import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from diffusion_lens.errors import InputError, SamplerError, UnsupportedPipelineError
+from diffusion_lens.errors import InputError, UnsupportedPipelineError
 from diffusion_lens.lens.draw import Drawing, Painter, Row
-from diffusion_lens.lens.encode import check_prompts, condition, encode, to_cpu
+from diffusion_lens.lens.encode import States, check_prompts, select
 from diffusion_lens.lens.layers import ALL_ENCODERS, Ladder, LayerRequest, Spread
-from diffusion_lens.lens.readouts import Pooled, Readout, check_policies, is_native
+from diffusion_lens.lens.readouts import Pooled, Readout, check_policies
 from diffusion_lens.lens.result import Result
-from diffusion_lens.lens.sampler import Sampler, check_seeds, use_scheduler
+from diffusion_lens.lens.sampler import Sampler, check_seeds
+from diffusion_lens.lens.view import View
 from diffusion_lens.models.conditioner import Conditioner, Conditioning
 from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.models.encoders import EncoderFamily
 from diffusion_lens.models.load import load_pipeline
-from diffusion_lens.models.memory import explain_memory
 from diffusion_lens.models.pipelines import PipelineFamily, find_family
 
 __all__ = ["DiffusionLens"]
@@ -148,6 +146,7 @@ class DiffusionLens:
         negative_prompt: str | None = None,
         scheduler: str | None = None,
         upscale: Sampler | None = None,
+        states: States | None = None,
         release_encoders: bool = False,
         progress: bool = True,
         **options: Any,
@@ -173,6 +172,7 @@ class DiffusionLens:
             negative_prompt: what not to draw; natively encoded at every layer.
             scheduler: a diffusers scheduler by class name, for this call.
             upscale: settings of DeepFloyd IF's second stage.
+            states: draw from these, of `encode` or an earlier result, in place of running the encoders.
             release_encoders: free the encoders' memory once all prompts are read.
             progress: show a progress bar.
             options: any other argument of the pipeline's `__call__`.
@@ -182,57 +182,39 @@ class DiffusionLens:
             OutOfMemoryError: not even one image fits.
         """
         texts, numbers = check_prompts(prompts), check_seeds(seeds)
-        check_policies(readout, pooled)
-        given = Sampler(steps, guidance, height, width, negative_prompt, scheduler, options)
-        sampler = given.over(self.defaults).resolve(self.pipeline, self.conditioner.family)
-        ladder = self.ladder(encoder, spread, **sampler.options)
-        rungs = ladder.rungs(layers)
-        if encoder != ALL_ENCODERS and self.conditioner.slots[encoder].tap is None:
-            pooled = "layer"
-        encode_options = self.conditioner.encode_options(sampler.options)
-        second = self._second_stage(upscale)
-        with explain_memory("The prompts can't be encoded", 'loading with offload="model"'):
-            states = encode(self.conditioner, texts, rungs, encode_options)
-            empty = None
-            if pooled == "empty":
-                empty = encode(self.conditioner, [""], rungs, encode_options)
-            negative = self._negative(sampler, second, texts[0], encode_options)
-        cells = [(index, rung) for index in range(len(texts)) for rung in rungs]
-        positive = [
-            condition(
-                self.conditioner,
-                {name: one[index] for name, one in states.items()},
-                rung,
-                ladder,
-                readout=readout,
-                pooled=pooled,
-                empty=empty,
-                options=encode_options,
-            )
-            for index, rung in cells
-        ]
-        faithful = self._is_faithful(ladder, readout, pooled)
+        sampler = Sampler(steps, guidance, height, width, negative_prompt, scheduler, options)
+        view = self.view(encoder, readout, pooled, spread, sampler, upscale)
+        rungs = view.ladder.rungs(layers)
+        if states is None:
+            states = view.encode(texts, rungs)
+        else:
+            states = select(self.conditioner, states, texts, rungs)
+        negative = view.negative(texts[0])
+
+        def conditionings() -> Iterator[Conditioning]:
+            for index in range(len(texts)):
+                one = {name: kept[index] for name, kept in states.items()}
+                for rung in rungs:
+                    yield view.condition(one, rung)
+
+        positive: Iterable[Conditioning] = conditionings()
         if release_encoders:
+            positive = list(positive)
             self.release_encoders()
-        rows = [Row(one, negative, seed) for one in positive for seed in numbers]
-        drawings = self._draw(rows, sampler, second, progress)
-        keys = [(index, rung, seed) for index, rung in cells for seed in numbers]
+        rows = (Row(one, negative, seed) for one in positive for seed in numbers)
+        keys = [(text, rung, seed) for text in texts for rung in rungs for seed in numbers]
+        with tqdm(total=len(keys) * view.steps, unit="step", disable=not progress, desc="Drawing") as bar:
+            drawings = list(view.draw(rows, bar.update))
         table = pd.DataFrame(
             {
-                "prompt": texts[index],
-                "encoder": ladder.encoder,
-                "layer": rung.layer,
-                "native": rung.native,
-                "faithful": rung.native and faithful,
-                "readout": readout,
-                "pooled": pooled,
-                "spread": str(spread),
+                "prompt": text,
+                **view.record(rung),
                 "seed": seed,
                 "model": self.name,
-                **_recorded(sampler, second),
+                **view.settings(),
                 **_cells(drawing, two_stages=self.painter.upscaler is not None),
             }
-            for (index, rung, seed), drawing in zip(keys, drawings, strict=True)
+            for (text, rung, seed), drawing in zip(keys, drawings, strict=True)
         )
         for row in table[table["missing"].notna()].itertuples():
             log.warning(
@@ -240,54 +222,47 @@ class DiffusionLens:
             )
         return Result(table, states)
 
-    def _second_stage(self, upscale: Sampler | None) -> Sampler | None:
-        """The resolved settings of the second stage, where there is one."""
-        if self.painter.upscaler is None:
-            if upscale is not None:
-                raise SamplerError("upscale= was given without a second stage; load one (upscaler=).")
-            return None
-        given = upscale or Sampler()
-        if given.negative_prompt is not None:
-            raise SamplerError("Both stages share one negative prompt; give it as negative_prompt=.")
-        return given.resolve(self.painter.upscaler, self.conditioner.family)
-
-    def _negative(
-        self, sampler: Sampler, second: Sampler | None, prompt: str, options: Mapping[str, Any]
-    ) -> Conditioning:
-        """The negative text arguments, where any stage is guided."""
-        family = self.conditioner.family
-        guided = sampler.guided(self.pipeline, family)
-        if second is not None:
-            guided = guided or second.guided(self.painter.upscaler, family)
-        if not guided:
-            return {}
-        return to_cpu(self.conditioner.negative(sampler.negative_prompt, prompt, options))
-
-    def _draw(
-        self, rows: Sequence[Row], sampler: Sampler, second: Sampler | None, progress: bool
-    ) -> list[Drawing]:
-        """The images of `rows`, under a progress bar."""
-        steps = (sampler.steps or 0) + (second.steps or 0 if second else 0)
-        with ExitStack() as stack:
-            stack.enter_context(use_scheduler(self.pipeline, sampler.scheduler))
-            if second is not None:
-                stack.enter_context(use_scheduler(self.painter.upscaler, second.scheduler))
-            bar = stack.enter_context(
-                tqdm(total=len(rows) * steps, unit="step", disable=not progress, desc="Drawing")
-            )
-            return list(self.painter.draw(rows, sampler, second, bar.update))
-
-    def _is_faithful(self, ladder: Ladder, readout: str, pooled: str) -> bool:
-        """Whether the native rung is drawn exactly as the untouched pipeline draws it."""
-        slots, encoders = self.conditioner.slots, self.conditioner.encoders
-        if pooled == "empty" and any(slot.pooled for slot in slots.values()):
-            return False
-        return all(
-            is_native(readout, slots[name], encoders[name], ladder.taps[name])
-            # a layer's own pooled output is the native one where nothing else is read
-            and (slots[name].pooled is None or pooled == "hold" or slots[name].tap is None)
-            for name in ladder.moving
+    def view(
+        self,
+        encoder: str = ALL_ENCODERS,
+        readout: str = "native",
+        pooled: str = "hold",
+        spread: Spread = "all",
+        sampler: Sampler | None = None,
+        upscale: Sampler | None = None,
+    ) -> View:
+        """One way of looking, resolved on this pipeline; the arguments are those of a call."""
+        given = (sampler or Sampler()).over(self.defaults)
+        check_policies(readout, pooled)
+        ladder = self.ladder(encoder, spread, **given.resolve(self.pipeline, self.painter.family).options)
+        return View(
+            self.conditioner,
+            self.painter,
+            ladder,
+            readout=readout,
+            pooled=pooled,
+            sampler=given,
+            upscale=upscale,
         )
+
+    def encode(
+        self,
+        prompts: str | Sequence[str],
+        layers: LayerRequest | Sequence[LayerRequest] = "all",
+        **options: Any,
+    ) -> States:
+        """Read prompts once and keep the states, by encoder, to be saved or drawn from (`states=`).
+
+        Args:
+            prompts: one prompt or several.
+            layers: as for a call; the layers that can be drawn later.
+            options: arguments of the pipeline's `__call__` that its encoders see.
+
+        Raises:
+            PromptError, LayerError, SamplerError: something asked for can't be.
+        """
+        view = self.view(sampler=Sampler(options=options))
+        return view.encode(check_prompts(prompts), view.ladder.rungs(layers))
 
     def release_encoders(self) -> None:
         """Free the memory of the text encoders; no further prompt can be read after that."""
@@ -295,16 +270,6 @@ class DiffusionLens:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def _recorded(sampler: Sampler, second: Sampler | None) -> dict[str, Any]:
-    """The settings as columns of the table; those of a second stage in one column, as JSON."""
-    recorded = {**vars(sampler), "options": _as_json(sampler.options)}
-    return recorded if second is None else {**recorded, "upscale": _as_json(vars(second))}
-
-
-def _as_json(settings: Mapping[str, Any]) -> str:
-    return json.dumps(dict(settings), sort_keys=True, default=repr)
 
 
 def _cells(drawing: Drawing, *, two_stages: bool) -> dict[str, Any]:

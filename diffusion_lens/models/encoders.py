@@ -19,7 +19,7 @@ from torch import nn
 from diffusion_lens.errors import EncoderError
 from diffusion_lens.models.taps import Recording, find_module, record
 
-__all__ = ["ENCODERS", "EncoderFamily", "TextEncoder"]
+__all__ = ["ENCODERS", "EncoderFamily", "TextEncoder", "fingerprint"]
 
 Pool = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -181,22 +181,28 @@ class TextEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the class, the config and a sample of every weight: 16 hex digits.
+        """What tells this encoder from others; see `fingerprint`."""
+        return fingerprint(self.module)
 
-        Two encoders with one fingerprint are taken to give the same states. Sixteen numbers of each
-        tensor are enough to tell a fine-tuned copy, and cheap for encoders of any size.
-        """
-        digest = hashlib.sha256(type(self.module).__name__.encode())
-        config = getattr(self.module, "config", None)
-        if config is not None:
-            volatile = ("_name_or_path", "transformers_version")
-            fields = {name: value for name, value in config.to_dict().items() if name not in volatile}
-            digest.update(json.dumps(fields, sort_keys=True, default=str).encode())
-        for path, module in self.module.named_modules():
-            for name, weight in module.named_parameters(recurse=False):
-                if weight.is_meta:  # offloaded by accelerate, whose hook knows where the numbers are
-                    weight = cast(Any, module)._hf_hook.weights_map[name]
-                sample = weight.detach().flatten()[:16].to("cpu", torch.float32)
-                digest.update(f"{path}.{name}{tuple(weight.shape)}".encode())
-                digest.update(sample.numpy().tobytes())
-        return digest.hexdigest()[:16]
+
+def fingerprint(module: nn.Module) -> str:
+    """A hash of a model's class, config and a sample of every weight: 16 hex digits.
+
+    Two models with one fingerprint are taken to give the same numbers. Sixteen numbers of each tensor
+    are enough to tell a fine-tuned copy, and cheap for models of any size.
+    """
+    digest = hashlib.sha256(type(module).__name__.encode())
+    config = getattr(module, "config", None)
+    if config is not None:
+        volatile = ("_name_or_path", "transformers_version", "_diffusers_version", "_use_default_values")
+        items = config.items() if isinstance(config, Mapping) else config.to_dict().items()
+        fields = {name: value for name, value in items if name not in volatile}
+        digest.update(json.dumps(fields, sort_keys=True, default=str).encode())
+    for path, part in module.named_modules():
+        for name, weight in part.named_parameters(recurse=False):
+            if weight.is_meta:  # offloaded by accelerate, whose hook knows where the numbers are
+                weight = cast(Any, part)._hf_hook.weights_map[name]
+            sample = weight.detach().flatten()[:16].to("cpu", torch.float32)
+            digest.update(f"{path}.{name}{tuple(weight.shape)}".encode())
+            digest.update(sample.numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -118,3 +118,47 @@ def test_the_fingerprint_is_the_same_when_weights_are_offloaded(new_lens):
     one, other = (lens.conditioner.encoders["text_encoder"] for lens in (plain, offloaded))
     assert next(other.module.parameters()).is_meta
     assert other.fingerprint == one.fingerprint
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl", "qwen-image"])
+def test_images_of_saved_states_are_those_of_their_prompts(new_lens, tmp_path, family):
+    prompts, layers, settings = ["a red fox", "two cars at night"], [1, "native"], {"progress": False}
+    lens = new_lens(family)
+    for name, states in lens.encode(prompts).items():
+        states.save(tmp_path / f"{name}.safetensors")
+    saved = [LayerStates.load(path) for path in tmp_path.glob("*.safetensors")]
+    ran = []
+    for encoder in lens.conditioner.encoders.values():
+        encoder.blocks[0].register_forward_hook(lambda *_: ran.append(1))
+    kept = {states.encoder: states for states in saved}
+    again = lens(prompts[::-1], layers, states=kept, guidance=0.0, **settings)
+    assert not ran
+    expected = lens(prompts[::-1], layers, guidance=0.0, **settings)
+    for prompt in prompts:
+        for layer in layers:
+            assert again.image(layer, 0, prompt) == expected.image(layer, 0, prompt)
+
+
+def test_states_that_do_not_fit_are_refused(new_lens):
+    lens = new_lens("sd")
+    states = lens.encode("a red fox", [1])
+    with pytest.raises(InputError, match="hold no prompt 'a car'; encode it first"):
+        lens("a car", [1], states=states, progress=False)
+    with pytest.raises(InputError, match="Layer 2 of text_encoder was not kept; kept are"):
+        lens("a red fox", [2], states=states, progress=False)
+    with pytest.raises(InputError, match="No states of text_encoder were given"):
+        lens("a red fox", [1], states={}, progress=False)
+    foreign = {name: dataclasses.replace(one, fingerprint="f") for name, one in states.items()}
+    with pytest.raises(InputError, match="are of another encoder"):
+        lens("a red fox", [1], states=foreign, progress=False)
+
+
+def test_conditioning_is_made_as_it_is_drawn(new_lens):
+    lens = new_lens("sd")
+    lens.painter.batch_size = 2
+    order = []
+    lens.pipeline.unet.register_forward_hook(lambda *_: order.append("draw"))
+    replay = lens.conditioner.replay
+    lens.conditioner.replay = lambda *given: order.append("condition") or replay(*given)
+    lens("a red fox", [0, 1, 2, 3], guidance=1.0, steps=1, progress=False)
+    assert order == ["condition", "condition", "draw"] * 2

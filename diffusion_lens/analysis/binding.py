@@ -1,0 +1,111 @@
+"""Binding: are all parts of a prompt right together as often as they would be if they were independent?
+
+Composition is multiplicative in its parts (Okawa et al. 2023, arXiv 2310.09336): where each atom has its
+own rate and nothing ties them, all are right at the product of their rates. A rate below it is a failure
+of binding, not of the parts; one above it says that the parts help each other.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from diffusion_lens.analysis.curves import why_no_interval
+from diffusion_lens.analysis.statistics import bootstrap, rates, totals
+from diffusion_lens.analysis.trajectories import gather, groups
+from diffusion_lens.errors import ScoresError
+
+__all__ = ["binding"]
+
+
+def binding(
+    table: pd.DataFrame,
+    by: Sequence[str] = ("run", "scorer", "encoder", "category"),
+    *,
+    kinds: Sequence[str] = ("object", "attribute", "relation", "count"),
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """All atoms against the product of atoms, layer by layer.
+
+    Prompts with the same set of checks are taken together. Two products answer two questions. The
+    `product` of the rates over prompts is the published one; easy prompts, in which everything is right,
+    put the rate of all above it though nothing is bound. `within` multiplies atoms of one prompt from
+    images of different seeds, and has no such bias: its atoms share the prompt, but not the image.
+
+    Args:
+        table: validated scores.
+        by: groups that are analysed apart.
+        kinds: checks of these kinds are atoms.
+        level: of the intervals.
+        resamples: of prompts.
+        seed: of the resampling.
+
+    Returns:
+        One row by group, set of atoms and layer: `all`, `product`, `gap` = all - product with `gap_low` and
+        `gap_high`; `within`, `within_gap` = all - within with both ends, missing where there are fewer
+        seeds than atoms; `prompts`, those that have all their atoms judged at all seeds of that layer.
+
+    Raises:
+        ScoresError: no prompt has two atoms.
+    """
+    rows = []
+    for key, part in groups(table[table["kind"].isin(list(kinds))], by):
+        atoms_of = part.groupby("prompt_id")["check"].agg(lambda ids: " & ".join(sorted(set(ids))))
+        for atoms, prompts in atoms_of.groupby(atoms_of):
+            if " & " in str(atoms):
+                here = part[part["prompt_id"].isin(prompts.index)]
+                rows.append(_one_set(here, str(atoms), level, resamples, seed).assign(**key))
+    if not rows:
+        raise ScoresError(f"No prompt has two checks of the kinds {list(kinds)}: there is nothing to bind.")
+    found = pd.concat(rows, ignore_index=True)
+    return found[[*by, *(name for name in found if name not in by)]]
+
+
+def _one_set(part: pd.DataFrame, atoms: str, level: float, resamples: int, seed: int) -> pd.DataFrame:
+    names = atoms.split(" & ")
+    values, depths, layers = _cube(part, names)
+    prompts, count, seeds, width = values.shape
+    together = np.where(np.isfinite(values).all(axis=1), values.prod(axis=1), np.nan)
+    complete = np.asarray(np.isfinite(together).all(axis=1))
+    values = np.where(complete[:, None, None], values, np.nan)
+    parts = [together.mean(axis=1), *values.mean(axis=2).transpose(1, 0, 2)]
+    # atom k from the image of seed s + k: every image but never the same one twice
+    apart = [np.roll(values[:, k], k, axis=1) for k in range(count)]
+    product = np.prod(apart, axis=0).mean(axis=1) if seeds >= count else np.full((prompts, width), np.nan)
+    columns = totals(np.concatenate([*parts, product], axis=1))
+
+    def statistic(sums: Float[np.ndarray, "many columns"]) -> Float[np.ndarray, "many 5 layer"]:
+        means = rates(sums).reshape(len(sums), count + 2, width)
+        every, expected, within = means[:, 0], means[:, 1:-1].prod(axis=1), means[:, -1]
+        return np.stack([every, expected, every - expected, within, every - within], axis=1)
+
+    result = bootstrap(columns, statistic, resamples=resamples, seed=seed)
+    low, high = result.interval(level)
+    used = np.isfinite(parts[0]).sum(axis=0)
+    frame = pd.DataFrame({"atoms": atoms, "layer": layers, "depth": depths})
+    frame["all"], frame["product"], frame["gap"] = result.estimate[:3]
+    frame["gap_low"], frame["gap_high"] = low[2], high[2]
+    frame["within"], frame["within_gap"] = result.estimate[3:]
+    frame["within_gap_low"], frame["within_gap_high"] = low[4], high[4]
+    frame["prompts"] = used
+    frame["note"] = [why_no_interval(int(one)) for one in used]
+    return frame
+
+
+def _cube(
+    part: pd.DataFrame, names: Sequence[str]
+) -> tuple[Float[np.ndarray, "prompt atom seed layer"], Float[np.ndarray, " layer"], tuple[int, ...]]:
+    """Right or wrong by prompt of a run and encoder, atom, seed and layer; NaN where missing."""
+    found = gather(part)
+    keys = found.keys
+    unit, units = pd.factorize(
+        pd.MultiIndex.from_frame(keys[["run", "encoder", "prompt_id"]]),
+    )
+    seed, seeds = pd.factorize(keys["seed"], sort=True)
+    atom = keys["check"].map({name: index for index, name in enumerate(names)}).to_numpy()
+    cube = np.full((len(units), len(names), len(seeds), len(found.layers)), np.nan)
+    cube[unit, atom, seed] = found.values
+    return cube, found.depths, found.layers

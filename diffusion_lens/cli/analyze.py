@@ -1,0 +1,168 @@
+"""`diffusion-lens analyze` and `diffusion-lens labels`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from diffusion_lens.cli.console import err, say
+from diffusion_lens.cli.console import out as console
+from diffusion_lens.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["analyze", "labels"]
+
+Source = Annotated[Path, tyro.conf.Positional]
+# tables that are also written for a paper
+_PRINTED = ("summary", "summary_given_final_correct", "order", "contrasts", "planned", "agreement",
+            "correction_areas")  # fmt: skip
+
+
+def analyze(
+    scores: Source,
+    /,
+    out: Path,
+    by: tuple[str, ...] = (),
+    contrast: tuple[str, ...] = (),
+    truth: str = "human",
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+    figures: bool = True,
+    overwrite: bool = False,
+) -> None:
+    """Turn scores into tables (csv, LaTeX) and figures (png, pdf), with intervals over prompts.
+
+    Args:
+        scores: a run's folder, or a table of scores as .parquet or .csv.
+        out: the folder that tables and figures go to.
+        by: columns that make a curve, such as category kind; run, scorer and encoder always do.
+        contrast: planned beforehand, such as kind=object,relation; tested apart from the grid of all pairs.
+        truth: the scorer that others are corrected by, where it labelled a part of the images.
+        level: of intervals and bands.
+        resamples: how often prompts are resampled.
+        seed: of the resampling.
+        figures: draw figures as well.
+        overwrite: replace an analysis that is there.
+    """
+    from diffusion_lens.analysis.tables import analyse, write_csv, write_latex
+    from diffusion_lens.lens.output import check_output, write_whole
+    from diffusion_lens.scoring import table as scoring_table
+
+    if not 0 < level < 1 or resamples < 100:
+        raise InputError("A level lies between 0 and 1, such as 0.95, and takes at least 100 resamples.")
+    planned = [_contrast(text) for text in contrast]
+    table = scoring_table.read(scores)
+    settings = out / "analysis.json"
+    check_output(settings, overwrite=overwrite)
+    found = analyse(
+        table, by or None, planned=planned, truth=truth, level=level, resamples=resamples, seed=seed
+    )
+    tables = out / "tables"
+    tables.mkdir(parents=True, exist_ok=True)
+    for name, one in found.tables.items():
+        write_csv(one, tables / f"{name}.csv")
+        if name in _PRINTED:
+            write_latex(one, tables / f"{name}.tex")
+    drawn: list[Path] = []
+    if figures:
+        from diffusion_lens.figures.study import draw_study
+
+        drawn = draw_study(found.tables, out / "figures")
+    asked = {"scores": str(scores), "by": by, "contrast": contrast, "truth": truth, "level": level,
+             "resamples": resamples, "seed": seed, "notes": found.notes}  # fmt: skip
+    write_whole(settings, lambda file: file.write((json.dumps(asked, indent=1) + "\n").encode()))
+    _tell(found.tables, found.notes)
+    say(f"tables   {tables}  ({len(found.tables)})")
+    if drawn:
+        say(f"figures  {out / 'figures'}  ({len(drawn) // 2}, each as png and pdf)")
+
+
+def _contrast(text: str) -> tuple[str, str, str]:
+    column, equals, values = text.partition("=")
+    first, comma, second = values.partition(",")
+    if not (equals and comma and column and first and second):
+        raise InputError(
+            f"{text!r} is no contrast; write column=first,second, such as kind=object,relation."
+        )
+    return column, first, second
+
+
+def _tell(tables: "dict[str, pd.DataFrame]", notes: list[str]) -> None:
+    """The numbers that matter on the screen, and what is missing."""
+    from rich.table import Table
+
+    from diffusion_lens.analysis.tables import FRAME, readable
+
+    summary = tables.get("summary")
+    if summary is not None:
+        shown = readable(summary)
+        keys = list(summary.columns)[: list(summary.columns).index("condition")]
+        told = [name for name in keys if name not in FRAME or summary[name].nunique() > 1]
+        numbers = ("prompts", "final", "area", "ratio", "half_layer", "never")
+        names = [*told, *(name for name in numbers if name in shown)]
+        view = Table(*names, box=None)
+        for row in shown[names].to_numpy():
+            view.add_row(*map(_plain, row))
+        console.print(view)
+        for note in dict.fromkeys(summary["note"]):
+            if note:
+                err.print(note, markup=False, highlight=False, style="yellow")
+    lacking = tables.get("missing")
+    if lacking is not None:
+        for (scorer, reason), part in lacking.groupby(["scorer", "reason"]):
+            err.print(
+                f"missing  {int(part['missing'].sum())} answers of {scorer}: {reason}",
+                markup=False, highlight=False, style="yellow",
+            )  # fmt: skip
+    for note in notes:
+        err.print(f"left out  {note}", markup=False, highlight=False)
+
+
+def _plain(text: object) -> str:
+    from rich.markup import escape
+
+    return escape(str(text))
+
+
+def labels(
+    folder: Source,
+    /,
+    out: Path = Path("labels.parquet"),
+    cut: float = 5.0,
+    overwrite: bool = False,
+) -> None:
+    """Read the published labels from your copy of the authors' repository into a table of scores.
+
+    Args:
+        folder: the copy, with human_annotations, gpt_annotations and prompts.
+        out: the table, as .parquet or .csv; what was found goes beside it as .report.csv.
+        cut: a GPT score above it is right.
+        overwrite: replace files that exist.
+    """
+    from rich.table import Table
+
+    from diffusion_lens.analysis.labels import load
+    from diffusion_lens.analysis.tables import write_csv
+    from diffusion_lens.lens.output import check_output
+    from diffusion_lens.scoring import table as scoring_table
+
+    if out.suffix not in (".parquet", ".csv"):
+        raise InputError(f"{out} names no table; end it in .parquet or .csv.")
+    report = out.with_suffix(".report.csv")
+    for path in (out, report):
+        check_output(path, overwrite=overwrite)
+    found = load(folder, cut=cut)
+    scoring_table.write(found.table, out)
+    write_csv(found.report, report)
+    view = Table("", "", "", box=None, show_header=False)
+    for (scorer, what), part in found.report.groupby(["scorer", "what"], sort=False):
+        view.add_row(str(scorer), str(what), f"{part['count'].sum():g}")
+    console.print(view)
+    unread = found.report[found.report["what"].isin(["file not read", "file ignored", "row not read"])]
+    for line in unread.itertuples():
+        err.print(f"{line.what}  {line.detail}", markup=False, highlight=False, style="yellow")
+    say(f"table   {out}  ({len(found.table)} cells)\nreport  {report}")

@@ -1,0 +1,127 @@
+"""`diffusion-lens score`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from rich.table import Table
+
+from diffusion_lens.cli.console import err, out, say
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from diffusion_lens.scoring.run import Scored
+
+__all__ = ["score"]
+
+Place = Annotated[str, tyro.conf.Positional]
+Names = tuple[
+    Literal[
+        "oracle", "clip", "vqa", "endpoint", "detect", "similarity", "similarity-clip", "similarity-dinov2"
+    ],
+    ...,
+]
+
+
+def score(
+    run: Place,
+    /,
+    scorer: Names,
+    checks: Path | None = None,
+    clip: str = "emoji-clip",
+    vqa: str = "Qwen/Qwen2.5-VL-3B-Instruct",
+    endpoint: str | None = None,
+    endpoint_model: str | None = None,
+    detector: str = "google/owlv2-base-patch16-ensemble",
+    dinov2: str = "facebook/dinov2-small",
+    device: str = "cpu",
+    baselines: bool = True,
+    seed: int = 0,
+    images_at_once: int = 64,
+) -> None:
+    """Score a run's images, or go on with it: the same command scores what has come since.
+
+    Each scorer writes RUN/scores/SCORER.parquet. What is asked of an image comes from --checks, from its
+    prompt's metadata (GenEval, DSG, TIFA, a template), or from its words where the testbed's grammar reads
+    them; every prompt is also asked for as a whole.
+
+    Args:
+        run: the run's folder, or a URL of fsspec.
+        scorer: one or more. oracle: exact, for emoji scenes. clip: CLIPScore, and choice between captions.
+            vqa, endpoint: yes or no from a model that reads pictures, here or behind an address. detect:
+            objects, counts, places and colours from a detector. similarity: change from layer to layer
+            and to the last one, by pixels and SSIM; similarity-clip, similarity-dinov2: by vectors.
+        checks: a file of checks: .jsonl (ours, or GenEval's), .csv (DSG), .json (TIFA).
+        clip: an embedded model with a CLIP, a folder, or a hub id.
+        vqa: a folder or hub id of an image-text-to-text model.
+        endpoint: address of a server that speaks OpenAI's chat completions; its key is read from
+            OPENAI_API_KEY.
+        endpoint_model: the model there, if it has several.
+        detector: a folder or hub id of a detector; of COCO's classes, or one that searches for words.
+        dinov2: a folder or hub id.
+        device: where scorers' models run: cpu, cuda, cuda:1, mps.
+        baselines: score shuffled prompts, blank and noise images too.
+        seed: decides the order of images, and which prompts are shuffled.
+        images_at_once: images held in memory.
+    """
+    from diffusion_lens.errors import InputError
+    from diffusion_lens.scoring.asking import read_given
+    from diffusion_lens.scoring.makers import Models, make_scorers
+    from diffusion_lens.scoring.run import Settings, score_run
+
+    if not scorer:
+        raise InputError("No scorer was given. For example: --scorer oracle")
+    if images_at_once < 1:
+        raise InputError(f"--images-at-once is {images_at_once}; it must be 1 or more.")
+    given = read_given(checks) if checks else []
+    models = Models(clip, vqa, endpoint, endpoint_model, detector, dinov2, device)
+    scorers, failed = make_scorers(scorer, models)
+    settings = Settings(baselines, seed, images_at_once)
+    found = score_run(run, scorers, given=given, settings=settings) if scorers else []
+    failed |= {one.scorer: one.failed for one in found if one.failed is not None}
+    _report(run, found)
+    for name, reason in failed.items():
+        err.print(f"{name}: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
+    if failed:
+        sys.exit(2)
+
+
+def _report(run: str, found: "list[Scored]") -> None:
+    """What each scorer says, next to what it says where nothing is to be found."""
+    from diffusion_lens.scoring.baselines import BASELINES
+
+    page = Table(box=None)
+    for name in ("scorer", "check", "layers", "images", "mean", *BASELINES, "chance"):
+        page.add_column(name, no_wrap=True)
+    for one in found:
+        if one.table.empty:
+            continue
+        real = one.table[one.table["baseline"] == ""]
+        for check, rows in real.groupby("check", sort=True):
+            same = one.table[one.table["check"] == check]
+            means = [_mean(same[same["baseline"] == name]) for name in BASELINES]
+            chance = rows["chance"].dropna()
+            page.add_row(
+                one.scorer, str(check), str(rows["layer"].nunique()), str(_answered(rows)), _mean(rows),
+                *means, f"{chance.mean():.2f}" if len(chance) else "",
+            )  # fmt: skip
+    if page.row_count:
+        out.print(page)
+    for one in found:
+        for reason, count in sorted(one.missing.items(), key=lambda item: -item[1])[:5]:
+            say(f"{one.scorer}: {count} answers are missing: {reason}")
+        if one.path:
+            say(f"scores  {run.rstrip('/')}/{one.path}  ({one.new} images scored now)")
+
+
+def _answered(rows: "pd.DataFrame") -> int:
+    return int((rows["label"].notna() | rows["p"].notna()).sum())
+
+
+def _mean(rows: "pd.DataFrame") -> str:
+    """Rate of right ones; where there are no labels, the mean of p."""
+    labels = rows["label"].dropna()
+    values = labels.astype(float) if len(labels) else rows["p"].dropna().astype(float)
+    return f"{values.mean():.2f}" if len(values) else ""

@@ -1,0 +1,177 @@
+"""`diffusion-lens sweep`, `status` and `export`."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from diffusion_lens.cli.console import err, say
+from diffusion_lens.errors import InputError
+
+if TYPE_CHECKING:
+    from diffusion_lens.sweep.run import Run
+
+__all__ = ["export", "status", "sweep"]
+
+Place = Annotated[str, tyro.conf.Positional]
+
+
+def sweep(
+    experiment: Annotated[Path, tyro.conf.Positional],
+    /,
+    out: str | None = None,
+    model: str | None = None,
+    layers: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    encoders: tuple[str, ...] = (),
+    readouts: tuple[Literal["native", "final", "none"], ...] = (),
+    limit: int | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    device: str | None = None,
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
+    batch_size: int | None = None,
+    compile: Literal["auto", "on", "off"] | None = None,
+    engine: Literal["local", "ray"] = "local",
+    workers: int | None = None,
+    shard: str = "1/1",
+    retry_failed: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Draw an experiment, or go on with it: the same command resumes what was stopped.
+
+    Args:
+        experiment: a TOML file; see experiments/README.md. The flags below go before what it says.
+        out: the run's folder, or a URL of fsspec; by default results/ and the file's name.
+        model: an embedded model, a folder, or a hub id.
+        layers: as in `show`.
+        seeds: one or more.
+        encoders: the encoders that move, one after the other; "all" moves all in step.
+        readouts: one or more.
+        limit: only so many prompts.
+        steps: denoising steps.
+        guidance: guidance scale.
+        device: cpu, cuda, cuda:1, mps; the fastest at hand if left out.
+        dtype: as in `show`.
+        batch_size: images denoised together.
+        compile: compile the denoiser; auto does so on CUDA where the plan is long enough.
+        engine: local: this process. ray: all devices of a Ray cluster.
+        workers: of Ray; one a GPU if left out.
+        shard: 3/16: the third of sixteen processes that share the folder.
+        retry_failed: draw again what could not be drawn.
+        dry_run: plan and estimate only.
+    """
+    from diffusion_lens.sweep.experiment import Experiment, load_experiment
+    from diffusion_lens.sweep.run import open_run
+
+    data = load_experiment(experiment)
+    _overlay(data, "", {"model": model, "layers": layers, "seeds": seeds})
+    _overlay(data, "", {"encoders": encoders, "readouts": readouts})
+    _overlay(data, "sampler", {"steps": steps, "guidance": guidance})
+    machine = {"device": device, "dtype": dtype, "batch_size": batch_size, "compile": compile}
+    _overlay(data, "machine", machine)
+    if limit is not None:
+        listed = data.get("prompts")
+        data["prompts"] = {**({"inline": listed} if isinstance(listed, list) else listed or {})}
+        data["prompts"]["limit"] = limit
+    target = out or str(Path("results") / experiment.stem)
+    with open_run(
+        Experiment.from_dict(data), target, base=experiment.parent, shard=_parse_shard(shard)
+    ) as run:
+        todo = len(run.todo(retry_failed=retry_failed))
+        say(_announce(run, todo, target))
+        if dry_run or not todo:
+            return
+        summary = run.draw(engine=engine, workers=workers, retry_failed=retry_failed)
+    rate = f" ({summary.drawn / summary.seconds:.2f} a second)" if summary.seconds else ""
+    say(f"{summary.drawn} images drawn in {_duration(summary.seconds)}{rate}; {summary.left} left.")
+    for reason, count in summary.failed.items():
+        err.print(f"{count} failed: {reason}", style="red", markup=False, highlight=False)
+    if summary.failed:
+        say("Failed cells are drawn again with --retry-failed.")
+    if summary.stopped:
+        say("Stopped. The same command goes on.")
+        sys.exit(130)
+
+
+def _overlay(data: dict[str, Any], table: str, flags: Mapping[str, Any]) -> None:
+    """Lay flags that were given over the experiment."""
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    if given:
+        target = data.setdefault(table, {}) if table else data
+        if isinstance(target, dict):  # anything else is refused when it is read
+            target.update(given)
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdigit() and count.isdigit()):
+        raise InputError(f"{text!r} is no shard; give one as 3/16, the third of sixteen.")
+    return int(index), int(count)
+
+
+def _announce(run: "Run", todo: int, target: str) -> str:
+    """What there is, and what is to do."""
+    views = ", ".join(
+        f"{view.columns['encoder']} ({view.columns['readout']}, {len(view.rungs)} layers)"
+        for view in run.plan.resolved.views
+    )
+    seeds = len(run.plan.experiment.seeds)
+    lines = [
+        f"{target}: {len(run.plan)} images = {len(run.plan.prompts)} prompts x {views} x {seeds} seeds",
+        f"done {len(run.plan) - len(run.todo(retry_failed=True))}, failed {len(run.scan.failed)}, "
+        f"to draw now {todo}",
+    ]
+    estimate = run.estimate(todo)
+    if todo and estimate:
+        lines.append(f"about {_duration(estimate.seconds)} and {estimate.size / 1e6:.0f} MB")
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def status(run: Place, /) -> None:
+    """Tell how far a run is, what failed and why, and how fast it went.
+
+    Args:
+        run: the run's folder, or a URL of fsspec.
+    """
+    from diffusion_lens.sweep.status import read_status
+
+    found = read_status(run)
+    if found.claim:
+        say(f"claim    {found.claim}")
+    say(f"planned  {found.planned}")
+    say(f"done     {found.done} ({found.size / 1e6:.1f} MB)")
+    for reason, count in found.missing.items():
+        say(f"         {count} without a picture: {reason}")
+    say(f"failed   {sum(found.failed.values())}")
+    for reason, count in found.failed.items():
+        say(f"         {count}: {reason}")
+    say(f"to do    {found.to_do}")
+    if found.left_alone:
+        say(f"other    {found.left_alone} images that are not of the experiment any more")
+    for device, rate in found.rate.items():
+        share = f", {found.share[device]:.0%} of its matrix products" if device in found.share else ""
+        say(f"speed    {rate:.2f} images a second and worker on {device}{share}")
+
+
+def export(run: Place, /, out: Path, format: Literal["png", "webdataset"] = "png") -> None:
+    """Write a run as plain files: PNGs with a table beside them, or tar shards.
+
+    Args:
+        run: the run's folder, or a URL of fsspec.
+        out: a new folder.
+        format: png: one file an image, and metadata.csv. webdataset: shards of 1000 images.
+    """
+    from diffusion_lens.sweep.export import export_run
+
+    say(f"{export_run(run, out, format)} images in {out}")

@@ -1,0 +1,86 @@
+"""Heat maps: many curves at once, one row each."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from diffusion_lens.errors import InputError
+from diffusion_lens.figures.style import style
+
+__all__ = ["draw_heatmap", "heatmap_data"]
+
+
+def heatmap_data(
+    table: pd.DataFrame, *, row: str | Sequence[str], x: str = "layer", y: str = "rate"
+) -> pd.DataFrame:
+    """The numbers of a heat map: one row by curve, one column by layer, earliest curves on top.
+
+    Args:
+        table: of `analysis.curves.curves` or the like.
+        row: the column (or columns) that names the rows.
+        x: the column that becomes columns.
+        y: the column that becomes the colour.
+
+    Raises:
+        InputError: there is nothing to draw, or two cells are at one place.
+    """
+    names = [row] if isinstance(row, str) else list(row)
+    known = table[table[y].notna()] if y in table else table[:0]
+    if known.empty:
+        raise InputError(f"There is nothing to draw: no row of the table has {y!r}.")
+    if known.duplicated([*names, x]).any():
+        raise InputError(f"Rows named by {names} hold several curves; name more columns.")
+    words = [", ".join(str(part) for part in parts if str(part)) for parts in known[names].to_numpy()]
+    grid = known.assign(row=words).pivot(index="row", columns=x, values=y)
+    return grid.loc[grid.mean(axis=1).sort_values(ascending=False, kind="stable").index]
+
+
+def draw_heatmap(
+    table: pd.DataFrame,
+    *,
+    row: str | Sequence[str],
+    x: str = "layer",
+    y: str = "rate",
+    label: str = "images that are right",
+) -> Figure:
+    """Draw a heat map; each cell says its number, and a cell without one stays white.
+
+    Args:
+        table: as for `heatmap_data`.
+        row: as for `heatmap_data`.
+        x: as for `heatmap_data`.
+        y: as for `heatmap_data`; a share between 0 and 1.
+        label: of the colours.
+
+    Raises:
+        InputError: as `heatmap_data`.
+    """
+    grid = heatmap_data(table, row=row, x=x, y=y)
+    values = grid.to_numpy(dtype=float)
+    with style():
+        longest = max(len(str(name)) for name in grid.index)
+        width = max(3.4, 0.34 * values.shape[1] + 0.055 * longest + 1.1)
+        figure = Figure(figsize=(width, 0.8 + 0.21 * len(values)))
+        axis = figure.subplots()
+        # cividis is even to the eye with any colour vision, and in grey
+        picture = axis.pcolormesh(np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=1,
+                                  edgecolors="white", linewidth=0.6)  # fmt: skip
+        for (i, j), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                axis.text(j + 0.5, i + 0.5, f"{100 * value:.0f}", ha="center", va="center", fontsize=6,
+                          color="black" if value > 0.55 else "white")  # fmt: skip
+        axis.set_xticks(np.arange(values.shape[1]) + 0.5, [f"{one:g}" for one in grid.columns])
+        axis.set_yticks(np.arange(len(values)) + 0.5, list(grid.index))
+        axis.invert_yaxis()
+        axis.grid(visible=False)
+        axis.tick_params(length=0)
+        for side in axis.spines.values():
+            side.set_visible(False)
+        axis.set_xlabel(x)
+        bar = figure.colorbar(picture, ax=axis, format=PercentFormatter(1, decimals=0), aspect=14, pad=0.02)
+        bar.set_label(label)
+        bar.outline.set_visible(False)
+    return figure

@@ -1,0 +1,119 @@
+"""All figures of an analysis: from its tables to .png and .pdf."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from diffusion_lens.figures.curves import draw_curves, draw_forest
+from diffusion_lens.figures.heatmap import draw_heatmap
+from diffusion_lens.figures.style import save
+
+__all__ = ["draw_study"]
+
+_CURVES = {
+    "curves": {},
+    "curves_given_final_correct": {},
+    "curves_given_final_wrong": {},
+    "emergence": {"y": "emerged", "band": None, "label": "emerged for good by this layer"},
+    "published_curves": {
+        "band": None, "label": "right, given right at the last layer\n(mean and sd over seeds)",
+    },
+    "correction": {"line": "method", "band": None, "label": "images that are right"},
+}  # fmt: skip
+_FRAME = ("run", "scorer", "encoder")
+
+
+def draw_study(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
+    """Draw what there is to draw: curves by run and scorer, a heat map, areas and contrasts.
+
+    Args:
+        tables: of `analysis.tables.analyse`.
+        folder: where the figures go; it is made if need be.
+
+    Returns:
+        The files written.
+
+    Raises:
+        OutputError: a file can't be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for name, options in _CURVES.items():
+        if name in tables:
+            written += _curves(tables[name], name, dict(options), folder)
+    if "curves" in tables:
+        table = tables["curves"]
+        rows = _telling(table, _keys(table))
+        written += save(draw_heatmap(table, row=rows, x=_axis(table)), folder / "heatmap")
+    if "summary" in tables and tables["summary"]["area"].notna().any():
+        table = tables["summary"]
+        forest = draw_forest(table, name=_telling(table, _keys(table)), value="area", low="area_low",
+                             high="area_high", label="area under the layer curve")  # fmt: skip
+        written += save(forest, folder / "areas")
+    for name in ("contrasts", "planned"):
+        if name in tables:
+            written += _contrasts(tables[name], folder / name)
+    return written
+
+
+def _keys(table: pd.DataFrame) -> list[str]:
+    """The columns that name curves: those before the first number."""
+    ends = [list(table.columns).index(name) for name in ("layer", "condition", "method") if name in table]
+    return list(table.columns)[: min(ends)]
+
+
+def _telling(table: pd.DataFrame, names: list[str]) -> list[str]:
+    """Of these columns the ones that tell rows apart; at least one."""
+    return [name for name in names if table[name].nunique() > 1] or names[-1:]
+
+
+def _axis(table: pd.DataFrame) -> str:
+    """Layers, unless encoders of unequal depth are to be compared."""
+    known = table.dropna(subset=["layer"])
+    return "layer" if (known.groupby("layer")["depth"].nunique() == 1).all() else "depth"
+
+
+def _curves(table: pd.DataFrame, name: str, options: dict[str, object], folder: Path) -> list[Path]:
+    """One figure by run and scorer, one panel by encoder and category, one line by kind or check."""
+    known = table[table[str(options.get("y", "rate"))].notna()]
+    if known.empty:
+        return []
+    keys = [key for key in _keys(known) if key in known]
+    line = str(options.pop("line", keys[-1]))
+    files = [key for key in ("run", "scorer") if key in known]
+    panels = [key for key in keys if key not in (*files, line)]
+    written = []
+    for parts, one in known.groupby(files):
+        told = [key for key in panels if one[key].nunique() > 1]
+        panel = one[told].astype(str).apply(lambda row: ", ".join(row), axis=1) if told else None
+        drawn = draw_curves(
+            one if panel is None else one.assign(panel=panel),
+            line=line,
+            panel=None if panel is None else "panel",
+            x=_axis(one),
+            **options,  # type: ignore[arg-type]
+        )
+        title = "-".join([name, *(str(part) for part in parts if str(part))])
+        written += save(drawn, folder / _file_name(title))
+    return written
+
+
+def _file_name(title: str) -> str:
+    """A name that is no path: runs and scorers are data."""
+    return re.sub(r"[^\w.+-]+", "_", title).replace(".", "_")
+
+
+def _contrasts(table: pd.DataFrame, path: Path) -> list[Path]:
+    known = table[table["difference"].notna()] if "difference" in table else table[:0]
+    known = known[known["number"] == "area"]
+    if known.empty:
+        return []
+    keys = [key for key in (*_FRAME, "category", "kind", "check") if key in known]
+    told = [key for key in keys if known[key].nunique() > 1]
+    pair = known["first_group"] + " \N{MINUS SIGN} " + known["second_group"]
+    shown = known.assign(pair=pair, **{key: known[key].fillna("") for key in told})
+    forest = draw_forest(shown, name=[*told, "pair"], value="difference", zero=True,
+                         label="difference of areas under the layer curve")  # fmt: skip
+    return save(forest, path)

@@ -1,0 +1,75 @@
+"""How figures look: sized for a column of a paper, and told apart without colour vision."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffusion_lens.errors import InputError
+from diffusion_lens.lens.output import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["COLOURS", "COLUMN", "DASHES", "MARKERS", "PAGE", "save", "style"]
+
+# inches: one column and the full width of the usual two-column page
+COLUMN, PAGE = 3.4, 7.0
+# Okabe & Ito (2008), "Color Universal Design": told apart with any colour vision; yellow, too pale for
+# lines on paper, is left out
+COLOURS: tuple[str, ...] = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# and by shape, for black-and-white print
+MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X")
+DASHES: tuple[str, ...] = ("-", "--", "-.", ":", "-", "--", "-.")
+_RC: dict[Any, Any] = {
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 8, "axes.titlesize": 8,
+    "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "axes.axisbelow": True,
+    "axes.grid": True, "grid.linewidth": 0.4, "grid.color": "#dddddd", "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6, "lines.linewidth": 1.3, "lines.markersize": 3.5, "legend.frameon": False,
+    "legend.handlelength": 2.4, "figure.dpi": 150, "savefig.dpi": 300,
+    "figure.constrained_layout.use": True,
+    # letters stay letters in pdf; prompts may hold "$", which is no mathematics
+    "pdf.fonttype": 42, "text.parse_math": False, "svg.fonttype": "none",
+}  # fmt: skip
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw within in the package's style, and leave the user's own settings as they were."""
+    import matplotlib
+
+    with matplotlib.rc_context(_RC):
+        yield
+
+
+def save(figure: "Figure", path: Path) -> list[Path]:
+    """Write a figure as .png and .pdf, the same bytes each time.
+
+    Args:
+        figure: what to write.
+        path: without the ending.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: the path has an ending of its own.
+        OutputError: it can't be written.
+    """
+    if path.suffix in (".png", ".pdf"):
+        raise InputError(f"{path}: leave the ending out; a figure is written as .png and as .pdf.")
+    written = []
+    for ending, metadata in (
+        (".png", {"Software": None}),
+        (".pdf", {"CreationDate": None, "Producer": None}),
+    ):
+        file = io.BytesIO()
+        with style():
+            figure.savefig(file, format=ending[1:], metadata=metadata)
+        content = file.getvalue()
+        target = path.with_name(path.name + ending)
+        write_whole(target, lambda out, content=content: out.write(content))  # type: ignore[misc]
+        written.append(target)
+    return written

@@ -1,0 +1,168 @@
+"""`View`: one way of looking at prompts, resolved on a live pipeline; what `lens(...)` and sweeps share."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from diffusion_lens.errors import SamplerError
+from diffusion_lens.lens.draw import Drawing, Painter, Row
+from diffusion_lens.lens.encode import States, condition, encode, to_cpu
+from diffusion_lens.lens.layers import ALL_ENCODERS, Ladder, Rung
+from diffusion_lens.lens.readouts import check_policies, is_native
+from diffusion_lens.lens.sampler import Sampler, use_scheduler
+from diffusion_lens.models.conditioner import Conditioner, Conditioning
+from diffusion_lens.models.memory import explain_memory
+
+__all__ = ["View"]
+
+
+class View:
+    """All that holds for many images: which encoder moves, how it is read, how images are sampled.
+
+    Args:
+        conditioner: the pipeline's text side.
+        painter: its denoising side.
+        ladder: the layers, of the encoder that moves.
+        readout: how states are read; see `diffusion_lens.lens.readouts`.
+        pooled: what a pipeline with a pooled output gets.
+        sampler: settings over the pipeline's own.
+        upscale: settings of a second stage.
+
+    Raises:
+        InputError, SamplerError: a policy or a setting that can't be.
+
+    Attributes:
+        sampler: the resolved settings.
+        second: the resolved settings of the second stage, where there is one.
+        faithful: the native rung is drawn exactly as the untouched pipeline draws it.
+    """
+
+    def __init__(
+        self,
+        conditioner: Conditioner,
+        painter: Painter,
+        ladder: Ladder,
+        *,
+        readout: str,
+        pooled: str,
+        sampler: Sampler,
+        upscale: Sampler | None = None,
+    ) -> None:
+        check_policies(readout, pooled)
+        self.conditioner, self.painter, self.ladder = conditioner, painter, ladder
+        moves_one = ladder.encoder != ALL_ENCODERS and len(conditioner.slots) > 1
+        if moves_one and conditioner.slots[ladder.encoder].tap is None:
+            pooled = "layer"  # nothing else of this encoder is read
+        self.readout, self.pooled = readout, pooled
+        self.sampler = sampler.resolve(conditioner.pipe, conditioner.family)
+        self.second = _second_stage(painter, conditioner, upscale)
+        self.options = conditioner.encode_options(self.sampler.options)
+        self.faithful = self._is_faithful()
+        self._negative: Conditioning | None = None
+        self._empty: States | None = None
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps of one image, of both stages."""
+        return (self.sampler.steps or 0) + ((self.second.steps or 0) if self.second else 0)
+
+    def encode(self, prompts: Sequence[str], rungs: Sequence[Rung]) -> States:
+        """What `rungs` need of each encoder, one pass by prompt; see `diffusion_lens.lens.encode`.
+
+        Raises:
+            OutOfMemoryError: the encoder does not fit.
+        """
+        with explain_memory("The prompts can't be encoded", 'loading with offload="model"'):
+            return encode(self.conditioner, prompts, rungs, self.options)
+
+    def condition(self, states: States, rung: Rung) -> Conditioning:
+        """The positive text arguments of one prompt at one layer.
+
+        Args:
+            states: the states of one prompt, by encoder.
+            rung: the layer.
+        """
+        if self.pooled == "empty" and self._empty is None:
+            self._empty = self.encode([""], [rung])  # only its pooled output, of the full depth, is used
+        return condition(
+            self.conditioner,
+            states,
+            rung,
+            self.ladder,
+            readout=self.readout,
+            pooled=self.pooled,
+            empty=self._empty,
+            options=self.options,
+        )
+
+    def negative(self, prompt: str) -> Conditioning:
+        """The negative text arguments where any stage is guided, natively encoded once.
+
+        Args:
+            prompt: any prompt; pipelines want one beside a negative prompt.
+        """
+        if self._negative is None:
+            family = self.conditioner.family
+            guided = self.sampler.guided(self.conditioner.pipe, family)
+            if self.second is not None:
+                guided = guided or self.second.guided(self.painter.upscaler, family)
+            text = self.sampler.negative_prompt
+            with explain_memory("The negative prompt can't be encoded", 'loading with offload="model"'):
+                made = self.conditioner.negative(text, prompt, self.options) if guided else {}
+            self._negative = to_cpu(made)
+        return self._negative
+
+    def draw(
+        self, rows: Iterable[Row], on_step: Callable[[int], object] = lambda images: None
+    ) -> Iterator[Drawing]:
+        """The images of `rows`, in order; see `Painter.draw`, which also says what it raises."""
+        with ExitStack() as stack:
+            stack.enter_context(use_scheduler(self.conditioner.pipe, self.sampler.scheduler))
+            if self.second is not None:
+                stack.enter_context(use_scheduler(self.painter.upscaler, self.second.scheduler))
+            yield from self.painter.draw(rows, self.sampler, self.second, on_step)
+
+    def record(self, rung: Rung) -> dict[str, Any]:
+        """The columns of the table that a layer has in common for all prompts and seeds."""
+        return {
+            "encoder": self.ladder.encoder,
+            "layer": rung.layer,
+            "native": rung.native,
+            "faithful": rung.native and self.faithful,
+            "readout": self.readout,
+            "pooled": self.pooled,
+            "spread": str(self.ladder.spread),
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """The sampler's columns of the table; those of a second stage in one column, as JSON."""
+        recorded = {**vars(self.sampler), "options": _as_json(self.sampler.options)}
+        return recorded if self.second is None else {**recorded, "upscale": _as_json(vars(self.second))}
+
+    def _is_faithful(self) -> bool:
+        slots, encoders = self.conditioner.slots, self.conditioner.encoders
+        if self.pooled == "empty" and any(slot.pooled for slot in slots.values()):
+            return False
+        return all(
+            is_native(self.readout, slots[name], encoders[name], self.ladder.taps[name])
+            # a layer's own pooled output is the native one where nothing else is read
+            and (slots[name].pooled is None or self.pooled == "hold" or slots[name].tap is None)
+            for name in self.ladder.moving
+        )
+
+
+def _second_stage(painter: Painter, conditioner: Conditioner, upscale: Sampler | None) -> Sampler | None:
+    """The resolved settings of the second stage, where there is one."""
+    if painter.upscaler is None:
+        if upscale is not None:
+            raise SamplerError("upscale= was given without a second stage; load one (upscaler=).")
+        return None
+    given = upscale or Sampler()
+    if given.negative_prompt is not None:
+        raise SamplerError("Both stages share one negative prompt; give it as negative_prompt=.")
+    return given.resolve(painter.upscaler, conditioner.family)
+
+
+def _as_json(settings: Mapping[str, Any]) -> str:
+    return json.dumps(dict(settings), sort_keys=True, default=repr)

@@ -1,0 +1,1 @@
+"""Scoring: yes/no questions on images, who answers them, and the one table that all answers go to."""

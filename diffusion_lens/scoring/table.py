@@ -1,0 +1,236 @@
+"""The table of scores: one row by image, check and scorer; what every scorer writes and analysis reads.
+
+| column | type | what |
+|---|---|---|
+| run | text | the run, or the model, that the image is of |
+| prompt_id | text | the prompt, within and across runs: the unit of statistics |
+| prompt | text | its words |
+| category | text | what kind of prompt it is |
+| encoder | text | the text encoder whose layer was drawn |
+| layer | integer | 0 is the embedding output, i the output of block i |
+| depth | number | layer / last layer, 0 to 1 |
+| seed | integer | the seed of the image |
+| check | text | id of the check |
+| kind | text | kind of the check, one of `checks.KINDS` |
+| scorer | text | who answered |
+| p | number or missing | probability or score that the check is met, 0 to 1 |
+| label | true, false or missing | met or not; missing is missing, never wrong |
+| reason | text or missing | why it is so, or why it is missing |
+
+No two rows have the same run, prompt_id, encoder, layer, seed, check and scorer. Further columns are
+kept as they are.
+"""
+
+import logging
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+
+from diffusion_lens.errors import ScoresError
+from diffusion_lens.lens.output import write_whole
+from diffusion_lens.scoring.checks import KINDS
+
+__all__ = ["COLUMNS", "KEY", "read", "validate", "write"]
+
+COLUMNS: tuple[str, ...] = (
+    "run", "prompt_id", "prompt", "category", "encoder", "layer", "depth", "seed", "check", "kind",
+    "scorer", "p", "label", "reason",
+)  # fmt: skip
+KEY: tuple[str, ...] = ("run", "prompt_id", "encoder", "layer", "seed", "check", "scorer")
+_NEEDED = ("prompt_id", "layer", "seed", "check", "scorer")
+_DEFAULTS = {
+    "run": "",
+    "category": "",
+    "encoder": "text_encoder",
+    "kind": "global",
+    "p": None,
+    "label": None,
+}
+_LABELS = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False,
+           "no": False}  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+
+def validate(table: pd.DataFrame) -> pd.DataFrame:
+    """Bring a table of scores to the types above.
+
+    Columns other than prompt_id, layer, seed, check, scorer and one of p and label may be left out:
+    `prompt` is then the prompt_id, `depth` is layer / the deepest layer of that run and encoder,
+    `kind` is "global", `encoder` "text_encoder", all else empty or missing.
+
+    Args:
+        table: rows with at least the columns named; labels as booleans, 0/1 or words.
+
+    Returns:
+        A new table with the columns of `COLUMNS` first.
+
+    Raises:
+        ScoresError: a column is missing, holds what it may not, or two rows are of the same key.
+    """
+    lacking = [name for name in _NEEDED if name not in table]
+    if "p" not in table and "label" not in table:
+        lacking.append("label (or p)")
+    if lacking:
+        raise ScoresError(
+            f"A table of scores needs the columns {lacking}; there are {sorted(map(str, table.columns))}."
+        )
+    table = table.assign(**{name: value for name, value in _DEFAULTS.items() if name not in table})
+    if "prompt" not in table:
+        table["prompt"] = table["prompt_id"]
+    for name in ("run", "prompt_id", "prompt", "category", "encoder", "check", "kind", "scorer"):
+        if name in _NEEDED and table[name].isna().any():
+            raise ScoresError(f"The column {name} of a table of scores has empty cells; fill them in.")
+        table[name] = table[name].fillna("").astype(str).astype("str")
+    for name in ("layer", "seed"):
+        table[name] = _whole_numbers(table[name])
+    if (table["layer"] < 0).any():
+        raise ScoresError(
+            "The column layer of a table of scores has negative layers; layer 0 is the first."
+        )
+    if "depth" not in table:
+        last = table.groupby(["run", "encoder"])["layer"].transform("max")
+        table["depth"] = np.where(last > 0, table["layer"] / last.clip(lower=1), 1.0)
+    table["depth"] = _fractions(table["depth"]).astype(float)
+    if table["depth"].isna().any():
+        raise ScoresError(
+            "The column depth of a table of scores has empty cells; it is layer / last layer."
+        )
+    table["p"] = _fractions(table["p"])
+    table["label"] = _labels(table["label"])
+    reason = table["reason"] if "reason" in table else pd.Series(None, index=table.index, dtype=object)
+    table["reason"] = reason.where(reason.notna(), None).astype("str")
+    unknown = sorted(set(table["kind"]) - set(KINDS))
+    if unknown:
+        raise ScoresError(f"The column kind of a table of scores has {unknown}; kinds are {list(KINDS)}.")
+    twice = table.duplicated(list(KEY))
+    if twice.any():
+        first = table.loc[twice, list(KEY)].iloc[0].to_dict()
+        raise ScoresError(
+            f"{int(twice.sum())} rows of a table of scores repeat another's key, such as {first}. One "
+            "scorer gives one answer to one check on one image; call a second rater by another name."
+        )
+    others = [name for name in table.columns if name not in COLUMNS]
+    return table[[*COLUMNS, *others]].reset_index(drop=True)
+
+
+def read(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read scores from a parquet or csv file, or all that lie beside a run (`RUN/scores/*.parquet`).
+
+    Args:
+        path: the file, the run's folder, or its folder of scores.
+
+    Returns:
+        The validated table; of a folder, all its files in one. A file that can't be read is logged as a
+        warning, and the others are read.
+
+    Raises:
+        ScoresError: there is nothing to read, or what is there are no scores.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ScoresError(f"There is no file or folder {path}. Name a run or a table of scores.")
+    if path.is_file():
+        return _read_file(path)
+    folder = path / "scores" if (path / "scores").is_dir() else path
+    files = sorted(folder.glob("*.parquet"))
+    parts, refused = [], []
+    for file in files:
+        try:
+            parts.append(_read_file(file))
+        except ScoresError as error:
+            refused.append(str(error))
+    if not parts:
+        why = f": {' '.join(refused)}" if refused else ""
+        raise ScoresError(
+            f"{path} holds no scores{why or '.'} Score the run first, or name a table of scores."
+        )
+    for message in refused:
+        log.warning("%s The others were read.", message)
+    return validate(pd.concat(parts, ignore_index=True)) if len(parts) > 1 else parts[0]
+
+
+def write(table: pd.DataFrame, path: str | os.PathLike[str]) -> list[Path]:
+    """Write a table of scores.
+
+    Args:
+        table: the scores.
+        path: a file ending in .parquet or .csv, or the folder of a run: then each scorer gets its
+            `scores/<scorer>.parquet`.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ScoresError: the table is none of scores, or the file is of another type.
+        OutputError: it can't be written.
+    """
+    table, path = validate(table), Path(path)
+    if path.suffix == ".csv":
+        write_whole(path, lambda file: table.to_csv(file, index=False))
+        return [path]
+    if path.suffix == ".parquet":
+        write_whole(path, lambda file: table.to_parquet(file, index=False))
+        return [path]
+    if path.suffix and not path.is_dir():
+        raise ScoresError(
+            f"{path} names no table of scores; end it in .parquet or .csv, or name a run's folder."
+        )
+    (path / "scores").mkdir(parents=True, exist_ok=True)
+    written = []
+    for scorer, part in table.groupby("scorer"):
+        # a scorer's name is data: "vqa/qwen" must not become a folder
+        written += write(part, path / "scores" / f"{quote(str(scorer), safe='@:+ ')}.parquet")
+    return written
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    try:
+        if path.suffix == ".csv":
+            # nothing is guessed: "NA" may be the name of a prompt
+            table = pd.read_csv(path, dtype=str, keep_default_na=False).replace("", None)
+        else:
+            table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ScoresError(f"{path} can't be read as a table of scores: {error}.") from error
+    try:
+        return validate(table)
+    except ScoresError as error:
+        raise ScoresError(f"{path}: {error}") from error
+
+
+def _whole_numbers(column: pd.Series) -> pd.Series:
+    numbers = pd.to_numeric(column, errors="coerce")
+    if numbers.isna().any() or (numbers % 1 != 0).any():
+        wrong = column[numbers.isna() | (numbers % 1 != 0)].iloc[0]
+        raise ScoresError(
+            f"The column {column.name} of a table of scores holds whole numbers, not {wrong}."
+        )
+    return numbers.astype("int64")
+
+
+def _fractions(column: pd.Series) -> pd.Series:
+    numbers = pd.to_numeric(column, errors="coerce").astype("Float64")
+    bad = (numbers.isna() & column.notna()) | ((numbers < 0) | (numbers > 1)).fillna(False)
+    if bad.any():
+        raise ScoresError(
+            f"The column {column.name} of a table of scores lies between 0 and 1; there is "
+            f"{column[bad].iloc[0]!r}."
+        )
+    return numbers
+
+
+def _labels(column: pd.Series) -> pd.Series:
+    if column.dtype == "boolean" or column.dtype == bool:
+        return column.astype("boolean")
+    words = column.map(lambda cell: None if pd.isna(cell) else _LABELS.get(str(cell).strip().lower()))
+    labels = words.astype("boolean")
+    bad = labels.isna() & column.notna()
+    if bad.any():
+        raise ScoresError(
+            f"The column label of a table of scores is true, false or empty, not {column[bad].iloc[0]!r}."
+        )
+    return labels

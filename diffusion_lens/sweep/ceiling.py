@@ -1,0 +1,46 @@
+"""The hardware's limit: how fast a device multiplies matrices, and how much work an image is."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+__all__ = ["count_flops", "measure_matmul"]
+
+
+def measure_matmul(device: torch.device, dtype: torch.dtype) -> float:
+    """The best rate of a large dense matrix product, in operations (2 a multiply-add) a second."""
+    side = 8192 if device.type == "cuda" else 1024
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(6):  # the first ones warm up
+        _synchronise(device)
+        start = time.perf_counter()
+        for _ in range(4):
+            left @ right
+        _synchronise(device)
+        best = min(best, (time.perf_counter() - start) / 4)
+    return 2 * side**3 / best
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def count_flops(draw: Callable[[int], object], steps: int) -> float:
+    """The operations of one image, counted on two short drawings of it.
+
+    Args:
+        draw: draws the image in so many steps, with a denoiser that is not compiled.
+        steps: the steps of the image in question.
+    """
+    one, two = (_count(draw, taken) for taken in (1, 2))
+    return one + (steps - 1) * (two - one)
+
+
+def _count(draw: Callable[[int], object], steps: int) -> float:
+    with FlopCounterMode(display=False) as counter:
+        draw(steps)
+    return float(counter.get_total_flops())

@@ -1,0 +1,285 @@
+"""`open_run`: one experiment in one folder, planned, drawn, and gone on with by the same call."""
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from diffusion_lens.errors import InputError, RunError
+from diffusion_lens.sweep.engines import ENGINES, Job, draw_with_ray
+from diffusion_lens.sweep.experiment import Experiment
+from diffusion_lens.sweep.lock import use_lock
+from diffusion_lens.sweep.manifest import (
+    check_same,
+    describe_plan,
+    load_plan,
+    name_cells,
+    still_resolved,
+)
+from diffusion_lens.sweep.plan import Cell, Plan, batches, make_plan
+from diffusion_lens.sweep.prompts import read_prompts
+from diffusion_lens.sweep.session import Session
+from diffusion_lens.sweep.stop import use_stop
+from diffusion_lens.sweep.store import Scan, Store
+from diffusion_lens.sweep.table import Made, schema_of
+from diffusion_lens.sweep.writer import Writer
+
+if TYPE_CHECKING:
+    from diffusion_lens.lens.lens import DiffusionLens
+
+__all__ = ["Estimate", "Run", "Summary", "open_run", "run_sweep"]
+
+log = logging.getLogger(__name__)
+
+_WORTH_MEASURING = 500  # images of a plan; measuring the hardware takes as long as drawing a few
+_GIVE_UP = 5  # batches of nothing but failures, before anything was drawn
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a session did.
+
+    Attributes:
+        drawn: images drawn.
+        failed: cells that could not be drawn, by reason.
+        left: cells of this shard still to draw.
+        seconds: how long it took, from the first batch to the last part.
+        stopped: it was asked to stop.
+    """
+
+    drawn: int = 0
+    failed: Mapping[str, int] = field(default_factory=dict)
+    left: int = 0
+    seconds: float = 0.0
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is to be expected of images to draw: seconds, and bytes on disk."""
+
+    seconds: float
+    size: float
+
+
+@dataclass
+class Run:
+    """A run that this process holds.
+
+    Attributes:
+        store: its folder.
+        plan: all cells of the experiment.
+        scan: what was there when it was opened.
+        shard: which of how many, from 1.
+        left_alone: cells in the folder that the experiment does not ask for.
+        lens: the live model, once it is needed.
+    """
+
+    store: Store
+    plan: Plan
+    scan: Scan
+    shard: tuple[int, int]
+    left_alone: frozenset[str]
+    lens: "DiffusionLens | None" = None
+
+    def todo(self, *, retry_failed: bool = False) -> list[Cell]:
+        """The cells of this shard that have no row; those that failed only if they are to be retried."""
+        past = self.scan.done if retry_failed else self.scan.done | self.scan.failed.keys()
+        return [cell for cell in self.plan.shard(*self.shard) if cell.id not in past]
+
+    def estimate(self, images: int) -> Estimate | None:
+        """What so many images will take, by those that this run has; None before its first session."""
+        sessions = [
+            session
+            for name in self.store.names("sessions", ".json")
+            if (session := self.store.read_json(name)).get("images")
+        ]
+        if not sessions or self.scan.bytes_per_image is None:
+            return None
+        spent = sum(session["seconds"] for session in sessions)
+        drawn = sum(session["images"] for session in sessions)
+        return Estimate(images * spent / drawn, images * self.scan.bytes_per_image)
+
+    def draw(
+        self,
+        *,
+        engine: str = "local",
+        workers: int | None = None,
+        retry_failed: bool = False,
+        progress: bool = True,
+        part_rows: int = 512,
+        part_seconds: float = 30.0,
+    ) -> Summary:
+        """Draw what is to do. Ctrl-C stops after the batch; all that was drawn is kept.
+
+        Args:
+            engine: "local" or "ray"; see `diffusion_lens.sweep.engines`.
+            workers: of Ray.
+            retry_failed: draw failed cells too.
+            progress: show a progress bar.
+            part_rows: see `Writer`.
+            part_seconds: see `Writer`.
+
+        Raises:
+            InputError: no such engine.
+            RunError: the model is another than the run began with, or nothing can be drawn.
+            OutputError: the disk is full.
+            OutOfMemoryError: not even one image fits.
+        """
+        if engine not in ENGINES:
+            raise InputError(f"{engine!r} is no engine. Allowed: {', '.join(ENGINES)}.")
+        todo = self.todo(retry_failed=retry_failed)
+        if not todo:
+            return Summary()
+        before = self.store.failures() if retry_failed else {}
+        session = Session(self.store, engine, self.shard)
+        reasons: Counter[str] = Counter()
+        drawn, start = 0, time.perf_counter()
+        with (
+            use_stop() as stopped,
+            Writer(self.store, self.plan, part_rows=part_rows, part_seconds=part_seconds) as writer,
+            tqdm(total=len(todo), unit="image", disable=not progress, desc="Drawing") as bar,
+        ):
+            cut = batches(todo, self.plan.resolved.batch_size)
+            for made in self._engine(engine, workers, cut, stopped, session):
+                writer.add(made)
+                failures = [one.failed for one in made if one.failed is not None]
+                reasons.update(failures)
+                drawn += len(made) - len(failures)
+                bar.update(len(made))
+                if not drawn and reasons.total() >= _GIVE_UP * self.plan.resolved.batch_size:
+                    raise RunError(
+                        f"None of the first {reasons.total()} images could be drawn: {failures[-1]}. Mend "
+                        "it and give the same command with --retry-failed."
+                    )
+            asked = stopped()
+        done = drawn + reasons.total()
+        seconds = time.perf_counter() - start
+        left = len(todo) - done
+        _forget_failures(self.store, before, {cell.id for cell in todo} if not left else set(), writer)
+        session.end(images=drawn, failed=reasons.total(), seconds=seconds, stopped=asked)
+        return Summary(drawn, dict(reasons), left, seconds, asked)
+
+    def _engine(
+        self,
+        engine: str,
+        workers: int | None,
+        cut: Iterable[list[Cell]],
+        stopped: Callable[[], bool],
+        session: "Session",
+    ) -> Iterator[list[Made]]:
+        plan = self.plan
+        job = Job(plan.experiment, plan.prompts, plan.resolved, len(plan))
+        if engine == "ray":
+            yield from draw_with_ray(job, cut, stopped, workers)
+            return
+        from diffusion_lens.sweep.worker import Worker, load_lens
+
+        if self.lens is None:
+            self.lens = load_lens(plan.experiment)
+        worker = Worker(self.lens, plan.experiment, plan.prompts, plan.resolved, len(plan))
+        worker.batch_size = session.remembered(worker.where["device"], plan.resolved.batch_size)
+        session.begin(**worker.where, batch_size=worker.batch_size)
+        if len(plan) >= _WORTH_MEASURING:
+            session.note(**worker.measure_limit(plan.cells[0]))
+        for cells in cut:
+            if stopped():
+                return
+            made = worker.draw(cells)
+            session.note(batch_size=worker.batch_size)
+            yield made
+
+
+def _forget_failures(
+    store: Store, before: Mapping[str, list[dict[str, Any]]], retried: set[str], writer: Writer
+) -> None:
+    """Remove the records of failures of which every cell was retried."""
+    for name, listed in before.items():
+        if name not in writer.failure_files and {one["cell"] for one in listed} <= retried:
+            store.remove([name])
+
+
+@contextmanager
+def open_run(
+    experiment: Experiment,
+    out: str | os.PathLike[str],
+    *,
+    base: Path = Path(),
+    shard: tuple[int, int] = (1, 1),
+    lens: "DiffusionLens | None" = None,
+) -> Iterator[Run]:
+    """Hold the run of an experiment in a folder, new or to go on with, while the body runs.
+
+    Args:
+        experiment: what to draw.
+        out: the folder, or a URL of fsspec.
+        base: where relative paths of the experiment start.
+        shard: which of how many, from 1.
+        lens: a live model to draw with; the experiment's `model` is then only its name.
+
+    Raises:
+        ExperimentError: prompts can't be read.
+        RunError: another process holds the run; it is damaged; or it was made with other settings.
+        OutputError: the folder can't be written.
+    """
+    index, count = shard
+    if not 1 <= index <= count:
+        raise InputError(f"Shard {index} of {count} does not exist; shards count from 1, as in 1/{count}.")
+    store = Store(out)
+    prompts = read_prompts(experiment.prompts, base)
+    schema = schema_of(prompts)
+    with use_lock(store, shard):
+        if count == 1:
+            store.tidy()
+        resolved = None
+        if store.exists():
+            manifest = store.read_json("manifest.json")
+            before = load_plan(manifest)
+            check_same(store.url, before, experiment)
+            if schema_of(before.prompts) != schema:
+                raise RunError(
+                    f"The prompts' metadata have other columns than those in {store.url}. Keep the "
+                    "columns, or choose another --out."
+                )
+            resolved = still_resolved(before, experiment)
+        scan = store.scan()
+        if resolved is None:
+            from diffusion_lens.sweep.worker import load_lens, resolve
+
+            lens = lens or load_lens(experiment)
+            resolved = resolve(lens, experiment)
+        plan = make_plan(experiment, prompts, resolved)
+        described = describe_plan(plan)
+        if not store.exists() or store.read_json("manifest.json") != described:
+            store.write_json("manifest.json", described)
+            store.write_card()
+        left_alone = scan.done - {cell.id for cell in plan.cells}
+        if left_alone:
+            log.warning(
+                "%d images in %s are not of this experiment any more and are left alone: %s.",
+                len(left_alone),
+                store.url,
+                name_cells(store, scan, left_alone, plan),
+            )
+        yield Run(store, plan, scan, shard, left_alone, lens)
+
+
+def run_sweep(
+    experiment: Experiment,
+    out: str | os.PathLike[str],
+    *,
+    base: Path = Path(),
+    shard: tuple[int, int] = (1, 1),
+    lens: "DiffusionLens | None" = None,
+    **options: Any,
+) -> Summary:
+    """Draw an experiment into a folder, or go on with it; see `open_run` and `Run.draw`."""
+    with open_run(experiment, out, base=base, shard=shard, lens=lens) as run:
+        return run.draw(**options)

@@ -1,0 +1,254 @@
+"""`Store`: a run's folder, here or in an object store, in which every file is whole or not there.
+
+    manifest.json            the experiment, its prompts and what the model resolved it to
+    README.md                how to open it (a Hugging Face dataset card, so that the folder loads as one)
+    images/part-*.parquet    one row an image, image bytes inside in the layout of Hugging Face `datasets`
+    failed/*.json            cells that could not be drawn, and why
+    sessions/*.json          when, where, by which versions, and how fast
+
+Files are written under a temporary name and renamed. A part's name is a hash of its cells, so that the
+same batch written twice is one file.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from diffusion_lens.errors import OutputError, RunError
+
+__all__ = ["Part", "Scan", "Store", "digest"]
+
+_MARK = b"diffusion_lens"
+_CARD = """---
+configs:
+- config_name: default
+  data_files: images/*.parquet
+---
+Images of a sweep of [diffusion_lens](https://pypi.org/project/diffusion-lens/), one row each.
+
+```python
+datasets.load_dataset("{url}")
+pandas.read_parquet("{url}/images")
+duckdb.sql("select layer, count(*) from '{url}/images/*.parquet' group by layer")
+```
+"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One parquet file: its name, its cells, and its size in bytes."""
+
+    name: str
+    cells: tuple[str, ...]
+    size: int
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a run holds.
+
+    Attributes:
+        parts: its parquet files.
+        done: the ids of all cells that have a row.
+        failed: why a cell could not be drawn, by id; without those that could later.
+    """
+
+    parts: tuple[Part, ...]
+    done: frozenset[str]
+    failed: Mapping[str, str]
+
+    @property
+    def bytes_per_image(self) -> float | None:
+        """Mean size of a row on disk; None where there is none yet."""
+        return sum(part.size for part in self.parts) / len(self.done) if self.done else None
+
+
+class Store:
+    """Reads and writes one run.
+
+    Args:
+        url: a path, or a URL that fsspec knows (`s3://...`, `gs://...`, `memory://...`).
+
+    Raises:
+        OutputError: no such kind of URL.
+    """
+
+    def __init__(self, url: str | os.PathLike[str]) -> None:
+        self.url = os.fspath(url).rstrip("/")
+        try:
+            self.fs, self.root = url_to_fs(self.url)
+        except (ValueError, ImportError) as error:
+            raise OutputError(f"{self.url} can't be opened: {error}.") from error
+        self.local = isinstance(self.fs, LocalFileSystem)
+        self._writer = uuid.uuid4().hex[:8]
+
+    def path(self, name: str) -> str:
+        """The full path of a file of the run."""
+        return f"{self.root}/{name}"
+
+    def exists(self) -> bool:
+        """Whether there is a run."""
+        return bool(self.fs.exists(self.path("manifest.json")))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file whole.
+
+        Raises:
+            OutputError: it can't be written, or the disk is full.
+        """
+        folder, _, base = self.path(name).rpartition("/")
+        partial = f"{folder}/.{base}.{self._writer}.partial"
+        try:
+            self.fs.makedirs(folder, exist_ok=True)
+            self.fs.pipe_file(partial, content)
+            self.fs.mv(partial, self.path(name))
+        except OSError as error:
+            if self._there(partial):
+                self.fs.rm_file(partial)
+            raise OutputError(
+                f"{self.url}/{name} can't be written: {error.strerror or error}. All that was written "
+                "before is whole; make room or choose another folder, and give the same command again."
+            ) from error
+
+    def _there(self, path: str) -> bool:
+        try:
+            return bool(self.fs.exists(path))
+        except OSError:
+            return False
+
+    def read_json(self, name: str) -> Any:
+        """The content of a JSON file.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        try:
+            return json.loads(self.fs.cat_file(self.path(name)))
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{self.url}/{name} can't be read ({error}). {self.url} is no run, or a damaged one."
+            ) from error
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file whole; see `write`."""
+        self.write(name, json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+    def write_card(self) -> None:
+        """Write the README that tells how the run is opened."""
+        self.write("README.md", _CARD.format(url=self.url).encode())
+
+    def write_part(self, table: pa.Table) -> None:
+        """Write rows as one part.
+
+        Raises:
+            OutputError: it can't be written.
+        """
+        metadata = {**(table.schema.metadata or {}), _MARK: b'{"format": 1}'}
+        plain = [
+            name for name in table.column_names if not pa.types.is_struct(table.schema.field(name).type)
+        ]
+        buffer = pa.BufferOutputStream()
+        # images are compressed already
+        pq.write_table(
+            table.replace_schema_metadata(metadata),
+            buffer,
+            use_dictionary=plain,
+            compression={name: "zstd" if name in plain else "none" for name in _leaves(table.schema)},
+        )
+        cells = table.column("cell").to_pylist()
+        self.write(f"images/part-{digest(cells)}.parquet", buffer.getvalue().to_pybytes())
+
+    def write_failures(self, failures: Sequence[Mapping[str, Any]]) -> str:
+        """Record cells that could not be drawn; the name of the file."""
+        name = f"failed/{digest([one['cell'] for one in failures])}.json"
+        self.write_json(name, list(failures))
+        return name
+
+    def names(self, folder: str, ending: str) -> list[str]:
+        """The names of the finished files of a folder, below the run."""
+        if not self.fs.exists(self.path(folder)):
+            return []
+        self.fs.invalidate_cache()
+        names = [path.rpartition("/")[2] for path in self.fs.ls(self.path(folder), detail=False)]
+        found = [name for name in names if name.endswith(ending) and not name.startswith(".")]
+        return [f"{folder}/{name}" for name in sorted(found)]
+
+    def failures(self) -> dict[str, list[dict[str, Any]]]:
+        """What each file of failures holds, by name."""
+        return {name: self.read_json(name) for name in self.names("failed", ".json")}
+
+    def scan(self) -> Scan:
+        """Look through the whole run; only ids are read, not images.
+
+        Raises:
+            RunError: parts are cut short, not a run's, or hold a cell twice; all are named.
+        """
+        names = self.names("images", ".parquet")
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(self._read_part, names))
+        wrong = [one for one in found if isinstance(one, str)]
+        if wrong:
+            raise RunError(
+                f"{len(wrong)} of {len(names)} parts of {self.url} can't be used:\n  "
+                + "\n  ".join(wrong)
+                + "\nMove them out of the folder; the same command then draws again what is missing."
+            )
+        parts = tuple(one for one in found if isinstance(one, Part))
+        counts = Counter(cell for part in parts for cell in part.cells)
+        if len(counts) < sum(len(part.cells) for part in parts):
+            twice = [part.name for part in parts if any(counts[cell] > 1 for cell in part.cells)]
+            raise RunError(
+                f"{self.url} holds cells twice, in {', '.join(twice)}. Were parts copied in from another "
+                "run? Move all but one of them out of the folder."
+            )
+        failed = {one["cell"]: one["reason"] for listed in self.failures().values() for one in listed}
+        done = frozenset(counts)
+        return Scan(parts, done, {cell: why for cell, why in failed.items() if cell not in done})
+
+    def _read_part(self, name: str) -> Part | str:
+        """A part, or what is wrong with it."""
+        try:
+            with self.fs.open(self.path(name), "rb") as file:
+                part = pq.ParquetFile(file)
+                if _MARK not in (part.schema_arrow.metadata or {}):
+                    return f"{name}: was not written by a sweep"
+                cells = part.read(["cell"]).column("cell").to_pylist()
+                return Part(name, tuple(cells), file.size)
+        except (OSError, pa.ArrowException) as error:
+            return f"{name}: is cut short or damaged ({str(error).splitlines()[0]})"
+
+    def tidy(self) -> None:
+        """Remove what writers that were killed have left unfinished. Only for who holds the whole run."""
+        for folder in ("", "/images", "/failed", "/sessions"):
+            for path in self.fs.glob(f"{self.root}{folder}/.*.partial"):
+                self.fs.rm_file(path)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files of the run."""
+        for name in names:
+            self.fs.rm_file(self.path(name))
+
+
+def digest(cells: Iterable[str]) -> str:
+    """A name for a set of cells."""
+    return hashlib.sha256("".join(sorted(cells)).encode()).hexdigest()[:20]
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    """The columns of a schema as parquet names them, structs by their fields."""
+    names = []
+    for field in schema:
+        inner = field.type if pa.types.is_struct(field.type) else ()
+        names += [f"{field.name}.{one.name}" for one in inner] or [field.name]
+    return names

@@ -1,0 +1,247 @@
+"""`Worker`: one live model that draws batches of cells; what every engine runs, one a device."""
+
+import logging
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import diffusers
+import torch
+
+import diffusion_lens
+from diffusion_lens.errors import DiffusionLensError, RunError
+from diffusion_lens.lens.draw import Row
+from diffusion_lens.lens.encode import States
+from diffusion_lens.lens.lens import DiffusionLens
+from diffusion_lens.lens.view import View
+from diffusion_lens.models.conditioner import Conditioning
+from diffusion_lens.models.encoders import fingerprint
+from diffusion_lens.sweep.ceiling import count_flops, measure_matmul
+from diffusion_lens.sweep.experiment import Experiment, Prompt
+from diffusion_lens.sweep.levers import Levers, choose_levers, pull
+from diffusion_lens.sweep.plan import Cell, Resolved, ResolvedView
+from diffusion_lens.sweep.provenance import find_commit
+from diffusion_lens.sweep.table import Made
+
+__all__ = ["Worker", "load_lens", "resolve"]
+
+log = logging.getLogger(__name__)
+
+
+def load_lens(experiment: Experiment, device: str | None = None) -> DiffusionLens:
+    """The experiment's model, on a device; see `DiffusionLens.from_pretrained`, also for what it raises."""
+    machine = experiment.machine
+    return DiffusionLens.from_pretrained(
+        experiment.model,
+        batch_size=machine.batch_size,
+        device=device or machine.device,
+        dtype=machine.dtype,
+        offload=machine.offload,
+        revision=experiment.revision,
+        variant=machine.variant,
+    )
+
+
+def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
+    """Ask a live model what an experiment means for it.
+
+    Raises:
+        EncoderError, LayerError, SamplerError: the experiment asks for something that it does not have.
+    """
+    views: dict[tuple[tuple[str, str], ...], ResolvedView] = {}
+    settings: dict[str, Any] = {}
+    for encoder in experiment.encoders:
+        for readout in experiment.readouts:
+            view = _view(lens, experiment, encoder, readout)
+            rungs = view.ladder.rungs(experiment.layers)
+            columns = view.record(rungs[0])
+            faithful = view.faithful
+            for varying in ("layer", "native", "faithful"):
+                del columns[varying]
+            # "all" and the only encoder of a pipeline are one view
+            views.setdefault(
+                tuple(columns.items()),
+                ResolvedView(
+                    encoder,
+                    readout,
+                    columns,
+                    tuple((rung.layer, rung.native) for rung in rungs),
+                    faithful,
+                ),
+            )
+            settings = view.settings()
+    guidance = settings["guidance"]
+    return Resolved(
+        views=tuple(views.values()),
+        settings={**settings, "guidance": None if guidance is None else float(guidance)},
+        fingerprint=_fingerprint(lens.pipeline),
+        dtype=str(lens.pipeline.dtype).removeprefix("torch."),
+        batch_size=experiment.machine.batch_size or lens.painter.batch_size,
+    )
+
+
+def _view(lens: DiffusionLens, experiment: Experiment, encoder: str, readout: str) -> View:
+    return lens.view(encoder, readout, experiment.pooled, experiment.spread, experiment.sampler)
+
+
+def _fingerprint(pipe: Any) -> str:
+    parts = sorted(pipe.components.items())
+    return "-".join(fingerprint(part)[:8] for _, part in parts if isinstance(part, torch.nn.Module))
+
+
+class Worker:
+    """Draws cells of one plan with one live model.
+
+    Args:
+        lens: the model.
+        experiment: what is drawn.
+        prompts: its prompts.
+        resolved: what the model was when the run began.
+        images: the images of the whole plan; see `choose_levers`.
+        levers: what is done for speed; the experiment's choice if None.
+
+    Raises:
+        RunError: the model is not the one that the run began with.
+    """
+
+    def __init__(
+        self,
+        lens: DiffusionLens,
+        experiment: Experiment,
+        prompts: Sequence[Prompt],
+        resolved: Resolved,
+        images: int,
+        levers: Levers | None = None,
+    ) -> None:
+        now = resolve(lens, experiment)
+        for name in ("fingerprint", "settings", "dtype", "views"):
+            before, found = getattr(resolved, name), getattr(now, name)
+            if before != found:
+                raise RunError(
+                    f"The model is not the one that this run began with: its {name} was {before} and is "
+                    f"{found}. Use the same model and versions, or another --out."
+                )
+        self.lens, self.experiment, self.prompts, self.resolved = lens, experiment, prompts, resolved
+        device = lens.conditioner.device
+        if levers is None:
+            levers = choose_levers(experiment.machine.compile, device.type, images)
+        pull(lens.pipeline, levers)
+        lens.painter.fill = levers.compile is not None
+        self.levers = str(levers)
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+        self.where = {
+            "device": f"{device.type} ({name})",
+            "version": diffusion_lens.__version__,
+            "torch": torch.__version__,
+            "diffusers": diffusers.__version__,
+            "commit": find_commit(),
+        }
+        self.drawn = 0
+        self._views: dict[int, View] = {}
+        self._states: tuple[tuple[int, int], States] | None = None
+        self._positive: tuple[tuple[int, int, int, bool], Conditioning] | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Images denoised together, as far as memory has allowed."""
+        return self.lens.painter.batch_size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self.lens.painter.batch_size = size
+
+    def measure_limit(self, cell: Cell) -> dict[str, float]:
+        """How much work an image of this plan is, and how much the device could do, in operations.
+
+        A compiled denoiser hides its operations, and is not measured.
+        """
+        if "compile" in self.levers:
+            return {}
+        view, pipe = self._view(cell), self.lens.pipeline
+
+        def draw(steps: int) -> None:
+            sampler = replace(view.sampler, steps=steps)
+            list(self.lens.painter.draw([self._row(cell)], sampler, view.second))
+
+        try:
+            return {
+                "flops_per_image": count_flops(draw, view.sampler.steps or 1),
+                "matmul_flops": measure_matmul(self.lens.conditioner.device, pipe.dtype),
+            }
+        except Exception as error:  # of this cell; it will be drawn, and told of, in its turn
+            log.warning("The limit of the hardware was not measured: %s", error)
+            return {}
+
+    def draw(
+        self, cells: Sequence[Cell], on_step: Callable[[int], object] = lambda images: None
+    ) -> list[Made]:
+        """Draw one batch: cells of one view.
+
+        A cell that can't be drawn is told as failed and does not harm the others.
+
+        Raises:
+            DiffusionLensError: nothing has been drawn yet, and it is the settings or the memory that do
+                not allow it.
+        """
+        rows: list[Row] = []
+        ready: list[Cell] = []
+        made: dict[str, Made] = {}
+        for cell in cells:
+            try:
+                rows.append(self._row(cell))
+                ready.append(cell)
+            except Exception as error:  # a prompt that breaks an encoder, in whatever way
+                made[cell.id] = self._failure(cell, error)
+        made.update(self._draw(ready, rows, on_step) if rows else {})
+        return [made[cell.id] for cell in cells]
+
+    def _draw(
+        self, cells: Sequence[Cell], rows: Sequence[Row], on_step: Callable[[int], object]
+    ) -> dict[str, Made]:
+        try:
+            drawings = list(self._view(cells[0]).draw(rows, on_step))
+        except Exception as error:  # whatever a pipeline can raise
+            if len(rows) > 1 and not (isinstance(error, DiffusionLensError) and not self.drawn):
+                log.warning("A batch of %d failed (%s); drawing its images one by one.", len(rows), error)
+                alone = [self._draw([cell], [row], on_step) for cell, row in zip(cells, rows, strict=True)]
+                return {name: made for one in alone for name, made in one.items()}
+            if isinstance(error, DiffusionLensError) and not self.drawn:
+                raise
+            return {cell.id: self._failure(cell, error) for cell in cells}
+        self.drawn += len(drawings)
+        return {
+            cell.id: Made(
+                cell,
+                drawing.image,
+                drawing.missing,
+                batch=drawing.batch,
+                seconds=drawing.seconds,
+                levers=self.levers,
+                where=self.where,
+            )
+            for cell, drawing in zip(cells, drawings, strict=True)
+        }
+
+    def _failure(self, cell: Cell, error: Exception) -> Made:
+        first = str(error).strip().splitlines() or [""]
+        return Made(cell, failed=f"{type(error).__name__}: {first[0]}")
+
+    def _view(self, cell: Cell) -> View:
+        if cell.view not in self._views:
+            asked = self.resolved.views[cell.view]
+            self._views[cell.view] = _view(self.lens, self.experiment, asked.encoder, asked.readout)
+        return self._views[cell.view]
+
+    def _row(self, cell: Cell) -> Row:
+        """What a cell's image is made from; cells come ordered, so that only the last is kept."""
+        view, text = self._view(cell), self.prompts[cell.prompt].prompt
+        key = (cell.view, cell.prompt, cell.layer, cell.native)
+        if self._positive is None or self._positive[0] != key:
+            rungs = view.ladder.rungs(self.experiment.layers)
+            if self._states is None or self._states[0] != (cell.view, cell.prompt):
+                states = view.encode([text], rungs)
+                self._states = (cell.view, cell.prompt), {name: one[0] for name, one in states.items()}
+            rung = next(one for one in rungs if (one.layer, one.native) == (cell.layer, cell.native))
+            self._positive = key, view.condition(self._states[1], rung)
+        return Row(self._positive[1], view.negative(text), cell.seed)

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from statsmodels.stats import inter_rater
+
+from diffusion_lens.analysis.agreement import agreement, cohen, fleiss, krippendorff, pair_up
+from diffusion_lens.errors import ScoresError
+from tests.analysis.simulate import as_table
+
+NA = np.nan
+DATA = Path(__file__).parents[1] / "data"
+# four observers of twelve units with gaps: the worked example of Krippendorff (2011), whose answers are
+# 0.743 nominal, 0.815 ordinal, 0.849 interval
+TEXTBOOK = np.array(
+    [
+        [1, 2, 3, 3, 2, 1, 4, 1, 2, NA, NA, NA],
+        [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, NA, 3],
+        [NA, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, NA],
+        [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, NA],
+    ]
+).T
+
+
+@pytest.mark.parametrize(("scale", "alpha"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)])
+def test_alpha_of_the_textbook(scale, alpha):
+    assert krippendorff(TEXTBOOK, scale) == pytest.approx(alpha, abs=0.0005)
+
+
+@pytest.mark.parametrize(("scale", "alpha"), [("ordinal", 0.6854), ("interval", 0.6844)])
+def test_alpha_of_the_published_ratings(scale, alpha):
+    rows = [line.split(",") for line in (DATA / "dsg_likert.csv").read_text().split()]
+    ratings = np.array([[float(one) for one in row] + [NA] * (5 - len(row)) for row in rows])
+    assert ratings.shape == (800, 5) and np.isfinite(ratings).sum() == 3995
+    assert krippendorff(ratings, scale) == pytest.approx(alpha, abs=0.00005)
+
+
+def test_alpha_at_its_ends():
+    assert krippendorff(np.array([[1.0, 1], [2, 2], [3, 3]]), "ordinal") == 1
+    assert krippendorff(np.array([[1.0, 2], [2, 1]])) < 0
+    assert np.isnan(krippendorff(np.ones((4, 3))))
+    assert np.isnan(krippendorff(np.array([[1.0, NA], [NA, 2.0]])))
+
+
+def test_kappas_agree_with_statsmodels():
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, 2, 200)
+    second = np.where(rng.random(200) < 0.8, first, 1 - first)
+    crossed = pd.crosstab(first, second).to_numpy()
+    assert cohen(first.tolist(), second.tolist()) == pytest.approx(inter_rater.cohens_kappa(crossed).kappa)
+    counts = rng.multinomial(6, [0.5, 0.3, 0.2], 40)
+    assert fleiss(counts) == pytest.approx(inter_rater.fleiss_kappa(counts))
+    assert np.isnan(cohen([1, 1], [1, 1]))
+    with pytest.raises(ScoresError, match="Krippendorff"):
+        fleiss(np.array([[1, 2], [1, 1]]))
+
+
+def two_scorers(truth: np.ndarray, judge: np.ndarray) -> pd.DataFrame:
+    return pd.concat([as_table(truth, scorer="human"), as_table(judge, scorer="vqa")], ignore_index=True)
+
+
+def test_agreement_counts_only_what_both_answered():
+    truth = np.array([[[1, 1, 0, NA]], [[0, 0, 1, 1]]])
+    judge = np.array([[[1, 0, 0, 1]], [[1, 0, NA, 1]]])
+    table = two_scorers(truth, judge)
+    assert len(pair_up(table, "human", "vqa")) == 6
+    row = agreement(table, "human", "vqa", resamples=100).iloc[0]
+    assert row["answers"] == 6 and row["prompts"] == 2
+    # the pairs are 11, 10, 00 and 01, 00, 11
+    assert row["agree"] == pytest.approx(4 / 6)
+    assert row["kappa"] == pytest.approx(cohen([1, 1, 0, 0, 0, 1], [1, 0, 0, 1, 0, 1]))
+    assert row["sensitivity"] == pytest.approx(2 / 3) and row["specificity"] == pytest.approx(2 / 3)
+    by_layer = agreement(table, "human", "vqa", ["layer"], resamples=100)
+    assert by_layer["agree"].tolist() == [0.5, 0.5, 1, 1]
+
+
+def test_scorers_that_never_meet_are_named():
+    table = two_scorers(np.array([[[1, NA]]]), np.array([[[NA, 1]]]))
+    with pytest.raises(ScoresError, match="never answered the same check"):
+        agreement(table, "human", "vqa")
+    with pytest.raises(
+        ScoresError, match=r"no answers of \['clip'\]; there are those of \['human', 'vqa'\]"
+    ):
+        agreement(table, "clip", "vqa")

@@ -1,0 +1,168 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from diffusion_lens.analysis.binding import binding
+from diffusion_lens.analysis.contrasts import all_pairs, contrast, difference_curve
+from diffusion_lens.analysis.order import order
+from diffusion_lens.analysis.summary import area
+from diffusion_lens.errors import ScoresError
+from tests.analysis.simulate import RISING, as_table, images
+
+NA = np.nan
+
+
+def two_kinds(prompts: int = 40) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Objects come early and relations late, on the same prompts."""
+    both = images(np.random.default_rng(0), np.concatenate([RISING, RISING * 0.4]), prompts=prompts)
+    early, late = both[..., :6], both[..., 6:]
+    table = pd.concat(
+        [as_table(early), as_table(late, check="relation-0", kind="relation")], ignore_index=True
+    )
+    return table, early, late
+
+
+def test_a_paired_contrast_is_the_difference_of_areas_on_the_same_prompts():
+    table, early, late = two_kinds()
+    frame = contrast(table, {"kind": "object"}, {"kind": "relation"}, resamples=500).set_index("number")
+    depths = np.linspace(0, 1, 6)
+    expected = [area(values.mean(axis=(0, 1))[None], depths)[0] for values in (early, late)]
+    row = frame.loc["area"]
+    assert [row["first"], row["second"]] == pytest.approx(expected)
+    assert row["difference"] == pytest.approx(expected[0] - expected[1])
+    assert row["paired"] and row["prompts"] == 40 and row["others"] == 0
+    assert 0 < row["low"] < row["difference"] < row["high"] and row["p"] < 0.01
+
+
+def test_pairing_makes_the_interval_narrower():
+    table, _, _ = two_kinds()
+    apart = table.assign(prompt_id=table["prompt_id"] + table["kind"])
+    widths = []
+    for each, paired in ((table, True), (apart, False)):
+        row = contrast(each, {"kind": "object"}, {"kind": "relation"}, resamples=500).iloc[0]
+        assert row["paired"] == paired
+        widths.append(row["high"] - row["low"])
+    assert widths[0] < widths[1]
+
+
+def test_encoders_of_unequal_depth_compare_by_area():
+    table, _, _ = two_kinds()
+    objects = table[table["kind"] == "object"]
+    short = objects[objects["layer"].isin([0, 2, 5])].assign(encoder="text_encoder_2")
+    short["layer"] = short["layer"].map({0: 0, 2: 5, 5: 12})
+    both = pd.concat([objects, short], ignore_index=True)
+    row = contrast(both, {"encoder": "text_encoder"}, {"encoder": "text_encoder_2"}, resamples=200).iloc[0]
+    assert row["paired"] and np.isfinite(row["difference"])
+    with pytest.raises(ScoresError, match="Compare their areas"):
+        difference_curve(both, {"encoder": "text_encoder"}, {"encoder": "text_encoder_2"})
+
+
+def test_difference_curves_are_differences_of_curves():
+    table, early, late = two_kinds()
+    frame = difference_curve(table, {"kind": "object"}, {"kind": "relation"}, resamples=300)
+    expected = (early - late).mean(axis=(0, 1))
+    assert frame["difference"].to_numpy() == pytest.approx(expected)
+    assert (frame["band_low"] < frame["low"]).all() and (frame["band_high"] > frame["high"]).all()
+
+
+def test_a_grid_of_contrasts_is_adjusted():
+    table, _, _ = two_kinds()
+    third = table[table["kind"] == "object"].assign(check="attribute-0", kind="attribute")
+    frame = all_pairs(pd.concat([table, third], ignore_index=True), "kind", resamples=300)
+    assert len(frame) == 3 and set(frame["number"]) == {"area"}
+    same = frame[(frame["first_group"] == "attribute") & (frame["second_group"] == "object")].iloc[0]
+    assert same["difference"] == 0 and same["p"] == 1
+    assert (frame["p_holm"] >= frame["p_bh"]).all() and (frame["p_bh"] >= frame["p"]).all()
+
+
+def test_groups_without_rows_are_named():
+    table, _, _ = two_kinds(4)
+    with pytest.raises(ScoresError, match=r"No rows have count; there are .*'object', 'relation'"):
+        contrast(table, {"kind": "object"}, {"kind": "count"})
+    with pytest.raises(ScoresError, match="no column 'colour'"):
+        contrast(table, {"colour": "red"}, {"kind": "count"})
+    with pytest.raises(ScoresError, match="Nothing in"):
+        contrast(
+            table.assign(label=False), {"kind": "object"}, {"kind": "relation"}, condition="final-correct"
+        )
+    one = contrast(two_kinds(1)[0], {"kind": "object"}, {"kind": "relation"}).iloc[0]
+    assert np.isnan(one["low"]) and "one prompt" in one["note"]
+
+
+def lines(first: list[float], second: list[float], prompt: int = 0, seed: int = 0) -> pd.DataFrame:
+    frames = [
+        as_table(np.array([[line]]), check=check, seed=seed)
+        for line, check in ((first, "a"), (second, "b"))
+    ]
+    return pd.concat(frames).assign(prompt_id=f"p{prompt}", seed=seed)
+
+
+def test_which_of_two_nouns_is_first():
+    made = [
+        ([0, 1, 1, 1], [0, 0, 1, 1]),  # a first
+        ([0, 0, 1, 1], [0, 1, 1, 1]),  # b first
+        ([0, 1, 1, 1], [0, 1, 1, 1]),  # tie
+        ([0, 0, 0, 0], [1, 1, 0, 0]),  # neither stays
+        ([0, 0, 0, 1], [1, 1, 1, 0]),  # b never: a first
+        ([0, NA, 1, 1], [0, NA, 1, 1]),  # open, yet a tie as far as is known
+        ([0, 1, 1, 1], [NA, NA, NA, NA]),  # unknown
+    ]
+    table = pd.concat([lines(*pair, prompt=index) for index, pair in enumerate(made)], ignore_index=True)
+    row = order(table, "a", "b", resamples=100).iloc[0]
+    assert [
+        row[name] * 6 for name in ("first_earlier", "second_earlier", "tie", "neither")
+    ] == pytest.approx([2, 1, 2, 1])
+    assert row["lead"] == pytest.approx(1 / 6) and row["unknown"] == 1 and row["prompts"] == 6
+    mirrored = order(table, "b", "a", resamples=100).iloc[0]
+    assert mirrored["lead"] == -row["lead"] and mirrored["p"] == row["p"]
+
+
+def test_objects_before_relations_by_kind():
+    table, _, _ = two_kinds()
+    row = order(table, "object", "relation", column="kind", resamples=300).iloc[0]
+    assert row["lead"] > 0.2 and row["low"] > 0 and row["p"] < 0.01 and row["pairs"] == 160
+    with pytest.raises(ScoresError, match="No prompt has answers to both 'a' and 'b'"):
+        order(table, "a", "b")
+    with pytest.raises(ScoresError, match="not by 'run'"):
+        order(table, "a", "b", column="run")
+
+
+def atoms(values: dict[str, np.ndarray]) -> pd.DataFrame:
+    return pd.concat([as_table(cells, check=name) for name, cells in values.items()], ignore_index=True)
+
+
+def test_independent_atoms_show_no_gap_and_bound_ones_do():
+    rng = np.random.default_rng(1)
+    first = rng.random((4000, 4, 2)) < 0.6
+    second = rng.random((4000, 4, 2)) < 0.5
+    # at the second layer the two never succeed in one image
+    second[..., 1] &= ~first[..., 1]
+    frame = binding(atoms({"object-0": first * 1.0, "object-1": second * 1.0}), resamples=200)
+    assert frame["atoms"].unique().tolist() == ["object-0 & object-1"]
+    assert frame["product"].tolist() == pytest.approx([0.3, 0.6 * 0.2], abs=0.02)
+    assert frame["gap_low"][0] < 0 < frame["gap_high"][0] and frame["all"][1] == 0
+    assert frame["gap_high"][1] < -0.1 and frame["within_gap_high"][1] < -0.1
+
+
+def test_easy_prompts_fool_the_product_of_rates_but_not_the_one_within_prompts():
+    rng = np.random.default_rng(2)
+    easy = rng.random((3000, 1, 1)) < 0.5
+    rate = np.where(easy, 0.9, 0.1)
+    made = [(rng.random((3000, 4, 1)) < rate) * 1.0 for _ in range(2)]
+    row = binding(atoms({"a": made[0], "b": made[1]}), resamples=200).iloc[0]
+    assert row["gap_low"] > 0.1
+    assert row["within_gap_low"] < 0 < row["within_gap_high"] and abs(row["within_gap"]) < 0.02
+
+
+def test_binding_by_hand():
+    # one prompt, two seeds: seed 0 has both, seed 1 has a only
+    row = binding(atoms({"a": np.array([[[1.0], [1.0]]]), "b": np.array([[[1.0], [0.0]]])})).iloc[0]
+    assert (row["all"], row["product"], row["gap"]) == (0.5, 0.5, 0)
+    # a of seed 0 with b of seed 1, a of seed 1 with b of seed 0
+    assert row["within"] == 0.5 and "one prompt" in row["note"]
+    three = atoms({name: np.ones((5, 2, 1)) for name in "abc"})
+    assert np.isnan(binding(three).iloc[0]["within"])
+    holes = atoms({"a": np.array([[[1.0]], [[NA]]]), "b": np.array([[[1.0]], [[1.0]]])})
+    assert binding(holes).iloc[0]["prompts"] == 1
+    with pytest.raises(ScoresError, match="nothing to bind"):
+        binding(atoms({"a": np.ones((2, 1, 1))}))

@@ -1,0 +1,127 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from diffusion_lens.analysis import correction
+from diffusion_lens.analysis.correction import METHODS, corrected_areas, corrected_curves, layer_sample
+from diffusion_lens.analysis.statistics import bootstrap, totals
+from diffusion_lens.errors import ScoresError
+from tests.analysis.simulate import as_table, images
+
+NA = np.nan
+TRUTH = np.array([0.15, 0.4, 0.7])
+# a judge that sees things in the odd images of early layers
+SENSITIVITY, FALSE_YES = np.array([0.8, 0.85, 0.95]), np.array([0.35, 0.2, 0.05])
+
+
+def study(
+    rng: np.random.Generator, prompts: int = 200, share: float = 0.3
+) -> tuple[np.ndarray, np.ndarray]:
+    """A judge's answers, and people's on a random part."""
+    truth = images(rng, TRUTH, prompts=prompts)
+    judge = (rng.random(truth.shape) < np.where(truth == 1, SENSITIVITY, FALSE_YES)).astype(float)
+    return judge, np.where(rng.random(truth.shape) < share, truth, NA)
+
+
+def columns(judge: np.ndarray, human: np.ndarray) -> np.ndarray:
+    known = np.isfinite(human)
+    true = np.where(known, human, 0)
+    blocks = (known * 1.0, true, judge * known, judge * true)
+    return np.concatenate([totals(judge.mean(axis=1)), *(block.sum(axis=1) for block in blocks)], axis=1)
+
+
+def tables(judge: np.ndarray, human: np.ndarray) -> pd.DataFrame:
+    both = [as_table(judge, scorer="vqa"), as_table(human, scorer="human")]
+    return pd.concat(both, ignore_index=True)
+
+
+def test_corrected_intervals_cover_and_raw_ones_do_not():
+    hits = np.zeros((3, 3))
+    studies = 1000
+    for number in range(studies):
+        rng = np.random.default_rng((21, number))
+        low, high = bootstrap(
+            columns(*study(rng)),
+            lambda sums: correction._corrected(sums, 3, "layer"),
+            resamples=800,
+            seed=number,
+        ).interval()
+        hits += (low <= TRUTH) & (high >= TRUTH)
+    share = hits / studies
+    assert np.all((share[1:] > 0.93) & (share[1:] < 0.97)), share
+    assert share[0, 0] < 0.05
+
+
+def test_the_table_gives_the_same_as_the_arrays():
+    judge, human = study(np.random.default_rng(5), prompts=40)
+    frame = corrected_curves(tables(judge, human), "vqa", resamples=50)
+    expected = correction._corrected(columns(judge, human).sum(axis=0)[None], 3, "layer")[0]
+    for index, method in enumerate(METHODS):
+        found = frame[frame["method"] == method]
+        assert found["rate"].to_numpy() == pytest.approx(expected[index])
+        assert found["labelled"].tolist() == np.isfinite(human).sum(axis=(0, 1)).tolist()
+
+
+def test_rogan_gladen_by_hand():
+    # ten images of ten prompts; the judge says yes to 6. All are labelled: 4 of 5 right ones found
+    judge = np.array([1, 1, 1, 1, 0, 1, 1, 0, 0, 0], dtype=float)[:, None, None]
+    human = np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 0], dtype=float)[:, None, None]
+    frame = corrected_curves(tables(judge, human), "vqa", resamples=100).set_index("method")
+    assert frame.loc["raw", "rate"] == 0.6
+    assert frame.loc["raw", "sensitivity"] == 0.8 and frame.loc["raw", "specificity"] == 0.6
+    assert frame.loc["rogan_gladen", "rate"] == pytest.approx((0.6 + 0.6 - 1) / (0.8 + 0.6 - 1))
+    assert frame.loc["prediction_powered", "rate"] == pytest.approx(0.5)
+
+
+def test_with_everything_labelled_both_corrections_give_the_truth():
+    rng = np.random.default_rng(1)
+    judge, human = study(rng, prompts=300, share=1)
+    frame = corrected_curves(tables(judge, human), "vqa", resamples=50)
+    for method in METHODS[1:]:
+        assert frame[frame["method"] == method]["rate"].to_numpy() == pytest.approx(human.mean(axis=(0, 1)))
+
+
+def test_a_judge_of_no_use_is_said_to_be_so():
+    judge, human = study(np.random.default_rng(2), prompts=30)
+    frame = corrected_curves(tables(1 - judge, human), "vqa", resamples=50)
+    rogan = frame[frame["method"] == "rogan_gladen"]
+    assert rogan["rate"].isna().all() and rogan["note"].str.contains("no better than chance").all()
+    powered = frame[frame["method"] == "prediction_powered"]
+    assert powered["rate"].notna().all()
+
+
+def test_pooled_errors_are_the_same_at_all_layers():
+    judge, human = study(np.random.default_rng(3), prompts=60)
+    frame = corrected_curves(tables(judge, human), "vqa", strata="pooled", resamples=50)
+    assert frame["sensitivity"].nunique() == 1
+
+
+def test_areas_stand_side_by_side():
+    judge, human = study(np.random.default_rng(4), prompts=200)
+    frame = corrected_areas(tables(judge, human), "vqa", resamples=300).set_index("method")
+    truth = np.trapezoid(TRUTH, [0, 0.5, 1])
+    assert frame.loc["raw", "low"] > truth
+    for method in METHODS[1:]:
+        assert frame.loc[method, "low"] < truth < frame.loc[method, "high"]
+
+
+def test_layers_without_labels_are_said():
+    judge, human = study(np.random.default_rng(6), prompts=30)
+    human[..., 0] = NA
+    frame = corrected_curves(tables(judge, human), "vqa", resamples=50)
+    first = frame[(frame["layer"] == 0) & (frame["method"] != "raw")]
+    assert first["rate"].isna().all() and set(first["note"]) == {"nothing labelled at this layer"}
+    with pytest.raises(ScoresError, match=r"no answers of \['clip'\]"):
+        corrected_curves(tables(judge, human), "clip")
+    with pytest.raises(ScoresError, match="never answered"):
+        corrected_curves(tables(judge, human * NA), "vqa")
+
+
+def test_the_sample_for_labelling_is_even_over_layers():
+    judge, _ = study(np.random.default_rng(7), prompts=20)
+    table = as_table(judge, scorer="vqa")
+    chosen = layer_sample(table, 7, seed=1)
+    assert chosen["layer"].value_counts().to_dict() == {0: 7, 1: 7, 2: 7}
+    assert not chosen.equals(layer_sample(table, 7, seed=2))
+    pd.testing.assert_frame_equal(chosen, layer_sample(table, 7, seed=1))
+    assert len(layer_sample(table, 10_000)) == len(table)

@@ -1,0 +1,241 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy import stats
+
+from diffusion_lens.analysis.curves import curves, published_curves
+from diffusion_lens.analysis.emergence import (
+    distribution,
+    flickers,
+    half_of_final,
+    intervals,
+    times,
+    turnbull,
+    was_right_before,
+)
+from diffusion_lens.analysis.summary import area, measures, summary
+from diffusion_lens.analysis.trajectories import gather, missing
+from diffusion_lens.errors import ScoresError
+from tests.analysis.simulate import RISING, as_table, images
+
+NA = np.nan
+THREE = np.linspace(0, 1, 3)
+
+
+def small() -> pd.DataFrame:
+    """Two prompts of two seeds at three layers, with one missing cell."""
+    return as_table(np.array([[[0, 1, 1], [0, 0, 1]], [[1, NA, 0], [0, 0, 0]]]), reason=None)
+
+
+def test_a_rate_is_the_mean_over_prompts_of_each_prompts_mean():
+    # p0: 0, 1/2, 1; p1: 1/2, 0 (one cell), 0
+    frame = curves(small())
+    assert frame["rate"].tolist() == [0.25, 0.25, 0.5]
+    assert frame["cells"].tolist() == [4, 3, 4] and frame["missing"].tolist() == [0, 1, 0]
+    assert set(frame["note"]) == {"2 prompts: intervals are rough"}
+    assert frame["depth"].tolist() == [0, 0.5, 1]
+
+
+def test_a_curve_given_the_final_image_is_right_ends_at_one():
+    frame = curves(small(), condition="final-correct")
+    assert frame["rate"].tolist() == [0, 0.5, 1] and set(frame["prompts"]) == {1}
+    assert set(frame["condition"]) == {"final-correct"}
+    failures = curves(small(), condition="final-wrong")
+    assert failures["rate"].tolist() == [0.5, 0, 0]
+
+
+def test_given_final_correct_the_end_is_certain_and_the_rest_is_not():
+    values = images(np.random.default_rng(0), RISING)
+    frame = curves(as_table(values), condition="final-correct", resamples=300)
+    last = frame.iloc[-1]
+    assert last["low"] == last["high"] == last["band_low"] == last["band_high"] == 1
+    first = frame.iloc[0]
+    assert first["band_low"] < first["low"] < first["rate"] < first["high"] < first["band_high"]
+
+
+def test_where_all_prompts_agree_the_interval_is_the_exact_binomial_one():
+    frame = curves(as_table(np.ones((12, 2, 2)) * [0, 1]))
+    exact = stats.binomtest(12, 12).proportion_ci()
+    assert frame["low"].tolist() == pytest.approx([0, exact.low])
+    assert frame["high"].tolist() == pytest.approx([1 - exact.low, 1])
+    assert frame["band_low"][1] < exact.low
+
+
+def test_scorers_and_encoders_of_unequal_depth_never_make_one_curve():
+    one = small()
+    two = pd.concat([one, one.assign(scorer="clip")])
+    with pytest.raises(ScoresError, match=r"\['clip', 'oracle'\] can't make one curve"):
+        curves(two, by=["kind"])
+    deeper = one.assign(encoder="text_encoder_2", depth=one["layer"] / 24)
+    with pytest.raises(ScoresError, match="unequal depth"):
+        curves(pd.concat([one, deeper]), by=["scorer"])
+    with pytest.raises(ScoresError, match=r"no columns \['colour'\]"):
+        curves(one, by=["colour"])
+    with pytest.raises(ScoresError, match="no rows"):
+        gather(one[:0])
+
+
+def test_curves_of_probabilities():
+    frame = curves(small().assign(p=0.25), value="p")
+    assert set(frame["rate"]) == {0.25}
+
+
+def test_one_prompt_and_one_layer_give_numbers_without_intervals_and_say_why():
+    table = as_table(np.array([[[0.0, 1.0]]]))
+    frame = curves(table)
+    assert (
+        frame["rate"].tolist() == [0, 1] and frame["low"].isna().all() and frame["band_high"].isna().all()
+    )
+    assert "one prompt: no interval" in frame["note"][0]
+    row = summary(table).iloc[0]
+    assert row["area"] == 0.5 and np.isnan(row["area_low"])
+    single = summary(as_table(images(np.random.default_rng(0), RISING[3:4]))).iloc[0]
+    assert (
+        np.isnan(single["area"]) and "one layer" in single["note"] and single["final_low"] < single["final"]
+    )
+
+
+def test_nothing_that_meets_the_condition_is_said():
+    table = as_table(np.zeros((3, 2, 2)))
+    assert curves(table, condition="final-correct")["note"].tolist() == ["nothing is final-correct"]
+    assert summary(table, condition="final-correct")["note"].tolist() == ["nothing is final-correct"]
+    assert published_curves(table).empty
+
+
+def test_the_published_convention_averages_shares_over_seeds():
+    # seed 0: right at the end for p0, p1; seed 1: for p0 only. Shares at layer 0: 1/2 and 1.
+    values = np.array([[[1, 1], [1, 1]], [[0, 1], [0, 0]]], dtype=float)
+    frame = published_curves(as_table(values))
+    assert frame["rate"].tolist() == [0.75, 1]
+    assert frame["sd"].tolist() == pytest.approx([np.std([0.5, 1], ddof=1), 0])
+    assert frame["cells"].tolist() == [3, 3]
+
+
+def test_area_is_the_mean_rate_over_depth():
+    assert area(np.array([[0, 0, 1], [1, 1, 1.0]]), THREE).tolist() == [0.25, 1]
+    # layers from the middle on: only the depth covered counts
+    assert area(np.array([[0.5, 0.5]]), np.array([0.5, 1.0])).tolist() == [0.5]
+
+
+def test_half_of_final_interpolates_on_a_rising_fit():
+    curve = np.array([[0, 0.2, 0.8], [0.6, 0.2, 0.8], [0, 0, 0], [0.8, 0.8, 0.8], [0, NA, 1]])
+    found = half_of_final(curve, THREE)
+    # second: the fit is 0.4, 0.4, 0.8, and half of 0.8 is there from the start
+    assert found.tolist() == pytest.approx([0.5 + 0.5 * 0.2 / 0.6, 0, NA, 0, NA], nan_ok=True)
+
+
+def test_the_ratio_takes_the_final_rate_out():
+    one, half = measures(np.array([RISING, RISING / 2]), np.linspace(0, 1, 6))
+    assert one[2] == pytest.approx(half[2]) and one[3] == pytest.approx(half[3])
+    assert one[0] == pytest.approx(2 * half[0])
+
+
+LINES = st.integers(1, 6).flatmap(
+    lambda layers: arrays.arrays(
+        float, st.tuples(st.integers(1, 8), st.just(layers)), elements=st.sampled_from([0.0, 1.0, NA])
+    )
+)
+
+
+@given(LINES)
+def test_emergence_lies_where_the_answers_allow(values):
+    """Against the definition, one trajectory at a time."""
+    after, by = intervals(values)
+    for line, start, end in zip(values, after, by, strict=True):
+        wrong = np.flatnonzero(line == 0)
+        assert start == (wrong[-1] if len(wrong) else -1)
+        right = [at for at in np.flatnonzero(line == 1) if at > start]
+        assert end == (right[0] if right else len(line))
+
+
+@given(LINES)
+def test_flickers_count_returns(values):
+    for line, count in zip(values, flickers(values), strict=True):
+        word = "".join("x" if cell == 1 else " " for cell in line if not np.isnan(cell))
+        assert count == max(len(word.split()) - 1, 0)
+
+
+def test_failures_that_were_right():
+    values = np.array([[1, 0, 0], [0, 0, 0], [1, 1, 1], [1, 1, NA], [NA, 1, 0]])
+    assert was_right_before(values).tolist() == pytest.approx([1, 0, NA, NA, 1], nan_ok=True)
+
+
+def test_times_of_single_trajectories():
+    values = np.array(
+        [[[0, 1, 0, 1], [1, 1, 1, 1], [0, 0, 0, 0], [0, NA, 1, 1], [0, 1, 1, NA], [1, 0, NA, NA]]]
+    )
+    frame = times(as_table(values, np.array([0, 4, 8, 12]))).set_index("seed")
+    assert frame["first_right"].tolist() == [4, 0, pd.NA, 8, 4, 0]
+    assert frame["after"].tolist() == [8, pd.NA, 12, 0, 0, 4]
+    assert frame["by"].tolist() == [12, 0, pd.NA, 8, 4, pd.NA]
+    assert frame["outcome"].tolist() == ["emerged", "emerged", "never", "emerged", "emerged", "unknown"]
+    assert frame["flickers"].tolist() == [1, 0, 0, 0, 0, 0]
+    assert frame["right_before"].tolist() == [pd.NA, pd.NA, False, pd.NA, pd.NA, pd.NA]
+
+
+def test_the_share_emerged_is_the_plain_share_without_missing_answers():
+    values = images(np.random.default_rng(2), RISING, prompts=30)
+    frame = distribution(as_table(values), resamples=200)
+    stays = np.flip(np.cumprod(np.flip(values, axis=2), axis=2), axis=2).mean(axis=(0, 1))
+    assert frame["emerged"].tolist() == pytest.approx(stays.tolist(), abs=1e-6)
+    assert frame["never"][0] == pytest.approx(1 - values[..., -1].mean(), abs=1e-6)
+    assert frame["emerged_of_ever"].iloc[-1] == pytest.approx(1)
+    assert (frame["low"] <= frame["emerged"]).all() and (frame["emerged"] <= frame["high"]).all()
+    row = summary(as_table(values), resamples=50).iloc[0]
+    assert row["never"] == pytest.approx(frame["never"][0])
+
+
+def test_turnbull_by_hand():
+    # one seen at cell 0, one at cell 1, one that may be either: a half each
+    pairs = np.array([[0, 0], [1, 1], [0, 1]])
+    assert turnbull(np.array([[1.0, 1, 1]]), pairs, 2)[0] == pytest.approx([0.5, 0.5])
+    # two at cell 0, one at cell 1, three unknown follow the known
+    assert turnbull(np.array([[2.0, 1, 3]]), pairs, 2)[0] == pytest.approx([2 / 3, 1 / 3], abs=1e-5)
+
+
+def test_answers_missing_at_random_leave_the_distribution_in_place():
+    values = images(np.random.default_rng(3), RISING, prompts=3000)
+    truth = np.flip(np.cumprod(np.flip(values, axis=2), axis=2), axis=2).mean(axis=(0, 1))
+    # whole trajectories turn steady, so that what is missing can be told from what is known
+    steady = np.flip(np.cumprod(np.flip(values, axis=2), axis=2), axis=2)
+    steady[np.random.default_rng(4).random(steady.shape) < 0.3] = NA
+    frame = distribution(as_table(steady), resamples=20)
+    assert frame["emerged"].to_numpy() == pytest.approx(truth, abs=0.02)
+    assert distribution(as_table(np.full((2, 1, 2), NA)))["note"].tolist() == ["no answers"]
+
+
+def test_the_summary_says_what_its_numbers_rest_on():
+    values = images(np.random.default_rng(2), RISING, prompts=30)
+    table = as_table(values, np.array([3, 7, 11, 15, 19, 22]))
+    table["depth"] = table["layer"] / 23
+    row = summary(table, resamples=200).iloc[0]
+    assert row["area"] == pytest.approx(
+        area(values.mean(axis=(0, 1))[None], np.array([3, 7, 11, 15, 19, 22]) / 23)[0]
+    )
+    assert row["area_low"] < row["area"] < row["area_high"]
+    assert row["half_layer"] == pytest.approx(23 * row["half_depth"])
+    assert "deepest layer scored is 22, at depth 0.96" in row["note"]
+    assert row["trajectories"] == 120 and row["prompts"] == 30
+    assert row["flicker"] == pytest.approx((flickers(values.reshape(-1, 6)) > 0).mean())
+
+
+def test_what_is_missing_is_said_by_reason():
+    table = small()
+    table.loc[table["label"].isna(), "reason"] = "blocked"
+    table = table.drop(index=table[(table["prompt_id"] == "p00000") & (table["layer"] == 2)].index[0])
+    frame = missing(table)
+    assert frame[["layer", "reason", "missing", "expected"]].to_numpy().tolist() == [
+        [1, "blocked", 1, 4],
+        [2, "no row", 1, 4],
+    ]
+
+
+@given(st.permutations(range(12)))
+def test_the_order_of_rows_does_not_matter(order):
+    table = small()
+    pd.testing.assert_frame_equal(
+        curves(table.iloc[list(order)], resamples=20), curves(table, resamples=20)
+    )

@@ -1,0 +1,65 @@
+"""Runs of scenes drawn from sprites: real stores whose every picture is known, made without a model."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from diffusion_lens.sweep.experiment import Experiment, Prompt
+from diffusion_lens.sweep.manifest import describe_plan
+from diffusion_lens.sweep.plan import Cell, Plan, Resolved, ResolvedView, make_plan
+from diffusion_lens.sweep.store import Store
+from diffusion_lens.sweep.table import Made
+from diffusion_lens.sweep.writer import Writer
+from diffusion_lens.testbed.captions import imagine, parse
+from diffusion_lens.testbed.scenes import render
+
+SETTINGS = {"steps": 2, "guidance": 1.0, "height": None, "width": None, "negative_prompt": None,
+            "scheduler": "none", "options": "{}"}  # fmt: skip
+Draw = Callable[[Cell, str], Image.Image | Made | None]
+
+
+def scene(caption: str, side: int = 64) -> Image.Image:
+    """A picture of which a caption is true."""
+    stated = parse(caption)
+    assert stated is not None
+    return Image.fromarray(render(imagine(stated, 0), side))
+
+
+def make_run(
+    folder: Path,
+    prompts: Sequence[str | tuple[str, dict[str, Any]]],
+    draw: Draw,
+    *,
+    layers: Sequence[int] = (0, 1, 2),
+    seeds: Sequence[int] = (0, 1),
+    readouts: Sequence[str] = ("native",),
+    model: str = "made",
+) -> Plan:
+    """Write a run whose pictures `draw` gives; it returns None for cells that are not drawn yet."""
+    listed = [Prompt(one, {}) if isinstance(one, str) else Prompt(*one) for one in prompts]
+    experiment = Experiment.from_dict(
+        {"model": model, "prompts": [one.prompt for one in listed], "seeds": list(seeds)}
+    )
+    views = tuple(
+        ResolvedView(
+            "all",
+            readout,
+            {"encoder": "text_encoder", "readout": readout, "pooled": "hold", "spread": "all"},
+            tuple((layer, False) for layer in layers),
+            False,
+        )
+        for readout in readouts
+    )
+    plan = make_plan(experiment, listed, Resolved(views, SETTINGS, "made", "float32", 4))
+    store = Store(folder)
+    store.write_json("manifest.json", describe_plan(plan))
+    with Writer(store, plan, part_rows=5) as writer:
+        for cell in plan.cells:
+            made = draw(cell, listed[cell.prompt].prompt)
+            if isinstance(made, Image.Image):
+                made = Made(cell, made)
+            if made is not None:
+                writer.add([made])
+    return plan

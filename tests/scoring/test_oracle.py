@@ -1,0 +1,150 @@
+"""The oracle as a scorer: exact answers on scenes of which everything is known."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from diffusion_lens.scoring.asking import ask, parse_caption, whole
+from diffusion_lens.scoring.checks import Check
+from diffusion_lens.scoring.oracle import OracleScorer
+from diffusion_lens.scoring.scorer import Scorer
+from diffusion_lens.sweep.experiment import Prompt
+from diffusion_lens.testbed import captions, oracle
+from diffusion_lens.testbed.judge import judge
+from diffusion_lens.testbed.scenes import ENTITIES, ENTITY_NAMES, render, sample
+from tests.scoring.made_runs import scene
+
+SCORER = OracleScorer()
+
+
+def labels(picture: str, prompt: str) -> dict[str, bool | None]:
+    """What the oracle says of the checks of a prompt, on a picture of another caption."""
+    [asked] = ask([Prompt(prompt)]).prompts
+    [judged] = SCORER.score([scene(picture)], [asked.checks])
+    return {one.check_id: one.label for one in judged}
+
+
+def test_it_is_a_scorer():
+    assert isinstance(SCORER, Scorer)
+
+
+@pytest.mark.parametrize(
+    ("picture", "prompt", "expected"),
+    [
+        ("a red fox", "a red fox", {"object-0": True, "attribute-0": True, "prompt": True}),
+        ("a blue fox", "a red fox", {"object-0": True, "attribute-0": False, "prompt": False}),
+        ("a red cat", "a red fox", {"object-0": False, "attribute-0": None, "prompt": False}),
+        ("a big cat", "a big cat", {"object-0": True, "size-0": True, "prompt": True}),
+        ("a small cat", "a big cat", {"object-0": True, "size-0": False, "prompt": False}),
+        ("three cats", "two cats", {"object-0": True, "count-0": False, "prompt": False}),
+        ("two cats", "two cats", {"object-0": True, "count-0": True, "prompt": True}),
+        ("two dogs", "two cats", {"object-0": False, "count-0": None, "prompt": False}),
+        (
+            "a cat to the left of a dog",
+            "a dog to the right of a cat",
+            {"object-0": True, "object-1": True, "relation-0": True, "prompt": True},
+        ),
+        (
+            "a cat to the left of a dog",
+            "a cat to the right of a dog",
+            {"object-0": True, "object-1": True, "relation-0": False, "prompt": False},
+        ),
+        (
+            "a cat to the left of a fish",
+            "a cat to the left of a dog",
+            {"object-0": True, "object-1": False, "relation-0": None, "prompt": False},
+        ),
+        ("a cat at night", "a cat at night", {"object-0": True, "place-0": True, "prompt": True}),
+        ("a cat on grass", "a cat at night", {"object-0": True, "place-0": False, "prompt": False}),
+    ],
+)
+def test_each_kind_of_check_is_right_wrong_or_missing(picture, prompt, expected):
+    assert labels(picture, prompt) == expected
+
+
+def test_of_two_of_a_kind_the_one_of_the_right_colour_is_meant():
+    pair = Image.fromarray(render(captions.imagine(captions.parse("a red ball and a blue ball"), 0)))
+    [asked] = ask([Prompt("a blue ball")]).prompts
+    [judged] = SCORER.score([pair], [asked.checks])
+    assert [one.label for one in judged] == [True, True, True]
+
+
+def test_an_invented_name_is_who_it_stands_for():
+    name = ENTITY_NAMES[0]
+    thing, colour, place = ENTITIES[name]
+    right = labels(name, name)
+    assert right["identity-0"] and right["prompt"] and all(right.values())
+    other = "grass" if place != "grass" else "snow"
+    wrong = labels(f"a {colour} {thing} {captions.PLACE_PHRASES[other]}", name)
+    assert wrong["object-0"] and not wrong["identity-0"] and not wrong["place-0"]
+
+
+def test_reasons_say_what_is_seen():
+    [judged] = SCORER.score(
+        [scene("a blue fox on grass")],
+        [[Check("c", "attribute", "Is the fox red?", subject="fox", attribute="red"), whole("a red fox")]],
+    )
+    assert judged[0].reason == "sees blue fox; ground: grass"
+    assert judged[1].reason == "not so: red fox; sees blue fox; ground: grass"
+
+
+@pytest.mark.parametrize(
+    ("check", "reason"),
+    [
+        (Check("c", "object", "Is there a violin?", subject="violin"), "no object 'violin'"),
+        (
+            Check("c", "attribute", "", subject="fox", attribute="wooden"),
+            "knows nothing that is 'wooden'",
+        ),
+        (
+            Check("c", "relation", "", subject="fox", relation="riding", target="fox"),
+            "no relation 'riding'",
+        ),
+        (Check("c", "identity", "", subject="Ada Lovelace"), "knows nobody called 'Ada Lovelace'"),
+        (Check("c", "global", "", attribute="a dream"), "no place 'a dream'"),
+        (Check("c", "object", "", answer="fox", choices=("fox", "cat")), "chooses nothing"),
+        (whole("an oil painting of melancholy"), "can't read this prompt"),
+    ],
+)
+def test_what_the_testbed_does_not_know_is_missing_with_the_reason(check, reason):
+    [[judged]] = SCORER.score([scene("a fox")], [[check]])
+    assert judged.label is None and judged.p is None and reason in judged.reason
+
+
+def test_pictures_of_another_shape_are_missing_and_the_others_are_read():
+    asked = [Check("c", "object", "", subject="fox")]
+    wide = Image.new("RGB", (128, 64))
+    judged = SCORER.score([wide, scene("a fox"), scene("a fox", 128)], [asked] * 3)
+    assert [one[0].label for one in judged] == [None, True, True]
+    assert "not 128 x 64" in judged[0][0].reason
+
+
+def test_a_question_to_be_denied_is_right_when_it_is_not_so():
+    asked = Check("c", "object", "Is there a cat?", answer="no", subject="cat")
+    [[judged]] = SCORER.score([scene("a fox")], [[asked]])
+    assert judged.label is True
+
+
+ROLES = {"object": "object", "colour": "attribute", "size": "size", "count": "count",
+         "relation": "relation", "place": "place", "name": "identity"}  # fmt: skip
+
+
+@given(st.integers(0, 400), st.integers(0, 400))
+@settings(max_examples=40, deadline=None)
+def test_it_agrees_with_the_judge_of_the_testbed(shown, told):
+    """On any scene and any caption, check by check."""
+    drawn = sample(5, shown)
+    text = captions.caption(sample(6, told), 6, told)
+    picture = render(drawn)
+    stated = parse_caption(text)
+    expected: dict[str, list[bool | None]] = {}
+    for answer in judge(stated, oracle.read(picture[None])[0]):
+        expected.setdefault(ROLES[answer.check], []).append(answer.right)
+    [asked] = ask([Prompt(text)]).prompts
+    [judged] = SCORER.score([Image.fromarray(picture)], [asked.checks])
+    found: dict[str, list[bool | None]] = {}
+    for one in judged:
+        if one.check_id != "prompt":
+            found.setdefault(one.check_id.rsplit("-", 1)[0], []).append(one.label)
+    assert {role: found[role] for role in expected} == expected

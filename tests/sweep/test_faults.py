@@ -1,0 +1,162 @@
+"""Whatever happens to a process or its disk, the run ends up as if nothing had."""
+
+import random
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sweep.helpers import make, read, same
+from tests.sweep.zygote import Zygote
+
+pytestmark = pytest.mark.xdist_group("zygote")
+
+DRAW = "run_sweep(Experiment.from_toml(text), out, lens=lens, progress=False, part_rows=4)"
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    zygote = Zygote()
+    yield zygote
+    zygote.close()
+
+
+def test_killed_at_any_moment_the_finished_table_is_that_of_an_undisturbed_run(zygote, tmp_path):
+    prompts = [f"{count} red foxes" for count in ("two", "three", "four", "five")]
+    text = make(prompts=prompts, layers=["all"], seeds=list(range(6))).to_toml()
+    start = time.monotonic()
+    code, output = zygote.run(DRAW, text=text, out=str(tmp_path / "whole"))
+    whole = time.monotonic() - start
+    assert code == 0, output
+    rng = random.Random(0)
+    kills = 0
+    while kills < 20:
+        child = zygote.start(DRAW, text=text, out=str(tmp_path / "killed"))
+        time.sleep(rng.uniform(0, whole / 8))
+        child.signal(signal.SIGKILL)
+        code, output = child.wait()
+        if code == 0:  # it was faster: all is drawn, and the next ones are killed while they look
+            kills += rng.random() < 0.5
+        else:
+            assert code == -signal.SIGKILL, output
+            kills += 1
+    code, output = zygote.run(DRAW, text=text, out=str(tmp_path / "killed"))
+    assert code == 0, output
+    table = read(tmp_path / "killed")
+    assert len(table) == 4 * 5 * 6 and table["cell"].is_unique
+    same(table, read(tmp_path / "whole"))
+    assert not list((tmp_path / "killed").rglob(".*.partial"))
+
+
+def test_two_processes_on_one_run_are_told_and_two_shards_are_not(zygote, tmp_path):
+    text, out = make().to_toml(), str(tmp_path / "run")
+    hold = """
+with open_run(Experiment.from_toml(text), out, shard=shard, lens=lens):
+    Path(out, "held").touch()
+    time.sleep(60)
+"""
+
+    def held(shard: tuple[int, int]):
+        (tmp_path / "run/held").unlink(missing_ok=True)
+        child = zygote.start(hold, text=text, out=out, shard=shard)
+        while not (tmp_path / "run/held").exists():
+            time.sleep(0.01)
+        return child
+
+    first = held((1, 1))
+    code, output = zygote.run(DRAW, text=text, out=out)
+    assert code == 2
+    assert f"{out} is being drawn by another process. Wait for it or stop it" in output
+    first.signal(signal.SIGKILL)
+    first.wait()
+    one = held((1, 2))
+    shard = "run_sweep(Experiment.from_toml(text), out, lens=lens, progress=False, shard=(2, 2))"
+    code, output = zygote.run(shard, text=text, out=out)
+    assert code == 0, output
+    code, output = zygote.run(DRAW, text=text, out=out)
+    assert code == 2 and "as 1 of 2 shards, and this one was told 1 of 1" in output
+    one.signal(signal.SIGKILL)
+    one.wait()
+
+
+def test_ctrl_c_stops_after_the_batch_and_the_rest_is_drawn_later(zygote, tmp_path):
+    text, out = make(seeds=list(range(40))).to_toml(), str(tmp_path / "run")
+    stop = """
+seen = []
+def press(*_):
+    seen.append(1)
+    if len(seen) == 3:
+        os.kill(os.getpid(), number)
+lens.pipeline.unet.register_forward_hook(press)
+print(run_sweep(Experiment.from_toml(text), out, lens=lens, progress=False))
+"""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        code, output = zygote.run(stop, text=text, out=out, number=int(number))
+        assert code == 0 and "stopped=True" in output, output
+        assert "drawn=8, " in output  # the signal came in the first step of the second batch
+    assert len(read(out)) == 16
+    code, output = zygote.run(DRAW, text=text, out=out)
+    assert code == 0, output
+    assert read(out)["cell"].is_unique and len(read(out)) == 2 * 3 * 40
+
+
+def test_a_full_disk_is_told_and_gone_on_from(zygote, tmp_path):
+    text, out = make().to_toml(), str(tmp_path / "run")
+    full = """
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+lens.pipeline.unet.register_forward_hook(
+    lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, -1)))
+run_sweep(Experiment.from_toml(text), out, lens=lens, progress=False, part_rows=4)
+"""
+    code, output = zygote.run(full, text=text, out=out)
+    assert code == 2, output
+    assert "OutputError" in output and "can't be written: File too large" in output
+    assert "make room or choose another folder, and give the same command again" in output
+    assert not list(Path(out).rglob(".*.partial"))
+    assert zygote.run(DRAW, text=text, out=out)[0] == 0
+    assert len(read(out)) == 18
+
+
+def test_a_folder_that_may_not_be_written_is_told(zygote):
+    folder = Path(tempfile.mkdtemp())  # pytest's own folders are closed to other users
+    try:
+        folder.chmod(0o555)
+        become = "os.getuid() or os.setuid(65534)\n"  # root may write anywhere
+        code, output = zygote.run(become + DRAW, text=make().to_toml(), out=str(folder / "run"))
+        assert code == 2
+        assert "OutputError" in output and "run can't be written: Permission denied" in output
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_out_of_memory_halves_the_batch_and_remembers(zygote, tmp_path):
+    settings = {"steps": 1, "guidance": 1.0, "height": 64, "width": 64}
+    experiment = make(sampler=settings, machine={"batch_size": 64}, seeds=list(range(32)))
+    code = """
+calls = []
+def limit(*_):
+    calls.append(1)
+    if len(calls) == 2:  # the first batch is drawn, and all threads are there
+        with open("/proc/self/statm") as file:
+            used = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + allowed * 2**20, -1))
+lens.pipeline.unet.register_forward_pre_hook(limit)
+print(run_sweep(Experiment.from_toml(text), out, lens=lens, progress=False, part_rows=64))
+"""
+    out = str(tmp_path / "run")
+    first = experiment.to_toml()
+    done, output = zygote.run(code, text=first, out=out, allowed=60)
+    assert done == 0, output
+    assert "Out of memory at 64 images a batch; going on with 32." in output
+    table = read(out)
+    assert len(table) == 2 * 3 * 32
+    assert table["batch"].value_counts()[64] == 64 and (table["batch"] <= 32).sum() == 128
+    more = make(sampler=settings, machine={"batch_size": 64}, seeds=list(range(39))).to_toml()
+    done, output = zygote.run(code, text=more, out=out, allowed=10_000)
+    assert done == 0 and "Out of memory" not in output, output
+    added = read(out)
+    assert added[~added["cell"].isin(table["cell"])]["batch"].max() <= 32

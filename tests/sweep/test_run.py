@@ -1,0 +1,283 @@
+"""A run: what it holds, how it goes on, and what it refuses."""
+
+import io
+import logging
+import os
+
+import datasets
+import duckdb
+import fsspec
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from diffusion_lens.errors import ExperimentError, InputError, RunError
+from diffusion_lens.sweep.export import export_run
+from diffusion_lens.sweep.run import open_run, run_sweep
+from diffusion_lens.sweep.status import read_status
+from tests.sweep.helpers import make, read, same
+
+
+@pytest.fixture
+def draw(tiny_lens):
+    def draw(experiment, out, **options):
+        return run_sweep(experiment, out, lens=tiny_lens("sd"), progress=False, **options)
+
+    return draw
+
+
+def test_images_are_those_of_the_lens(draw, tiny_lens, tmp_path):
+    experiment = make(machine={"batch_size": 4, "image": "webp"})
+    assert draw(experiment, tmp_path).drawn == 18
+    lens = tiny_lens("sd")
+    table = read(tmp_path)
+    settings = {"steps": 2, "guidance": 2.0, "height": 16, "width": 16, "progress": False}
+    before, lens.painter.batch_size = lens.painter.batch_size, 4
+    try:
+        expected = lens(["a red fox", "a blue car"], [0, 2, "native"], [0, 1, 2], **settings)
+    finally:
+        lens.painter.batch_size = before
+    for row in table.itertuples():
+        image = expected.image("native" if row.native else row.layer, row.seed, row.prompt)
+        drawn = Image.open(io.BytesIO(row.image["bytes"])).convert("RGB")
+        assert np.array_equal(drawn, image)
+    shared = set(expected.table) - {"image", "model"}
+    mine = table.sort_values(["prompt", "native", "layer", "seed"], ignore_index=True)
+    theirs = expected.table.sort_values(["prompt", "native", "layer", "seed"], ignore_index=True)
+    for name in shared:
+        assert mine[name].fillna("").tolist() == theirs[name].fillna("").tolist(), name
+
+
+def test_a_run_opens_as_it_is(draw, tmp_path):
+    prompts = [{"prompt": "a red fox", "kind": "single", "rank": 3}, {"prompt": "a car", "rank": 9}]
+    draw(make(prompts=prompts), tmp_path / "a run")
+    loaded = datasets.load_dataset(str(tmp_path / "a run"), cache_dir=str(tmp_path / "cache"))["train"]
+    assert len(loaded) == 18 and loaded[0]["image"].size == (16, 16)
+    counts = duckdb.sql(
+        f"select rank, count(*) from '{tmp_path}/a run/images/*.parquet' group by 1"
+    ).fetchall()
+    assert sorted(counts) == [(3, 9), (9, 9)]
+    table = pd.read_parquet(tmp_path / "a run/images")
+    assert table["kind"].isna().sum() == 9
+    assert {"cell", "batch", "seconds", "version", "torch", "diffusers", "device", "commit"} <= set(table)
+
+
+def test_the_same_call_again_draws_nothing_and_needs_no_model(draw, tmp_path):
+    draw(make(), tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if "locks" not in str(path)}
+    with open_run(make(), tmp_path) as run:  # "tiny" is no model that could be loaded
+        assert run.todo() == [] and run.lens is None
+        assert run.draw(progress=False).drawn == 0
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_run_grows_and_shrinks_with_its_experiment(draw, tmp_path, caplog):
+    draw(make(), tmp_path / "run")
+    small = read(tmp_path / "run")
+    grown = make(prompts=["a blue car", "a cat"], layers=[0, 2, "native", 1], seeds=[0, 1, 2, 7])
+    with caplog.at_level(logging.WARNING, "diffusion_lens"):
+        assert draw(grown, tmp_path / "run").drawn == 2 * 4 * 4 - 9
+    assert "9 images in" in caplog.text and "left alone: prompt 'a red fox'." in caplog.text
+    found = read_status(tmp_path / "run")
+    assert (found.planned, found.done, found.to_do, found.left_alone) == (32, 32, 0, 9)
+    table = read(tmp_path / "run")
+    assert table["cell"].is_unique and len(table) == 32 + 9
+    same(table[table["cell"].isin(small["cell"])].reset_index(drop=True), small)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"sampler": {"steps": 3, "guidance": 2.0, "height": 16, "width": 16}}, "steps was 2 and is 3"),
+        ({"model": "other"}, "model was 'tiny' and is 'other'"),
+        ({"pooled": "empty"}, "pooled was 'hold' and is 'empty'"),
+        ({"machine": {"dtype": "bfloat16"}}, "machine.dtype was 'float32' and is 'bfloat16'"),
+        ({"prompts": [{"prompt": "a red fox", "kind": "x"}]}, "metadata have other columns"),
+    ],
+)  # fmt: skip
+def test_other_settings_are_refused(draw, tmp_path, change, told):
+    draw(make(), tmp_path)
+    before = read(tmp_path)
+    with pytest.raises(RunError, match=told):
+        draw(make(**change), tmp_path)
+    same(read(tmp_path), before)
+
+
+def test_another_model_of_the_same_name_is_refused(draw, new_lens, tmp_path):
+    draw(make(), tmp_path)
+    lens = new_lens("sd")
+    with torch.no_grad():
+        lens.pipeline.unet.conv_in.weight.add_(1)
+    with pytest.raises(RunError, match="not the one that this run began with: its fingerprint was"):
+        run_sweep(make(seeds=[0, 9]), tmp_path, lens=lens, progress=False)
+
+
+def test_shards_together_are_the_whole(draw, tmp_path):
+    draw(make(), tmp_path / "whole")
+    counts = [draw(make(), tmp_path / "shards", shard=(index, 3)).drawn for index in (3, 1, 2)]
+    assert sum(counts) == 18 and min(counts) > 0
+    same(read(tmp_path / "shards"), read(tmp_path / "whole"))
+    assert draw(make(), tmp_path / "shards").drawn == 0
+    with pytest.raises(InputError, match="Shard 4 of 3 does not exist"):
+        draw(make(), tmp_path / "shards", shard=(4, 3))
+
+
+def test_a_run_can_live_in_an_object_store(draw, tmp_path):
+    draw(make(), tmp_path / "disk")
+    draw(make(seeds=[0]), "memory://study/run")
+    assert draw(make(), "memory://study/run").drawn == 12
+    memory = fsspec.filesystem("memory")
+    memory.get("study/run/images", str(tmp_path / "copy/images"), recursive=True)
+    table, expected = read(tmp_path / "copy"), read(tmp_path / "disk")
+    assert table["cell"].tolist() == expected["cell"].tolist()
+    assert read_status("memory://study/run").done == 18
+    assert not memory.glob("study/run/**/*.partial") and not memory.ls("study/run/locks")
+
+
+def test_a_run_in_an_object_store_is_held_by_one(draw):
+    draw(make(), "memory://held")
+    with open_run(make(), "memory://held"):
+        with pytest.raises(RunError, match="is being drawn by another process"):
+            draw(make(), "memory://held")
+    assert draw(make(), "memory://held").drawn == 0
+
+
+def test_damaged_and_foreign_parts_are_named(draw, tmp_path):
+    draw(make(), tmp_path, part_rows=4)
+    parts = sorted((tmp_path / "images").iterdir())
+    whole = parts[0].read_bytes()
+    parts[0].write_bytes(whole[: len(whole) // 2])
+    parts[1].write_bytes(b"")
+    pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "images/mine.parquet")
+    with pytest.raises(RunError) as told:
+        draw(make(), tmp_path)
+    message = str(told.value)
+    assert f"{parts[0].name}: is cut short or damaged" in message
+    assert f"{parts[1].name}: is cut short or damaged" in message
+    assert "mine.parquet: was not written by a sweep" in message and "Move them out" in message
+    for name in (parts[0], parts[1], tmp_path / "images/mine.parquet"):
+        name.rename(tmp_path / name.name)
+    assert draw(make(), tmp_path).drawn == 8
+    assert len(read(tmp_path)) == 18
+
+
+def test_a_cell_that_is_there_twice_is_told(draw, tmp_path):
+    draw(make(), tmp_path)
+    (part,) = (tmp_path / "images").iterdir()
+    pq.write_table(pq.read_table(part).slice(0, 3), tmp_path / "images/part-copy.parquet")
+    with pytest.raises(RunError, match=r"holds cells twice, in images/part-.*part-copy\.parquet"):
+        draw(make(), tmp_path)
+
+
+def test_a_prompt_that_fails_is_told_and_retried(new_lens, tmp_path):
+    lens = new_lens("sd")
+    broken = True
+    bad = lens.pipeline.tokenizer("a bad word").input_ids
+
+    def refuse(_module, arguments):
+        if broken and arguments[0][0, : len(bad) - 1].tolist() == bad[:-1]:
+            raise RuntimeError("no such word\nand more")
+
+    lens.pipeline.text_encoder.register_forward_pre_hook(refuse)
+    experiment = make(prompts=["a red fox", "a bad word", "a blue car"])
+    summary = run_sweep(experiment, tmp_path, lens=lens, progress=False)
+    assert (summary.drawn, summary.failed) == (18, {"RuntimeError: no such word": 9})
+    assert set(read(tmp_path)["prompt"]) == {"a red fox", "a blue car"}
+    found = read_status(tmp_path)
+    assert found.failed == {"RuntimeError: no such word": 9} and found.to_do == 0
+    assert run_sweep(experiment, tmp_path, lens=lens, progress=False).drawn == 0
+    again = run_sweep(experiment, tmp_path, lens=lens, progress=False, retry_failed=True)
+    assert again.failed == {"RuntimeError: no such word": 9}
+    assert read_status(tmp_path).failed == {"RuntimeError: no such word": 9}
+    broken = False
+    assert run_sweep(experiment, tmp_path, lens=lens, progress=False, retry_failed=True).drawn == 9
+    assert read_status(tmp_path).failed == {} and not os.listdir(tmp_path / "failed")
+    assert len(read(tmp_path)) == 27
+
+
+def test_one_bad_image_does_not_harm_its_batch(new_lens, tmp_path):
+    lens = new_lens("sd")
+    noise = torch.randn((1, 4, 8, 8), generator=torch.Generator("cpu").manual_seed(1))
+
+    def refuse(_module, arguments):
+        # as a kernel does that meets a value it can't take
+        if any(torch.allclose(one, noise[0]) for one in arguments[0]):
+            raise RuntimeError("device-side assert\nsomewhere")
+
+    lens.pipeline.unet.register_forward_pre_hook(refuse)
+    summary = run_sweep(make(layers=[2]), tmp_path, lens=lens, progress=False)
+    assert (summary.drawn, summary.failed) == (4, {"RuntimeError: device-side assert": 2})
+    assert sorted(read(tmp_path)["seed"]) == [0, 0, 2, 2]
+
+
+def test_a_run_of_nothing_but_failures_ends(new_lens, tmp_path):
+    lens = new_lens("sd")
+
+    def refuse(*_):
+        raise RuntimeError("no luck today")
+
+    lens.pipeline.unet.register_forward_hook(refuse)
+    with pytest.raises(RunError, match="None of the first 20 images could be drawn: RuntimeError: no luck"):
+        run_sweep(make(seeds=list(range(20))), tmp_path, lens=lens, progress=False)
+    assert read_status(tmp_path).failed == {"RuntimeError: no luck today": 20}
+
+
+def test_a_picture_that_is_none_is_a_row_with_its_reason(new_lens, tmp_path):
+    lens = new_lens("sd")
+    with torch.no_grad():
+        lens.pipeline.vae.decoder.conv_out.weight.zero_()
+        lens.pipeline.vae.decoder.conv_out.bias.fill_(-9)
+    assert run_sweep(make(), tmp_path, lens=lens, progress=False).drawn == 18
+    table = read(tmp_path)
+    assert table["image"].isna().all() and set(table["missing"]) == {"black: every pixel is zero"}
+    assert read_status(tmp_path).missing == {"black: every pixel is zero": 18}
+    assert export_run(tmp_path, tmp_path / "out") == 0
+
+
+def test_metadata_of_a_name_that_is_taken_is_refused(draw, tmp_path):
+    with pytest.raises(ExperimentError, match="have a column 'seed', which every run has"):
+        draw(make(prompts=[{"prompt": "a fox", "seed": 3}]), tmp_path)
+
+
+def test_several_encoders_and_readouts(new_lens, tmp_path):
+    experiment = make(
+        encoders=["all", "text_encoder_2"], readouts=["native", "final"], layers=[0, "native"], seeds=[0]
+    )
+    run_sweep(experiment, tmp_path, lens=new_lens("sdxl"), progress=False)
+    table = read(tmp_path)
+    counts = table.groupby(["encoder", "readout"]).size()
+    assert counts.to_dict() == {
+        (encoder, readout): 4 for encoder in ("all", "text_encoder_2") for readout in ("native", "final")
+    }
+    assert table[table["faithful"]]["readout"].unique().tolist() == ["native"]
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_exported_files_are_the_images(draw, tmp_path, kind):
+    draw(make(prompts=["a / red fox", "é"], machine={"batch_size": 4, "image": kind}), tmp_path / "run")
+    assert export_run(tmp_path / "run", tmp_path / "png") == 18
+    listed = pd.read_csv(tmp_path / "png/metadata.csv")
+    assert len(listed) == 18 and set(listed["prompt"]) == {"a / red fox", "é"}
+    assert export_run(tmp_path / "run", tmp_path / "web", "webdataset") == 18
+    folder = datasets.load_dataset(
+        "webdataset", data_files=f"{tmp_path}/web/*.tar", cache_dir=str(tmp_path / "c")
+    )
+    packed = {row["json"]["cell"]: row["png"] for row in folder["train"]}
+    for row in read(tmp_path / "run").itertuples():
+        expected = np.asarray(Image.open(io.BytesIO(row.image["bytes"])).convert("RGB"))
+        (name,) = listed[listed["cell"] == row.cell]["file_name"]
+        assert np.array_equal(Image.open(tmp_path / "png" / name), expected)
+        assert np.array_equal(packed[row.cell], expected)
+    with pytest.raises(InputError, match="is not empty; choose a new folder"):
+        export_run(tmp_path / "run", tmp_path / "png")
+
+
+def test_what_is_no_run_is_told(tmp_path):
+    with pytest.raises(RunError, match="is no run, or a damaged one"):
+        read_status(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"format": 1}')
+    with pytest.raises(RunError, match="written by another version"):
+        read_status(tmp_path)

@@ -1,0 +1,116 @@
+"""A process that has imported everything and built a tiny lens, and forks children to be mistreated."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+PRELUDE = """
+import dataclasses, os, resource, signal, sys, time
+from pathlib import Path
+from diffusion_lens.sweep.experiment import Experiment
+from diffusion_lens.sweep.run import open_run, run_sweep
+from diffusion_lens.sweep.store import Store
+"""
+
+
+@dataclass
+class Child:
+    """A forked process: what it printed comes with `wait`."""
+
+    zygote: "Zygote"
+    pid: int
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self) -> tuple[int, str]:
+        """The exit code (negative: the signal that ended it) and all output."""
+        answer = self.zygote.ask(wait=self.pid)
+        return answer["code"], answer["output"]
+
+
+class Zygote:
+    """The process, from the tests' side."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.sweep.zygote"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"},
+        )
+
+    def ask(self, **command: Any) -> Any:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def start(self, code: str, **values: Any) -> Child:
+        """Run code in a child; `lens` and the names of the prelude are there, and `values`."""
+        return Child(self, self.ask(code=code, values=values)["pid"])
+
+    def run(self, code: str, **values: Any) -> tuple[int, str]:
+        return self.start(code, **values).wait()
+
+    def close(self) -> None:
+        with self.process:
+            assert self.process.stdin is not None
+            self.process.stdin.close()
+
+
+def main() -> None:
+    """Fork for every line of standard input."""
+    from diffusion_lens.errors import DiffusionLensError
+    from tests.conftest import build_lens
+
+    names: dict[str, Any] = {"lens": build_lens("sd"), "build_lens": build_lens}
+    exec(PRELUDE, names)
+    import diffusion_lens.sweep.worker  # noqa: F401
+
+    logging.basicConfig(format="%(message)s")
+    outputs: dict[int, int] = {}
+    for line in sys.stdin:
+        command = json.loads(line)
+        if "wait" in command:
+            pid = command["wait"]
+            _, status = os.waitpid(pid, 0)
+            with os.fdopen(outputs.pop(pid)) as file:
+                file.seek(0)
+                text = file.read()
+            answer: dict[str, Any] = {"code": os.waitstatus_to_exitcode(status), "output": text}
+        else:
+            output = os.memfd_create("output")
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    signal.signal(signal.SIGINT, signal.default_int_handler)
+                    os.dup2(output, 1)
+                    os.dup2(output, 2)
+                    exec(command["code"], {**names, **command["values"]})
+                    code = 0
+                except DiffusionLensError as error:
+                    sys.stderr.write(f"{type(error).__name__}: {error}\n")
+                    code = 2
+                except BaseException:
+                    traceback.print_exc()
+                finally:
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                    os._exit(code)
+            outputs[pid] = output
+            answer = {"pid": pid}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
