@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from scipy.stats import binomtest
 
 from diffusion_lens.analysis.agreement import IMAGE_KEY
 from diffusion_lens.analysis.curves import why_no_interval
@@ -71,7 +72,9 @@ def corrected_curves(
 
     Returns:
         One row by group, layer and `method` (raw, rogan_gladen, prediction_powered): `rate`, `low`,
-        `high`, `sensitivity`, `specificity`, `labelled` (answers in the sample), `prompts`, `note`.
+        `high`, `sensitivity`, `specificity`, `labelled` (answers in the sample), `prompts`, `note`. Where
+        all labelled images are right, or all wrong, the prediction-powered interval is the exact binomial
+        one of the labelled prompts.
 
     Raises:
         ScoresError: a scorer is not there, or there are no answers of both.
@@ -87,6 +90,7 @@ def corrected_curves(
 
         result = bootstrap(sums, statistic, resamples=resamples, seed=seed)
         low, high = result.interval(level)
+        _exact_where_all_agree(sums, low, high, level)
         whole = sums.sum(axis=0)[None]
         sensitivity, false_yes = _errors(whole, width, strata)
         labelled = _split(whole, width)[2][0]
@@ -101,6 +105,27 @@ def corrected_curves(
             ]
             rows.append(frame)
     return pd.concat(rows, ignore_index=True)
+
+
+def _exact_where_all_agree(
+    sums: Float[np.ndarray, "prompt column"],
+    low: Float[np.ndarray, "method layer"],
+    high: Float[np.ndarray, "method layer"],
+    level: float,
+) -> None:
+    """Where all labelled images are right, or all wrong, the sample has nothing to resample.
+
+    The prediction-powered interval is then the exact binomial one of as many prompts (Clopper & Pearson
+    1934), as it is for curves.
+    """
+    _, _, labelled, true, _, _ = _split(sums, low.shape[1])
+    prompts = (labelled > 0).sum(axis=0)
+    index = METHODS.index("prediction_powered")
+    for layer in np.flatnonzero(prompts > 1):
+        if true[:, layer].sum() in (0, labelled[:, layer].sum()):
+            ends = binomtest(int(prompts[layer]) * int(true[:, layer].any()), int(prompts[layer]))
+            interval = ends.proportion_ci(level)
+            low[index, layer], high[index, layer] = interval.low, interval.high
 
 
 def corrected_areas(

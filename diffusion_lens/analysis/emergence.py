@@ -167,7 +167,9 @@ def distribution(
         frame["never"], frame["never_low"], frame["never_high"] = result.estimate[-1], low[-1], high[-1]
         frame["prompts"], frame["note"] = int(known.sum()), why_no_interval(int(known.sum()))
         rows.append(frame)
-    return pd.concat(rows, ignore_index=True)
+    names = [*by, "layer", "depth", "emerged", "low", "high", "emerged_of_ever", "never", "never_low",
+             "never_high", "prompts", "note"]  # fmt: skip
+    return pd.concat(rows, ignore_index=True).reindex(columns=names)
 
 
 def _censoring(

@@ -61,6 +61,7 @@ def probe(
     token: str | None = None,
     folds: int = 5,
     run: str = "",
+    category: str = "",
     last: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -81,7 +82,8 @@ def probe(
             carrier (the noun) to ask for what holds beyond it.
         token: read at this token; over all tokens if left out.
         folds: of cross-validation.
-        run: the column `run`.
+        run: the column `run`, as in the scores of the lens.
+        category: the column `category`, likewise.
         last: the encoder's last layer, if the states do not hold it.
         seed: of folds and shuffling.
 
@@ -129,7 +131,7 @@ def probe(
     occurrence = table.groupby(["prompt_id", "layer", "scorer"]).cumcount()
     return scores.validate(
         table.assign(
-            run=run, encoder=states.encoder, seed=occurrence, check=check, kind=kind,
+            run=run, category=category, encoder=states.encoder, seed=occurrence, check=check, kind=kind,
             depth=table["layer"] / deepest if deepest else 1.0,
         )
     )  # fmt: skip

@@ -104,7 +104,7 @@ class Bootstrap:
     def standard_error(self) -> Float[np.ndarray, "..."]:
         """Standard deviation of the replicates, without the bootstrap's bias of (n - 1) / n."""
         inflation = np.sqrt(self.prompts / max(self.prompts - 1, 1))
-        return np.nanstd(self.replicates, axis=0, ddof=1) * inflation
+        return _spread(self.replicates) * inflation
 
     def band(
         self, level: float = 0.95, *, shares: bool = False
@@ -131,16 +131,27 @@ class Bootstrap:
             estimate, replicates = _stable(self.estimate), _stable(self.replicates)
         else:
             estimate, replicates = self.estimate, self.replicates
-        error = np.nanstd(replicates, axis=0, ddof=1)
+        error = _spread(replicates)
         varies = np.isfinite(estimate) & (error > _SAME)
         if not varies.any():
             return self.estimate.copy(), self.estimate.copy()
-        largest = np.nanmax(abs(replicates[:, varies] - estimate[varies]) / error[varies], axis=1)
-        half = _widened(np.nanquantile(largest, level), self.prompts) * error
+        deviations = abs(replicates[:, varies] - estimate[varies]) / error[varies]
+        # a resample may leave some layers undefined, few all of them
+        largest = np.where(np.isfinite(deviations), deviations, -1.0).max(axis=1)
+        half = _widened(float(np.quantile(largest[largest >= 0], level)), self.prompts) * error
         low, high = estimate - half, estimate + half
         if shares:
             low, high = (np.sin(np.clip(end, 0, np.pi) / 2) ** 2 for end in (low, high))
         return low, high
+
+
+def _spread(replicates: Float[np.ndarray, "resample ..."]) -> Float[np.ndarray, "..."]:
+    """Standard deviation of the replicates that are defined; 0 if fewer than two are."""
+    known = np.isfinite(replicates)
+    count = known.sum(axis=0)
+    mean = np.where(known, replicates, 0).sum(axis=0) / np.maximum(count, 1)
+    squares = np.where(known, replicates - mean, 0) ** 2
+    return np.asarray(np.sqrt(squares.sum(axis=0) / np.maximum(count - 1, 1)))
 
 
 def _stable(shares: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

@@ -76,10 +76,10 @@ def analyse(
         seed: of the resampling.
 
     Returns:
-        The tables `curves`, `curves_given_final_correct`, `curves_given_final_wrong`, `published_curves`,
-        `summary`, `summary_given_final_correct`, `emergence`, `times`, `order`, `contrasts`, `planned`,
-        `binding`, `missing`, `agreement`, `correction`, `correction_areas`: those that there is anything to
-        tell for.
+        The tables `curves`, `curves_of_p`, `curves_given_final_correct`, `curves_given_final_wrong`,
+        `published_curves`, `summary`, `summary_given_final_correct`, `emergence`, `times`, `order`,
+        `contrasts`, `planned`, `binding`, `missing`, `agreement`, `correction`, `correction_areas`: those
+        that there is anything to tell for.
 
     Raises:
         ScoresError: `by` names columns that are not there.
@@ -91,6 +91,9 @@ def analyse(
     found = Analysis()
     found.add("missing", lambda: missing(table, FRAME))
     found.add("curves", lambda: curves(table, by, **options))
+    if table["p"].notna().any():
+        probable = table[table["p"].notna()]
+        found.add("curves_of_p", lambda: curves(probable, by, value="p", **options))
     for condition in ("final-correct", "final-wrong"):
         found.add(
             f"curves_given_{condition.replace('-', '_')}",

@@ -93,13 +93,17 @@ def _contrast(text: str) -> tuple[str, str, str]:
 
 def _tell(tables: "dict[str, pd.DataFrame]", notes: list[str]) -> None:
     """The numbers that matter on the screen, and what is missing."""
+    from rich.console import Console
     from rich.table import Table
 
     from diffusion_lens.analysis.tables import FRAME, readable
 
     summary = tables.get("summary")
     if summary is not None:
-        shown = readable(summary)
+        # intervals of the primary number alone: all of them are in the table
+        ends = [str(name) for name in summary.columns if str(name).endswith(("_low", "_high"))]
+        plain = [name for name in ends if not name.startswith("area")]
+        shown = readable(summary.drop(columns=plain))
         keys = list(summary.columns)[: list(summary.columns).index("condition")]
         told = [name for name in keys if name not in FRAME or summary[name].nunique() > 1]
         numbers = ("prompts", "final", "area", "ratio", "half_layer", "never")
@@ -107,7 +111,9 @@ def _tell(tables: "dict[str, pd.DataFrame]", notes: list[str]) -> None:
         view = Table(*names, box=None)
         for row in shown[names].to_numpy():
             view.add_row(*map(_plain, row))
-        console.print(view)
+        # whole, also where it goes to a file
+        wide = view.__rich_measure__(console, console.options.update(width=1000)).maximum
+        Console(width=max(wide, console.width)).print(view, crop=False)
         for note in dict.fromkeys(summary["note"]):
             if note:
                 err.print(note, markup=False, highlight=False, style="yellow")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -12,8 +13,9 @@ from diffusion_lens.figures.style import save
 
 __all__ = ["draw_study"]
 
-_CURVES = {
+_CURVES: dict[str, dict[str, Any]] = {
     "curves": {},
+    "curves_of_p": {"label": "mean probability"},
     "curves_given_final_correct": {},
     "curves_given_final_wrong": {},
     "emergence": {"y": "emerged", "band": None, "label": "emerged for good by this layer"},
@@ -22,11 +24,12 @@ _CURVES = {
     },
     "correction": {"line": "method", "band": None, "label": "images that are right"},
 }  # fmt: skip
-_FRAME = ("run", "scorer", "encoder")
 
 
 def draw_study(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
     """Draw what there is to draw: curves by run and scorer, a heat map, areas and contrasts.
+
+    Where linear probes are among the scorers, one figure puts them on the same axes as the lens.
 
     Args:
         tables: of `analysis.tables.analyse`.
@@ -43,8 +46,10 @@ def draw_study(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
     for name, options in _CURVES.items():
         if name in tables:
             written += _curves(tables[name], name, dict(options), folder)
-    if "curves" in tables:
+    if "curves" in tables and tables["curves"]["rate"].notna().any():
         table = tables["curves"]
+        if table["scorer"].str.startswith("probe").any() and table["scorer"].nunique() > 1:
+            written += _curves(table, "lens_and_probe", {"line": "scorer", "label": "right"}, folder)
         rows = _telling(table, _keys(table))
         written += save(draw_heatmap(table, row=rows, x=_axis(table)), folder / "heatmap")
     if "summary" in tables and tables["summary"]["area"].notna().any():
@@ -54,7 +59,7 @@ def draw_study(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
         written += save(forest, folder / "areas")
     for name in ("contrasts", "planned"):
         if name in tables:
-            written += _contrasts(tables[name], folder / name)
+            written += _contrasts(tables[name], name, folder)
     return written
 
 
@@ -82,7 +87,7 @@ def _curves(table: pd.DataFrame, name: str, options: dict[str, object], folder: 
         return []
     keys = [key for key in _keys(known) if key in known]
     line = str(options.pop("line", keys[-1]))
-    files = [key for key in ("run", "scorer") if key in known]
+    files = [key for key in ("run", "scorer") if key in known and key != line]
     panels = [key for key in keys if key not in (*files, line)]
     written = []
     for parts, one in known.groupby(files):
@@ -105,15 +110,19 @@ def _file_name(title: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", title).replace(".", "_")
 
 
-def _contrasts(table: pd.DataFrame, path: Path) -> list[Path]:
+def _contrasts(table: pd.DataFrame, name: str, folder: Path) -> list[Path]:
+    """One figure by run and scorer, unless runs are what is compared."""
     known = table[table["difference"].notna()] if "difference" in table else table[:0]
     known = known[known["number"] == "area"]
-    if known.empty:
-        return []
-    keys = [key for key in (*_FRAME, "category", "kind", "check") if key in known]
-    told = [key for key in keys if known[key].nunique() > 1]
-    pair = known["first_group"] + " \N{MINUS SIGN} " + known["second_group"]
-    shown = known.assign(pair=pair, **{key: known[key].fillna("") for key in told})
-    forest = draw_forest(shown, name=[*told, "pair"], value="difference", zero=True,
-                         label="difference of areas under the layer curve")  # fmt: skip
-    return save(forest, path)
+    files = [key for key in ("run", "scorer") if key in known]
+    written = []
+    for parts, one in known.assign(**{key: known[key].fillna("") for key in files}).groupby(files):
+        keys = [key for key in ("encoder", "category", "kind", "check") if key in one]
+        told = [key for key in keys if one[key].nunique() > 1]
+        pair = one["first_group"] + " \N{MINUS SIGN} " + one["second_group"]
+        shown = one.assign(pair=pair, **{key: one[key].fillna("") for key in told})
+        forest = draw_forest(shown, name=[*told, "pair"], value="difference", zero=True,
+                             label="difference of areas")  # fmt: skip
+        title = "-".join([name, *(str(part) for part in parts if str(part))])
+        written += save(forest, folder / _file_name(title))
+    return written

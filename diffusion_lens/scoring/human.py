@@ -112,7 +112,8 @@ def write_sheet(
         items.append(item | ({"prompt": question.prompt} if show_prompt else {}))
         row = {part: getattr(question, part) for part in _KEY if part not in ("check", "kind")}
         lines.append({"id": name, **row, "check": question.check.id, "kind": question.check.kind})
-    images = {pictures[id(one.image)]: _png(one.image) for one in asked}
+    # in the order of the sheet too: the order they came in would tell layers apart
+    images = {pictures[id(one.image)]: _png(one.image) for one in (asked[place] for place in order)}
     data = {"sheet": sheet, "items": items, "images": images}
     template = resources.files("diffusion_lens.scoring").joinpath("pages/sheet.html").read_text("utf-8")
     # text of prompts can close no tag: "<" does not occur in the data

@@ -23,6 +23,7 @@ kept as they are.
 
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -31,9 +32,9 @@ import pandas as pd
 
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.lens.output import write_whole
-from diffusion_lens.scoring.checks import KINDS
+from diffusion_lens.scoring.checks import KINDS, CheckedPrompt, Judgement
 
-__all__ = ["COLUMNS", "KEY", "read", "validate", "write"]
+__all__ = ["COLUMNS", "KEY", "read", "rows", "validate", "write"]
 
 COLUMNS: tuple[str, ...] = (
     "run", "prompt_id", "prompt", "category", "encoder", "layer", "depth", "seed", "check", "kind",
@@ -115,6 +116,51 @@ def validate(table: pd.DataFrame) -> pd.DataFrame:
         )
     others = [name for name in table.columns if name not in COLUMNS]
     return table[[*COLUMNS, *others]].reset_index(drop=True)
+
+
+def rows(
+    asked: CheckedPrompt,
+    judgements: Iterable[Judgement],
+    *,
+    run: str,
+    scorer: str,
+    encoder: str,
+    layer: int,
+    last: int,
+    seed: int,
+) -> list[dict[str, object]]:
+    """The rows of one image: what a scorer answered to the checks of its prompt.
+
+    Args:
+        asked: the prompt and its checks.
+        judgements: the answers, in any order; a check without one is missing, "not judged".
+        run: the run.
+        scorer: who answered.
+        encoder: whose layer was drawn.
+        layer: which.
+        last: the encoder's last layer.
+        seed: of the image.
+
+    Raises:
+        ScoresError: an answer to a check that was not asked.
+    """
+    answers = {judgement.check_id: judgement for judgement in judgements}
+    strange = sorted(set(answers) - {check.id for check in asked.checks})
+    if strange:
+        raise ScoresError(f"{scorer} answered {strange}, which were not asked of {asked.prompt_id!r}.")
+    made = []
+    for check in asked.checks:
+        given = answers.get(check.id, Judgement(check.id, reason="not judged"))
+        made.append(
+            {
+                "run": run, "prompt_id": asked.prompt_id, "prompt": asked.prompt,
+                "category": asked.category, "encoder": encoder, "layer": layer,
+                "depth": layer / last if last else 1.0, "seed": seed,
+                "check": check.id, "kind": check.kind, "scorer": scorer, "p": given.p, "label": given.label,
+                "reason": given.reason,
+            }
+        )  # fmt: skip
+    return made
 
 
 def read(path: str | os.PathLike[str]) -> pd.DataFrame:

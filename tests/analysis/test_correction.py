@@ -105,6 +105,15 @@ def test_areas_stand_side_by_side():
         assert frame.loc[method, "low"] < truth < frame.loc[method, "high"]
 
 
+def test_a_sample_that_is_all_wrong_is_not_certain():
+    judge, human = study(np.random.default_rng(8), prompts=40)
+    human[..., 0] = np.where(human[..., 0] == 1, NA, human[..., 0])
+    frame = corrected_curves(tables(judge, human), "vqa", resamples=50)
+    powered = frame[(frame["layer"] == 0) & (frame["method"] == "prediction_powered")].iloc[0]
+    prompts = int((human[..., 0] == 0).any(axis=1).sum())
+    assert powered["rate"] == 0 and powered["high"] == pytest.approx(1 - 0.025 ** (1 / prompts))
+
+
 def test_layers_without_labels_are_said():
     judge, human = study(np.random.default_rng(6), prompts=30)
     human[..., 0] = NA

@@ -66,6 +66,18 @@ def test_a_column_without_any_value_has_no_mean():
     assert np.isnan(result.estimate[1]) and np.isnan(result.interval()[0][1])
 
 
+def test_sparse_answers_leave_some_resamples_undefined_and_no_more():
+    values = np.full((6, 4), np.nan)
+    values[0, 0] = values[1, 1] = 1.0
+    values[[2, 3, 4], 2] = [0.0, 1.0, 0.5]
+    result = bootstrap(totals(values), resamples=300)
+    low, high = result.band(shares=True)
+    assert np.isnan([low[3], high[3]]).all() and low[2] < 0.5 < high[2]
+    assert result.standard_error().shape == (4,)
+    for ends in (result.interval(), result.band()):
+        assert np.isfinite(ends[0][2]) and np.isnan(ends[0][3])
+
+
 def test_the_same_seed_gives_the_same_interval():
     values = np.random.default_rng(0).random((30, 3))
     first, second = (bootstrap(totals(values), resamples=300, seed=7).interval() for _ in range(2))

@@ -66,6 +66,7 @@ def test_the_page_hides_where_images_are_from(tmp_path):
     assert "<title>Foxes &lt;1&gt;</title>" in text
     meant = pd.read_csv(key).set_index("id")
     data = data_of(page)
+    assert list(data["images"]) == [item["image"] for item in data["items"]]
     # the order is a shuffle, ids say nothing, and the key knows the truth
     assert reds(data) != list(range(6)) and sorted(reds(data)) == list(range(6))
     assert meant.loc[[item["id"] for item in data["items"]], "layer"].tolist() == reds(data)

@@ -1,8 +1,11 @@
 import pandas as pd
 import pytest
+from PIL import Image
 
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.scoring import table as scores
+from diffusion_lens.scoring.checks import Check, CheckedPrompt, Judgement
+from diffusion_lens.scoring.scorer import Scorer
 
 ROWS = [
     ("fox", 0, 0, "object-0", "clip", None, None, "blocked"),
@@ -50,6 +53,41 @@ def test_a_broken_file_is_named_and_the_others_are_read(tmp_path, caplog):
     (tmp_path / "scores" / "broken.parquet").write_bytes(b"PAR1")
     assert len(scores.read(tmp_path)) == 3
     assert "broken.parquet" in caplog.text and "The others were read" in caplog.text
+
+
+def test_a_scorers_answers_become_rows():
+    class Red:
+        """Right if the first pixel is red; judges objects alone."""
+
+        name, kinds, version = "red", frozenset({"object"}), "1"
+
+        def score(self, images, checks):
+            return [
+                [
+                    Judgement(one.id, None, image.getpixel((0, 0))[0] > 99)
+                    for one in asked
+                    if one.kind in self.kinds
+                ]
+                for image, asked in zip(images, checks, strict=True)
+            ]
+
+    scorer = Red()
+    assert isinstance(scorer, Scorer) and not isinstance(object(), Scorer)
+    asked = CheckedPrompt(
+        "p", "a fox", (Check("object-0", "object", "?"), Check("count-0", "count", "?")), "one"
+    )
+    images = [Image.new("RGB", (2, 2), colour) for colour in ("red", "black")]
+    made = []
+    for layer, told in enumerate(scorer.score(images, [asked.checks] * 2)):
+        made += scores.rows(
+            asked, told, run="r", scorer=scorer.name, encoder="e", layer=layer, last=2, seed=7
+        )
+    table = scores.validate(pd.DataFrame(made))
+    assert table["label"].tolist() == [True, pd.NA, False, pd.NA]
+    assert table["reason"].fillna("").tolist() == ["", "not judged", "", "not judged"]
+    assert table["depth"].tolist() == [0, 0, 0.5, 0.5] and set(table["category"]) == {"one"}
+    with pytest.raises(ScoresError, match=r"red answered \['b'\], which were not asked of 'p'"):
+        scores.rows(asked, [Judgement("b")], run="r", scorer="red", encoder="e", layer=0, last=2, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,188 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from diffusion_lens.analysis.tables import analyse, readable, write_latex
+from diffusion_lens.errors import ScoresError
+from diffusion_lens.figures.study import draw_study
+from diffusion_lens.scoring import table as scores
+from tests.analysis.simulate import RISING, as_table, images
+
+
+def study() -> pd.DataFrame:
+    """Two kinds of check, a judge that errs, and people who labelled a part."""
+    rng = np.random.default_rng(0)
+    both = images(rng, np.concatenate([RISING, RISING * 0.4]), prompts=16)
+    truth = pd.concat(
+        [as_table(both[..., :6]), as_table(both[..., 6:], check="relation-0", kind="relation")],
+        ignore_index=True,
+    ).assign(category="on & off_100%", prompt="a $5 fox")
+    right = truth["label"].to_numpy(dtype=bool)
+    judge = truth.assign(scorer="vqa", label=right ^ (rng.random(len(right)) < 0.1))
+    people = truth[rng.random(len(truth)) < 0.4].assign(scorer="human")
+    return scores.validate(pd.concat([judge, people], ignore_index=True))
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return study()
+
+
+def test_all_there_is_to_tell(table):
+    found = analyse(table, planned=[("kind", "object", "relation")], resamples=100)
+    assert set(found.tables) == {
+        "missing", "curves", "curves_given_final_correct", "curves_given_final_wrong", "published_curves",
+        "summary", "summary_given_final_correct", "emergence", "times", "order", "contrasts", "planned",
+        "binding", "agreement", "correction", "correction_areas",
+    }  # fmt: skip
+    assert not found.notes
+    planned = found.tables["planned"]
+    assert (planned["p_holm"] >= planned["p"]).all() and set(planned["first_group"]) == {"object"}
+    lead = found.tables["order"]
+    assert lead[(lead["scorer"] == "vqa")].iloc[0]["first"] == "object"
+    assert set(found.tables["correction"]["scorer"]) == {"vqa"}
+
+
+def test_what_can_not_be_told_is_noted():
+    one = as_table(images(np.random.default_rng(0), RISING, prompts=3))
+    found = analyse(one, resamples=100)
+    assert "curves" in found.tables and "correction" not in found.tables
+    notes = " ".join(found.notes)
+    assert "nothing to bind" in notes and "one curve only" in notes and "missing: nothing to tell" in notes
+    with pytest.raises(ScoresError, match=r"no columns \['colour'\]"):
+        analyse(one, ["colour"])
+
+
+VALUES = images(np.random.default_rng(0), RISING, prompts=4)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        VALUES[:1],
+        VALUES[..., :1],
+        VALUES[:1, :1, :1],
+        VALUES * np.nan,
+        VALUES * 0,
+        VALUES * 0 + 1,
+        VALUES[:2],
+    ],
+    ids=["one prompt", "one layer", "one cell", "all missing", "all wrong", "all right", "two prompts"],
+)
+def test_little_data_is_analysed_without_a_traceback(tmp_path, values):
+    found = analyse(as_table(values), resamples=100)
+    for name, one in found.tables.items():
+        write_latex(one, tmp_path / f"{name}.tex")
+    draw_study({name: found.tables[name] for name in ("curves", "summary")}, tmp_path)
+    assert {"curves", "summary", "emergence"} <= set(found.tables)
+
+
+def test_probabilities_alone_have_curves(tmp_path):
+    found = analyse(as_table(VALUES * np.nan).assign(p=0.25), resamples=100)
+    assert set(found.tables["curves_of_p"]["rate"]) == {0.25}
+    assert {file.name for file in draw_study(found.tables, tmp_path)} == {
+        "curves_of_p-oracle.png", "curves_of_p-oracle.pdf",
+    }  # fmt: skip
+
+
+def test_latex_escapes_what_prompts_hold_and_leaves_out_what_never_changes(tmp_path, table):
+    frame = analyse(table, resamples=100).tables["summary"]
+    write_latex(frame, tmp_path / "t.tex")
+    text = (tmp_path / "t.tex").read_text()
+    assert text.startswith("\\begin{tabular}") and "\\toprule" in text and "half\\_layer" in text
+    assert "encoder" not in text and "object" in text
+    one = frame.iloc[:1]
+    write_latex(one, tmp_path / "one.tex")
+    assert "on \\& off\\_100\\%" in (tmp_path / "one.tex").read_text()
+
+
+def test_probes_and_lens_share_their_axes(tmp_path, table):
+    probe = table[table["scorer"] == "vqa"].assign(scorer="probe")
+    found = analyse(pd.concat([table, probe], ignore_index=True), resamples=100)
+    curves = {"curves": found.tables["curves"]}
+    names = {file.name for file in draw_study(curves, tmp_path)}
+    assert {"lens_and_probe.png", "curves-probe.png", "heatmap.pdf"} <= names
+
+
+def test_numbers_read_as_papers_print_them():
+    frame = pd.DataFrame(
+        {"kind": ["a", "b"], "area": [0.456, np.nan], "area_low": [0.4, np.nan], "area_high": [0.5, np.nan],
+         "difference": [0.1, 0.2], "low": [np.nan, 0.1], "high": [np.nan, 0.3], "p": [0.0002, 0.0456],
+         "prompts": [3, 4]}
+    )  # fmt: skip
+    assert readable(frame).to_numpy().tolist() == [
+        ["a", "0.46 [0.40, 0.50]", "0.10", "<0.001", "3"],
+        ["b", "", "0.20 [0.10, 0.30]", "0.046", "4"],
+    ]
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "diffusion_lens", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_line_analyses_a_run(tmp_path, table):
+    scores.write(table, tmp_path / "run")
+    done = run("analyze", "run", "--out", "out", "--resamples", "100", "--contrast", "kind=object,relation",
+               cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "answers of human: no row" in done.stderr and "Warning" not in done.stderr
+    assert "tables   out/tables" in done.stdout and "figures  out/figures" in done.stdout
+    assert "half_layer" in done.stdout and "object" in done.stdout
+    tables = {path.name for path in (tmp_path / "out" / "tables").iterdir()}
+    assert {"curves.csv", "summary.csv", "summary.tex", "planned.tex", "correction.csv"} <= tables
+    figures = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
+    assert {"curves-vqa.png", "curves-vqa.pdf", "heatmap.png", "areas.pdf", "planned-vqa.png"} <= figures
+    assert json.loads((tmp_path / "out" / "analysis.json").read_text())["resamples"] == 100
+    again = run("analyze", "run", "--out", "out", cwd=tmp_path)
+    assert again.returncode == 2 and "exists" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["analyze", "nowhere", "--out", "o"], "There is no file or folder nowhere"),
+        (["analyze", "empty", "--out", "o"], "holds no scores"),
+        (["analyze", "bad.csv", "--out", "o"], "needs the columns"),
+        (["analyze", "bad.csv", "--out", "o", "--contrast", "kind"], "is no contrast"),
+        (["analyze", "bad.csv", "--out", "o", "--level", "95"], "between 0 and 1"),
+        (["labels", "empty"], "neither human_annotations nor gpt_annotations"),
+        (["labels", "empty", "--out", "x.xlsx"], "names no table"),
+    ],
+)
+def test_errors_are_one_message_and_exit_code_2(tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2 and message in " ".join(done.stderr.split()), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_line_reads_labels(tmp_path):
+    folder = tmp_path / "copy" / "human_annotations"
+    folder.mkdir(parents=True)
+    rows = "".join(f"a kite,0,,1,1,1,1,{seed}\n" for seed in range(4))
+    (folder / "classes_IsCorrect_sd.csv").write_text("prompt,3,7,11,15,19,23,seed\n" + rows)
+    (folder / ".DS_Store").write_text("")
+    done = run("labels", "copy", "--out", "labels.parquet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "cells without: blank" in done.stdout and ".DS_Store is no .csv" in done.stderr
+    assert len(scores.read(tmp_path / "labels.parquet")) == 24
+    assert (tmp_path / "labels.report.csv").exists()
+
+
+def test_neither_verb_nor_analysis_imports_torch():
+    code = "import sys; import diffusion_lens.analysis.tables, diffusion_lens.figures.study, "
+    code += "diffusion_lens.scoring.human, diffusion_lens.analysis.labels, diffusion_lens.cli\n"
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

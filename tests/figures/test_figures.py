@@ -1,0 +1,115 @@
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from diffusion_lens.analysis.contrasts import all_pairs
+from diffusion_lens.analysis.curves import curves, published_curves
+from diffusion_lens.analysis.summary import summary
+from diffusion_lens.errors import InputError
+from diffusion_lens.figures.curves import draw_curves, draw_forest
+from diffusion_lens.figures.heatmap import draw_heatmap, heatmap_data
+from diffusion_lens.figures.style import save, style
+from tests.analysis.simulate import RISING, as_table, images
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    both = images(np.random.default_rng(0), np.concatenate([RISING, RISING * 0.4]), prompts=20)
+    parts = [as_table(both[..., :6]), as_table(both[..., 6:], check="relation-0", kind="relation")]
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def made(table) -> pd.DataFrame:
+    return curves(table, resamples=100)
+
+
+def test_lines_show_the_numbers_of_the_table(made):
+    axis = draw_curves(made, line="kind").axes[0]
+    drawn = [line for line in axis.lines if len(line.get_xdata())]
+    assert len(drawn) == 2 and [line.get_label() for line in drawn] == ["object", "relation"]
+    for line, (_, part) in zip(drawn, made.groupby("kind"), strict=True):
+        assert line.get_ydata() == pytest.approx(part["rate"].to_numpy())
+        assert line.get_xdata() == pytest.approx(part["layer"].to_numpy(), abs=0.15)
+    assert axis.get_ylim() == (0, 1)
+
+
+def test_lines_differ_without_colour(made):
+    lines = [line for line in draw_curves(made).axes[0].lines if len(line.get_xdata())]
+    assert len({line.get_marker() for line in lines}) == len({line.get_linestyle() for line in lines}) == 2
+
+
+def test_panels_share_their_axes_and_lines_their_colours(table):
+    two = pd.concat([table, table[table["kind"] == "relation"].assign(encoder="text_encoder_2")])
+    figure = draw_curves(curves(two, resamples=50), panel="encoder", x="depth")
+    first, second = figure.axes[:2]
+    colour = {line.get_label(): line.get_color() for line in first.lines}
+    assert all(colour[line.get_label()] == line.get_color() for line in second.lines)
+    assert first.get_title() == "text_encoder" and first.get_ylim() == second.get_ylim()
+
+
+def test_curves_given_different_conditions_never_share_a_figure(table, made):
+    given = curves(table, condition="final-correct", resamples=50)
+    with pytest.raises(InputError, match="never share a figure"):
+        draw_curves(pd.concat([made, given]))
+    assert "given right" in draw_curves(given).get_supylabel()
+    assert draw_curves(published_curves(table, ["kind"]), band=None).axes
+
+
+def test_nothing_to_draw_is_said(made):
+    for draw in (
+        lambda: draw_curves(made[:0]),
+        lambda: draw_heatmap(made[:0], row="kind"),
+        lambda: draw_forest(made[:0], name="kind", value="rate"),
+    ):
+        with pytest.raises(InputError, match="nothing to draw"):
+            draw()
+
+
+def test_one_prompt_is_drawn_without_intervals():
+    one = curves(as_table(images(np.random.default_rng(0), RISING, prompts=1)))
+    assert not draw_curves(one).axes[0].collections
+
+
+def test_heat_maps_hold_the_numbers(made):
+    grid = heatmap_data(made, row="kind")
+    assert list(grid.index) == ["object", "relation"] and list(grid.columns) == list(range(6))
+    assert grid.loc["object"].to_numpy() == pytest.approx(made[made["kind"] == "object"]["rate"].to_numpy())
+    texts = [text.get_text() for text in draw_heatmap(made, row="kind").axes[0].texts]
+    assert texts[:6] == [f"{100 * rate:.0f}" for rate in grid.loc["object"]]
+    with pytest.raises(InputError, match="several curves"):
+        heatmap_data(made, row="scorer")
+
+
+def test_forests_show_numbers_and_zero(table):
+    rows = summary(table, resamples=100)
+    axis = draw_forest(rows, name=["scorer", "kind"], value="area", low="area_low", high="area_high").axes[
+        0
+    ]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["oracle, object", "oracle, relation"]
+    assert axis.lines[0].get_xdata() == pytest.approx(rows["area"].to_numpy())
+    pairs = all_pairs(table, "kind", resamples=100)
+    assert draw_forest(pairs, name="first_group", value="difference", zero=True).axes[0].lines
+
+
+def test_files_are_the_same_each_time_and_letters_are_letters(tmp_path, made):
+    for name in ("a", "b"):
+        first = made.assign(kind=made["kind"] + " of $5 & <b>")
+        files = save(draw_curves(first), tmp_path / name)
+    assert [file.name for file in files] == ["b.png", "b.pdf"]
+    for ending in (".png", ".pdf"):
+        assert (tmp_path / f"a{ending}").read_bytes() == (tmp_path / f"b{ending}").read_bytes()
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width > 900
+    assert b"/Type3" not in (tmp_path / "a.pdf").read_bytes()
+    with pytest.raises(InputError, match="leave the ending out"):
+        save(draw_curves(made), tmp_path / "a.png")
+
+
+def test_the_users_settings_stay():
+    before = mpl.rcParams["font.size"]
+    with style():
+        assert mpl.rcParams["font.size"] == 8
+    assert mpl.rcParams["font.size"] == before
