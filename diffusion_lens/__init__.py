@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from diffusion_lens.models.pipelines import PipelineFamily as PipelineFamily
     from diffusion_lens.models.pipelines import Slot as Slot
     from diffusion_lens.models.pipelines import Tap as Tap
+    from diffusion_lens.sweep.experiment import Experiment as Experiment
+    from diffusion_lens.sweep.run import run_sweep as run_sweep
 
 __version__ = "0.1.0"
 
@@ -26,6 +28,7 @@ __version__ = "0.1.0"
 _HOME = {
     "DiffusionLens": "lens.lens",
     "EncoderFamily": "models.encoders",
+    "Experiment": "sweep.experiment",
     "LayerStates": "lens.states",
     "PipelineFamily": "models.pipelines",
     "Result": "lens.result",
@@ -33,6 +36,7 @@ _HOME = {
     "Slot": "models.pipelines",
     "Tap": "models.pipelines",
     "examine": "lens.doctor",
+    "run_sweep": "sweep.run",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]

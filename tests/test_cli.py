@@ -20,7 +20,10 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("verb", [["--help"], ["show", "--help"], ["doctor", "--help"], ["models"]])
+HELP = [[verb, "--help"] for verb in ("show", "sweep", "status", "export", "bench", "doctor")]
+
+
+@pytest.mark.parametrize("verb", [["--help"], *HELP, ["models"]])
 def test_help_and_models_do_not_import_torch(verb):
     code = "import sys; from diffusion_lens.cli import main\ntry: main()\nexcept SystemExit: pass\n"
     code += "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"

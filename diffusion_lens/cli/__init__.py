@@ -12,6 +12,7 @@ import tyro
 from rich.logging import RichHandler
 
 from diffusion_lens.cli.analyze import analyze, labels
+from diffusion_lens.cli.bench import bench
 from diffusion_lens.cli.console import err
 from diffusion_lens.cli.examine import doctor, models
 from diffusion_lens.cli.score import score
@@ -35,11 +36,12 @@ VERBS: dict[str, Callable[..., Any]] = {
     "score": score,
     "analyze": analyze,
     "labels": labels,
+    "bench": bench,
     "models": models,
     "doctor": doctor,
     "testbed": testbed,
 }
-GROUPS = {"testbed": TESTBED}  # verbs of two words
+GROUPS: dict[str, dict[str, Callable[..., Any]]] = {"testbed": TESTBED}  # verbs of two words
 
 
 def main() -> None:

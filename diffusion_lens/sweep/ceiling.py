@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["count_flops", "measure_matmul"]
+__all__ = ["count_flops", "measure_matmul", "synchronise"]
 
 
 def measure_matmul(device: torch.device, dtype: torch.dtype) -> float:
@@ -15,16 +15,17 @@ def measure_matmul(device: torch.device, dtype: torch.dtype) -> float:
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
     for _ in range(6):  # the first ones warm up
-        _synchronise(device)
+        synchronise(device)
         start = time.perf_counter()
         for _ in range(4):
             left @ right
-        _synchronise(device)
+        synchronise(device)
         best = min(best, (time.perf_counter() - start) / 4)
     return 2 * side**3 / best
 
 
-def _synchronise(device: torch.device) -> None:
+def synchronise(device: torch.device) -> None:
+    """Wait until a device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

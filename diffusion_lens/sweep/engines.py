@@ -15,8 +15,8 @@ draws the batches dealt to it.
 What an hour of one GPU yields, by the arithmetic of operations (an H200, 50 steps, guidance, 60 % of its
 matrix product rate; not measured): SD 1.5 and 2.1 at 512 px some 20 000 images, SDXL at 1024 px 2 500,
 SD3-medium at 1024 px with 28 steps 3 300, FLUX.1-dev at 1024 px with 28 steps 820. Cells are independent
-and a batch takes seconds, so that n devices give n times as much until the writing process is full: it
-takes in some 100 MB/s of images, which is about 30 GPUs of SD at 512 px.
+and a batch takes seconds, so that n devices give n times as much until the one process that writes can't
+take in more; then cut the run with `--shard`.
 """
 
 import logging
@@ -69,6 +69,7 @@ class _Actor:
         self.kind = job.experiment.machine.image
         lens = load_lens(job.experiment)
         self.worker = Worker(lens, job.experiment, job.prompts, job.resolved, job.images)
+        self.worker.batch_size = job.resolved.batch_size
 
     def draw(self, cells: list[Cell]) -> list[Made]:
         """Draw one batch."""

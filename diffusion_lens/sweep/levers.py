@@ -22,13 +22,14 @@ class Levers:
     """What is done to a denoiser.
 
     Attributes:
-        compile: the backend of `torch.compile`, such as "inductor"; None leaves it as it is.
+        compile: a mode of `torch.compile`, of which "reduce-overhead" captures static CUDA graphs;
+            "eager" traces and generates no code, which is of use in tests only.
         channels_last: the memory layout that convolutions of compiled denoisers like.
         fuse_qkv: one matrix product for queries, keys and values.
         attention: the kernel of scaled dot product attention; None leaves the choice to torch.
     """
 
-    compile: str | None = None
+    compile: Literal["default", "reduce-overhead", "max-autotune", "eager"] | None = None
     channels_last: bool = False
     fuse_qkv: bool = False
     attention: Literal["flash", "cudnn", "efficient", "math"] | None = None
@@ -51,7 +52,7 @@ def choose_levers(wanted: str, device: str, images: int) -> Levers:
     """
     if wanted == "off" or (wanted == "auto" and not (device == "cuda" and images >= WORTH_COMPILING)):
         return Levers()
-    return Levers(compile="inductor", channels_last=device == "cuda")
+    return Levers(compile="default", channels_last=device == "cuda")
 
 
 def pull(pipe: Any, levers: Levers) -> None:
@@ -68,18 +69,18 @@ def pull(pipe: Any, levers: Levers) -> None:
         fuse()
     if levers.channels_last:
         denoiser.to(memory_format=torch.channels_last)
-    if levers.attention:
-        others = {
-            "flash": torch.backends.cuda.enable_flash_sdp,
-            "cudnn": torch.backends.cuda.enable_cudnn_sdp,
-            "efficient": torch.backends.cuda.enable_mem_efficient_sdp,
-            "math": torch.backends.cuda.enable_math_sdp,
-        }
-        for name, enable in others.items():
-            # plain mathematics stay allowed: shapes that the kernel refuses need a way
-            enable(name in (levers.attention, "math"))
+    kernels = {
+        "flash": torch.backends.cuda.enable_flash_sdp,
+        "cudnn": torch.backends.cuda.enable_cudnn_sdp,
+        "efficient": torch.backends.cuda.enable_mem_efficient_sdp,
+        "math": torch.backends.cuda.enable_math_sdp,
+    }
+    for name, enable in kernels.items():
+        # plain mathematics stay allowed: shapes that the kernel refuses need a way
+        enable(levers.attention in (None, name) or name == "math")
     if levers.compile:
         # compiled code outlives the process, so that going on with a run costs no second compilation
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "diffusion_lens/inductor"
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
-        denoiser.compile(backend=levers.compile, fullgraph=True, dynamic=False)
+        how = {"backend": "eager"} if levers.compile == "eager" else {"mode": levers.compile}
+        denoiser.compile(**how, fullgraph=True, dynamic=False)

@@ -12,7 +12,7 @@ from diffusion_lens.sweep.experiment import Experiment, Prompt
 from diffusion_lens.sweep.plan import Plan, Resolved, make_plan
 from diffusion_lens.sweep.store import Scan, Store
 
-__all__ = ["check_same", "describe_plan", "load_plan", "name_cells", "still_resolved"]
+__all__ = ["check_model", "check_same", "describe_plan", "load_plan", "name_cells", "still_resolved"]
 
 _FIXED = ("model", "revision", "pooled", "spread")
 
@@ -62,6 +62,26 @@ def check_same(url: str, before: Plan, experiment: Experiment) -> None:
             f"{url} was made with other settings: {'; '.join(changed)}. Prompts, layers, encoders, seeds "
             "and readouts may be added to a run; for other settings choose another --out."
         )
+
+
+def check_model(before: Resolved, now: Resolved, also: tuple[str, ...] = ()) -> None:
+    """Refuse a live model that is not the one that a run began with.
+
+    Args:
+        before: what it was.
+        now: what it is.
+        also: further fields that must agree, where the experiment is the same.
+
+    Raises:
+        RunError: they differ.
+    """
+    for name in ("fingerprint", "settings", "dtype", *also):
+        was, found = getattr(before, name), getattr(now, name)
+        if was != found:
+            raise RunError(
+                f"The model is not the one that this run began with: its {name} was {was} and is {found}. "
+                "Use the same model and versions, or another --out."
+            )
 
 
 def still_resolved(before: Plan, experiment: Experiment) -> Resolved | None:

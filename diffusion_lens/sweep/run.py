@@ -17,6 +17,7 @@ from diffusion_lens.sweep.engines import ENGINES, Job, draw_with_ray
 from diffusion_lens.sweep.experiment import Experiment
 from diffusion_lens.sweep.lock import use_lock
 from diffusion_lens.sweep.manifest import (
+    check_model,
     check_same,
     describe_plan,
     load_plan,
@@ -186,7 +187,8 @@ class Run:
             self.lens = load_lens(plan.experiment)
         worker = Worker(self.lens, plan.experiment, plan.prompts, plan.resolved, len(plan))
         worker.batch_size = session.remembered(worker.where["device"], plan.resolved.batch_size)
-        session.begin(**worker.where, batch_size=worker.batch_size)
+        size = plan.resolved.batch_size
+        session.begin(**worker.where, asked_size=size, batch_size=worker.batch_size)
         if len(plan) >= _WORTH_MEASURING:
             session.note(**worker.measure_limit(plan.cells[0]))
         for cells in cut:
@@ -238,7 +240,7 @@ def open_run(
     with use_lock(store, shard):
         if count == 1:
             store.tidy()
-        resolved = None
+        resolved = before = None
         if store.exists():
             manifest = store.read_json("manifest.json")
             before = load_plan(manifest)
@@ -255,6 +257,8 @@ def open_run(
 
             lens = lens or load_lens(experiment)
             resolved = resolve(lens, experiment)
+            if before is not None:
+                check_model(before.resolved, resolved)
         plan = make_plan(experiment, prompts, resolved)
         described = describe_plan(plan)
         if not store.exists() or store.read_json("manifest.json") != described:

@@ -43,7 +43,11 @@ class Session:
         self.begin(**content, ended=datetime.now(UTC).isoformat(timespec="seconds"))
 
     def remembered(self, device: str, size: int) -> int:
-        """The batch size that fitted such a device last time, where memory once ran out at `size`."""
+        """The batch size to begin with: less than `size` where memory ran out on such a device before."""
         known = [self.store.read_json(name) for name in self.store.names("sessions", ".json")]
-        sizes = [one["batch_size"] for one in known if one.get("device") == device]
-        return min([size, *sizes[-1:]])
+        halved = [
+            one["batch_size"]
+            for one in known
+            if one.get("device") == device and one["batch_size"] < one["asked_size"]
+        ]
+        return min([size, *halved[-1:]])

@@ -10,7 +10,7 @@ import diffusers
 import torch
 
 import diffusion_lens
-from diffusion_lens.errors import DiffusionLensError, RunError
+from diffusion_lens.errors import DiffusionLensError
 from diffusion_lens.lens.draw import Row
 from diffusion_lens.lens.encode import States
 from diffusion_lens.lens.lens import DiffusionLens
@@ -20,6 +20,7 @@ from diffusion_lens.models.encoders import fingerprint
 from diffusion_lens.sweep.ceiling import count_flops, measure_matmul
 from diffusion_lens.sweep.experiment import Experiment, Prompt
 from diffusion_lens.sweep.levers import Levers, choose_levers, pull
+from diffusion_lens.sweep.manifest import check_model
 from diffusion_lens.sweep.plan import Cell, Resolved, ResolvedView
 from diffusion_lens.sweep.provenance import find_commit
 from diffusion_lens.sweep.table import Made
@@ -114,14 +115,7 @@ class Worker:
         images: int,
         levers: Levers | None = None,
     ) -> None:
-        now = resolve(lens, experiment)
-        for name in ("fingerprint", "settings", "dtype", "views"):
-            before, found = getattr(resolved, name), getattr(now, name)
-            if before != found:
-                raise RunError(
-                    f"The model is not the one that this run began with: its {name} was {before} and is "
-                    f"{found}. Use the same model and versions, or another --out."
-                )
+        check_model(resolved, resolve(lens, experiment), also=("views",))
         self.lens, self.experiment, self.prompts, self.resolved = lens, experiment, prompts, resolved
         device = lens.conditioner.device
         if levers is None:

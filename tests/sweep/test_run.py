@@ -111,8 +111,9 @@ def test_another_model_of_the_same_name_is_refused(draw, new_lens, tmp_path):
     lens = new_lens("sd")
     with torch.no_grad():
         lens.pipeline.unet.conv_in.weight.add_(1)
-    with pytest.raises(RunError, match="not the one that this run began with: its fingerprint was"):
-        run_sweep(make(seeds=[0, 9]), tmp_path, lens=lens, progress=False)
+    for more in ({"seeds": [0, 9]}, {"layers": [0, 3]}):
+        with pytest.raises(RunError, match="not the one that this run began with: its fingerprint was"):
+            run_sweep(make(**more), tmp_path, lens=lens, progress=False)
 
 
 def test_shards_together_are_the_whole(draw, tmp_path):

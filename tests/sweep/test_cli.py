@@ -1,0 +1,119 @@
+"""`sweep`, `status`, `export` and `bench` as a user meets them."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+SMALL = """
+claim = "foxes are red"
+model = "emoji"
+prompts = ["a [red] fox", "a car"]
+layers = [0, "native"]
+[sampler]
+steps = 2
+"""
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "diffusion_lens", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+
+
+def test_a_study_from_plan_to_files(tmp_path):
+    (tmp_path / "foxes.toml").write_text(SMALL)
+    done = run("sweep", "foxes.toml", "--seeds", "0", "3", "--limit", "1", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = "results/foxes: 4 images = 1 prompts x text_encoder (native, 2 layers) x 2 seeds"
+    assert done.stdout.splitlines() == [expected, "done 0, failed 0, to draw now 4"]
+    done = run("sweep", "foxes.toml", "--seeds", "0", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "8 images drawn in" in done.stdout and "; 0 left." in done.stdout
+    done = run("sweep", "foxes.toml", "--seeds", "0", "3", "4", "--dry-run", cwd=tmp_path)
+    assert "done 8, failed 0, to draw now 4" in done.stdout and "about " in done.stdout
+    done = run("status", "results/foxes", cwd=tmp_path)
+    assert done.stdout.startswith("claim    foxes are red\nplanned  12\ndone     8 (")
+    assert "to do    4" in done.stdout and "images a second and worker on cpu" in done.stdout
+    done = run("export", "results/foxes", "--out", "files", cwd=tmp_path)
+    assert done.stdout == "8 images in files\n"
+    table = pd.read_csv(tmp_path / "files/metadata.csv")
+    assert sorted(path.name for path in (tmp_path / "files").glob("*.png")) == sorted(table["file_name"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sweep", "none.toml"], "error: The experiment none.toml can't be read: No such file"),
+        (["sweep", "bad.toml"], "error: There is no key 'layer' in the experiment. Did you mean 'layers'?"),
+        (["sweep", "foxes.toml", "--shard", "a"], "error: 'a' is no shard; give one as 3/16"),
+        (["sweep", "foxes.toml", "--shard", "3/2"], "error: Shard 3 of 2 does not exist"),
+        (["sweep", "foxes.toml", "--layers", "99"], "error: Layer 99 is out of range"),
+        (["sweep", "foxes.toml", "--model", "nonsense"], "error: There is no model 'nonsense'"),
+        (["sweep", "foxes.toml", "--out", "foxes.toml/run"], "error: foxes.toml/run can't be written"),
+        (["sweep", "foxes.toml", "--out", "nonsense://x"], "error: nonsense://x can't be opened"),
+        (["status", "."], "is no run, or a damaged one"),
+        (["bench", "--tune"], "error: --tune builds many models and needs an --architecture"),
+    ],
+)
+def test_errors_are_one_message_and_exit_code_2(tmp_path, arguments, message):
+    (tmp_path / "foxes.toml").write_text(SMALL)
+    (tmp_path / "bad.toml").write_text('layer = [1]\nmodel = "emoji"\n')
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr.replace("\n", " ") and "Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_with_a_summary(tmp_path):
+    (tmp_path / "foxes.toml").write_text(SMALL)
+    seeds = [str(seed) for seed in range(300)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "diffusion_lens", "sweep", "foxes.toml", "--seeds", *seeds],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    ) as process:
+        assert process.stderr is not None and process.stdout is not None
+        text = ""
+        while "| 8/600" not in text:  # the bar, once a batch is drawn
+            text += process.stderr.read(1)
+        process.send_signal(signal.SIGINT)
+        rest, said = process.stderr.read(), process.stdout.read()
+    assert process.returncode == 130
+    assert "Stopped. The same command goes on." in said and "images drawn in" in said
+    assert "Traceback" not in rest
+    assert len(pd.read_parquet(tmp_path / "results/foxes/images")) % 8 == 0
+
+
+def test_bench_writes_its_figures(tmp_path):
+    arguments = (
+        "--architecture",
+        "sd21",
+        "--size",
+        "tiny",
+        "--steps",
+        "1",
+        "--rounds",
+        "1",
+        "--seeds",
+        "2",
+    )
+    done = run("bench", *arguments, "--out", "a/bench.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "per layer" in done.stdout
+    with open(tmp_path / "a/bench.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["way"] for row in rows] == ["per image", "per layer", "lens", "sweep"]
+    assert rows[0]["speedup"] == "1"
