@@ -41,7 +41,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "doctor": doctor,
     "testbed": testbed,
 }
-GROUPS = {"testbed": TESTBED}  # verbs of two words
+GROUPS: dict[str, dict[str, Callable[..., Any]]] = {"testbed": TESTBED}  # verbs of two words
 
 
 def main() -> None:

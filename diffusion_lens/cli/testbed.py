@@ -123,7 +123,8 @@ def evaluate(
 
     Args:
         models: embedded models, or folders of `testbed train` that hold a text encoder.
-        out: a CSV file of rates with intervals; every answer goes beside it as .parquet.
+        out: a CSV file of rates with intervals; every answer goes beside it as .parquet, and with more
+            than one layer a figure as .png and .pdf.
         captions: how many held-out captions.
         layers: as in `show`.
         seeds: pictures of each caption and layer.
@@ -153,6 +154,11 @@ def evaluate(
     rates = examination.rates(table, ("encoder", "group", "layer", "check"))
     write_whole(answers, lambda file: table.to_parquet(file, index=False))
     write_whole(out, lambda file: file.write(rates.round(4).to_csv(index=False).encode()))
+    if rates["layer"].nunique() > 1:
+        from diffusion_lens.figures.examination import draw_examination
+        from diffusion_lens.figures.style import save
+
+        save(draw_examination(rates), out.with_suffix(""))
     page = Table(*rates.columns, box=None)
     for row in rates.itertuples(index=False):
         page.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))

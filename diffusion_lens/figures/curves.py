@@ -89,9 +89,9 @@ def draw_curves(
         figure.supylabel(label or _CONDITIONS[conditions[0]], fontsize=8)
         if len(lines) > 1:
             handles, names = _handles(axes[0, 0], lines)
-            figure.legend(
-                handles, names, loc="outside upper center", ncols=min(len(lines), 2 + 2 * columns)
-            )
+            entry = 0.45 + 0.055 * max(map(len, names))  # inches of a handle and so many letters
+            fitting = max(1, int(figure.get_figwidth() / entry))
+            figure.legend(handles, names, loc="outside upper center", ncols=min(len(lines), fitting))
     return figure
 
 

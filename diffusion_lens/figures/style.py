@@ -17,11 +17,13 @@ __all__ = ["COLOURS", "COLUMN", "DASHES", "MARKERS", "PAGE", "save", "style"]
 # inches: one column and the full width of the usual two-column page
 COLUMN, PAGE = 3.4, 7.0
 # Okabe & Ito (2008), "Color Universal Design": told apart with any colour vision; yellow, too pale for
-# lines on paper, is left out
-COLOURS: tuple[str, ...] = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# lines on paper, gives way to grey
+COLOURS: tuple[str, ...] = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#808080",
+)  # fmt: skip
 # and by shape, for black-and-white print
-MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X")
-DASHES: tuple[str, ...] = ("-", "--", "-.", ":", "-", "--", "-.")
+MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "*")
+DASHES: tuple[str, ...] = ("-", "--", "-.", ":", "-", "--", "-.", ":")
 _RC: dict[Any, Any] = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 8, "axes.titlesize": 8,
     "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,

@@ -51,17 +51,22 @@ class DetectSettings:
 
 @runtime_checkable
 class Matcher(Protocol):
-    """What tells colours: a `models.clip.Clip`, or anything that makes vectors of texts and pictures alike.
+    """What tells colours: a `models.clip.Clip`, or whatever makes vectors of texts and pictures alike."""
 
-    Attributes:
-        text: its text tower, whose fingerprint goes into the scorer's version.
-        vision: its vision tower, likewise.
-        scale: what cosines are multiplied by.
-    """
+    @property
+    def text(self) -> Any:
+        """Its text tower, whose fingerprint goes into the scorer's version."""
+        ...
 
-    text: Any
-    vision: Any
-    scale: float
+    @property
+    def vision(self) -> Any:
+        """Its vision tower, likewise."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """What cosines are multiplied by to get logits."""
+        ...
 
     def embed_texts(self, texts: Sequence[str]) -> Any:
         """Unit vectors of texts, a tensor `[text, width]`."""
