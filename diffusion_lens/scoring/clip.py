@@ -80,7 +80,7 @@ def load_clip(model: str | Path, device: str = "cpu", revision: str | None = Non
         vision.vision_model, vision.visual_projection = whole.vision_model, whole.visual_projection
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
         processor = AutoImageProcessor.from_pretrained(name, revision=revision, backend="pil")
-        return Clip(name, text, vision, tokenizer, processor, float(whole.logit_scale.exp()))
+        return Clip(name, text, vision, tokenizer, processor, float(whole.logit_scale.detach().exp()))
 
     return load_parts("the scorer clip", name, load)
 

@@ -21,7 +21,7 @@ def table() -> pd.DataFrame:
                 rows.append({**row, "scorer": "oracle: blank", "label": False, "baseline": "blank"})
             rows.append(
                 {"prompt_id": f"p{prompt}", "layer": layer, "seed": 0, "check": "to-final",
-                 "scorer": "similarity-pixel", "p": 0.5 + layer / 4, "baseline": ""}
+                 "kind": "global", "scorer": "similarity-pixel", "p": 0.5 + layer / 4, "baseline": ""}
             )  # fmt: skip
     return validate(pd.DataFrame(rows))
 
