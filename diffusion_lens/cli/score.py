@@ -96,8 +96,8 @@ def _report(run: str, found: "list[Scored]") -> None:
     from diffusion_lens.scoring.baselines import BASELINES
 
     page = Table(box=None)
-    for name in ("scorer", "check", "layers", "images", "mean", *BASELINES, "chance"):
-        page.add_column(name, no_wrap=True)
+    for name in ("scorer", "check", "images", "mean", *BASELINES, "chance"):
+        page.add_column(name, no_wrap=True, min_width=max(4, len(name)))
     for one in found:
         if one.table.empty:
             continue
@@ -107,7 +107,7 @@ def _report(run: str, found: "list[Scored]") -> None:
             means = [_mean(same[same["baseline"] == name]) for name in BASELINES]
             chance = rows["chance"].dropna()
             page.add_row(
-                one.scorer, str(check), str(rows["layer"].nunique()), str(_answered(rows)), _mean(rows),
+                one.scorer, str(check), str(_answered(rows)), _mean(rows),
                 *means, f"{chance.mean():.2f}" if len(chance) else "",
             )  # fmt: skip
     if page.row_count:
