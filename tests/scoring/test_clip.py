@@ -1,6 +1,8 @@
 """CLIP as a scorer: real classes at tiny sizes, against its formulas worked out by hand."""
 
+import json
 import logging
+import math
 from pathlib import Path
 
 import numpy as np
@@ -143,9 +145,14 @@ def test_texts_that_are_cut_are_told_once(clip, caplog):
 def test_a_folder_of_towers_and_a_folder_of_the_whole_are_one_clip(folder, clip, tmp_path):
     clip.text.save_pretrained(tmp_path / "text_encoder")
     clip.vision.save_pretrained(tmp_path / "image_encoder")
+    config = tmp_path / "image_encoder" / "config.json"
+    # where the testbed's towers keep the scale of their logits
+    told = json.loads(config.read_text()) | {"logit_scale_init_value": math.log(clip.scale)}
+    config.write_text(json.dumps(told))
     clip.tokenizer.save_pretrained(tmp_path / "tokenizer")
     clip.processor.save_pretrained(tmp_path / "feature_extractor")
     towers = load_clip(tmp_path)
+    assert towers.scale == pytest.approx(clip.scale)
     assert torch.allclose(towers.embed_texts(["a fox"]), clip.embed_texts(["a fox"]), atol=1e-6)
     assert torch.allclose(towers.embed_images([noise(0)]), clip.embed_images([noise(0)]), atol=1e-6)
 
