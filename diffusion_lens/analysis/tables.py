@@ -19,6 +19,7 @@ from diffusion_lens.analysis.summary import summary
 from diffusion_lens.analysis.trajectories import groups, missing
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.lens.output import write_whole
+from diffusion_lens.scoring.checks import CHOICE, WHOLE
 
 __all__ = ["Analysis", "analyse", "default_by", "readable", "write_csv", "write_latex"]
 
@@ -86,13 +87,14 @@ def analyse(
     """
     by = tuple(dict.fromkeys((*FRAME, *(default_by(table) if by is None else by))))
     list(groups(table[:0], by))
+    table, every = _sort_out(table)
     options: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
     within = tuple(name for name in by if name not in ("kind", "check"))
     found = Analysis()
     found.add("missing", lambda: missing(table, FRAME))
-    found.add("curves", lambda: curves(table, by, **options))
-    if table["p"].notna().any():
-        probable = table[table["p"].notna()]
+    found.add("curves", lambda: curves(every, by, **options))
+    if every["p"].notna().any():
+        probable = every[every["p"].notna()]
         found.add("curves_of_p", lambda: curves(probable, by, value="p", **options))
     for condition in ("final-correct", "final-wrong"):
         found.add(
@@ -100,7 +102,7 @@ def analyse(
             lambda condition=condition: curves(table, by, condition=condition, **options),  # type: ignore[misc]
         )
     found.add("published_curves", lambda: published_curves(table, by))
-    found.add("summary", lambda: summary(table, by, **options))
+    found.add("summary", lambda: summary(every, by, **options))
     found.add(
         "summary_given_final_correct",
         lambda: summary(table, by, condition="final-correct", **options),
@@ -114,6 +116,19 @@ def analyse(
     found.add("binding", lambda: binding(table, within, **options))
     _judges(found, table, by, truth, options)
     return found
+
+
+def _sort_out(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The answers on real images, and those with the baselines, which have curves and areas only.
+
+    Checks of the whole prompt are of a kind of their own here: they are no atoms, and a curve of "global"
+    checks would mix them with places.
+    """
+    is_whole = table["check"].isin([WHOLE, CHOICE]) & (table["kind"] == "global")
+    every = table.assign(kind=table["kind"].where(~is_whole, table["check"]))
+    if "baseline" not in every:
+        return every, every
+    return every[every["baseline"].fillna("") == ""], every
 
 
 def _orders(table: pd.DataFrame, within: Sequence[str], options: dict[str, Any]) -> pd.DataFrame:
@@ -178,7 +193,8 @@ def _judges(
     found: Analysis, table: pd.DataFrame, by: Sequence[str], truth: str, options: dict[str, Any]
 ) -> None:
     """Agreement of each two scorers, and each other scorer corrected by people."""
-    scorers = sorted(table["scorer"].unique())
+    # measures of similarity have no labels to agree on
+    scorers = sorted(table.loc[table["label"].notna(), "scorer"].unique())
     if len(scorers) < 2:
         return
     people = [name for name in scorers if name == truth or name.startswith(f"{truth}:")]

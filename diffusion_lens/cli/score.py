@@ -1,5 +1,6 @@
 """`diffusion-lens score`."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -71,6 +72,8 @@ def score(
     from diffusion_lens.scoring.makers import Models, make_scorers
     from diffusion_lens.scoring.run import Settings, score_run
 
+    # where the checks come from is worth a line
+    logging.getLogger("diffusion_lens").setLevel(logging.INFO)
     if not scorer:
         raise InputError("No scorer was given. For example: --scorer oracle")
     if images_at_once < 1:
@@ -93,8 +96,8 @@ def _report(run: str, found: "list[Scored]") -> None:
     from diffusion_lens.scoring.baselines import BASELINES
 
     page = Table(box=None)
-    for name in ("scorer", "check", "layers", "images", "mean", *BASELINES, "chance"):
-        page.add_column(name, no_wrap=True)
+    for name in ("scorer", "check", "images", "mean", *BASELINES, "chance"):
+        page.add_column(name, no_wrap=True, min_width=max(4, len(name)))
     for one in found:
         if one.table.empty:
             continue
@@ -104,7 +107,7 @@ def _report(run: str, found: "list[Scored]") -> None:
             means = [_mean(same[same["baseline"] == name]) for name in BASELINES]
             chance = rows["chance"].dropna()
             page.add_row(
-                one.scorer, str(check), str(rows["layer"].nunique()), str(_answered(rows)), _mean(rows),
+                one.scorer, str(check), str(_answered(rows)), _mean(rows),
                 *means, f"{chance.mean():.2f}" if len(chance) else "",
             )  # fmt: skip
     if page.row_count:

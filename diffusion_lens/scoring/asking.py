@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_lens.errors import CheckError
-from diffusion_lens.scoring.checks import Check, CheckedPrompt, read_checks
+from diffusion_lens.scoring.checks import WHOLE, Check, CheckedPrompt, read_checks
 from diffusion_lens.scoring.scenes import from_description
 from diffusion_lens.scoring.sources import (
     from_dsg,
@@ -26,11 +26,10 @@ from diffusion_lens.sweep.experiment import Prompt
 from diffusion_lens.testbed.captions import SYNONYMS, Description, describe, parse, plural
 from diffusion_lens.testbed.scenes import OPPOSITE, Scene
 
-__all__ = ["WHOLE", "Asked", "ask", "parse_caption", "read_given", "whole"]
+__all__ = ["Asked", "ask", "parse_caption", "read_given", "whole"]
 
 log = logging.getLogger(__name__)
 
-WHOLE = "prompt"  # the id of the check of the whole picture
 _NOTHING = "no rule for their words: only the prompt as a whole can be scored"
 
 

@@ -15,10 +15,23 @@ from typing import Any, Literal, get_args
 from diffusion_lens.errors import CheckError
 from diffusion_lens.lens.output import write_whole
 
-__all__ = ["KINDS", "Check", "CheckedPrompt", "Judgement", "Kind", "read_checks", "write_checks"]
+__all__ = [
+    "CHOICE",
+    "KINDS",
+    "WHOLE",
+    "Check",
+    "CheckedPrompt",
+    "Judgement",
+    "Kind",
+    "read_checks",
+    "write_checks",
+]
 
 Kind = Literal["object", "attribute", "relation", "count", "identity", "global"]
 KINDS: tuple[str, ...] = get_args(Kind)
+# ids of the two checks that every prompt can be asked for, whatever it states: is the picture as a whole
+# of the prompt, and of which of several prompts is it?
+WHOLE, CHOICE = "prompt", "choice"
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from diffusion_lens.scoring.asking import WHOLE
-from diffusion_lens.scoring.checks import Check, CheckedPrompt
+from diffusion_lens.scoring.checks import CHOICE, WHOLE, Check, CheckedPrompt
 from diffusion_lens.scoring.words import article, number_word, plural
 from diffusion_lens.testbed.captions import PLACE_PHRASES, SIZE_WORDS
 from diffusion_lens.testbed.scenes import ENTITY_NAMES, OBJECTS, RELATIONS
 from diffusion_lens.testbed.sprites import COLOURS
 
-__all__ = ["CHOICE", "with_choices"]
+__all__ = ["with_choices"]
 
-CHOICE = "choice"  # the id of the check: which of these prompts is it?
 # Where all values of a role are among these, all of these are alternatives: then chance is the same in
 # a study of two prompts as in one of two hundred.
 _VOCABULARIES: tuple[tuple[str, ...], ...] = (

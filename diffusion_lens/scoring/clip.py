@@ -28,8 +28,7 @@ from diffusion_lens.errors import ScorerError
 from diffusion_lens.models.clip import Clip
 from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.models.encoders import fingerprint
-from diffusion_lens.scoring.asking import WHOLE
-from diffusion_lens.scoring.checks import KINDS, Check, CheckedPrompt, Judgement
+from diffusion_lens.scoring.checks import KINDS, WHOLE, Check, CheckedPrompt, Judgement
 from diffusion_lens.scoring.choices import with_choices
 from diffusion_lens.scoring.weights import load_parts, warn_if_circular
 
@@ -81,7 +80,7 @@ def load_clip(model: str | Path, device: str = "cpu", revision: str | None = Non
         vision.vision_model, vision.visual_projection = whole.vision_model, whole.visual_projection
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
         processor = AutoImageProcessor.from_pretrained(name, revision=revision, backend="pil")
-        return Clip(name, text, vision, tokenizer, processor, float(whole.logit_scale.exp()))
+        return Clip(name, text, vision, tokenizer, processor, float(whole.logit_scale.detach().exp()))
 
     return load_parts("the scorer clip", name, load)
 

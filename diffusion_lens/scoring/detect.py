@@ -9,18 +9,18 @@ are not to be expected from other detectors.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL.Image import Image
 
-from diffusion_lens.models.clip import Clip
 from diffusion_lens.models.encoders import fingerprint
 from diffusion_lens.scoring.boxes import Box, stand, suppress
 from diffusion_lens.scoring.checks import Check, Judgement
 from diffusion_lens.scoring.detectors import Detector
 from diffusion_lens.scoring.words import number_word, plural
 
-__all__ = ["COLOURS", "DetectScorer", "DetectSettings"]
+__all__ = ["COLOURS", "DetectScorer", "DetectSettings", "Matcher"]
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,34 @@ class DetectSettings:
     most: int = 16
 
 
+@runtime_checkable
+class Matcher(Protocol):
+    """What tells colours: a `models.clip.Clip`, or whatever makes vectors of texts and pictures alike."""
+
+    @property
+    def text(self) -> Any:
+        """Its text tower, whose fingerprint goes into the scorer's version."""
+        ...
+
+    @property
+    def vision(self) -> Any:
+        """Its vision tower, likewise."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """What cosines are multiplied by to get logits."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> Any:
+        """Unit vectors of texts, a tensor `[text, width]`."""
+        ...
+
+    def embed_images(self, images: Sequence[Image]) -> Any:
+        """Unit vectors of pictures, a tensor `[image, width]`."""
+        ...
+
+
 class DetectScorer:
     """Judges by what a detector finds.
 
@@ -64,7 +92,7 @@ class DetectScorer:
     kinds = frozenset({"object", "attribute", "count", "relation"})
 
     def __init__(
-        self, detector: Detector, clip: Clip | None = None, settings: DetectSettings = DetectSettings()
+        self, detector: Detector, clip: Matcher | None = None, settings: DetectSettings = DetectSettings()
     ) -> None:
         self.detector, self.clip, self.settings = detector, clip, settings
         colours = f"{fingerprint(clip.text)}/{fingerprint(clip.vision)}" if clip else "no colours"

@@ -1,7 +1,7 @@
 """Detectors of transformers behind one call: those of fixed classes, and those that search for words."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from PIL.Image import Image
@@ -16,6 +16,7 @@ __all__ = ["ClassDetector", "Detector", "WordDetector", "load_detector"]
 _ALIASES = {"mouse": "computer mouse", "remote": "tv remote", "keyboard": "computer keyboard"}
 
 
+@runtime_checkable
 class Detector(Protocol):
     """Finds things on pictures.
 

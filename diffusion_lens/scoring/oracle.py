@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL.Image import Image
 
-from diffusion_lens.scoring.asking import WHOLE, parse_caption
-from diffusion_lens.scoring.checks import KINDS, Check, Judgement
+from diffusion_lens.scoring.asking import parse_caption
+from diffusion_lens.scoring.checks import KINDS, WHOLE, Check, Judgement
 from diffusion_lens.testbed import oracle
 from diffusion_lens.testbed.judge import judge
 from diffusion_lens.testbed.oracle import Reading

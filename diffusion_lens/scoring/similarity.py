@@ -12,7 +12,7 @@ only then is a difference one of the encoder. All measures are similarities from
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -32,6 +32,7 @@ CHECKS = (
 Picture = UInt8[np.ndarray, "y x 3"]
 
 
+@runtime_checkable
 class Measure(Protocol):
     """Compares pictures.
 

@@ -42,8 +42,8 @@ def load_parts(what: str, model: str, load: Callable[[], T]) -> T:
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ScorerError(
-            f"{what} can't load {model}: {reason.rstrip('.')}. Give a folder that holds the model, or download it once "
-            f"where there is a network: hf download {model}"
+            f"{what} can't load {model}: {reason.rstrip('.')}. Give a folder that holds the model, or "
+            f"download it once where there is a network: hf download {model}"
         ) from error
 
 

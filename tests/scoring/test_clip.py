@@ -52,9 +52,9 @@ def folder(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("clip")
     tiny_clip().save_pretrained(path)
     clip_tokenizer().save_pretrained(path)
-    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(
-        path
-    )
+    CLIPImageProcessorPil(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    ).save_pretrained(path)
     return path
 
 
@@ -152,7 +152,10 @@ def test_a_folder_of_towers_and_a_folder_of_the_whole_are_one_clip(folder, clip,
 
 def test_what_is_no_clip_or_not_there_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    for name, message in [(tmp_path, "it is a 'bert', no CLIP"), ("nowhere/clip", "hf download nowhere/clip")]:
+    for name, message in [
+        (tmp_path, "it is a 'bert', no CLIP"),
+        ("nowhere/clip", "hf download nowhere/clip"),
+    ]:
         with pytest.raises(ScorerError, match=message):
             load_clip(name)
 
@@ -179,6 +182,8 @@ def test_the_version_follows_weights_and_wording(clip):
     def version(found: Clip, **settings: object) -> str:
         return ClipScorer(found, ClipSettings(**settings)).version
 
-    changed = Clip(clip.name, tiny_clip(1).text_model, clip.vision, clip.tokenizer, clip.processor, clip.scale)
+    changed = Clip(
+        clip.name, tiny_clip(1).text_model, clip.vision, clip.tokenizer, clip.processor, clip.scale
+    )
     versions = {version(clip), version(clip, prefix=""), version(clip, choices=4), version(changed)}
     assert len(versions) == 4 and version(clip) == version(clip)

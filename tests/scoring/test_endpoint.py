@@ -21,7 +21,7 @@ from diffusion_lens.scoring.scorer import Scorer
 
 FOX = Check("object-0", "object", "Is there a fox?", subject="fox")
 RED = Image.new("RGB", (8, 8), (255, 0, 0))
-QUICK = EndpointSettings(timeout=5, tries=3, wait=0.01, workers=1)
+QUICK = EndpointSettings(timeout=5.0, tries=3, wait=0.01, workers=1)
 
 
 class Server:
@@ -182,7 +182,9 @@ def test_lasting_faults_are_missing_with_the_reason_and_asked_again_later(server
 
 def test_a_server_that_takes_too_long_is_missing(server):
     server.answer = lambda body: time.sleep(1) or says({"Yes": 1.0})
-    scorer = EndpointScorer(server.url, settings=EndpointSettings(timeout=0.1, tries=2, wait=0.01, workers=1))
+    scorer = EndpointScorer(
+        server.url, settings=EndpointSettings(timeout=0.1, tries=2, wait=0.01, workers=1)
+    )
     assert judge(scorer).reason == "no answer within 0.1 s; 2 tries"
     scorer.close()
 
@@ -231,7 +233,7 @@ def test_a_server_that_is_gone_ends_it(server, scorer):
 
 
 def test_nobody_there_a_refused_key_and_several_models_are_named(server, monkeypatch):
-    with pytest.raises(ScorerError, match="Nobody answers at http://127.0.0.1:9"):
+    with pytest.raises(ScorerError, match=r"Nobody answers at http://127\.0\.0\.1:9"):
         EndpointScorer("http://127.0.0.1:9/v1")
     server.models = {"data": [{"id": "a"}, {"id": "b"}]}
     with pytest.raises(ScorerError, match=r"has the models \['a', 'b'\]"):

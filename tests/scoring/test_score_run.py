@@ -187,9 +187,7 @@ def test_other_checks_are_asked_anew(tmp_path):
     score_run(tmp_path / "run", [Counting()], settings=replace(QUIET, baselines=False))
     given = [CheckedPrompt("x", PROMPTS[0], (Check("mine", "object", "?", subject="fox"),))]
     scorer = Counting()
-    [found] = score_run(
-        tmp_path / "run", [scorer], given=given, settings=replace(QUIET, baselines=False)
-    )
+    [found] = score_run(tmp_path / "run", [scorer], given=given, settings=replace(QUIET, baselines=False))
     assert len(scorer.seen) == 6 and {asked for _, asked in scorer.seen} == {("mine", "prompt")}
     of_first = found.table[found.table["prompt"] == PROMPTS[0]]
     assert set(of_first["check"]) == {"mine", "prompt"}
@@ -199,7 +197,9 @@ def test_answers_that_may_come_with_another_try_are_asked_for_again(tmp_path):
     class Late(Counting):
         def score(self, images, checks):
             super().score(images, checks)
-            return [[Judgement(c.id, None, None, "timed out", {"again": True}) for c in of] for of in checks]
+            return [
+                [Judgement(c.id, None, None, "timed out", {"again": True}) for c in of] for of in checks
+            ]
 
     make_run(tmp_path / "run", PROMPTS[:2], late)
     settings = replace(QUIET, baselines=False)
@@ -296,7 +296,17 @@ def test_a_damaged_part_of_scores_is_named(tmp_path):
 
 def test_the_command_line_scores_and_names_what_is_not_there(tmp_path):
     make_run(tmp_path / "run", PROMPTS, late)
-    arguments = ["score", "run", "--scorer", "oracle", "similarity", "endpoint", "clip", "--clip", "nowhere/x"]
+    arguments = [
+        "score",
+        "run",
+        "--scorer",
+        "oracle",
+        "similarity",
+        "endpoint",
+        "clip",
+        "--clip",
+        "nowhere/x",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "diffusion_lens", *arguments],
         cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -305,6 +315,8 @@ def test_the_command_line_scores_and_names_what_is_not_there(tmp_path):
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "endpoint: The scorer endpoint needs an address" in done.stderr
     assert "the scorer clip can't load nowhere/x" in done.stderr
-    assert "run/scores/oracle.parquet" in done.stdout and "run/scores/similarity-ssim.parquet" in done.stdout
+    assert (
+        "run/scores/oracle.parquet" in done.stdout and "run/scores/similarity-ssim.parquet" in done.stdout
+    )
     assert "4 of 4 prompts have their checks from their words" in done.stderr
     assert set(scores.read(tmp_path / "run")["scorer"]) >= {"oracle", "oracle: noise", "similarity-ssim"}
