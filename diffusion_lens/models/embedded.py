@@ -42,6 +42,13 @@ EMBEDDED: Mapping[str, EmbeddedModel] = {
         steps=20,
         guidance=4.0,
     ),
+    "emoji-clip": EmbeddedModel(
+        title="the same scenes, read from a CLIP text encoder trained on them (12 blocks)",
+        encoder="clip",
+        tokens=24,
+        steps=20,
+        guidance=4.0,
+    ),
 }
 
 # one folder per model, and the autoencoder that they share
