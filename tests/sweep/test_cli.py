@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,8 +88,10 @@ def test_ctrl_c_ends_with_a_summary(tmp_path):
     ) as process:
         assert process.stderr is not None and process.stdout is not None
         text = ""
-        while "| 8/600" not in text:  # the bar, once a batch is drawn
-            text += process.stderr.read(1)
+        while not re.search(r"\| [1-9]\d*/600", text):  # the bar, once a batch is drawn
+            letter = process.stderr.read(1)
+            assert letter, f"it ended without a bar: {text}"
+            text += letter
         process.send_signal(signal.SIGINT)
         rest, said = process.stderr.read(), process.stdout.read()
     assert process.returncode == 130
