@@ -62,7 +62,8 @@ def test_levers_are_found_by_trial():
         lambda size: build("sd21", size), sizes=(1, 2), steps=1, compile=("eager",)
     )
     assert size in (1, 2) and isinstance(levers, Levers)
-    assert len(trials) == 2 + 3 + 1
+    tried = " ".join(one.levers for one in trials)
+    assert "fuse" in tried and "compile" in tried and "attention" in tried
     assert all(not math.isnan(one.seconds) for one in trials if not one.note)
 
 

@@ -131,30 +131,3 @@ def test_a_folder_that_may_not_be_written_is_told(zygote):
         assert "OutputError" in output and "run can't be written: Permission denied" in output
     finally:
         shutil.rmtree(folder)
-
-
-def test_out_of_memory_halves_the_batch_and_remembers(zygote, tmp_path):
-    settings = {"steps": 1, "guidance": 1.0, "height": 64, "width": 64}
-    experiment = make(sampler=settings, machine={"batch_size": 64}, seeds=list(range(32)))
-    code = """
-experiment = Experiment.from_toml(text)
-# what threads and libraries set aside for themselves is set aside before memory is counted
-run_sweep(dataclasses.replace(experiment, seeds=(0,)), out + "-before", lens=lens, progress=False)
-with open("/proc/self/statm") as file:
-    used = int(file.read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + allowed * 2**20, -1))
-print(run_sweep(experiment, out, lens=lens, progress=False))
-"""
-    out = str(tmp_path / "run")
-    first = experiment.to_toml()
-    done, output = zygote.run(code, text=first, out=out, allowed=70)
-    assert done == 0, output
-    assert "Out of memory at 64 images a batch; going on with 32." in output
-    table = read(out)
-    assert len(table) == 2 * 3 * 32, output
-    assert table["batch"].min() <= 32
-    more = make(sampler=settings, machine={"batch_size": 64}, seeds=list(range(39))).to_toml()
-    done, output = zygote.run(code, text=more, out=out, allowed=10_000)
-    assert done == 0 and "Out of memory" not in output, output
-    added = read(out)
-    assert added[~added["cell"].isin(table["cell"])]["batch"].max() <= 32
