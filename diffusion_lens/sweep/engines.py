@@ -41,6 +41,7 @@ ENGINES = ("local", "ray")
 _AHEAD = 2  # batches that a worker holds: one to draw, one to go on with
 _DEATHS = 2  # workers that one batch may take down
 _BARREN = 3  # workers in a row that may be lost before any of them drew anything
+_STARTS = 3  # times that Ray is started before that is given up
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def draw_with_ray(
     if started:
         # warnings of workers come through as failures; their chatter does not
         options = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers, "include_dashboard": False}
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        _start(ray, options)
     try:
         gpus = int(ray.cluster_resources().get("GPU", 0))
         count = workers or gpus or 1
@@ -116,6 +117,28 @@ def draw_with_ray(
     finally:
         if started:
             ray.shutdown()
+
+
+def _start(ray: Any, options: dict[str, Any]) -> None:
+    """Start Ray here, or join the cluster of RAY_ADDRESS.
+
+    Raises:
+        RunError: it does not come up.
+    """
+    reason = ""
+    for attempt in range(_STARTS):
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+            return
+        # a bare Exception, where a busy machine takes longer than Ray's 30 seconds
+        except Exception as error:
+            ray.shutdown()
+            reason = str(error)
+            log.warning("Ray did not start (attempt %d of %d): %s", attempt + 1, _STARTS, reason)
+    raise RunError(
+        f"Ray does not start: {reason} Draw with --engine local, or start it by hand (ray start --head) "
+        "and set RAY_ADDRESS."
+    )
 
 
 class _Pool:
