@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-DEMO := "an automobile on grass" "a puppy at night" --seeds 0 1
+DEMO := "an automobile on grass" "a puppy at night" 1
 
 .PHONY: demo test lint notebooks results clean
 
@@ -19,9 +19,21 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# the reference results that are in the repository
-results: $(READY)
+# The reference results that are in the repository: the demo's picture, and each study on the embedded models.
+# CONTROL names a folder of `testbed train --encoder random`, whose run then joins each study.
+STUDIES := $(notdir $(basename $(wildcard experiments/*.toml)))
+CONTROL :=
+SWEEP := --dtype bfloat16
+
+results: $(READY) $(STUDIES:%=results/%/findings.md)
 	$(BIN)/diffusion-lens show $(DEMO) --out results/demo/grid.png --overwrite
+
+results/%/findings.md: experiments/%.toml experiments/prompts/%.csv $(READY)
+	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji
+	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji-clip --model emoji-clip --layers 0:12:2
+	$(if $(CONTROL),$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/random --model $(CONTROL) --layers 0:6:3)
+	for run in runs/$*/*; do $(BIN)/diffusion-lens score $$run --scorer oracle; done
+	$(BIN)/diffusion-lens analyze runs/$*/* --out results/$* --overwrite
 
 notebooks: $(READY)
 	$(BIN)/python -m pytest -o addopts= -W default --nbmake --nbmake-timeout=120 notebooks

@@ -171,7 +171,8 @@ def _planned(
 ) -> pd.DataFrame:
     rows = []
     for column, first, second in planned:
-        for key, part in groups(table, [name for name in FRAME if name != column]):
+        # checks of one kind at a time, unless kinds are what is compared
+        for key, part in groups(table, [name for name in (*FRAME, "kind") if name != column]):
             frame = contrasts.contrast(part, {column: first}, {column: second}, **options)
             rows.append(frame.assign(**key, compared=column))
     return _adjusted(pd.concat(rows, ignore_index=True))

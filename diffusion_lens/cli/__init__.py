@@ -16,6 +16,7 @@ from diffusion_lens.cli.bench import bench
 from diffusion_lens.cli.console import err
 from diffusion_lens.cli.examine import doctor, models
 from diffusion_lens.cli.score import score
+from diffusion_lens.cli.sheet import SHEET
 from diffusion_lens.cli.show import show
 from diffusion_lens.cli.sweep import export, status, sweep
 from diffusion_lens.cli.testbed import TESTBED
@@ -28,12 +29,17 @@ def testbed() -> None:
     """Scenes, training and examination of the embedded models: testbed scenes|train|evaluate."""
 
 
+def sheet() -> None:
+    """People as scorers: a blinded labelling page of a run, and its answers: sheet write|read."""
+
+
 VERBS: dict[str, Callable[..., Any]] = {
     "show": show,
     "sweep": sweep,
     "status": status,
     "export": export,
     "score": score,
+    "sheet": sheet,
     "analyze": analyze,
     "labels": labels,
     "bench": bench,
@@ -41,7 +47,10 @@ VERBS: dict[str, Callable[..., Any]] = {
     "doctor": doctor,
     "testbed": testbed,
 }
-GROUPS: dict[str, dict[str, Callable[..., Any]]] = {"testbed": TESTBED}  # verbs of two words
+GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
+    "sheet": SHEET,
+    "testbed": TESTBED,
+}  # verbs of two words
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ from diffusion_lens.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from diffusion_lens.analysis.findings import Source as About
+
 __all__ = ["analyze", "labels"]
 
 Source = Annotated[Path, tyro.conf.Positional]
@@ -22,7 +24,7 @@ _PRINTED = ("summary", "summary_given_final_correct", "order", "contrasts", "pla
 
 
 def analyze(
-    scores: Source,
+    scores: Annotated[tuple[Path, ...], tyro.conf.Positional],
     /,
     out: Path,
     by: tuple[str, ...] = (),
@@ -37,10 +39,11 @@ def analyze(
     """Turn scores into tables (csv, LaTeX) and figures (png, pdf), with intervals over prompts.
 
     Args:
-        scores: a run's folder, or a table of scores as .parquet or .csv.
-        out: the folder that tables and figures go to.
+        scores: folders of runs, or tables of scores as .parquet or .csv.
+        out: the folder that tables, figures and findings.md go to.
         by: columns that make a curve, such as category kind; run, scorer and encoder always do.
         contrast: planned beforehand, such as kind=object,relation; tested apart from the grid of all pairs.
+            If left out, those of the runs' experiments.
         truth: the scorer that others are corrected by, where it labelled a part of the images.
         level: of intervals and bands.
         resamples: how often prompts are resampled.
@@ -48,14 +51,18 @@ def analyze(
         figures: draw figures as well.
         overwrite: replace an analysis that is there.
     """
+    from diffusion_lens.analysis.findings import findings
     from diffusion_lens.analysis.tables import analyse, write_csv, write_latex
     from diffusion_lens.lens.output import check_output, write_whole
     from diffusion_lens.scoring import table as scoring_table
 
+    if not scores:
+        raise InputError("No scores were given. Name a run's folder, or a table of scores.")
     if not 0 < level < 1 or resamples < 100:
         raise InputError("A level lies between 0 and 1, such as 0.95, and takes at least 100 resamples.")
-    planned = [_contrast(text) for text in contrast]
-    table = scoring_table.read(scores)
+    sources, declared = _about(scores)
+    planned = [_contrast(text) for text in contrast or declared]
+    table = scoring_table.read_all(scores)
     settings = out / "analysis.json"
     check_output(settings, overwrite=overwrite)
     found = analyse(
@@ -69,16 +76,42 @@ def analyze(
             write_latex(one, tables / f"{name}.tex")
     drawn: list[Path] = []
     if figures:
+        from diffusion_lens.figures.examples import draw_examples
         from diffusion_lens.figures.study import draw_study
 
         drawn = draw_study(found.tables, out / "figures")
-    asked = {"scores": str(scores), "by": by, "contrast": contrast, "truth": truth, "level": level,
-             "resamples": resamples, "seed": seed, "notes": found.notes}  # fmt: skip
+        drawn += draw_examples(
+            [path for path in scores if (path / "manifest.json").exists()], out / "figures"
+        )
+    page = findings(found.tables, out.name, sources)
+    write_whole(out / "findings.md", lambda file: file.write(page.encode()))
+    asked = {"scores": [str(path) for path in scores], "by": by, "contrast": planned, "truth": truth,
+             "level": level, "resamples": resamples, "seed": seed, "notes": found.notes}  # fmt: skip
     write_whole(settings, lambda file: file.write((json.dumps(asked, indent=1) + "\n").encode()))
     _tell(found.tables, found.notes)
-    say(f"tables   {tables}  ({len(found.tables)})")
+    say(f"findings {out / 'findings.md'}\ntables   {tables}  ({len(found.tables)})")
     if drawn:
-        say(f"figures  {out / 'figures'}  ({len(drawn) // 2}, each as png and pdf)")
+        say(f"figures  {out / 'figures'}  ({len({path.stem for path in drawn})})")
+
+
+def _about(scores: tuple[Path, ...]) -> "tuple[list[About], tuple[str, ...]]":
+    """What the runs among the sources are, and the contrasts that their experiments planned."""
+    from diffusion_lens.analysis.findings import Source as About
+    from diffusion_lens.scoring.images import RunImages
+
+    sources: list[About] = []
+    declared: dict[str, None] = {}
+    for path in scores:
+        if not (path / "manifest.json").exists():
+            continue
+        run = RunImages(path)
+        experiment, resolved = run.plan.experiment, run.plan.resolved
+        declared |= dict.fromkeys(experiment.contrasts)
+        sources.append(
+            About(run.name, experiment.model, experiment.claim, len(run.plan.prompts), experiment.seeds,
+                   resolved.settings, resolved.dtype, run.undrawn)
+        )  # fmt: skip
+    return sources, tuple(declared)
 
 
 def _contrast(text: str) -> tuple[str, str, str]:

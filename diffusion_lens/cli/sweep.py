@@ -19,7 +19,7 @@ Place = Annotated[str, tyro.conf.Positional]
 
 
 def sweep(
-    experiment: Annotated[Path, tyro.conf.Positional],
+    experiment: Annotated[tuple[Path, ...], tyro.conf.Positional],
     /,
     out: str | None = None,
     model: str | None = None,
@@ -43,8 +43,9 @@ def sweep(
     """Draw an experiment, or go on with it: the same command resumes what was stopped.
 
     Args:
-        experiment: a TOML file; see experiments/README.md. The flags below go before what it says.
-        out: the run's folder, or a URL of fsspec; by default results/ and the file's name.
+        experiment: a TOML file; see experiments/README.md. Of several, the later go before the earlier: a
+            study, then a model to run it on. The flags below go before all of them.
+        out: the run's folder, or a URL of fsspec; by default results/ and the names of the files.
         model: an embedded model, a folder, or a hub id.
         layers: as in `show`.
         seeds: one or more.
@@ -63,10 +64,10 @@ def sweep(
         retry_failed: draw again what could not be drawn.
         dry_run: plan and estimate only.
     """
-    from diffusion_lens.sweep.experiment import Experiment, load_experiment
+    from diffusion_lens.sweep.experiment import Experiment, load_experiments
     from diffusion_lens.sweep.run import open_run
 
-    data = load_experiment(experiment)
+    data, base = load_experiments(experiment)
     _overlay(data, "", {"model": model, "layers": layers, "seeds": seeds})
     _overlay(data, "", {"encoders": encoders, "readouts": readouts})
     _overlay(data, "sampler", {"steps": steps, "guidance": guidance})
@@ -76,10 +77,8 @@ def sweep(
         listed = data.get("prompts")
         data["prompts"] = {**({"inline": listed} if isinstance(listed, list) else listed or {})}
         data["prompts"]["limit"] = limit
-    target = out or str(Path("results") / experiment.stem)
-    with open_run(
-        Experiment.from_dict(data), target, base=experiment.parent, shard=_parse_shard(shard)
-    ) as run:
+    target = out or str(Path("results") / "-".join(path.stem for path in experiment))
+    with open_run(Experiment.from_dict(data), target, base=base, shard=_parse_shard(shard)) as run:
         todo = len(run.todo(retry_failed=retry_failed))
         say(_announce(run, todo, target))
         if dry_run or not todo:

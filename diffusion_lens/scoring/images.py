@@ -42,6 +42,7 @@ class Series:
         encoder: the encoder whose layers they are.
         prompt: index of the prompt.
         seed: the seed.
+        last: the encoder's last layer, whether it is drawn or not.
         cells: the cells.
     """
 
@@ -49,6 +50,7 @@ class Series:
     encoder: str
     prompt: int
     seed: int
+    last: int
     cells: tuple[Cell, ...]
 
 
@@ -98,7 +100,14 @@ class RunImages:
             key = (cell.prompt, run, columns["encoder"], cell.seed)
             found.setdefault(key, []).append(cell)
         return [
-            Series(run, encoder, prompt, seed, tuple(sorted(cells, key=lambda cell: cell.layer)))
+            Series(
+                run,
+                encoder,
+                prompt,
+                seed,
+                views[cells[0].view].last,
+                tuple(sorted(cells, key=lambda cell: cell.layer)),
+            )
             for (prompt, run, encoder, seed), cells in sorted(found.items(), key=lambda item: item[0])
         ]
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from diffusion_lens.scoring.baselines import scorer_name
@@ -160,7 +161,7 @@ def table_of(
         {
             "run": one.run, "encoder": one.encoder, "seed": one.seed,
             "prompt_id": prompts[one.prompt].prompt_id, "prompt": prompts[one.prompt].prompt,
-            "category": prompts[one.prompt].category,
+            "category": prompts[one.prompt].category, "last": one.last,
         }
         for one in job.series
     ]  # fmt: skip
@@ -168,6 +169,7 @@ def table_of(
     names = {index: prompt.prompt_id for index, prompt in enumerate(prompts)}
     frame["asked_of"] = frame["partner"].map(names)
     frame["scorer"] = frame["baseline"].map(lambda baseline: scorer_name(scorer, baseline))
+    frame["depth"] = np.where(frame["last"] > 0, frame["layer"] / frame["last"].clip(lower=1), 1.0)
     return frame.assign(cell=frame["item"], version=version).drop(
-        columns=["item", "asked", "series", "partner", "again"]
+        columns=["item", "asked", "series", "partner", "again", "last"]
     )

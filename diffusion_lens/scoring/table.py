@@ -34,7 +34,7 @@ from diffusion_lens.errors import ScoresError
 from diffusion_lens.lens.output import write_whole
 from diffusion_lens.scoring.checks import KINDS, CheckedPrompt, Judgement
 
-__all__ = ["COLUMNS", "KEY", "read", "rows", "validate", "write"]
+__all__ = ["COLUMNS", "KEY", "read", "read_all", "rows", "validate", "write"]
 
 COLUMNS: tuple[str, ...] = (
     "run", "prompt_id", "prompt", "category", "encoder", "layer", "depth", "seed", "check", "kind",
@@ -197,6 +197,15 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
     for message in refused:
         log.warning("%s The others were read.", message)
     return validate(pd.concat(parts, ignore_index=True)) if len(parts) > 1 else parts[0]
+
+
+def read_all(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
+    """Read several of what `read` reads, as one table.
+
+    Raises:
+        ScoresError: as `read`; or two hold scores of the same images, as runs of one name do.
+    """
+    return validate(pd.concat([read(path) for path in paths], ignore_index=True))
 
 
 def write(table: pd.DataFrame, path: str | os.PathLike[str]) -> list[Path]:

@@ -13,7 +13,7 @@ A key that is left out has the default of its dataclass.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from diffusion_lens.errors import ExperimentError
 from diffusion_lens.lens.sampler import Sampler
 from diffusion_lens.sweep.reader import read_dataclass
 
-__all__ = ["Captions", "Experiment", "Machine", "Prompt", "Prompts", "load_experiment"]
+__all__ = ["Captions", "Experiment", "Machine", "Prompt", "Prompts", "load_experiment", "load_experiments"]
 
 Scalar = str | int | float | bool
 
@@ -121,6 +121,8 @@ class Experiment:
         spread: what a layer replaces where several taps are read.
         revision: branch, tag or commit on the hub.
         claim: what the study is to answer, in a sentence.
+        contrasts: what is to be compared, such as "kind=object,relation", decided on before anything is
+            drawn; `analyze` tests these apart from all other comparisons.
         sampler: sampler settings; the model's own where nothing is set.
         machine: how images are computed and kept.
     """
@@ -135,6 +137,7 @@ class Experiment:
     spread: int | Literal["all", "cap"] = "all"
     revision: str | None = None
     claim: str = ""
+    contrasts: tuple[str, ...] = ()
     sampler: Sampler = field(default_factory=Sampler)
     machine: Machine = field(default_factory=Machine)
 
@@ -210,6 +213,31 @@ def load_experiment(path: Path) -> dict[str, Any]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{path} is no valid TOML: {error}.") from error
+
+
+def load_experiments(paths: Sequence[Path]) -> tuple[dict[str, Any], Path]:
+    """Lay experiment files over each other, such as a study and the model to run it on.
+
+    A key of a later file replaces that of an earlier one; tables are laid over each other key by key, but
+    for `prompts`.
+
+    Returns:
+        The plain data, and the folder that relative paths of its prompts start at.
+
+    Raises:
+        ExperimentError: a file can't be read, is no TOML, or none was given.
+    """
+    if not paths:
+        raise ExperimentError("No experiment was given. Name a TOML file; experiments/README.md shows one.")
+    data: dict[str, Any] = {}
+    base = paths[0].parent
+    for path in paths:
+        for key, value in load_experiment(path).items():
+            old = data.get(key)
+            merge = key != "prompts" and isinstance(old, dict) and isinstance(value, dict)
+            data[key] = {**old, **value} if merge else value  # type: ignore[dict-item]
+            base = path.parent if key == "prompts" else base
+    return data, base
 
 
 def _as_table(item: Any) -> Any:

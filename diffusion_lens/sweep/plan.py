@@ -46,6 +46,7 @@ class ResolvedView:
         columns: the columns of the table that all its rows share: encoder, readout, pooled, spread.
         rungs: number and whether native, of each layer.
         faithful: its native rung is drawn exactly as the untouched pipeline draws it.
+        last: the encoder's last layer, drawn or not.
     """
 
     encoder: str
@@ -53,6 +54,7 @@ class ResolvedView:
     columns: Mapping[str, str]
     rungs: tuple[tuple[int, bool], ...]
     faithful: bool
+    last: int
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
                     columns,
                     tuple((rung.layer, rung.native) for rung in rungs),
                     faithful,
+                    view.ladder.depth,
                 ),
             )
             settings = view.settings()

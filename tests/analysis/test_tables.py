@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from diffusion_lens.analysis.findings import Source, findings
 from diffusion_lens.analysis.tables import analyse, readable, write_latex
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.figures.study import draw_study
@@ -131,6 +132,21 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_findings_state_the_numbers_of_the_tables(table):
+    found = analyse(table, planned=[("kind", "object", "relation")], resamples=200)
+    page = findings(
+        found.tables, "a study", [Source("run", "m", "x emerges", 3, (0, 1), {"steps": 2}, "float32")]
+    )
+    assert page.startswith("# a study") and "**Claim to test:** x emerges" in page
+    summary = found.tables["summary"]
+    row = summary[(summary["scorer"] == "vqa") & (summary["kind"] == "object")].iloc[0]
+    assert f"{row['area']:.2f} [{row['area_low']:.2f}, {row['area_high']:.2f}]" in page
+    planned = found.tables["planned"]
+    line = planned[(planned["scorer"] == "vqa") & (planned["number"] == "area")].iloc[0]
+    assert f"{line['difference']:+.2f} [{line['low']:+.2f}, {line['high']:+.2f}]" in page
+    assert "## What comes first" in page and "nan" not in page
+
+
 def test_the_command_line_analyses_a_run(tmp_path, table):
     scores.write(table, tmp_path / "run")
     done = run("analyze", "run", "--out", "out", "--resamples", "100", "--contrast", "kind=object,relation",
@@ -144,6 +160,7 @@ def test_the_command_line_analyses_a_run(tmp_path, table):
     figures = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
     assert {"curves-vqa.png", "curves-vqa.pdf", "heatmap.png", "areas.pdf", "planned-vqa.png"} <= figures
     assert json.loads((tmp_path / "out" / "analysis.json").read_text())["resamples"] == 100
+    assert "object less relation" in (tmp_path / "out" / "findings.md").read_text()
     again = run("analyze", "run", "--out", "out", cwd=tmp_path)
     assert again.returncode == 2 and "exists" in again.stderr
 

@@ -49,6 +49,7 @@ def make_run(
             {"encoder": "text_encoder", "readout": readout, "pooled": "hold", "spread": "all"},
             tuple((layer, False) for layer in layers),
             False,
+            max(layers),
         )
         for readout in readouts
     )

@@ -9,7 +9,7 @@ from diffusion_lens.sweep.experiment import Experiment, Prompt
 from diffusion_lens.sweep.plan import Cell, Resolved, ResolvedView, batches, make_plan
 
 RUNGS = ((0, False), (1, False), (1, True))
-VIEW = ResolvedView("all", "native", {"encoder": "te", "readout": "native"}, RUNGS, True)
+VIEW = ResolvedView("all", "native", {"encoder": "te", "readout": "native"}, RUNGS, True, 12)
 RESOLVED = Resolved((VIEW,), {"steps": 2, "options": "{}"}, "f", "float32", 4)
 EXPERIMENT = Experiment.from_dict({"model": "m", "prompts": ["a", "b"], "seeds": [0, 1]})
 PROMPTS = (Prompt("a"), Prompt("b", {"kind": "x"}))

@@ -1,0 +1,70 @@
+"""The experiments that come with the repository: readable, complete, and of the prompts they claim."""
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from diffusion_lens.scoring.asking import ask
+from diffusion_lens.scoring.checks import WHOLE
+from diffusion_lens.sweep.experiment import Experiment, load_experiments
+from diffusion_lens.sweep.prompts import read_prompts
+from diffusion_lens.sweep.worker import resolve
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+STUDIES = sorted(path.stem for path in (FOLDER / "prompts").glob("*.csv"))
+MODELS = {"sd21": "sd", "if": "if", "sdxl": "sdxl", "sd3": "sd3", "flux": "flux"}
+
+
+def read(*paths: str) -> tuple[Experiment, tuple]:
+    data, base = load_experiments([FOLDER / path for path in paths])
+    experiment = Experiment.from_dict(data)
+    return experiment, read_prompts(experiment.prompts, base)
+
+
+def test_the_prompts_are_what_their_script_writes():
+    spec = importlib.util.spec_from_file_location("write_prompts", FOLDER / "write_prompts.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    for path, rows in script.tables():
+        with open(path, newline="") as file:
+            found = list(csv.DictReader(file))
+        plain = [
+            {k: json.dumps(v) if isinstance(v, list) else str(v) for k, v in row.items()} for row in rows
+        ]
+        assert found == plain, path
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_prompt_of_a_study_and_of_its_twin_has_checks_by_rule(study):
+    for paths in ((f"{study}.toml",), (f"paper/{study}.toml", "models/sd21.toml")):
+        experiment, prompts = read(*paths)
+        assert experiment.claim and len(prompts) >= 10
+        for one in ask(prompts).prompts:
+            assert [check for check in one.checks if check.id != WHOLE], one.prompt
+        known = {one.category for one in ask(prompts).prompts}
+        for contrast in experiment.contrasts:
+            column, _, values = contrast.partition("=")
+            assert column == "kind" or set(values.split(",")) <= known, contrast
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_twin_can_be_planned_on_each_model(model, new_lens):
+    experiment, _ = read("paper/relations.toml", f"models/{model}.toml")
+    lens = new_lens(MODELS[model])
+    resolved = resolve(lens, experiment)
+    [view] = resolved.views
+    layers = [layer for layer, _ in view.rungs]
+    assert layers[0] == 0 and layers[-1] == view.last == lens.view(experiment.encoders[0]).ladder.depth
+    assert resolved.settings["steps"] == experiment.sampler.steps
+
+
+def test_a_later_file_goes_before_an_earlier_one(tmp_path):
+    one, two = tmp_path / "one.toml", tmp_path / "two.toml"
+    one.write_text('model = "a"\nprompts = ["x"]\n[sampler]\nsteps = 3\nguidance = 2.0\n')
+    two.write_text('model = "b"\n[sampler]\nsteps = 5\n')
+    data, base = load_experiments([one, two])
+    assert data == {"model": "b", "prompts": ["x"], "sampler": {"steps": 5, "guidance": 2.0}}
+    assert base == tmp_path
