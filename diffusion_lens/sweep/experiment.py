@@ -21,12 +21,16 @@ from typing import Any, Literal
 import tomli_w
 
 from diffusion_lens.errors import ExperimentError
+from diffusion_lens.lens.approximations import Approximations
 from diffusion_lens.lens.sampler import Sampler
 from diffusion_lens.sweep.reader import read_dataclass
 
-__all__ = ["Captions", "Experiment", "Machine", "Prompt", "Prompts", "load_experiment"]
+__all__ = ["Captions", "Experiment", "Machine", "Prompt", "Prompts", "ScorerName", "load_experiment"]
 
 Scalar = str | int | float | bool
+ScorerName = Literal[
+    "oracle", "clip", "vqa", "endpoint", "detect", "similarity", "similarity-clip", "similarity-dinov2"
+]
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,9 @@ class Machine:
         batch_size: images denoised together; the lens's own default if None.
         compile: compile the denoiser; "auto" does so on CUDA for plans that are long enough to win.
         image: the lossless format of the images.
+        states: gigabytes of encoded prompts that the run keeps in `states/`, so that going on with it
+            runs no encoder for them; by default none, since they outweigh the images of small models.
+        encoders: "leave" loads no text encoder; the run must keep the states of every prompt.
     """
 
     device: str | None = None
@@ -104,6 +111,8 @@ class Machine:
     batch_size: int | None = None
     compile: Literal["auto", "on", "off"] = "auto"
     image: Literal["png", "webp"] = "png"
+    states: float = 0.0
+    encoders: Literal["load", "leave"] = "load"
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,9 @@ class Experiment:
         spread: what a layer replaces where several taps are read.
         revision: branch, tag or commit on the hub.
         claim: what the study is to answer, in a sentence.
+        scorers: who scores the images once they are drawn.
         sampler: sampler settings; the model's own where nothing is set.
+        approximations: what is given up for speed; nothing by default.
         machine: how images are computed and kept.
     """
 
@@ -135,7 +146,9 @@ class Experiment:
     spread: int | Literal["all", "cap"] = "all"
     revision: str | None = None
     claim: str = ""
+    scorers: tuple[ScorerName, ...] = ()
     sampler: Sampler = field(default_factory=Sampler)
+    approximations: Approximations = field(default_factory=Approximations)
     machine: Machine = field(default_factory=Machine)
 
     def __post_init__(self) -> None:
