@@ -32,7 +32,6 @@ results/%/findings.md: experiments/%.toml experiments/prompts/%.csv $(READY)
 	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji
 	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji-clip --model emoji-clip --layers 0:12:2
 	$(if $(CONTROL),$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/random --model $(CONTROL) --layers 0:6:3)
-	for run in runs/$*/*; do $(BIN)/diffusion-lens score $$run --scorer oracle; done
 	$(BIN)/diffusion-lens analyze runs/$*/* --out results/$* --overwrite
 
 notebooks: $(READY)

@@ -1,5 +1,6 @@
 """`diffusion-lens bench`."""
 
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,9 @@ def bench(
     device: str | None = None,
     dtype: Literal["float32", "bfloat16", "float16"] | None = None,
     batch_size: int | None = None,
+    approximations: bool = False,
     out: Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Measure how much faster the lens is than calling the pipeline once an image or once a layer.
 
@@ -38,7 +41,10 @@ def bench(
         device: cpu, cuda, cuda:1, mps; the fastest at hand if left out.
         dtype: as in `show`.
         batch_size: images denoised together.
-        out: a CSV file for the figures.
+        approximations: measure what each approximation saves, too, and what it does to the images of
+            every layer: pixels, and on an embedded model the oracle's answers.
+        out: a folder for the figures, and a README with the machine and the command.
+        overwrite: replace figures that are there.
     """
     from diffusion_lens.errors import InputError
     from diffusion_lens.lens.output import check_output
@@ -46,14 +52,16 @@ def bench(
     if tune and architecture is None:
         raise InputError("--tune builds many models and needs an --architecture.")
     if out is not None:
-        check_output(out, overwrite=False)
+        check_output(out / "timings.csv", overwrite=overwrite)
 
     import torch
 
     from diffusion_lens.lens.lens import DiffusionLens
     from diffusion_lens.sweep.architectures import build_architecture
-    from diffusion_lens.sweep.bench import Timing, find_levers, write_timings
+    from diffusion_lens.sweep.bench import Timing, find_levers
     from diffusion_lens.sweep.bench import bench as measure
+    from diffusion_lens.sweep.bench_report import summarise, write_report
+    from diffusion_lens.sweep.drift import PROMPTS, measure_drift
     from diffusion_lens.sweep.levers import Levers
 
     levers: Levers | None = None
@@ -73,13 +81,33 @@ def bench(
             say(f"levers: {levers or 'none'}, batch {batch_size}")
         lens = build(batch_size)
     timings = [*trials, *measure(lens, seeds=seeds, steps=steps, rounds=rounds, levers=levers)]
-    table = Table(
-        "way", "images", "batch", "levers", "s / image", "speedup", "TFLOP/s", "of matmul", box=None
-    )
+    table = Table(box=None)
+    for name in (
+        "way",
+        "images",
+        "batch",
+        "levers",
+        "s/image",
+        "speedup",
+        "by layer",
+        "TFLOP/s",
+        "of matmul",
+    ):
+        table.add_column(name, no_wrap=name != "levers")
     for one in timings:
-        figures = (f"{one.seconds:.4g}", f"{one.speedup:.2f}", f"{one.tflops:.3g}", f"{one.share:.0%}")
+        figures = [f"{one.seconds:.4g}", f"{one.speedup:.2f}", f"{one.over_layers:.2f}"]
+        figures += [f"{one.tflops:.3g}", f"{one.share:.0%}"]
         table.add_row(one.way, str(one.images), str(one.batch), one.levers or one.note, *figures)
     console.print(table)
+    drift = []
+    if approximations:
+        exact = lens if levers is None else build(batch_size)  # without the levers, which stay pulled
+        drift = measure_drift(exact, PROMPTS, seeds=seeds, steps=steps)
+        table = Table("approximation", "speedup", "RMSE", "worst layer", "oracle agrees", "", box=None)
+        for _, row in summarise(drift).iterrows():
+            figures = [f"{row[name]:.3g}" for name in ("speedup", "rmse", "worst", "agreement")]
+            table.add_row(row["approximation"] or "exact, again", *figures, row["note"])
+        console.print(table)
     if out is not None:
-        write_timings(out, timings)
+        write_report(out, f"diffusion-lens {' '.join(sys.argv[1:])}", timings, drift)
         say(f"figures  {out}")

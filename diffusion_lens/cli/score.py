@@ -3,33 +3,32 @@
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.table import Table
 
 from diffusion_lens.cli.console import err, out, say
+from diffusion_lens.sweep.experiment import ScorerName
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
-    from diffusion_lens.scoring.run import Scored
+    from diffusion_lens.scoring.checks import CheckedPrompt
+    from diffusion_lens.scoring.makers import Models
+    from diffusion_lens.scoring.run import Scored, Settings
 
-__all__ = ["score"]
+__all__ = ["run_scorers", "score"]
 
 Place = Annotated[str, tyro.conf.Positional]
-Names = tuple[
-    Literal[
-        "oracle", "clip", "vqa", "endpoint", "detect", "similarity", "similarity-clip", "similarity-dinov2"
-    ],
-    ...,
-]
 
 
 def score(
     run: Place,
     /,
-    scorer: Names,
+    scorer: tuple[ScorerName, ...],
     checks: Path | None = None,
     clip: str = "emoji-clip",
     vqa: str = "Qwen/Qwen2.5-VL-3B-Instruct",
@@ -69,20 +68,33 @@ def score(
     """
     from diffusion_lens.errors import InputError
     from diffusion_lens.scoring.asking import read_given
-    from diffusion_lens.scoring.makers import Models, make_scorers
-    from diffusion_lens.scoring.run import Settings, score_run
+    from diffusion_lens.scoring.makers import Models
+    from diffusion_lens.scoring.run import Settings
 
-    # where the checks come from is worth a line
-    logging.getLogger("diffusion_lens").setLevel(logging.INFO)
     if not scorer:
         raise InputError("No scorer was given. For example: --scorer oracle")
     if images_at_once < 1:
         raise InputError(f"--images-at-once is {images_at_once}; it must be 1 or more.")
-    given = read_given(checks) if checks else []
     models = Models(clip, vqa, endpoint, endpoint_model, detector, dinov2, device)
-    scorers, failed = make_scorers(scorer, models)
     settings = Settings(baselines, seed, images_at_once)
-    found = score_run(run, scorers, given=given, settings=settings) if scorers else []
+    run_scorers(run, scorer, models, read_given(checks) if checks else [], settings)
+
+
+def run_scorers(
+    run: str,
+    names: "Sequence[str]",
+    models: "Models",
+    given: "Sequence[CheckedPrompt]" = (),
+    settings: "Settings | None" = None,
+) -> None:
+    """Score a run and report; exits with code 2 where a scorer failed, once the others are done."""
+    from diffusion_lens.scoring.makers import make_scorers
+    from diffusion_lens.scoring.run import Settings, score_run
+
+    # where the checks come from is worth a line
+    logging.getLogger("diffusion_lens").setLevel(logging.INFO)
+    scorers, failed = make_scorers(names, models)
+    found = score_run(run, scorers, given=given, settings=settings or Settings()) if scorers else []
     failed |= {one.scorer: one.failed for one in found if one.failed is not None}
     _report(run, found)
     for name, reason in failed.items():

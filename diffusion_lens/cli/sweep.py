@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from diffusion_lens.cli.console import err, say
+from diffusion_lens.cli.score import run_scorers
 from diffusion_lens.errors import InputError
+from diffusion_lens.sweep.experiment import ScorerName
 
 if TYPE_CHECKING:
-    from diffusion_lens.sweep.run import Run
+    from diffusion_lens.sweep.run import Estimate, Run
 
 __all__ = ["export", "status", "sweep"]
 
@@ -37,6 +39,7 @@ def sweep(
     engine: Literal["local", "ray"] = "local",
     workers: int | None = None,
     shard: str = "1/1",
+    scorers: tuple[ScorerName, ...] = (),
     retry_failed: bool = False,
     dry_run: bool = False,
 ) -> None:
@@ -61,6 +64,7 @@ def sweep(
         engine: local: this process. ray: all devices of a Ray cluster.
         workers: of Ray; one a GPU if left out.
         shard: 3/16: the third of sixteen processes that share the folder.
+        scorers: who scores the images once they are drawn; see `score`, also for their models.
         retry_failed: draw again what could not be drawn.
         dry_run: plan and estimate only.
     """
@@ -69,7 +73,7 @@ def sweep(
 
     data, base = load_experiments(experiment)
     _overlay(data, "", {"model": model, "layers": layers, "seeds": seeds})
-    _overlay(data, "", {"encoders": encoders, "readouts": readouts})
+    _overlay(data, "", {"encoders": encoders, "readouts": readouts, "scorers": scorers})
     _overlay(data, "sampler", {"steps": steps, "guidance": guidance})
     machine = {"device": device, "dtype": dtype, "batch_size": batch_size, "compile": compile}
     _overlay(data, "machine", machine)
@@ -78,12 +82,32 @@ def sweep(
         data["prompts"] = {**({"inline": listed} if isinstance(listed, list) else listed or {})}
         data["prompts"]["limit"] = limit
     target = out or str(Path("results") / "-".join(path.stem for path in experiment))
-    with open_run(Experiment.from_dict(data), target, base=base, shard=_parse_shard(shard)) as run:
+    asked, part = Experiment.from_dict(data), _parse_shard(shard)
+    with open_run(asked, target, base=base, shard=part) as run:
         todo = len(run.todo(retry_failed=retry_failed))
         say(_announce(run, todo, target))
-        if dry_run or not todo:
+        if dry_run:
             return
-        summary = run.draw(engine=engine, workers=workers, retry_failed=retry_failed)
+        if todo:
+            _draw(run, engine, workers, retry_failed)
+        run.lens = None  # room for the scorers' models
+    if asked.scorers and part[1] > 1:
+        say("Shards are scored together: when all are drawn, give the command without --shard.")
+    elif asked.scorers:
+        from diffusion_lens.scoring.makers import Models
+
+        run_scorers(target, asked.scorers, Models(device=asked.machine.device or "cpu"))
+
+
+def _draw(run: "Run", engine: str, workers: int | None, retry_failed: bool) -> None:
+    """Draw what is to do and tell what became of it; exits with code 130 if it was stopped."""
+    known = run.estimate(1) is not None
+    summary = run.draw(
+        engine=engine,
+        workers=workers,
+        retry_failed=retry_failed,
+        on_estimate=_tell if not known else lambda estimate: None,
+    )
     rate = f" ({summary.drawn / summary.seconds:.2f} a second)" if summary.seconds else ""
     say(f"{summary.drawn} images drawn in {_duration(summary.seconds)}{rate}; {summary.left} left.")
     for reason, count in summary.failed.items():
@@ -125,8 +149,23 @@ def _announce(run: "Run", todo: int, target: str) -> str:
     ]
     estimate = run.estimate(todo)
     if todo and estimate:
-        lines.append(f"about {_duration(estimate.seconds)} and {estimate.size / 1e6:.0f} MB")
+        lines.append(f"{_size_up(estimate)}, by the images that are there")
+    elif todo:
+        lines.append("time and disk: known after the first batch")
     return "\n".join(lines)
+
+
+def _tell(estimate: "Estimate") -> None:
+    """Say what the rest will take, between two looks of the progress bar."""
+    from tqdm.auto import tqdm
+
+    with tqdm.external_write_mode():
+        say(f"{_size_up(estimate)} for the rest, by the first batch")
+
+
+def _size_up(estimate: "Estimate") -> str:
+    megabytes = estimate.size / 1e6
+    return f"about {_duration(estimate.seconds)} and {megabytes:.{0 if megabytes >= 10 else 2}f} MB"
 
 
 def _duration(seconds: float) -> str:

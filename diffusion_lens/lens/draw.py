@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -16,12 +16,13 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from diffusion_lens.errors import OutOfMemoryError, SamplerError
+from diffusion_lens.lens.approximations import Approximations, drop_guidance, guided_inputs
 from diffusion_lens.lens.sampler import Sampler
 from diffusion_lens.models.conditioner import Conditioning
 from diffusion_lens.models.memory import is_out_of_memory
 from diffusion_lens.models.pipelines import PipelineFamily
 
-__all__ = ["Drawing", "Painter", "Row"]
+__all__ = ["Drawing", "Painter", "Row", "use_quiet"]
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Painter:
         upscaler: the second stage of DeepFloyd IF, conditioned on the same states.
         fill: repeat the last row of a short batch up to `batch_size`, so that compiled code meets one
             shape only.
+        approximations: what is given up for speed; set by `approximate`.
     """
 
     pipe: Any
@@ -79,6 +81,7 @@ class Painter:
     batch_size: int
     upscaler: Any = None
     fill: bool = False
+    approximations: Approximations = field(default_factory=Approximations)
 
     def draw(
         self,
@@ -133,6 +136,7 @@ class Painter:
         log.warning("Out of memory at %d images a batch; going on with %d.", size, self.batch_size)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        self.pipe.maybe_free_model_hooks()  # what a cache of blocks remembers of the batch that was cut
 
     def _call(
         self,
@@ -141,19 +145,9 @@ class Painter:
         upscale: Sampler | None,
         on_step: Callable[[int], object],
     ) -> list[Drawing]:
-        text = {
-            **_collate([row.positive for row in rows], self.family.batch_dims, self.device),
-            **_collate([row.negative for row in rows], self.family.batch_dims, self.device),
-        }
         seeds = [row.seed for row in rows]
-        first = sampler.arguments(self.family)
-        if "negative_prompt" in _parameters(self.pipe):
-            first["negative_prompt"] = None  # PixArt's default is "", and refused beside embeddings
-        if not rows[0].negative and self.family.cfg == "true_cfg_scale":
-            first["true_cfg_scale"] = 1.0  # without a negative prompt it is off, and Qwen-Image warns
-        output = self._run(
-            self.pipe, {**text, **first}, seeds, on_step, "np" if self.upscaler is None else "pt"
-        )
+        kind = "np" if self.upscaler is None else "pt"
+        output = self._run(self.pipe, self.arguments(rows, sampler), seeds, on_step, kind)
         if self.upscaler is None:
             blocked = _blocked(output, len(rows))
             return [
@@ -161,9 +155,8 @@ class Painter:
                 for pixels, flag in zip(output.images, blocked, strict=True)
             ]
         settings = (upscale or Sampler()).arguments(self.family)
-        second = self._run(
-            self.upscaler, {**text, **settings, "image": output.images}, seeds, on_step, "np"
-        )
+        settings = {**self._text(rows), **settings, "image": output.images}
+        second = self._run(self.upscaler, settings, seeds, on_step, "np")
         # the first stage's floats of -1..1 went on as they are, without a look by its safety checker
         small = (output.images / 2 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
         drawings = []
@@ -173,6 +166,26 @@ class Painter:
             reason = missing or (missing_too and f"{missing_too}, in the second stage")
             drawings.append(Drawing(image, reason, upscaled))
         return drawings
+
+    def arguments(self, rows: Sequence[Row], sampler: Sampler) -> dict[str, Any]:
+        """What the pipeline is called with for one batch, besides generators and the type of output.
+
+        Args:
+            rows: the batch; its tensors have one shape.
+            sampler: resolved settings.
+        """
+        settings = sampler.arguments(self.family)
+        if "negative_prompt" in _parameters(self.pipe):
+            settings["negative_prompt"] = None  # PixArt's default is "", and refused beside embeddings
+        if not rows[0].negative and self.family.cfg == "true_cfg_scale":
+            settings["true_cfg_scale"] = 1.0  # without a negative prompt it is off, and Qwen-Image warns
+        return {**self._text(rows), **settings}
+
+    def _text(self, rows: Sequence[Row]) -> dict[str, Any]:
+        return {
+            **_collate([row.positive for row in rows], self.family.batch_dims, self.device),
+            **_collate([row.negative for row in rows], self.family.batch_dims, self.device),
+        }
 
     def _run(
         self,
@@ -184,9 +197,13 @@ class Painter:
     ) -> Any:
         """Call a pipeline with a generator for each seed."""
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        callback = _step_callback(pipe, lambda: on_step(len(seeds)))
+        callback = _step_callback(pipe, lambda: on_step(len(seeds)), self.approximations.guided)
+        precision = self.approximations.precision
+        autocast = torch.autocast(
+            self.device.type, getattr(torch, precision or "bfloat16"), enabled=precision is not None
+        )
         try:
-            with use_quiet(pipe):
+            with use_quiet(pipe), autocast:
                 return pipe(**arguments, **callback, generator=generators, output_type=output_type)
         except ValueError as error:  # what diffusers raises for sizes and combinations it refuses
             raise SamplerError(f"{type(pipe).__name__} refuses these settings: {error}") from error
@@ -225,16 +242,26 @@ def _parameters(pipe: Any) -> Mapping[str, Any]:
     return inspect.signature(pipe.__call__).parameters
 
 
-def _step_callback(pipe: Any, tell: Callable[[], object]) -> dict[str, Any]:
-    """The pipeline's own way to report each step, under either of its two names."""
+def _step_callback(pipe: Any, tell: Callable[[], object], guided: float | None) -> dict[str, Any]:
+    """The pipeline's own way to report each step, under either of its two names.
+
+    Args:
+        pipe: the pipeline.
+        tell: called at each step.
+        guided: the part of the steps after which guidance is dropped; never if None.
+    """
     parameters = _parameters(pipe)
     if "callback_on_step_end" in parameters:
 
-        def on_end(_pipe: Any, _step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        def on_end(_pipe: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             tell()
+            late = guided is not None and step + 1 >= guided * pipe.num_timesteps
+            if late and pipe.do_classifier_free_guidance:
+                drop_guidance(pipe, tensors)
             return tensors
 
-        return {"callback_on_step_end": on_end}
+        inputs = {} if guided is None else {"callback_on_step_end_tensor_inputs": guided_inputs(pipe)}
+        return {"callback_on_step_end": on_end, **inputs}
     if "callback" in parameters:
         return {"callback": lambda *_: tell()}
     return {}

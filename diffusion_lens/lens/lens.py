@@ -22,6 +22,7 @@ from diffusion_lens.models.conditioner import Conditioner, Conditioning
 from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.models.encoders import EncoderFamily
 from diffusion_lens.models.load import load_pipeline
+from diffusion_lens.models.memory import default_batch
 from diffusion_lens.models.pipelines import PipelineFamily, find_family
 
 __all__ = ["DiffusionLens"]
@@ -39,7 +40,8 @@ class DiffusionLens:
         encoders: how its encoders are built, by the pipeline's name, for those of no known class.
         upscaler: DeepFloyd IF's second stage, a live `IFSuperResolutionPipeline`.
         defaults: sampler settings for calls that give none.
-        batch_size: images denoised together; by default 16 on an accelerator and 8 on the CPU.
+        batch_size: images denoised together; by default 16 on an accelerator, and on the CPU 8, or 32 of
+            small models.
         name: what the table calls the model.
 
     Raises:
@@ -68,7 +70,7 @@ class DiffusionLens:
         self.conditioner = Conditioner(pipe, family, encoders)
         device = self.conditioner.device
         if batch_size is None:
-            batch_size = 8 if device.type == "cpu" else 16
+            batch_size = default_batch(pipe, device)
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
         if upscaler is not None and "SuperResolution" not in type(upscaler).__name__:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from diffusion_lens.errors import InputError, LayerError
 from diffusion_lens.lens.output import write_whole
@@ -113,12 +113,8 @@ class LayerStates:
             pooled=torch.cat(pooled) if pooled else None,
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to one safetensors file.
-
-        Raises:
-            OutputError: it can't be written.
-        """
+    def to_bytes(self) -> bytes:
+        """The content of a safetensors file, which `from_bytes` reads back."""
         tensors = {"states": self.states, "input_ids": self.input_ids, "mask": self.mask}
         if self.pooled is not None:
             tensors["pooled"] = self.pooled
@@ -129,10 +125,18 @@ class LayerStates:
             "layers": self.layers,
             "tokens": self.tokens,
         }
-        content = save(
+        return save(
             {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
             metadata={"layer_states": json.dumps(described)},
         )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to one safetensors file.
+
+        Raises:
+            OutputError: it can't be written.
+        """
+        content = self.to_bytes()
         write_whole(Path(path), lambda file: file.write(content))
 
     @classmethod
@@ -143,13 +147,31 @@ class LayerStates:
             InputError: the file is missing, cut short, or holds something else.
         """
         try:
-            with safe_open(Path(path), framework="pt") as file:
-                described = json.loads((file.metadata() or {})["layer_states"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError) as error:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise InputError(f"{path} can't be read: {error.strerror or error}.") from error
+        return cls.from_bytes(content, str(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, name: str) -> "LayerStates":
+        """Read what `to_bytes` gave.
+
+        Args:
+            content: the bytes.
+            name: what messages call them.
+
+        Raises:
+            InputError: they are cut short, or hold something else.
+        """
+        try:
+            tensors = load(content)
+            # safetensors opens with its header: eight bytes of length, then JSON
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            described = json.loads(header["__metadata__"]["layer_states"])
+        except (SafetensorError, ValueError, KeyError) as error:
             raise InputError(
-                f"{path} is not a whole file of layer states ({error}). Make it again with "
-                "LayerStates.save or result.save."
+                f"{name} is not a whole file of layer states ({error}). Make it again with "
+                "LayerStates.save or result.save; one that a sweep kept may be deleted."
             ) from error
         return cls(
             encoder=described["encoder"],

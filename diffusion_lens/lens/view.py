@@ -36,6 +36,7 @@ class View:
         sampler: the resolved settings.
         second: the resolved settings of the second stage, where there is one.
         faithful: the native rung is drawn exactly as the untouched pipeline draws it.
+        empty: the states of the empty prompt, encoded when `pooled="empty"` first needs them.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class View:
         self.options = conditioner.encode_options(self.sampler.options)
         self.faithful = self._is_faithful()
         self._negative: Conditioning | None = None
-        self._empty: States | None = None
+        self.empty: States | None = None
 
     @property
     def steps(self) -> int:
@@ -83,8 +84,8 @@ class View:
             states: the states of one prompt, by encoder.
             rung: the layer.
         """
-        if self.pooled == "empty" and self._empty is None:
-            self._empty = self.encode([""], [rung])  # only its pooled output, of the full depth, is used
+        if self.pooled == "empty" and self.empty is None:
+            self.empty = self.encode([""], [rung])  # only its pooled output, of the full depth, is used
         return condition(
             self.conditioner,
             states,
@@ -92,7 +93,7 @@ class View:
             self.ladder,
             readout=self.readout,
             pooled=self.pooled,
-            empty=self._empty,
+            empty=self.empty,
             options=self.options,
         )
 

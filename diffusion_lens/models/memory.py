@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from diffusion_lens.errors import OutOfMemoryError
 
-__all__ = ["explain_memory", "is_out_of_memory"]
+__all__ = ["default_batch", "explain_memory", "is_out_of_memory"]
 
 # no class of their own: torch's CPU allocator, oneDNN without scratch memory, cuBLAS and cuDNN, MPS
 _SIGNS = (
@@ -16,6 +17,20 @@ _SIGNS = (
     "ALLOC_FAILED",
     "out of memory",
 )
+
+
+def default_batch(pipe: Any, device: torch.device) -> int:
+    """Images denoised together where nobody says how many.
+
+    On the CPU a large denoiser gains nothing from more than a few, and its activations fill the memory. A
+    small one, of latents of at most 16 x 16, spends much of its time between operations: on two cores
+    the embedded models take per image the least time from 28 to 56 images on.
+    """
+    if device.type != "cpu":
+        return 16
+    denoiser = getattr(pipe, "unet", None) or pipe.transformer
+    side = getattr(denoiser.config, "sample_size", None)
+    return 32 if isinstance(side, int) and side <= 16 else 8
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -2,42 +2,39 @@
 
 Three ways draw images of one prompt from the same conditioning, with the same settings:
 
-- "per image": the pipeline is called once an image, with `prompt_embeds`;
+- "per image": the pipeline itself is called once an image, with `prompt_embeds` and a generator;
 - "per layer": once a layer, with all seeds together, as the official code does;
 - "lens": one call of the lens, which also encodes the prompt; "sweep" plans and stores as well.
 
 The ways take turns for several rounds and the best round of each counts, since other work on a machine
-only ever adds time. The baselines are given their conditioning ready made.
+only ever adds time. The baselines are the pipeline's own `__call__` without its progress bar, and are
+given their conditioning ready made.
 
 What is not among the levers, and why: decoding beside the next batch (both are work for the same busy
 device), the unconditional branch shared at the first step (1 to 2 %), cached keys and values of the text
 (under 1 %), and whatever is not exact.
 """
 
-import csv
 import gc
-import io
 import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from diffusion_lens.errors import DiffusionLensError
-from diffusion_lens.lens.draw import Painter, Row
+from diffusion_lens.lens.draw import Row, use_quiet
 from diffusion_lens.lens.lens import DiffusionLens
-from diffusion_lens.lens.output import write_whole
 from diffusion_lens.lens.sampler import Sampler
 from diffusion_lens.sweep.ceiling import count_flops, measure_matmul, synchronise
 from diffusion_lens.sweep.experiment import Experiment, Machine, Prompt, Prompts
 from diffusion_lens.sweep.levers import ATTENTION, Levers, pull
 from diffusion_lens.sweep.run import run_sweep
 
-__all__ = ["PROMPT", "Timing", "bench", "find_levers", "write_timings"]
+__all__ = ["PROMPT", "Timing", "bench", "find_levers"]
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +56,7 @@ class Timing:
         levers: what was done for speed.
         seconds: the time of an image, in the best round; nan where it could not be drawn so.
         speedup: how many times as fast as "per image".
+        over_layers: how many times as fast as "per layer".
         tflops: operations a second, in 10^12.
         share: of the device's measured rate of matrix products.
         note: why there is no time.
@@ -73,6 +71,7 @@ class Timing:
     levers: str
     seconds: float
     speedup: float = float("nan")
+    over_layers: float = float("nan")
     tflops: float = float("nan")
     share: float = float("nan")
     note: str = ""
@@ -104,8 +103,13 @@ def bench(
 
     def draw_plainly(size: int, which: Sequence[Row], steps: int | None = sampler.steps) -> int:
         """Call the pipeline for `size` rows at a time."""
-        painter = Painter(lens.pipeline, view.painter.family, device, size)
-        return len(list(painter.draw(which, replace(sampler, steps=steps))))
+        with use_quiet(lens.pipeline):
+            for first in range(0, len(which), size):
+                part = which[first : first + size]
+                arguments = lens.painter.arguments(part, replace(sampler, steps=steps))
+                generators = [torch.Generator("cpu").manual_seed(row.seed) for row in part]
+                lens.pipeline(**arguments, generator=generators)
+        return len(which)
 
     def draw_with_lens() -> int:
         numbers = list(range(seeds))
@@ -144,11 +148,12 @@ def bench(
             _timing(lens, way, images, lens.painter.batch_size, levers, seconds)
             for way, images, seconds in _take_turns(pulled, rounds, device)
         ]
-    slowest = found[0].seconds
+    slowest, layerwise = found[0].seconds, found[1].seconds
     return [
         replace(
             one,
             speedup=slowest / one.seconds,
+            over_layers=layerwise / one.seconds,
             tflops=work / one.seconds / 1e12,
             share=work / one.seconds / matmul,
         )
@@ -257,20 +262,3 @@ def _try(build: Callable[[int], DiffusionLens], levers: Levers, size: int, steps
         images, seconds, note = 0, float("nan"), str(error).strip().splitlines()[0]
         log.info("%s is of no use here: %s", levers, note)
     return _timing(lens, "trial", images, size, levers, seconds, note)
-
-
-def write_timings(path: Path, timings: Sequence[Timing]) -> None:
-    """Write timings as a CSV file.
-
-    Raises:
-        OutputError: it can't be written.
-    """
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [one.name for one in fields(Timing)], lineterminator="\n")
-    writer.writeheader()
-    for one in timings:
-        row = asdict(one)
-        rounded = {name: f"{value:.4g}" for name, value in row.items() if isinstance(value, float)}
-        writer.writerow({**row, **rounded})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: file.write(text.getvalue().encode()))

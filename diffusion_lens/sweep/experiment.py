@@ -21,12 +21,19 @@ from typing import Any, Literal
 import tomli_w
 
 from diffusion_lens.errors import ExperimentError
+from diffusion_lens.lens.approximations import Approximations
 from diffusion_lens.lens.sampler import Sampler
 from diffusion_lens.sweep.reader import read_dataclass
 
-__all__ = ["Captions", "Experiment", "Machine", "Prompt", "Prompts", "load_experiment", "load_experiments"]
+__all__ = [
+    "Captions", "Experiment", "Machine", "Prompt", "Prompts", "ScorerName", "load_experiment",
+    "load_experiments",
+]  # fmt: skip
 
 Scalar = str | int | float | bool
+ScorerName = Literal[
+    "oracle", "clip", "vqa", "endpoint", "detect", "similarity", "similarity-clip", "similarity-dinov2"
+]
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,9 @@ class Machine:
         batch_size: images denoised together; the lens's own default if None.
         compile: compile the denoiser; "auto" does so on CUDA for plans that are long enough to win.
         image: the lossless format of the images.
+        states: gigabytes of encoded prompts that the run keeps in `states/`, so that going on with it
+            runs no encoder for them; by default none, since they outweigh the images of small models.
+        encoders: "leave" loads no text encoder; the run must keep the states of every prompt.
     """
 
     device: str | None = None
@@ -104,6 +114,8 @@ class Machine:
     batch_size: int | None = None
     compile: Literal["auto", "on", "off"] = "auto"
     image: Literal["png", "webp"] = "png"
+    states: float = 0.0
+    encoders: Literal["load", "leave"] = "load"
 
 
 @dataclass(frozen=True)
@@ -123,7 +135,9 @@ class Experiment:
         claim: what the study is to answer, in a sentence.
         contrasts: what is to be compared, such as "kind=object,relation", decided on before anything is
             drawn; `analyze` tests these apart from all other comparisons.
+        scorers: who scores the images once they are drawn.
         sampler: sampler settings; the model's own where nothing is set.
+        approximations: what is given up for speed; nothing by default.
         machine: how images are computed and kept.
     """
 
@@ -138,7 +152,9 @@ class Experiment:
     revision: str | None = None
     claim: str = ""
     contrasts: tuple[str, ...] = ()
+    scorers: tuple[ScorerName, ...] = ()
     sampler: Sampler = field(default_factory=Sampler)
+    approximations: Approximations = field(default_factory=Approximations)
     machine: Machine = field(default_factory=Machine)
 
     def __post_init__(self) -> None:

@@ -54,6 +54,7 @@ def check_same(url: str, before: Plan, experiment: Experiment) -> None:
             getattr(old.sampler, one.name),
             getattr(experiment.sampler, one.name),
         )
+    pairs["approximations"] = (str(old.approximations), str(experiment.approximations))
     if experiment.machine.dtype is not None:
         pairs["machine.dtype"] = (before.resolved.dtype, experiment.machine.dtype)
     changed = [f"{name} was {was!r} and is {now!r}" for name, (was, now) in pairs.items() if was != now]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
 from tqdm.auto import tqdm
 
 from diffusion_lens.errors import InputError, RunError
@@ -29,7 +30,7 @@ from diffusion_lens.sweep.prompts import read_prompts
 from diffusion_lens.sweep.session import Session
 from diffusion_lens.sweep.stop import use_stop
 from diffusion_lens.sweep.store import Scan, Store
-from diffusion_lens.sweep.table import Made, schema_of
+from diffusion_lens.sweep.table import Made, encode_image, schema_of
 from diffusion_lens.sweep.writer import Writer
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class Run:
         progress: bool = True,
         part_rows: int = 512,
         part_seconds: float = 30.0,
+        on_estimate: Callable[[Estimate], object] = lambda estimate: None,
     ) -> Summary:
         """Draw what is to do. Ctrl-C stops after the batch; all that was drawn is kept.
 
@@ -127,6 +129,7 @@ class Run:
             progress: show a progress bar.
             part_rows: see `Writer`.
             part_seconds: see `Writer`.
+            on_estimate: told once, after the first batch of the local engine, what the rest will take.
 
         Raises:
             InputError: no such engine.
@@ -153,6 +156,8 @@ class Run:
                 writer.add(made)
                 failures = [one.failed for one in made if one.failed is not None]
                 reasons.update(failures)
+                if engine == "local" and not drawn and len(made) > len(failures):
+                    on_estimate(self._extrapolate(made, len(todo) - len(made)))
                 drawn += len(made) - len(failures)
                 bar.update(len(made))
                 if not drawn and reasons.total() >= _GIVE_UP * self.plan.resolved.batch_size:
@@ -167,6 +172,16 @@ class Run:
         _forget_failures(self.store, before, {cell.id for cell in todo} if not left else set(), writer)
         session.end(images=drawn, failed=reasons.total(), seconds=seconds, stopped=asked)
         return Summary(drawn, dict(reasons), left, seconds, asked)
+
+    def _extrapolate(self, made: list[Made], images: int) -> Estimate:
+        """What so many images will take, by one batch."""
+        kind = self.plan.experiment.machine.image
+        seconds = [one.seconds for one in made if one.failed is None]
+        sizes = [
+            len(encode_image(one.image, kind)) for one in made[:4] if isinstance(one.image, Image.Image)
+        ]
+        mean = sum(sizes) / len(sizes) if sizes else 0.0
+        return Estimate(images * sum(seconds) / len(seconds), images * mean)
 
     def _engine(
         self,
@@ -184,8 +199,10 @@ class Run:
         from diffusion_lens.sweep.worker import Worker, load_lens
 
         if self.lens is None:
-            self.lens = load_lens(plan.experiment)
-        worker = Worker(self.lens, plan.experiment, plan.prompts, plan.resolved, len(plan))
+            self.lens = load_lens(plan.experiment, self.store)
+        worker = Worker(
+            self.lens, plan.experiment, plan.prompts, plan.resolved, len(plan), store=self.store
+        )
         worker.batch_size = session.remembered(worker.where["device"], plan.resolved.batch_size)
         size = plan.resolved.batch_size
         session.begin(**worker.where, asked_size=size, batch_size=worker.batch_size)
@@ -255,7 +272,7 @@ def open_run(
         if resolved is None:
             from diffusion_lens.sweep.worker import load_lens, resolve
 
-            lens = lens or load_lens(experiment)
+            lens = lens or load_lens(experiment, store)
             resolved = resolve(lens, experiment)
             if before is not None:
                 check_model(before.resolved, resolved)

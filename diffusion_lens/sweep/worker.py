@@ -10,19 +10,23 @@ import diffusers
 import torch
 
 import diffusion_lens
-from diffusion_lens.errors import DiffusionLensError
+from diffusion_lens.errors import DiffusionLensError, RunError
+from diffusion_lens.lens.approximations import approximate
 from diffusion_lens.lens.draw import Row
 from diffusion_lens.lens.encode import States
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.view import View
 from diffusion_lens.models.conditioner import Conditioning
 from diffusion_lens.models.encoders import fingerprint
+from diffusion_lens.models.shell import load_shells
 from diffusion_lens.sweep.ceiling import count_flops, measure_matmul
 from diffusion_lens.sweep.experiment import Experiment, Prompt
+from diffusion_lens.sweep.kept import KeptStates, read_shells
 from diffusion_lens.sweep.levers import Levers, choose_levers, pull
 from diffusion_lens.sweep.manifest import check_model
 from diffusion_lens.sweep.plan import Cell, Resolved, ResolvedView
 from diffusion_lens.sweep.provenance import find_commit
+from diffusion_lens.sweep.store import Store
 from diffusion_lens.sweep.table import Made
 
 __all__ = ["Worker", "load_lens", "resolve"]
@@ -30,17 +34,26 @@ __all__ = ["Worker", "load_lens", "resolve"]
 log = logging.getLogger(__name__)
 
 
-def load_lens(experiment: Experiment, device: str | None = None) -> DiffusionLens:
-    """The experiment's model, on a device; see `DiffusionLens.from_pretrained`, also for what it raises."""
+def load_lens(experiment: Experiment, store: Store | None = None) -> DiffusionLens:
+    """The experiment's model; see `DiffusionLens.from_pretrained`, also for what it raises.
+
+    Args:
+        experiment: what is drawn.
+        store: the run, where shells of the encoders are if they are to be left unloaded.
+    """
     machine = experiment.machine
+    shells: dict[str, Any] = {}
+    if machine.encoders == "leave" and store is not None:
+        shells = load_shells(experiment.model, read_shells(store), experiment.revision)
     return DiffusionLens.from_pretrained(
         experiment.model,
         batch_size=machine.batch_size,
-        device=device or machine.device,
+        device=machine.device,
         dtype=machine.dtype,
         offload=machine.offload,
         revision=experiment.revision,
         variant=machine.variant,
+        **shells,
     )
 
 
@@ -57,7 +70,7 @@ def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
             view = _view(lens, experiment, encoder, readout)
             rungs = view.ladder.rungs(experiment.layers)
             columns = view.record(rungs[0])
-            faithful = view.faithful
+            faithful = view.faithful and not str(experiment.approximations)
             for varying in ("layer", "native", "faithful"):
                 del columns[varying]
             # "all" and the only encoder of a pipeline are one view
@@ -73,10 +86,13 @@ def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
                 ),
             )
             settings = view.settings()
-    guidance = settings["guidance"]
+    guidance, approximations = settings["guidance"], str(experiment.approximations)
+    settings["guidance"] = None if guidance is None else float(guidance)
+    if approximations:
+        settings["approximations"] = approximations
     return Resolved(
         views=tuple(views.values()),
-        settings={**settings, "guidance": None if guidance is None else float(guidance)},
+        settings=settings,
         fingerprint=_fingerprint(lens.pipeline),
         dtype=str(lens.pipeline.dtype).removeprefix("torch."),
         batch_size=experiment.machine.batch_size or lens.painter.batch_size,
@@ -84,7 +100,9 @@ def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
 
 
 def _view(lens: DiffusionLens, experiment: Experiment, encoder: str, readout: str) -> View:
-    return lens.view(encoder, readout, experiment.pooled, experiment.spread, experiment.sampler)
+    steps = experiment.approximations.steps or experiment.sampler.steps
+    sampler = replace(experiment.sampler, steps=steps)
+    return lens.view(encoder, readout, experiment.pooled, experiment.spread, sampler)
 
 
 def _fingerprint(pipe: Any) -> str:
@@ -102,9 +120,11 @@ class Worker:
         resolved: what the model was when the run began.
         images: the images of the whole plan; see `choose_levers`.
         levers: what is done for speed; the experiment's choice if None.
+        store: the run, where states are kept if the experiment says so.
 
     Raises:
         RunError: the model is not the one that the run began with.
+        SamplerError: it can't be approximated as the experiment says.
     """
 
     def __init__(
@@ -115,6 +135,7 @@ class Worker:
         resolved: Resolved,
         images: int,
         levers: Levers | None = None,
+        store: Store | None = None,
     ) -> None:
         check_model(resolved, resolve(lens, experiment), also=("views",))
         self.lens, self.experiment, self.prompts, self.resolved = lens, experiment, prompts, resolved
@@ -122,6 +143,7 @@ class Worker:
         if levers is None:
             levers = choose_levers(experiment.machine.compile, device.type, images)
         pull(lens.pipeline, levers)
+        approximate(lens.painter, experiment.approximations)
         lens.painter.fill = levers.compile is not None
         self.levers = str(levers)
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
@@ -132,10 +154,13 @@ class Worker:
             "diffusers": diffusers.__version__,
             "commit": find_commit(),
         }
+        self.kept = KeptStates(store, experiment.machine.states)
+        self.kept.keep_shells(lens.conditioner)
         self.drawn = 0
         self._views: dict[int, View] = {}
         self._states: tuple[tuple[int, int], States] | None = None
         self._positive: tuple[tuple[int, int, int, bool], Conditioning] | None = None
+        self._negative: Conditioning | None = None
 
     @property
     def batch_size(self) -> int:
@@ -153,7 +178,7 @@ class Worker:
         """
         if "compile" in self.levers:
             return {}
-        view, pipe = self._view(cell), self.lens.pipeline
+        view, pipe = self._view(cell.view), self.lens.pipeline
 
         def draw(steps: int) -> None:
             sampler = replace(view.sampler, steps=steps)
@@ -186,6 +211,8 @@ class Worker:
             try:
                 rows.append(self._row(cell))
                 ready.append(cell)
+            except RunError:  # of a shell: no other prompt will fare better
+                raise
             except Exception as error:  # a prompt that breaks an encoder, in whatever way
                 made[cell.id] = self._failure(cell, error)
         made.update(self._draw(ready, rows, on_step) if rows else {})
@@ -195,7 +222,7 @@ class Worker:
         self, cells: Sequence[Cell], rows: Sequence[Row], on_step: Callable[[int], object]
     ) -> dict[str, Made]:
         try:
-            drawings = list(self._view(cells[0]).draw(rows, on_step))
+            drawings = list(self._view(cells[0].view).draw(rows, on_step))
         except Exception as error:  # whatever a pipeline can raise
             if len(rows) > 1 and not (isinstance(error, DiffusionLensError) and not self.drawn):
                 log.warning("A batch of %d failed (%s); drawing its images one by one.", len(rows), error)
@@ -222,21 +249,31 @@ class Worker:
         first = str(error).strip().splitlines() or [""]
         return Made(cell, failed=f"{type(error).__name__}: {first[0]}")
 
-    def _view(self, cell: Cell) -> View:
-        if cell.view not in self._views:
-            asked = self.resolved.views[cell.view]
-            self._views[cell.view] = _view(self.lens, self.experiment, asked.encoder, asked.readout)
-        return self._views[cell.view]
+    def _view(self, index: int) -> View:
+        if index not in self._views:
+            asked = self.resolved.views[index]
+            self._views[index] = _view(self.lens, self.experiment, asked.encoder, asked.readout)
+        return self._views[index]
 
     def _row(self, cell: Cell) -> Row:
         """What a cell's image is made from; cells come ordered, so that only the last is kept."""
-        view, text = self._view(cell), self.prompts[cell.prompt].prompt
+        view, text = self._view(cell.view), self.prompts[cell.prompt].prompt
         key = (cell.view, cell.prompt, cell.layer, cell.native)
         if self._positive is None or self._positive[0] != key:
-            rungs = view.ladder.rungs(self.experiment.layers)
             if self._states is None or self._states[0] != (cell.view, cell.prompt):
-                states = view.encode([text], rungs)
-                self._states = (cell.view, cell.prompt), {name: one[0] for name, one in states.items()}
+                self._states = (cell.view, cell.prompt), self._encode(view, text)
+            rungs = view.ladder.rungs(self.experiment.layers)
             rung = next(one for one in rungs if (one.layer, one.native) == (cell.layer, cell.native))
             self._positive = key, view.condition(self._states[1], rung)
-        return Row(self._positive[1], view.negative(text), cell.seed)
+        if self._negative is None:
+            self._negative = self.kept.negative(self.lens.conditioner, lambda: view.negative(text))
+        return Row(self._positive[1], self._negative, cell.seed)
+
+    def _encode(self, view: View, text: str) -> States:
+        """The states of one prompt; those that are kept serve all views."""
+        every = range(len(self.resolved.views))
+        views = [view] if self.kept.store is None else [self._view(index) for index in every]
+        rungs = [rung for one in views for rung in one.ladder.rungs(self.experiment.layers)]
+        if view.pooled == "empty" and view.empty is None:
+            view.empty = self.kept.states(view, "", rungs)
+        return {name: one[0] for name, one in self.kept.states(view, text, rungs).items()}

@@ -37,12 +37,17 @@ def test_a_study_from_plan_to_files(tmp_path):
     done = run("sweep", "foxes.toml", "--seeds", "0", "3", "--limit", "1", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     expected = "results/foxes: 4 images = 1 prompts x text_encoder (native, 2 layers) x 2 seeds"
-    assert done.stdout.splitlines() == [expected, "done 0, failed 0, to draw now 4"]
-    done = run("sweep", "foxes.toml", "--seeds", "0", "3", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    unknown = "time and disk: known after the first batch"
+    assert done.stdout.splitlines() == [expected, "done 0, failed 0, to draw now 4", unknown]
+    done = run("sweep", "foxes.toml", "--seeds", "0", "3", "--scorers", "oracle", "vqa", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr  # of the scorers, one has no weights here
+    assert re.search(r"about [\d.]+ s and [\d.]+ MB for the rest, by the first batch", done.stdout)
     assert "8 images drawn in" in done.stdout and "; 0 left." in done.stdout
+    assert "results/foxes/scores/oracle.parquet" in done.stdout
+    assert "vqa: the scorer vqa can't load Qwen" in done.stderr
+    assert set(pd.read_parquet(tmp_path / "results/foxes/scores/oracle.parquet")["scorer"]) >= {"oracle"}
     done = run("sweep", "foxes.toml", "--seeds", "0", "3", "4", "--dry-run", cwd=tmp_path)
-    assert "done 8, failed 0, to draw now 4" in done.stdout and "about " in done.stdout
+    assert "done 8, failed 0, to draw now 4" in done.stdout and "that are there" in done.stdout
     done = run("status", "results/foxes", cwd=tmp_path)
     assert done.stdout.startswith("claim    foxes are red\nplanned  12\ndone     8 (")
     assert "to do    4" in done.stdout and "images a second and worker on cpu" in done.stdout
@@ -57,6 +62,7 @@ def test_a_study_from_plan_to_files(tmp_path):
     [
         (["sweep", "none.toml"], "error: The experiment none.toml can't be read: No such file"),
         (["sweep", "bad.toml"], "error: There is no key 'layer' in the experiment. Did you mean 'layers'?"),
+        (["sweep", "orakel.toml"], "error: scorers[0] is 'orakel'; it must be 'oracle' or"),
         (["sweep", "foxes.toml", "--shard", "a"], "error: 'a' is no shard; give one as 3/16"),
         (["sweep", "foxes.toml", "--shard", "3/2"], "error: Shard 3 of 2 does not exist"),
         (["sweep", "foxes.toml", "--layers", "99"], "error: Layer 99 is out of range"),
@@ -69,6 +75,7 @@ def test_a_study_from_plan_to_files(tmp_path):
 )
 def test_errors_are_one_message_and_exit_code_2(tmp_path, arguments, message):
     (tmp_path / "foxes.toml").write_text(SMALL)
+    (tmp_path / "orakel.toml").write_text('scorers = ["orakel"]' + SMALL)
     (tmp_path / "bad.toml").write_text('layer = [1]\nmodel = "emoji"\n')
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
@@ -97,7 +104,7 @@ def test_ctrl_c_ends_with_a_summary(tmp_path):
     assert process.returncode == 130
     assert "Stopped. The same command goes on." in said and "images drawn in" in said
     assert "Traceback" not in rest
-    assert len(pd.read_parquet(tmp_path / "results/foxes/images")) % 8 == 0
+    assert len(pd.read_parquet(tmp_path / "results/foxes/images")) % 32 == 0
 
 
 def test_bench_writes_its_figures(tmp_path):
@@ -113,10 +120,20 @@ def test_bench_writes_its_figures(tmp_path):
         "--seeds",
         "2",
     )
-    done = run("bench", *arguments, "--out", "a/bench.csv", cwd=tmp_path)
+    done = run("bench", *arguments, "--approximations", "--out", "a/bench", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "per layer" in done.stdout
-    with open(tmp_path / "a/bench.csv", newline="") as file:
+    with open(tmp_path / "a/bench/timings.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["way"] for row in rows] == ["per image", "per layer", "lens", "sweep"]
-    assert rows[0]["speedup"] == "1"
+    assert rows[0]["speedup"] == rows[1]["over_layers"] == "1"
+    with open(tmp_path / "a/bench/drift.csv", newline="") as file:
+        drift = list(csv.DictReader(file))
+    assert [row["rmse"] for row in drift[:4]] == ["0"] * 4
+    assert {row["approximation"] for row in drift} == {
+        "", "guided=0.5", "first_block=0.1", "pyramid=2", "precision=bfloat16",
+    }  # fmt: skip
+    text = (tmp_path / "a/bench/README.md").read_text()
+    assert f"`diffusion-lens bench {' '.join(arguments)} --approximations --out a/bench`" in text
+    assert "cores" in text and "| per layer |" in text and "| guided=0.5 |" in text
+    again = run("bench", "--out", "a/bench", cwd=tmp_path)
+    assert again.returncode == 2 and "a/bench/timings.csv exists" in again.stderr.replace("\n", "")

@@ -2,14 +2,16 @@
 
 import json
 import string
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from diffusion_lens.errors import ExperimentError
+from diffusion_lens.lens.approximations import Approximations
 from diffusion_lens.lens.sampler import Sampler
-from diffusion_lens.sweep.experiment import Captions, Experiment, Machine, Prompt, Prompts
+from diffusion_lens.sweep.experiment import Captions, Experiment, Machine, Prompt, Prompts, ScorerName
 from diffusion_lens.sweep.prompts import read_prompts
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
@@ -50,6 +52,10 @@ experiments = st.builds(
         guidance=st.none() | st.floats(allow_nan=False, allow_infinity=False),
         negative_prompt=st.none() | texts,
         options=st.dictionaries(names, scalars | st.lists(st.integers())),
+    ),
+    scorers=several(st.sampled_from(get_args(ScorerName))),
+    approximations=st.builds(
+        Approximations, steps=st.none() | st.integers(1), guided=st.none() | st.floats(0, 1)
     ),
     machine=st.builds(
         Machine, batch_size=st.none() | st.integers(1), image=st.sampled_from(["png", "webp"])

@@ -1,6 +1,7 @@
 """A run: what it holds, how it goes on, and what it refuses."""
 
 import io
+import json
 import logging
 import os
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffusion_lens.errors import ExperimentError, InputError, RunError
+from diffusion_lens.errors import ExperimentError, InputError, OutOfMemoryError, RunError
 from diffusion_lens.sweep.export import export_run
 from diffusion_lens.sweep.run import open_run, run_sweep
 from diffusion_lens.sweep.status import read_status
@@ -212,6 +213,57 @@ def test_one_bad_image_does_not_harm_its_batch(new_lens, tmp_path):
     summary = run_sweep(make(layers=[2]), tmp_path, lens=lens, progress=False)
     assert (summary.drawn, summary.failed) == (4, {"RuntimeError: device-side assert": 2})
     assert sorted(read(tmp_path)["seed"]) == [0, 0, 2, 2]
+
+
+def test_memory_that_ran_out_halves_the_batch_and_is_remembered(draw, new_lens, tmp_path, caplog):
+    lens = new_lens("sd")
+    seen = []
+
+    def allocate(_module, arguments):
+        seen.append(len(arguments[0]) // 2)  # guided: two rows an image
+        if seen[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    lens.pipeline.unet.register_forward_pre_hook(allocate)
+    experiment = make(machine={"batch_size": 8})
+    assert run_sweep(experiment, tmp_path / "small", lens=lens, progress=False).drawn == 18
+    assert seen[:2] == [8, 4] and max(seen[2:]) == 2
+    assert "Out of memory at 8 images a batch; going on with 4." in caplog.text
+    assert set(read(tmp_path / "small")["batch"]) == {2}
+    seen.clear()
+    lens.painter.batch_size = 8
+    more = make(machine={"batch_size": 8}, seeds=[0, 1, 2, 3])
+    assert run_sweep(more, tmp_path / "small", lens=lens, progress=False).drawn == 6
+    assert max(seen) == 2
+    # what memory allows is no part of an image
+    draw(make(machine={"batch_size": 2}, seeds=[0, 1, 2, 3]), tmp_path / "whole")
+    small, whole = read(tmp_path / "small"), read(tmp_path / "whole")
+    assert [one["bytes"] for one in small["image"]] == [one["bytes"] for one in whole["image"]]
+
+
+def test_not_even_one_image_fits(new_lens, tmp_path):
+    lens = new_lens("sd")
+
+    def allocate(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    lens.pipeline.unet.register_forward_pre_hook(allocate)
+    with pytest.raises(OutOfMemoryError, match="Not even one image fits into memory"):
+        run_sweep(make(), tmp_path, lens=lens, progress=False)
+
+
+def test_the_share_of_the_hardwares_limit_is_measured_and_told(tiny_lens, draw, tmp_path, monkeypatch):
+    draw(make(), tmp_path / "short")
+    assert read_status(tmp_path / "short").share == {}  # not worth the time on so few images
+    monkeypatch.setattr("diffusion_lens.sweep.run._WORTH_MEASURING", 18)
+    draw(make(), tmp_path / "long")
+    found = read_status(tmp_path / "long")
+    ((device, share),) = found.share.items()
+    session = json.loads(next((tmp_path / "long/sessions").iterdir()).read_text())
+    rate = found.rate[device] * session["flops_per_image"]
+    assert share == pytest.approx(rate / session["matmul_flops"]) and 0 < share < 1
+    # by hand, of the last convolution alone: 3 x 3 x 16 channels to 4, 8 x 8 places, 2 rows, 2 steps
+    assert session["flops_per_image"] > 2 * 9 * 16 * 4 * 64 * 2 * 2
 
 
 def test_a_run_of_nothing_but_failures_ends(new_lens, tmp_path):
