@@ -56,8 +56,8 @@ def test_a_twin_can_be_planned_on_each_model(model, new_lens):
     lens = new_lens(MODELS[model])
     resolved = resolve(lens, experiment)
     [view] = resolved.views
-    layers = [layer for layer, _ in view.rungs]
-    assert layers[0] == 0 and layers[-1] == view.last == lens.view(experiment.encoders[0]).ladder.depth
+    assert view.rungs[0] == (0, False) and view.rungs[-1][1], "from the embedding to the native tap"
+    assert view.last == lens.view(experiment.encoders[0]).ladder.depth
     assert resolved.settings["steps"] == experiment.sampler.steps
 
 
