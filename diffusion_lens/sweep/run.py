@@ -156,8 +156,9 @@ class Run:
                 writer.add(made)
                 failures = [one.failed for one in made if one.failed is not None]
                 reasons.update(failures)
-                if engine == "local" and not drawn and len(made) > len(failures):
-                    on_estimate(self._extrapolate(made, len(todo) - len(made)))
+                rest = len(todo) - len(made)
+                if engine == "local" and not drawn and len(made) > len(failures) and rest:
+                    on_estimate(self._extrapolate(made, rest))
                 drawn += len(made) - len(failures)
                 bar.update(len(made))
                 if not drawn and reasons.total() >= _GIVE_UP * self.plan.resolved.batch_size:

@@ -61,9 +61,7 @@ def test_what_can_not_be_approximated_is_told(tiny_lens):
         approximate(tiny_lens("sd").painter, Approximations(first_block=0.1))
     with pytest.raises(SamplerError, match="guided is not possible with FluxPipeline"):
         approximate(tiny_lens("flux").painter, Approximations(guided=0.5))
-    with pytest.raises(
-        SamplerError, match=r"approximations\.guided is 2\.0; it must be a part of the steps"
-    ):
+    with pytest.raises(SamplerError, match=r"approximations\.guided is 2\.0; it must be a part"):
         make(approximations={"guided": 2})
     with pytest.raises(ExperimentError, match=r"no key 'step' in \[approximations\]. Did you mean 'steps'"):
         make(approximations={"step": 2})

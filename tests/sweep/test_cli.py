@@ -39,7 +39,19 @@ def test_a_study_from_plan_to_files(tmp_path):
     expected = "results/foxes: 4 images = 1 prompts x text_encoder (native, 2 layers) x 2 seeds"
     unknown = "time and disk: known after the first batch"
     assert done.stdout.splitlines() == [expected, "done 0, failed 0, to draw now 4", unknown]
-    done = run("sweep", "foxes.toml", "--seeds", "0", "3", "--scorers", "oracle", "vqa", cwd=tmp_path)
+    done = run(
+        "sweep",
+        "foxes.toml",
+        "--seeds",
+        "0",
+        "3",
+        "--scorers",
+        "oracle",
+        "vqa",
+        "--batch-size",
+        "4",
+        cwd=tmp_path,
+    )
     assert done.returncode == 2, done.stderr  # of the scorers, one has no weights here
     assert re.search(r"about [\d.]+ s and [\d.]+ MB for the rest, by the first batch", done.stdout)
     assert "8 images drawn in" in done.stdout and "; 0 left." in done.stdout
