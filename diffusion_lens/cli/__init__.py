@@ -20,6 +20,7 @@ from diffusion_lens.cli.score import score
 from diffusion_lens.cli.show import show
 from diffusion_lens.cli.sweep import export, status, sweep
 from diffusion_lens.cli.testbed import TESTBED
+from diffusion_lens.cli.words import WORDS
 from diffusion_lens.errors import DiffusionLensError
 
 __all__ = ["main"]
@@ -27,6 +28,10 @@ __all__ = ["main"]
 
 def testbed() -> None:
     """Scenes, training and examination of the embedded models: testbed scenes|train|evaluate."""
+
+
+def words() -> None:
+    """A study of learned words on the embedded model: words study."""
 
 
 VERBS: dict[str, Callable[..., Any]] = {
@@ -42,8 +47,12 @@ VERBS: dict[str, Callable[..., Any]] = {
     "models": models,
     "doctor": doctor,
     "testbed": testbed,
+    "words": words,
 }
-GROUPS: dict[str, dict[str, Callable[..., Any]]] = {"testbed": TESTBED}  # verbs of two words
+GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
+    "testbed": TESTBED,
+    "words": WORDS,
+}  # verbs of two words
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from diffusion_lens.inversion.metrics import Embed, image_similarity
 from diffusion_lens.inversion.training import Learner, Settings
 from diffusion_lens.inversion.words import Word
 from diffusion_lens.lens.lens import DiffusionLens
-from diffusion_lens.lens.output import write_whole
+from diffusion_lens.lens.output import check_output, write_whole
 
 __all__ = ["Look", "invert"]
 
@@ -70,8 +70,9 @@ def invert(
         RunError: the folder holds the state of another training.
         OutputError: the folder can't be written.
     """
-    learner = Learner(lens.pipeline, concepts, settings)
     state = folder / "state.safetensors"
+    check_output(state, overwrite=True)
+    learner = Learner(lens.pipeline, concepts, settings)
     if state.exists():
         load_state(state, learner)
         log.info("Going on from step %d of %s.", learner.progress.step, state)
