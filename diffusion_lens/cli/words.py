@@ -15,8 +15,8 @@ __all__ = ["WORDS", "study"]
 def study(
     out: Path = Path("results/learned_words"),
     model: str = "emoji",
-    steps: int = 300,
-    grid_steps: int = 150,
+    steps: int = 150,
+    grid_steps: int = 60,
     samples: int = 16,
     device: str | None = None,
 ) -> None:

@@ -45,8 +45,8 @@ def draw_words(summary: pd.DataFrame, grid: pd.DataFrame, height: float = 2.6) -
             for index, (vectors, rows) in enumerate(means.groupby("vectors")):
                 right.plot(rows["text"], rows["image"], color=COLOURS[index], marker=MARKERS[index],
                            label=f"{vectors} vector{'s' * (int(str(vectors)) > 1)}")  # fmt: skip
-                for (_, rate), row in rows.iterrows():
-                    right.annotate(f"{rate:g}", (row["text"], row["image"]), fontsize=6,
+                for rate, row in rows.droplevel("vectors").iterrows():
+                    right.annotate(str(rate), (row["text"], row["image"]), fontsize=6,
                                    xytext=(3, 3), textcoords="offset points")  # fmt: skip
             right.legend()
     return figure

@@ -19,7 +19,7 @@ from diffusion_lens.analysis.statistics import bootstrap, sign_flip_test, totals
 from diffusion_lens.inversion.concepts import TEMPLATES, Concept
 from diffusion_lens.inversion.formats import read_word, write_word
 from diffusion_lens.inversion.invert import Look, invert
-from diffusion_lens.inversion.metrics import image_similarity, text_similarity, without_word
+from diffusion_lens.inversion.metrics import Embed, image_similarity, text_similarity, without_word
 from diffusion_lens.inversion.training import Settings
 from diffusion_lens.inversion.words import Word, speaking
 from diffusion_lens.lens.lens import DiffusionLens
@@ -83,13 +83,22 @@ class Subject:
     def concept(self, vectors: int = 1, rate: float | None = None, token: str | None = None) -> Concept:
         """What its word is learned from."""
         if self.is_style:
-            captions = tuple((self._on(name), f"a photo of {self._on(name)}") for name in _SHOWN)
+            captions: tuple[tuple[str, ...], ...] = tuple(
+                (self._on(name), f"a photo of {self._on(name)}") for name in _SHOWN
+            )
         else:
             captions = (TEMPLATES["object"],) * 5
         return Concept(token or self.token, self.pictures(), captions, self.init, vectors, rate)
 
     def _on(self, name: str) -> str:
         return f"a {{}} {name}" if self.kind == "tint" else f"a {name} {{}}"
+
+    @property
+    def real(self) -> str:
+        """The real word, which the denoiser knows only of what training drew."""
+        if self.kind == "place":
+            return PLACE_PHRASES[self.name]
+        return self.name if self.kind == "tint" else f"a {self.name}"
 
     def likenesses(self) -> list[str]:
         """Prompts with {} that should look like its pictures."""
@@ -125,7 +134,7 @@ SUBJECTS: tuple[Subject, ...] = (
             "in the evening under a dark red and orange sky"),
 )  # fmt: skip
 GRID_SUBJECTS = ("parrot", "taxi")
-SETTINGS = Settings(steps=300, rate=0.01, validate_every=100)
+SETTINGS = Settings(steps=150, rate=0.01, validate_every=50)
 RATES = (0.002, 0.01, 0.05)
 VECTORS = (1, 2, 4)
 
@@ -137,7 +146,7 @@ def study(
     *,
     subjects: Sequence[Subject] = SUBJECTS,
     settings: Settings | None = None,
-    grid_steps: int = 150,
+    grid_steps: int = 60,
     samples: int = 16,
     progress: bool = True,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -146,7 +155,7 @@ def study(
     Args:
         lens: an embedded model.
         clip: what compares pictures and texts.
-        folder: for words, states, and the two tables `concepts.csv` and `grid.csv`.
+        folder: for words, states, and the tables `concepts.csv`, `grid.csv` and `layers.csv` (`by_layer`).
         subjects: what to learn.
         settings: how; by default `SETTINGS`.
         grid_steps: steps of the second part; 0 leaves it out.
@@ -161,6 +170,7 @@ def study(
     concepts = [one.concept() for one in subjects]
     words = _learn(lens, clip, concepts, settings, folder / "words", progress)
     table = _cached(folder / "concepts.csv", lambda: _compare(lens, clip, subjects, words, samples))
+    _cached(folder / "layers.csv", lambda: by_layer(lens, clip, subjects, words))
     if not grid_steps:
         return table, pd.DataFrame()
     chosen = [one for one in subjects if one.name in GRID_SUBJECTS]
@@ -199,7 +209,7 @@ def _learn(
     """Learn words side by side, or read those that an earlier call finished."""
     files = [folder / f"{one.token.strip('<>')}.safetensors" for one in concepts]
     if not all(path.is_file() for path in files):
-        look = Look(lambda pictures: clip.embed_images(list(pictures)).numpy())
+        look = Look(_embed(clip))
         words = invert(lens, concepts, settings, look, folder / "training", progress=progress)
         for path, word in zip(files, words, strict=True):
             write_word(path, word, lens.pipeline)
@@ -230,6 +240,30 @@ def _compare(
     return pd.DataFrame(rows)
 
 
+def by_layer(
+    lens: DiffusionLens, clip: Clip, subjects: Sequence[Subject], words: Sequence[Word], seeds: int = 4
+) -> pd.DataFrame:
+    """At which layer a learned word looks like its pictures, and its real word.
+
+    Returns:
+        columns `concept`, `kind`, `way` ("word" or "real"), `layer`, `image` (image similarity).
+    """
+    rows = []
+    with speaking(lens.pipeline, words):
+        for one in subjects:
+            prompt = one.likenesses()[0]
+            said = {prompt.replace("{}", one.token): "word", prompt.replace("{}", one.real): "real"}
+            table = lens(list(said), "all", list(range(seeds)), progress=False).table
+            for (text, layer), part in table.groupby(["prompt", "layer"]):
+                alike = image_similarity(_embed(clip), part["image"].tolist(), one.pictures()).mean()
+                rows.append((one.name, one.kind, said[str(text)], layer, float(alike)))
+    return pd.DataFrame(rows, columns=["concept", "kind", "way", "layer", "image"])
+
+
+def _embed(clip: Clip) -> Embed:
+    return lambda pictures: clip.embed_images(list(pictures)).numpy()
+
+
 def _draw(lens: DiffusionLens, prompts: Sequence[str], samples: int) -> dict[str, list[Image.Image]]:
     """Drawings by prompt, `samples` in all."""
     each = max(1, samples // len(prompts))
@@ -257,8 +291,7 @@ def _measure(lens: DiffusionLens, clip: Clip, one: Subject, text: str, samples: 
         for wanted, prompt in edits.items()
         for seen in oracle.read(np.stack([np.asarray(image) for image in edited[say(prompt)]]))
     ]
-    embed = lambda pictures: clip.embed_images(list(pictures)).numpy()  # noqa: E731
-    likeness = image_similarity(embed, drawn, one.pictures()).mean()
+    likeness = image_similarity(_embed(clip), drawn, one.pictures()).mean()
     return {"image": float(likeness), "text": float(np.mean(texts)), "edit": float(np.mean(rights))}
 
 
@@ -269,7 +302,6 @@ def _shows(seen: oracle.Reading, wanted: str) -> bool:
 def _of_pictures(clip: Clip, one: Subject) -> dict[str, float]:
     """The given pictures put out whatever is asked."""
     pictures = one.pictures()
-    embed = lambda several: clip.embed_images(list(several)).numpy()  # noqa: E731
     texts = [
         text_similarity(clip, pictures, [without_word(prompt)] * len(pictures)).mean()
         for prompt in one.edits().values()
@@ -279,7 +311,7 @@ def _of_pictures(clip: Clip, one: Subject) -> dict[str, float]:
         for seen in oracle.read(np.stack([np.asarray(picture) for picture in pictures]))
         for wanted in one.edits()
     ]
-    likeness = image_similarity(embed, pictures, pictures).mean()
+    likeness = image_similarity(_embed(clip), pictures, pictures).mean()
     return {"image": float(likeness), "text": float(np.mean(texts)), "edit": float(np.mean(rights))}
 
 

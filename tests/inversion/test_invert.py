@@ -67,8 +67,8 @@ def test_a_killed_training_ends_with_the_same_bytes(photos, tmp_path, emoji):
     assert course["step"].tolist() == [2, 4] and course["score"].between(-1, 1).all()
 
     shown = run(
-        "show", "a <bird> on grass", "--embedding", "whole.safetensors", "--layers", "native", "--steps", "1",
-        "--out", "grid.png", cwd=tmp_path,
+        "show", "a <bird> on grass", "--embedding", "whole.safetensors", "--layers", "native",
+        "--steps", "1", "--out", "grid.png", cwd=tmp_path,
     )  # fmt: skip
     assert shown.returncode == 0, shown.stderr
     assert pd.read_parquet(tmp_path / "grid.parquet")["missing"].isna().all()
