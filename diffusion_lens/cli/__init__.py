@@ -15,11 +15,13 @@ from diffusion_lens.cli.analyze import analyze, labels
 from diffusion_lens.cli.bench import bench
 from diffusion_lens.cli.console import err
 from diffusion_lens.cli.examine import doctor, models
+from diffusion_lens.cli.invert import invert
 from diffusion_lens.cli.score import score
 from diffusion_lens.cli.sheet import SHEET
 from diffusion_lens.cli.show import show
 from diffusion_lens.cli.sweep import export, status, sweep
 from diffusion_lens.cli.testbed import TESTBED
+from diffusion_lens.cli.words import WORDS
 from diffusion_lens.errors import DiffusionLensError
 
 __all__ = ["main"]
@@ -33,6 +35,10 @@ def sheet() -> None:
     """People as scorers: a blinded labelling page of a run, and its answers: sheet write|read."""
 
 
+def words() -> None:
+    """A study of learned words on the embedded model: words study."""
+
+
 VERBS: dict[str, Callable[..., Any]] = {
     "show": show,
     "sweep": sweep,
@@ -42,14 +48,17 @@ VERBS: dict[str, Callable[..., Any]] = {
     "sheet": sheet,
     "analyze": analyze,
     "labels": labels,
+    "invert": invert,
     "bench": bench,
     "models": models,
     "doctor": doctor,
     "testbed": testbed,
+    "words": words,
 }
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
     "sheet": SHEET,
     "testbed": TESTBED,
+    "words": WORDS,
 }  # verbs of two words
 
 
