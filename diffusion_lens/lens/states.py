@@ -149,7 +149,7 @@ class LayerStates:
         try:
             content = Path(path).read_bytes()
         except OSError as error:
-            raise InputError(f"{path} can't be read: {error.strerror or error}.") from error
+            raise _unusable(str(path), error) from error
         return cls.from_bytes(content, str(path))
 
     @classmethod
@@ -169,10 +169,7 @@ class LayerStates:
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
             described = json.loads(header["__metadata__"]["layer_states"])
         except (SafetensorError, ValueError, KeyError) as error:
-            raise InputError(
-                f"{name} is not a whole file of layer states ({error}). Make it again with "
-                "LayerStates.save or result.save; one that a sweep kept may be deleted."
-            ) from error
+            raise _unusable(name, error) from error
         return cls(
             encoder=described["encoder"],
             fingerprint=described["fingerprint"],
@@ -184,3 +181,10 @@ class LayerStates:
             mask=tensors["mask"],
             pooled=tensors.get("pooled"),
         )
+
+
+def _unusable(name: str, error: Exception) -> InputError:
+    return InputError(
+        f"{name} is not a whole file of layer states ({error}). Make it again with LayerStates.save or "
+        "result.save; one that a sweep kept may be deleted."
+    )
