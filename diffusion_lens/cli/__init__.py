@@ -15,6 +15,7 @@ from diffusion_lens.cli.analyze import analyze, labels
 from diffusion_lens.cli.bench import bench
 from diffusion_lens.cli.console import err
 from diffusion_lens.cli.examine import doctor, models
+from diffusion_lens.cli.invert import invert
 from diffusion_lens.cli.score import score
 from diffusion_lens.cli.show import show
 from diffusion_lens.cli.sweep import export, status, sweep
@@ -36,6 +37,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "score": score,
     "analyze": analyze,
     "labels": labels,
+    "invert": invert,
     "bench": bench,
     "models": models,
     "doctor": doctor,

@@ -21,6 +21,7 @@ def show(
     model: str = "emoji",
     layers: tuple[str, ...] = ("all",),
     seeds: tuple[int, ...] = (0,),
+    embedding: tuple[str, ...] = (),
     out: Path | None = None,
     overwrite: bool = False,
     encoder: str = "all",
@@ -51,6 +52,7 @@ def show(
         model: an embedded model (see `diffusion-lens models`), a folder, or a hub id.
         layers: "all", "native", indices, negative indices, or ranges "0:24:4" with both ends.
         seeds: one row of the grid each.
+        embedding: files of learned words that the prompts hold; "<cat>=file.pt" renames a word.
         out: the grid's path; the table goes beside it as .parquet. By default a name made from what was
             asked for.
         overwrite: replace files that exist.
@@ -87,6 +89,8 @@ def show(
     for path in (grid, table):
         check_output(path, overwrite=overwrite)
 
+    from diffusion_lens.inversion.formats import read_words
+    from diffusion_lens.inversion.words import speaking
     from diffusion_lens.lens.lens import DiffusionLens
 
     lens = DiffusionLens.from_pretrained(
@@ -101,22 +105,23 @@ def show(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
-    result = lens(
-        prompts,
-        layers,
-        seeds,
-        encoder=encoder,
-        readout=readout,
-        pooled=pooled,
-        spread=int(spread) if spread.isdigit() else spread,  # type: ignore[arg-type]
-        steps=steps,
-        guidance=guidance,
-        height=height,
-        width=width,
-        negative_prompt=negative_prompt,
-        scheduler=scheduler,
-        release_encoders=release_encoders,
-    )
+    with speaking(lens.pipeline, read_words(embedding, lens.pipeline)):
+        result = lens(
+            prompts,
+            layers,
+            seeds,
+            encoder=encoder,
+            readout=readout,
+            pooled=pooled,
+            spread=int(spread) if spread.isdigit() else spread,  # type: ignore[arg-type]
+            steps=steps,
+            guidance=guidance,
+            height=height,
+            width=width,
+            negative_prompt=negative_prompt,
+            scheduler=scheduler,
+            release_encoders=release_encoders,
+        )
     result.save_table(table)
     write_whole(grid, lambda file: result.grid().save(file, grid.suffix[1:].replace("jpg", "jpeg")))
     say(f"grid   {grid}\ntable  {table}")

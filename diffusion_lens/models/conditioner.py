@@ -83,7 +83,9 @@ class Conditioner:
             and not name.startswith(("prompt", "negative_", "pooled_"))
         }
 
-    def _run(self, prompt: str, options: Mapping[str, Any], **more: Any) -> Conditioning:
+    def _run(
+        self, prompt: str | list[str], options: Mapping[str, Any], gradient: bool = False, **more: Any
+    ) -> Conditioning:
         """Call `encode_prompt` and name what it returns."""
         given = {
             "prompt": prompt,
@@ -97,7 +99,7 @@ class Conditioner:
         for name, parameter in self._encode.items():
             if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
                 arguments.setdefault(name, None)  # prompt_2, prompt_3: the same as prompt
-        with torch.no_grad(), quiet_libraries():
+        with torch.set_grad_enabled(gradient), quiet_libraries():
             returned = self.pipe.encode_prompt(**arguments)
         if len(returned) != len(self.family.returns):
             raise UnsupportedPipelineError(
@@ -169,6 +171,11 @@ class Conditioner:
             setattr(self.pipe, name, None)
         self.pipe.maybe_free_model_hooks()  # accelerate's hooks hold what they offload
         self.encoders = {}
+
+    def differentiable(self, prompts: Sequence[str], options: Mapping[str, Any]) -> Conditioning:
+        """The positive text arguments of a batch of prompts, with gradients to what the encoders read."""
+        named = self._run(list(prompts), options, gradient=True)
+        return {name: named[name] for name in self.family.positive}
 
     def native(self, prompt: str, options: Mapping[str, Any]) -> Conditioning:
         """The positive text arguments as the untouched pipeline makes them."""

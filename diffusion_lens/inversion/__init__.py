@@ -1,0 +1,1 @@
+"""Words that a text encoder is taught from pictures."""

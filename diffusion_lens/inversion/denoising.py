@@ -1,0 +1,268 @@
+"""The training loss of a frozen denoiser, as one function for all pipelines.
+
+Stable Diffusion 1, 2 and XL predict noise, the picture or v on a discrete schedule (Ho et al. 2020, arXiv
+2006.11239; Salimans and Ho 2022, arXiv 2202.00512). Stable Diffusion 3 and FLUX.1 predict the velocity of
+a straight path from picture to noise (Esser et al. 2024, arXiv 2403.03206). The loss is that which the
+model was trained with; gradients go to the text side.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler
+from diffusers.models.attention_processor import AttnProcessor
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from diffusion_lens.errors import InputError, UnsupportedPipelineError
+from diffusion_lens.models.conditioner import Conditioner, Conditioning
+
+__all__ = ["Denoiser", "Latents", "frozen"]
+
+
+class Latents(NamedTuple):
+    """What an autoencoder makes of pictures: a normal distribution each, in the denoiser's units.
+
+    Attributes:
+        mean: `[picture, channel, y, x]`, float32, on the CPU.
+        std: likewise.
+    """
+
+    mean: Float[Tensor, "picture channel y x"]
+    std: Float[Tensor, "picture channel y x"]
+
+    def sample(self, chosen: Tensor, generator: torch.Generator) -> Float[Tensor, "sample channel y x"]:
+        """One draw for each of the pictures chosen."""
+        mean = self.mean[chosen]
+        return mean + self.std[chosen] * torch.randn(mean.shape, generator=generator)
+
+
+class Denoiser:
+    """A pipeline's denoiser, its noise and what it predicts.
+
+    Args:
+        pipe: a live pipeline: Stable Diffusion 1, 2, XL or 3, or FLUX.1.
+
+    Raises:
+        UnsupportedPipelineError: it is of another family.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+        self.conditioner = Conditioner(pipe)
+        found = next(
+            (_PREDICT[base.__name__] for base in type(pipe).__mro__ if base.__name__ in _PREDICT), None
+        )
+        if found is None:
+            raise UnsupportedPipelineError(
+                f"Words can't be learned on {type(pipe).__name__}. They can on: {', '.join(_PREDICT)}."
+            )
+        self._predict = found
+        self.flow = not hasattr(pipe, "unet")
+        self.module: Any = pipe.transformer if self.flow else pipe.unet
+        self.options = self.conditioner.encode_options({})
+        config = pipe.scheduler.config
+        self.noise = None if self.flow else DDPMScheduler.from_config(config)
+        self.prediction = "flow" if self.flow else config.get("prediction_type", "epsilon")
+
+    @torch.no_grad()
+    def encode(self, pictures: Sequence[Image.Image], side: int | None = None) -> Latents:
+        """The latents of pictures, scaled to a square; done once, and the autoencoder is not used again.
+
+        Args:
+            pictures: any size; they are cut to their middle square.
+            side: in pixels; that of the model's own pictures if None.
+        """
+        vae, device = self.pipe.vae, self.conditioner.device
+        side = side or self.side
+        pixels = np.stack([np.asarray(square(picture, side), np.float32) for picture in pictures])
+        batch = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
+        kind = vae.dtype
+        if kind != torch.float32:  # Stable Diffusion XL's overflows in half precision
+            vae.to(torch.float32)
+        parts = [vae.encode(one.to(device)).latent_dist for one in batch.split(4)]
+        if kind != torch.float32:
+            vae.to(kind)
+        shift = (getattr(vae.config, "shift_factor", None) or 0.0) if self.flow else 0.0
+        scale = vae.config.scaling_factor
+        mean = (torch.cat([part.mean for part in parts]) - shift) * scale
+        std = torch.cat([part.std for part in parts]) * scale
+        return Latents(mean.float().cpu(), std.float().cpu())
+
+    @property
+    def side(self) -> int:
+        """The side of the model's own pictures, in pixels."""
+        size = getattr(self.pipe, "default_sample_size", None) or self.module.config.sample_size
+        return int(size) * int(self.pipe.vae_scale_factor)
+
+    def losses(
+        self,
+        latents: Float[Tensor, "sample channel y x"],
+        prompts: Sequence[str],
+        generator: torch.Generator,
+        snr_gamma: float | None = None,
+    ) -> Float[Tensor, " sample"]:
+        """The squared error of the denoiser on each of some latents, with noise and times drawn anew.
+
+        Args:
+            latents: of the pictures.
+            prompts: one for each.
+            generator: decides noise and times; on the CPU.
+            snr_gamma: weigh times by min(SNR, gamma) (Hang et al. 2023, arXiv 2303.09556); None for the
+                loss that the model was trained with.
+
+        Raises:
+            InputError: `snr_gamma` of a model that predicts a velocity, which knows no such weights.
+        """
+        if snr_gamma is not None and self.noise is None:
+            raise InputError(
+                f"{type(self.pipe).__name__} is a flow-matching model, to which min-SNR weights do not "
+                "apply; leave snr_gamma out."
+            )
+        noise = torch.randn(latents.shape, generator=generator)
+        if self.noise is None:
+            sigmas = self._sigmas(len(latents), generator)
+            mix = sigmas[:, None, None, None]
+            noisy, target = (1 - mix) * latents + mix * noise, noise - latents
+            times, weights = sigmas * 1000, torch.ones(len(latents))
+        else:
+            times = torch.randint(
+                self.noise.config.num_train_timesteps, (len(latents),), generator=generator
+            )
+            noisy = self.noise.add_noise(latents, noise, times)
+            target = self._target(latents, noise, times)
+            weights = self._weights(times, snr_gamma)
+        device = self.conditioner.device
+        conditioning = self._condition(prompts)
+        output = self._predict(self.pipe, noisy.to(device), times.to(device), conditioning)
+        error = (output.float() - target.to(device)).square().mean((1, 2, 3))
+        return error * weights.to(device)
+
+    def _condition(self, prompts: Sequence[str]) -> Conditioning:
+        """The text arguments of prompts, each different one encoded once."""
+        unique = list(dict.fromkeys(prompts))
+        encoded = self.conditioner.differentiable(unique, self.options)
+        rows = torch.tensor([unique.index(prompt) for prompt in prompts], device=self.conditioner.device)
+        return {name: value[rows] for name, value in encoded.items()}
+
+    def _target(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        assert self.noise is not None
+        if self.prediction == "epsilon":
+            return noise
+        return latents if self.prediction == "sample" else self.noise.get_velocity(latents, noise, times)
+
+    def _weights(self, times: Tensor, gamma: float | None) -> Tensor:
+        if gamma is None:
+            return torch.ones(len(times))
+        assert self.noise is not None
+        alphas = self.noise.alphas_cumprod[times]
+        # at most gamma in terms of the picture's error; v and noise are scaled to that
+        snr = alphas / (1 - alphas)
+        scale = {"epsilon": snr, "sample": torch.ones_like(snr), "v_prediction": snr + 1}[self.prediction]
+        return snr.clamp(max=gamma) / scale
+
+    def _sigmas(self, count: int, generator: torch.Generator) -> Tensor:
+        """Noise levels: logit-normal as in Stable Diffusion 3's training, shifted as the scheduler is."""
+        sigmas = torch.sigmoid(torch.randn(count, generator=generator))
+        config = self.pipe.scheduler.config
+        shift = 1.0 if config.get("use_dynamic_shifting") else config.get("shift", 1.0)
+        return shift * sigmas / (1 + (shift - 1) * sigmas)
+
+
+def square(picture: Image.Image, side: int) -> Image.Image:
+    """The middle square of a picture, at a size."""
+    width, height = picture.size
+    short = min(width, height)
+    left, top = (width - short) // 2, (height - short) // 2
+    cut = picture.convert("RGB").crop((left, top, left + short, top + short))
+    return cut.resize((side, side), Image.Resampling.BICUBIC)
+
+
+@contextmanager
+def frozen(pipe: Any) -> Iterator[None]:
+    """A pipeline whose own weights take no gradient, in evaluation mode; as it was afterwards.
+
+    On a CPU the denoiser's fused attention gives way to plain attention: its backward pass is several
+    times slower there.
+    """
+    parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    weights = [weight for part in parts for weight in part.parameters()]
+    wanted = [weight.requires_grad for weight in weights]
+    modes = [part.training for part in parts]
+    unet = getattr(pipe, "unet", None)
+    processors = dict(unet.attn_processors) if unet is not None and pipe.device.type == "cpu" else None
+    for part in parts:
+        part.eval().requires_grad_(False)
+    if processors:
+        unet.set_attn_processor(AttnProcessor())
+    try:
+        yield
+    finally:
+        if processors:
+            unet.set_attn_processor(processors)
+        for weight, want in zip(weights, wanted, strict=True):
+            weight.requires_grad_(want)
+        for part, mode in zip(parts, modes, strict=True):
+            part.train(mode)
+
+
+# How each family's denoiser is called: noisy latents [batch, channel, y, x], times in 0..1000, and the
+# text arguments of the pipeline's `__call__`.
+
+
+def _stable_diffusion(pipe: Any, noisy: Tensor, times: Tensor, text: Conditioning) -> Tensor:
+    return pipe.unet(noisy, times, encoder_hidden_states=text["prompt_embeds"]).sample
+
+
+def _stable_diffusion_xl(pipe: Any, noisy: Tensor, times: Tensor, text: Conditioning) -> Tensor:
+    height, width = (size * pipe.vae_scale_factor for size in noisy.shape[-2:])
+    # original size, cut-off at the top left, size aimed at
+    sizes = torch.tensor([height, width, 0, 0, height, width], device=noisy.device, dtype=noisy.dtype)
+    added = {"text_embeds": text["pooled_prompt_embeds"], "time_ids": sizes.expand(len(noisy), -1)}
+    embeds = text["prompt_embeds"]
+    return pipe.unet(noisy, times, encoder_hidden_states=embeds, added_cond_kwargs=added).sample
+
+
+def _stable_diffusion_3(pipe: Any, noisy: Tensor, times: Tensor, text: Conditioning) -> Tensor:
+    return pipe.transformer(
+        hidden_states=noisy,
+        timestep=times,
+        encoder_hidden_states=text["prompt_embeds"],
+        pooled_projections=text["pooled_prompt_embeds"],
+    ).sample
+
+
+def _flux(pipe: Any, noisy: Tensor, times: Tensor, text: Conditioning) -> Tensor:
+    batch, channels, height, width = noisy.shape
+    y, x = height // 2, width // 2
+    # patches of 2 x 2 latents are the transformer's tokens
+    patches = noisy.view(batch, channels, y, 2, x, 2).permute(0, 2, 4, 1, 3, 5)
+    places = torch.zeros(y, x, 3, device=noisy.device, dtype=noisy.dtype)
+    places[..., 1] += torch.arange(y, device=noisy.device)[:, None]
+    places[..., 2] += torch.arange(x, device=noisy.device)
+    embeds = text["prompt_embeds"]
+    guidance = None
+    if pipe.transformer.config.guidance_embeds:
+        guidance = torch.ones(batch, device=noisy.device)  # none: the distilled model's own prediction
+    output = pipe.transformer(
+        hidden_states=patches.reshape(batch, y * x, channels * 4),
+        timestep=times / 1000,
+        guidance=guidance,
+        pooled_projections=text["pooled_prompt_embeds"],
+        encoder_hidden_states=embeds,
+        txt_ids=torch.zeros(embeds.shape[1], 3, device=noisy.device, dtype=noisy.dtype),
+        img_ids=places.view(y * x, 3),
+    ).sample
+    return output.view(batch, y, x, channels, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(noisy.shape)
+
+
+_PREDICT: Mapping[str, Callable[[Any, Tensor, Tensor, Conditioning], Tensor]] = {
+    "StableDiffusionPipeline": _stable_diffusion,
+    "StableDiffusionXLPipeline": _stable_diffusion_xl,
+    "StableDiffusion3Pipeline": _stable_diffusion_3,
+    "FluxPipeline": _flux,
+}
