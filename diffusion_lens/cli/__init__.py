@@ -16,6 +16,7 @@ from diffusion_lens.cli.bench import bench
 from diffusion_lens.cli.console import err
 from diffusion_lens.cli.examine import doctor, models
 from diffusion_lens.cli.invert import invert
+from diffusion_lens.cli.latent import LATENT
 from diffusion_lens.cli.score import score
 from diffusion_lens.cli.show import show
 from diffusion_lens.cli.sweep import export, status, sweep
@@ -27,6 +28,10 @@ __all__ = ["main"]
 
 def testbed() -> None:
     """Scenes, training and examination of the embedded models: testbed scenes|train|evaluate."""
+
+
+def latent() -> None:
+    """Pictures read back into text states: latent caption|edit|personalise|redraw|cycle|study."""
 
 
 VERBS: dict[str, Callable[..., Any]] = {
@@ -41,9 +46,13 @@ VERBS: dict[str, Callable[..., Any]] = {
     "bench": bench,
     "models": models,
     "doctor": doctor,
+    "latent": latent,
     "testbed": testbed,
 }
-GROUPS: dict[str, dict[str, Callable[..., Any]]] = {"testbed": TESTBED}  # verbs of two words
+GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
+    "latent": LATENT,
+    "testbed": TESTBED,
+}  # verbs of two words
 
 
 def main() -> None:
