@@ -17,6 +17,7 @@ from diffusion_lens.cli.console import err
 from diffusion_lens.cli.examine import doctor, models
 from diffusion_lens.cli.invert import invert
 from diffusion_lens.cli.latent import LATENT
+from diffusion_lens.cli.lego import LEGO
 from diffusion_lens.cli.score import score
 from diffusion_lens.cli.show import show
 from diffusion_lens.cli.sweep import export, status, sweep
@@ -34,6 +35,10 @@ def latent() -> None:
     """Pictures read back into text states: latent caption|edit|personalise|redraw|cycle|study."""
 
 
+def lego() -> None:
+    """Learn adjectives, states and relations from pictures: lego learn|study."""
+
+
 VERBS: dict[str, Callable[..., Any]] = {
     "show": show,
     "sweep": sweep,
@@ -47,12 +52,11 @@ VERBS: dict[str, Callable[..., Any]] = {
     "models": models,
     "doctor": doctor,
     "latent": latent,
+    "lego": lego,
     "testbed": testbed,
 }
-GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
-    "latent": LATENT,
-    "testbed": TESTBED,
-}  # verbs of two words
+# verbs of two words
+GROUPS: dict[str, dict[str, Callable[..., Any]]] = {"latent": LATENT, "lego": LEGO, "testbed": TESTBED}
 
 
 def main() -> None:
