@@ -22,6 +22,7 @@ from diffusion_lens.cli.score import score
 from diffusion_lens.cli.show import show
 from diffusion_lens.cli.sweep import export, status, sweep
 from diffusion_lens.cli.testbed import TESTBED
+from diffusion_lens.cli.words import WORDS
 from diffusion_lens.errors import DiffusionLensError
 
 __all__ = ["main"]
@@ -39,6 +40,10 @@ def lego() -> None:
     """Learn adjectives, states and relations from pictures: lego learn|study."""
 
 
+def words() -> None:
+    """A study of learned words on the embedded model: words study."""
+
+
 VERBS: dict[str, Callable[..., Any]] = {
     "show": show,
     "sweep": sweep,
@@ -54,9 +59,15 @@ VERBS: dict[str, Callable[..., Any]] = {
     "latent": latent,
     "lego": lego,
     "testbed": testbed,
+    "words": words,
 }
 # verbs of two words
-GROUPS: dict[str, dict[str, Callable[..., Any]]] = {"latent": LATENT, "lego": LEGO, "testbed": TESTBED}
+GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
+    "latent": LATENT,
+    "lego": LEGO,
+    "testbed": TESTBED,
+    "words": WORDS,
+}
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ def bench(
     steps: int | None = None,
     rounds: int = 3,
     tune: bool = False,
+    inversion: bool = False,
     device: str | None = None,
     dtype: Literal["float32", "bfloat16", "float16"] | None = None,
     batch_size: int | None = None,
@@ -35,6 +36,7 @@ def bench(
         rounds: each way is measured so often, and the best counts.
         tune: try batch sizes, attention kernels, fused projections and compilation first, and measure
             with what helps. Of an architecture only.
+        inversion: measure learning a word instead: rows alone against the whole embedding matrix.
         device: cpu, cuda, cuda:1, mps; the fastest at hand if left out.
         dtype: as in `show`.
         batch_size: images denoised together.
@@ -56,6 +58,9 @@ def bench(
     from diffusion_lens.sweep.bench import bench as measure
     from diffusion_lens.sweep.levers import Levers
 
+    if inversion:
+        _bench_inversion(model, device, dtype, batch_size or 4, rounds)
+        return
     levers: Levers | None = None
     trials: list[Timing] = []
     if architecture is None:
@@ -83,3 +88,16 @@ def bench(
     if out is not None:
         write_timings(out, timings)
         say(f"figures  {out}")
+
+
+def _bench_inversion(model: str, device: str | None, dtype: str | None, batch: int, rounds: int) -> None:
+    from diffusion_lens.inversion.bench import bench_inversion
+    from diffusion_lens.inversion.study import SUBJECTS
+    from diffusion_lens.models.load import load_pipeline
+
+    pipe = load_pipeline(model, device=device, dtype=dtype)
+    table = Table("way", "batch", "s / step", "speedup", "MiB kept for training", box=None)
+    for one in bench_inversion(pipe, SUBJECTS[0].pictures(), batch, rounds):
+        speedup, kept = f"{one.speedup:.2f}", f"{one.state_mib:.3g}"
+        table.add_row(one.way, str(one.batch), f"{one.seconds:.4g}", speedup, kept)
+    console.print(table)

@@ -53,9 +53,9 @@ def save_state(path: Path, learner: Learner) -> None:
             tensors[f"best/{key}"] = best.rows[name]
             moments = learner.optimizer.state.get(rows, {})
             tensors |= {f"{moment}/{key}": moments[moment] for moment in _MOMENTS if moment in moments}
-    progress = json.dumps(asdict(learner.progress))
+    described = json.dumps({"progress": asdict(learner.progress), "identity": identity(learner)})
     whole = {key: tensor.cpu().contiguous().clone() for key, tensor in tensors.items()}
-    content = save(whole, metadata={"progress": progress, "identity": identity(learner)})
+    content = save(whole, metadata={"state": described})
     write_whole(path, lambda file: file.write(content))
 
 
@@ -69,8 +69,8 @@ def load_state(path: Path, learner: Learner) -> None:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        plain = json.loads(metadata["progress"])
-        found = metadata["identity"]
+        described = json.loads(metadata["state"])
+        plain, found = described["progress"], described["identity"]
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise RunError(f"The state {path} can't be read ({error}). Delete it to begin anew.") from None
     if found != identity(learner):

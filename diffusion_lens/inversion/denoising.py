@@ -202,7 +202,7 @@ def frozen(pipe: Any) -> Iterator[None]:
     weights = [weight for part in parts for weight in part.parameters()]
     wanted = [weight.requires_grad for weight in weights]
     modes = [part.training for part in parts]
-    unet = getattr(pipe, "unet", None)
+    unet: Any = getattr(pipe, "unet", None)
     processors = dict(unet.attn_processors) if unet is not None and pipe.device.type == "cpu" else None
     for part in parts:
         part.eval().requires_grad_(False)

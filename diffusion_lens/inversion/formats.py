@@ -63,7 +63,8 @@ def write_word(path: Path, word: Word, pipe: Any) -> None:
     keys = encoder_keys(pipe)
     named = {word.token if len(keys) == 1 else keys[name]: rows for name, rows in word.rows.items()}
     tensors = {key: rows.detach().float().cpu().contiguous() for key, rows in named.items()}
-    content = save(tensors, metadata={"format": "pt", _TOKEN: word.token})
+    # one entry: several would be written in any order, and bytes would differ
+    content = save(tensors, metadata={_TOKEN: word.token})
     write_whole(path, lambda file: file.write(content))
 
 

@@ -73,13 +73,13 @@ def invert(
         RunError: the folder holds the state of another training.
         OutputError: the folder can't be written.
     """
+    state = folder / "state.safetensors"
+    check_output(state, overwrite=True)
     learner = (
         LegoLearner(lens.pipeline, concepts, settings, contexts)
         if contexts
         else Learner(lens.pipeline, concepts, settings)
     )
-    state = folder / "state.safetensors"
-    check_output(state, overwrite=True)
     if state.exists():
         load_state(state, learner)
         log.info("Going on from step %d of %s.", learner.progress.step, state)

@@ -2,7 +2,7 @@
 
 The sprites are Noto emoji (copyright Google Inc.; Apache-2.0, see LICENSE and ATTRIBUTION.md beside
 this file) as RGBA of 72 x 72 px in `sprites.npz`: arrays `rgba` `[sprite, 72, 72, 4]` uint8 and
-`names` `[sprite]`.
+`names` `[sprite]`. Those of `unseen.npz` can be drawn too, and are in no scene that training draws.
 """
 
 from functools import lru_cache
@@ -46,8 +46,12 @@ GROUNDS: dict[str, tuple[tuple[float, tuple[int, int, int]], ...]] = {
 
 @lru_cache
 def _sprites() -> dict[str, NDArray[np.uint8]]:
-    """RGBA sprites of 72 x 72 px by object name."""
-    source = files(__package__).joinpath("sprites.npz")
+    """RGBA sprites of 72 x 72 px by object name, those last that training never draws."""
+    return _read("sprites.npz") | _read("unseen.npz")
+
+
+def _read(name: str) -> dict[str, NDArray[np.uint8]]:
+    source = files(__package__).joinpath(name)
     try:
         with as_file(source) as path, np.load(path, allow_pickle=False) as data:
             return dict(zip(data["names"].tolist(), data["rgba"], strict=True))

@@ -1,0 +1,66 @@
+"""`diffusion-lens words ...`: learned words on the embedded model, measured."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from diffusion_lens.cli.console import out as console
+from diffusion_lens.cli.console import say
+
+__all__ = ["WORDS", "study"]
+
+
+def study(
+    out: Path = Path("results/learned_words"),
+    model: str = "emoji",
+    steps: int = 300,
+    grid_steps: int = 150,
+    samples: int = 16,
+    device: str | None = None,
+) -> None:
+    """Learn ten concepts of the testbed and compare the words with captions; the same command goes on.
+
+    Args:
+        out: a folder for the tables, the figure and the words.
+        model: an embedded model.
+        steps: of each word.
+        grid_steps: of each word at several rates and numbers of vectors; 0 leaves these out.
+        samples: drawings for each measure; the paper has 64.
+        device: cpu, cuda, cuda:1, mps; the fastest at hand if left out.
+    """
+    from dataclasses import replace
+
+    from diffusion_lens.figures.inversion import draw_words
+    from diffusion_lens.figures.style import save
+    from diffusion_lens.inversion.study import SETTINGS, summarise
+    from diffusion_lens.inversion.study import study as run
+    from diffusion_lens.lens.lens import DiffusionLens
+    from diffusion_lens.lens.output import check_output, write_whole
+    from diffusion_lens.models.clip import Clip
+
+    summary_file = out / "summary.csv"
+    check_output(summary_file, overwrite=True)
+    lens = DiffusionLens.from_pretrained(model, device=device)
+    settings = replace(SETTINGS, steps=steps, validate_every=min(steps, SETTINGS.validate_every))
+    table, grid = run(
+        lens, Clip.from_pretrained(), out, settings=settings, grid_steps=grid_steps, samples=samples
+    )
+    summary = summarise(table)
+    content = summary.to_csv(index=False, lineterminator="\n").encode()
+    write_whole(summary_file, lambda file: file.write(content))
+    save(draw_words(summary, grid), out / "words")
+    shown = Table("measure", "way", "mean", "95 %", "word is better by", "95 %", "p", box=None)
+    for row in summary.itertuples():
+        gain = ("",) * 3
+        if row.way != "word":
+            gain = (f"{row.gain:+.3f}", f"{row.gain_low:+.3f} to {row.gain_high:+.3f}", f"{row.p:.3g}")
+        shown.add_row(
+            str(row.measure), str(row.way), f"{row.mean:.3f}", f"{row.low:.3f} to {row.high:.3f}", *gain
+        )
+    console.print(shown)
+    say(f"tables  {summary_file}\nfigure  {out / 'words.png'}")
+
+
+WORDS: dict[str, Callable[..., Any]] = {"study": study}
