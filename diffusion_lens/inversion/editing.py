@@ -6,9 +6,10 @@ words don't say stays. Positions must keep their meaning for it, so source and t
 but for the words replaced. `swap` takes the conditioning of the target where its tokens differ from
 the source's and of the picture elsewhere, as prompt-to-prompt does with attention (Hertz et al. 2022,
 arXiv 2208.01626). `personalise` puts what R saw at the words for a picture's subject into a prompt of
-its own, at the same words.
+its own, at the same words; `read_initialiser` gives a learned word its start.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -22,7 +23,7 @@ from diffusion_lens.inversion.captioning import rephrase, write_captions
 from diffusion_lens.inversion.latent_inversion import LatentInversion
 from diffusion_lens.testbed.captions import parse, plain
 
-__all__ = ["change_words", "personalise", "shift", "swap"]
+__all__ = ["change_words", "personalise", "read_initialiser", "shift", "swap"]
 
 State = Float[Tensor, "token width"]
 PLACEHOLDER = "{}"
@@ -106,6 +107,16 @@ def personalise(
     # what R saw there and the words don't say
     state[there : there + len(words)] += seen[here : here + len(words)]
     return state
+
+
+def read_initialiser(inversion: LatentInversion, pictures: Sequence[Image.Image]) -> str:
+    """What a learned word should start as (`Concept.init`): the subject that most pictures are read as.
+
+    Raises:
+        InputError: no picture was given.
+    """
+    subjects = Counter(subject_of(one.text) for one in write_captions(inversion, pictures))
+    return subjects.most_common(1)[0][0].split(" ", 1)[1]  # without the article
 
 
 def subject_of(caption: str) -> str:

@@ -106,6 +106,7 @@ def test_one_picture_is_enough_for_a_subject(inversion: LatentInversion) -> None
         "a red car at night",
     ]
     assert nearest(inversion, state, others) == "a blue car at night"
+    assert editing.read_initialiser(inversion, [picture("a blue car")]) == "blue car"
     for prompt, subject, message in (
         ("a car", None, "once"), ("{} and {}", None, "once"), ("{} on grass", "a dog", "does not hold"),
     ):  # fmt: skip
