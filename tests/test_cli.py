@@ -21,6 +21,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 HELP = [[verb, "--help"] for verb in ("show", "sweep", "status", "export", "bench", "doctor")]
+HELP += [[group, verb, "--help"] for group, verb in (("latent", "edit"), ("lego", "learn"))]
 
 
 @pytest.mark.parametrize("verb", [["--help"], *HELP, ["models"]])

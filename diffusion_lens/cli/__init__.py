@@ -16,6 +16,8 @@ from diffusion_lens.cli.bench import bench
 from diffusion_lens.cli.console import err
 from diffusion_lens.cli.examine import doctor, models
 from diffusion_lens.cli.invert import invert
+from diffusion_lens.cli.latent import LATENT
+from diffusion_lens.cli.lego import LEGO
 from diffusion_lens.cli.score import score
 from diffusion_lens.cli.sheet import SHEET
 from diffusion_lens.cli.show import show
@@ -35,6 +37,14 @@ def sheet() -> None:
     """People as scorers: a blinded labelling page of a run, and its answers: sheet write|read."""
 
 
+def latent() -> None:
+    """Pictures read back into text states: latent caption|edit|personalise|redraw|cycle|study."""
+
+
+def lego() -> None:
+    """Learn adjectives, states and relations from pictures: lego learn|study."""
+
+
 def words() -> None:
     """A study of learned words on the embedded model: words study."""
 
@@ -52,14 +62,19 @@ VERBS: dict[str, Callable[..., Any]] = {
     "bench": bench,
     "models": models,
     "doctor": doctor,
+    "latent": latent,
+    "lego": lego,
     "testbed": testbed,
     "words": words,
 }
+# verbs of two words
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
+    "latent": LATENT,
+    "lego": LEGO,
     "sheet": SHEET,
     "testbed": TESTBED,
     "words": WORDS,
-}  # verbs of two words
+}
 
 
 def main() -> None:

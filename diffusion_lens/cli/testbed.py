@@ -53,7 +53,7 @@ def scenes(
 
 def train(
     folder: Path,
-    stage: Literal["autoencoder", "clip", "diffusion"] | None = None,
+    stage: Literal["autoencoder", "clip", "diffusion", "inversion"] | None = None,
     minutes: float = 30.0,
     resume: bool = False,
     quick: bool = False,
@@ -71,10 +71,11 @@ def train(
 
     Args:
         folder: where checkpoint, log and exported model live.
-        stage: what to train: first the autoencoder, then the CLIP if it is wanted, then the diffusion.
+        stage: what to train: first the autoencoder, then the CLIP if it is wanted, then the diffusion;
+            the inversion needs the autoencoder alone.
         minutes: of training; 0 only exports what was trained.
         resume: go on from the checkpoint in the folder.
-        quick: all three stages at tiny sizes, in two minutes.
+        quick: the first three stages at tiny sizes, in two minutes.
         encoder: the text encoder that the diffusion stage reads; minilm if left out.
         start: weights to start from, in diffusers format.
         decay_samples: let the rate fall to zero over so many samples, then stop.

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from diffusion_lens.errors import RunError
+from diffusion_lens.inversion.lego import LegoLearner
 from diffusion_lens.inversion.training import Learner, Progress
 from diffusion_lens.inversion.words import Word
 from diffusion_lens.lens.output import write_whole
@@ -31,6 +32,8 @@ def identity(learner: Learner) -> str:
     # more steps may be asked for later
     settings = {name: value for name, value in asdict(learner.settings).items() if name != "steps"}
     digest.update(json.dumps(settings, sort_keys=True).encode())
+    if isinstance(learner, LegoLearner):
+        digest.update(json.dumps([asdict(one) for one in learner.contexts]).encode())
     for part in (learner.denoiser.module, *(getattr(learner.pipe, name) for name in learner.words[0].rows)):
         digest.update(fingerprint(part).encode())
     return digest.hexdigest()[:16]

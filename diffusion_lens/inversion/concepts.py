@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from diffusion_lens.errors import InputError
 
-__all__ = ["TEMPLATES", "Concept", "read_concept"]
+__all__ = ["TEMPLATES", "Concept", "read_concept", "read_picture"]
 
 _KINDS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _PIXELS = 80_000_000  # of one picture; a larger one is a mistake or an attack
@@ -103,7 +103,7 @@ def read_concept(
         raise InputError(f"{templates!r} are no templates. Allowed: {', '.join(TEMPLATES)}.")
     shared = TEMPLATES[templates] if isinstance(templates, str) else tuple(templates)
     captions = tuple(_own_captions(path, token) or shared for path in files)
-    pictures = tuple(_read_picture(path) for path in files)
+    pictures = tuple(read_picture(path) for path in files)
     return Concept(token, pictures, captions, init, vectors, rate)
 
 
@@ -118,7 +118,7 @@ def _own_captions(picture: Path, token: str) -> tuple[str, ...]:
     return tuple(line.strip().replace(token, "{}") for line in lines if line.strip())
 
 
-def _read_picture(path: Path) -> Image.Image:
+def read_picture(path: Path) -> Image.Image:
     """A picture, upright, in RGB."""
     try:
         with warnings.catch_warnings():

@@ -123,6 +123,16 @@ class Denoiser:
                 f"{type(self.pipe).__name__} is a flow-matching model, to which min-SNR weights do not "
                 "apply; leave snr_gamma out."
             )
+        return self.errors(latents, self._condition(prompts), generator, snr_gamma)
+
+    def errors(
+        self,
+        latents: Float[Tensor, "sample channel y x"],
+        conditioning: Conditioning,
+        generator: torch.Generator,
+        snr_gamma: float | None = None,
+    ) -> Float[Tensor, " sample"]:
+        """As `losses`, of conditioning that is there already: one row for each of the latents."""
         noise = torch.randn(latents.shape, generator=generator)
         if self.noise is None:
             sigmas = self._sigmas(len(latents), generator)
@@ -137,7 +147,6 @@ class Denoiser:
             target = self._target(latents, noise, times)
             weights = self._weights(times, snr_gamma)
         device = self.conditioner.device
-        conditioning = self._condition(prompts)
         output = self._predict(self.pipe, noisy.to(device), times.to(device), conditioning)
         error = (output.float() - target.to(device)).square().mean((1, 2, 3))
         return error * weights.to(device)

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from diffusion_lens.inversion.checkpoint import load_state, save_state
 from diffusion_lens.inversion.concepts import Concept
+from diffusion_lens.inversion.lego import Context, LegoLearner
 from diffusion_lens.inversion.metrics import Embed, image_similarity
 from diffusion_lens.inversion.training import Learner, Settings
 from diffusion_lens.inversion.words import Word
@@ -47,6 +48,7 @@ def invert(
     look: Look,
     folder: Path,
     *,
+    contexts: Sequence[Context] = (),
     save_every: int = 50,
     progress: bool = True,
 ) -> list[Word]:
@@ -59,6 +61,7 @@ def invert(
         look: how to tell good words from bad.
         folder: for the state (`state.safetensors`), the course (`course.csv`: step, and by word loss and
             score) and the drawings of each look (`step-000100.png`).
+        contexts: of the concepts that have a context loss; see `lego`.
         save_every: steps between two states on disk.
         progress: show a progress bar.
 
@@ -72,7 +75,11 @@ def invert(
     """
     state = folder / "state.safetensors"
     check_output(state, overwrite=True)
-    learner = Learner(lens.pipeline, concepts, settings)
+    learner = (
+        LegoLearner(lens.pipeline, concepts, settings, contexts)
+        if contexts
+        else Learner(lens.pipeline, concepts, settings)
+    )
     if state.exists():
         load_state(state, learner)
         log.info("Going on from step %d of %s.", learner.progress.step, state)

@@ -213,6 +213,22 @@ def write(stated: Description, rng: np.random.Generator) -> str:
     return f"{opening}{body} {place}"
 
 
+def plain(stated: Description) -> str:
+    """Put a description into words in one way: no opening, colours first, the one left or above first."""
+    stated = stated.canonical()
+    if stated.entity is not None:
+        return stated.entity
+
+    def noun(item: Item) -> str:
+        name = item.name if stated.count == 1 else plural(item.name)
+        text = " ".join(word for word in (item.size, item.colour, name) if word)
+        return with_article(text) if stated.count == 1 else f"{COUNT_WORDS[stated.count]} {text}"
+
+    joint = RELATION_PHRASES[stated.where][0] if stated.where else "and"
+    body = f" {joint} ".join(noun(item) for item in stated.items)
+    return body if stated.place is None else f"{body} {PLACE_PHRASES[stated.place]}"
+
+
 def caption(scene: Scene, seed: int, index: int) -> str:
     """The training caption of scene `index`: a phrasing of what `leave_out` keeps."""
     rng = random_of(seed, index)

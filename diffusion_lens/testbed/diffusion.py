@@ -23,7 +23,8 @@ from torch import Tensor
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.testbed import captions, scenes
-from diffusion_lens.testbed.autoencoder import VALIDATION_SEED, to_tensor
+from diffusion_lens.testbed.autoencoder import VALIDATION_SEED
+from diffusion_lens.testbed.chunks import Chunk, Chunks
 from diffusion_lens.testbed.encoders import CaptionEncoder
 from diffusion_lens.testbed.trainer import StageSettings
 
@@ -49,15 +50,6 @@ class DiffusionSettings(StageSettings):
     drop: float = 0.1  # share of captions replaced by ""
     chunk: int = 8192  # scenes drawn and encoded together, a multiple of the batch
     passes: int = 4  # times that a chunk is used
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Encoded scenes: latents `[scene, channel, y, x]`, and each caption once."""
-
-    latents: Tensor
-    states: Tensor  # [caption, token, width], half precision
-    caption: Tensor  # [scene], which of the states
 
 
 def build(settings: DiffusionSettings, latent_channels: int, side: int, width: int) -> UNet2DConditionModel:
@@ -111,8 +103,7 @@ class DiffusionStage:
             raise InputError(f"no autoencoder in {folder / 'vae'}: train stage autoencoder first")
         vae = AutoencoderKL.from_pretrained(folder / "vae").float().eval().requires_grad_(False)
         self.vae = vae.to(device, memory_format=torch.channels_last)
-        self.side = int(vae.config.sample_size)
-        latent_side = self.side // 2 ** (len(vae.config.block_out_channels) - 1)
+        latent_side = int(vae.config.sample_size) // 2 ** (len(vae.config.block_out_channels) - 1)
         self.encoder = CaptionEncoder(settings.encoder, folder, device)
         self.null = self.encoder([""])[0].float()
         torch.manual_seed(settings.seed)
@@ -130,28 +121,16 @@ class DiffusionStage:
         self.settings = settings
         self.device = device
         self.noise = DDPMScheduler(**NOISE_SCHEDULE)
-        self._chunk: tuple[int, Chunk] | None = None
+        self.chunks = Chunks(
+            self.vae, self.encoder, scenes.sample, captions.caption,
+            settings.chunk, settings.passes, settings.batch,
+        )  # fmt: skip
         self._validation: Chunk | None = None
-
-    def encode(self, seed: int, first: int, count: int) -> Chunk:
-        """Draw and encode scenes `first` to `first + count` of the stream `seed`."""
-        drawn = [scenes.sample(seed, index) for index in range(first, first + count)]
-        latents = []
-        with torch.no_grad():
-            for start in range(0, count, 64):
-                pictures = scenes.render_batch(drawn[start : start + 64], self.side)
-                mean = self.vae.encode(to_tensor(pictures).to(self.device)).latent_dist.mean
-                latents.append(mean.float().cpu() * self.vae.config.scaling_factor)
-        texts = [captions.caption(scene, seed, first + i) for i, scene in enumerate(drawn)]
-        unique = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        states = self.encoder(list(unique))
-        return Chunk(torch.cat(latents), states, torch.tensor([unique[text] for text in texts]))
 
     def _loss(self, chunk: Chunk, chosen: Tensor, drop: float, noise_seed: int) -> Tensor:
         """The v-prediction error of some scenes of a chunk."""
         generator = torch.Generator().manual_seed(noise_seed)
-        latents = chunk.latents[chosen]
-        states = chunk.states[chunk.caption[chosen]].float()
+        latents, states = chunk.read(chosen)
         dropped = torch.rand(len(chosen), generator=generator) < drop
         states[dropped] = self.null
         noise = torch.randn(latents.shape, generator=generator)
@@ -164,26 +143,16 @@ class DiffusionStage:
     def loss(self, step: int) -> Tensor:
         """The loss of one batch; the step alone decides scenes, noise, times and drops."""
         settings = self.settings
-        per_pass = settings.chunk // settings.batch
-        number, within = divmod(step, per_pass * settings.passes)
-        if self._chunk is None or self._chunk[0] != number:
-            self._chunk = None  # frees its memory first
-            first = number * settings.chunk
-            # half precision can't be joined under the CPU's autocast
-            with torch.autocast(self.device.type, enabled=False):
-                self._chunk = (number, self.encode(settings.seed, first, settings.chunk))
-        current, batch = divmod(within, per_pass)
-        shuffle = torch.Generator().manual_seed(number * settings.passes + current)
-        order = torch.randperm(settings.chunk, generator=shuffle)
-        chosen = order[batch * settings.batch : (batch + 1) * settings.batch]
+        with torch.autocast(self.device.type, enabled=False):  # a denoiser's latents are exact
+            chunk, chosen = self.chunks.at(settings.seed, step)
         noise_seed = settings.seed * 1_000_003 + step
-        return self._loss(self._chunk[1], chosen, settings.drop, noise_seed)
+        return self._loss(chunk, chosen, settings.drop, noise_seed)
 
     @torch.no_grad()
     def validate(self) -> float:
         """The loss on scenes that training doesn't draw, always with the same noise and times."""
         if self._validation is None:
-            self._validation = self.encode(VALIDATION_SEED, 0, VALIDATION_SCENES)
+            self._validation = self.chunks.encode(VALIDATION_SEED, 0, VALIDATION_SCENES)
         parts = torch.arange(VALIDATION_SCENES).split(64)
         losses = [self._loss(self._validation, part, 0.0, i) for i, part in enumerate(parts)]
         return float(torch.stack(losses).mean())

@@ -3,15 +3,16 @@
     diffusion-lens testbed train --stage autoencoder --minutes 40 --folder FOLDER
     diffusion-lens testbed train --stage clip --minutes 20 --folder FOLDER
     diffusion-lens testbed train --stage diffusion --encoder clip --minutes 60 --folder FOLDER
+    diffusion-lens testbed train --stage inversion --minutes 25 --folder FOLDER
     ... --resume                     goes on where the last checkpoint is
     ... --resume --decay-samples N   lets the rate fall to zero over the next N samples, then stops
     ... --resume --minutes 0         only exports
     ... --decoder-only --start VAE   improves the decoder of VAE and leaves its latents as they are
-    diffusion-lens testbed train --quick --folder FOLDER      all three, tiny, in two minutes
+    diffusion-lens testbed train --quick --folder FOLDER      the first three, tiny, in two minutes
 
-The diffusion stage needs the autoencoder's export in the folder (train it there, or copy one), and
-with the encoder `clip` that of the clip stage too. Without a clip stage, `--encoder minilm` reads the
-pretrained encoder and `--encoder random` the untrained control.
+The diffusion and the inversion stage need the autoencoder's export in the folder (train it there, or
+copy one), and the diffusion stage with the encoder `clip` that of the clip stage too. Without a clip
+stage, `--encoder minilm` reads the pretrained encoder and `--encoder random` the untrained control.
 
 A decay keeps the checkpoint that it began with as `<stage>.before-decay.safetensors`: put it in the
 checkpoint's place to go on at the full rate.
@@ -40,6 +41,7 @@ from diffusion_lens.errors import InputError, OutputError
 from diffusion_lens.testbed.autoencoder import AutoencoderSettings, AutoencoderStage
 from diffusion_lens.testbed.clip import ClipSettings, ClipStage
 from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
+from diffusion_lens.testbed.inverter import InversionSettings, InversionStage
 from diffusion_lens.testbed.trainer import Progress, StageSettings, Trainer
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ STAGES = {
     "autoencoder": (AutoencoderStage, AutoencoderSettings),
     "clip": (ClipStage, ClipSettings),
     "diffusion": (DiffusionStage, DiffusionSettings),
+    "inversion": (InversionStage, InversionSettings),
 }
 # Tiny settings and so many steps: two minutes for all three stages.
 QUICK: dict[str, tuple[StageSettings, int]] = {

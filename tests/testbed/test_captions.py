@@ -20,6 +20,7 @@ from diffusion_lens.testbed.captions import (
     imagine,
     leave_out,
     parse,
+    plain,
     plural,
     say_differently,
     with_article,
@@ -67,6 +68,9 @@ def test_what_is_written_is_read_back(index: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     stated = leave_out(describe(sample(4, index)), rng)
     assert parse(write(stated, rng)) == stated.canonical()
+    # and in the one plain way
+    assert plain(stated) == plain(stated.canonical())
+    assert parse(plain(stated)) == stated.canonical()
 
 
 @given(st.integers(0, 2**31), st.integers(0, 2**31))

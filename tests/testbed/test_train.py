@@ -24,6 +24,7 @@ from diffusion_lens.testbed import captions, scenes
 from diffusion_lens.testbed.autoencoder import AutoencoderSettings, AutoencoderStage, psnr, to_tensor
 from diffusion_lens.testbed.clip import ClipSettings, ClipStage
 from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
+from diffusion_lens.testbed.inverter import InversionSettings, LatentInverter
 from diffusion_lens.testbed.train import QUICK, train, train_quickly
 from diffusion_lens.testbed.trainer import Progress, Trainer, learning_rate
 
@@ -130,13 +131,38 @@ def test_diffusion_learns_and_draws(trained: Path, tmp_path: Path, monkeypatch: 
     assert stage.validate() == stage.validate() < found[0]
 
 
+def test_inversion_learns_and_resumes_exactly(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("REFERENCE_SCENES", "VALIDATION_SCENES"):
+        monkeypatch.setattr(f"diffusion_lens.testbed.inverter.{name}", 16)
+    settings = InversionSettings(
+        width=32, depth=1, batch=8, rate=1e-2, warmup=3, noise=0.0, chunk=8, passes=20
+    )
+    folders = [tmp_path / "whole", tmp_path / "parts"]
+    for folder, parts in zip(folders, ((30,), (10, 20)), strict=True):
+        folder.mkdir()
+        (folder / "vae").symlink_to(trained / "vae")
+        for number, steps in enumerate(parts):  # chunks change after twenty steps
+            train("inversion", folder, 1.0, number > 0, settings=settings, max_steps=steps, log_every=1,
+                  device="cpu")  # fmt: skip
+    found = losses(folders[0], "inversion")
+    assert found == losses(folders[1], "inversion")
+    assert found[0] == pytest.approx(1, abs=0.25)  # it starts from the mean state
+    assert sum(found[15:20]) < 0.9 * sum(found[:5])
+    whole, parts = (LatentInverter.from_pretrained(folder / "inverter") for folder in folders)
+    assert all(torch.equal(value, parts.state_dict()[name]) for name, value in whole.state_dict().items())
+    weights = load_file(folders[0] / "inverter" / "diffusion_pytorch_model.safetensors")
+    assert whole.config.side == 4 and {value.dtype for value in weights.values()} == {torch.float16}
+
+
 def test_captions_are_dropped_to_the_encoding_of_nothing(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "vae").symlink_to(trained / "vae")
     stage = DiffusionStage(TINY_DIFFUSION, tmp_path, torch.device("cpu"))
     assert torch.equal(stage.null, stage.encoder([""])[0].float())
     seen: list[torch.Tensor] = []
     stage.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2]))
-    chunk = stage.encode(0, 0, 8)
+    chunk = stage.chunks.encode(0, 0, 8)
     stage._loss(chunk, torch.arange(8), drop=1.0, noise_seed=0)
     assert torch.equal(seen[0], stage.null.expand(8, 20, 384))
     assert float(chunk.latents.std()) == pytest.approx(1, abs=0.2)

@@ -1,0 +1,83 @@
+"""The study of latent inversion on one page: what R reads, and what its uses come to."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from diffusion_lens.figures.style import COLOURS, DASHES, MARKERS, PAGE, style
+
+__all__ = ["draw_latent_inversion"]
+
+CHECKS = ("object", "colour", "size", "count", "relation", "place")
+
+
+def draw_latent_inversion(rates: pd.DataFrame) -> Figure:
+    """Draw rates with their intervals, a panel by part of the study.
+
+    Args:
+        rates: of `inversion.latent_study.summaries`.
+    """
+    plain = rates[rates["group"].isin(("", "seen"))]
+    with style():
+        figure = Figure(figsize=(PAGE, 4.6))
+        axes = figure.subplots(2, 3)
+        for axis, part, title in (
+            (axes[0, 0], "redrawn", "Rendered scenes drawn again"),
+            (axes[0, 1], "edited", "Another colour"),
+            (axes[0, 2], "personalised", "A subject in another place"),
+        ):
+            _dots(axis, plain[(plain["part"] == part) & plain["check"].isin(CHECKS)])
+            axis.set_title(title)
+        retrieved = rates[(rates["part"] == "retrieved") & (rates["check"] == "retrieved")]
+        _dots(axes[1, 0], retrieved.assign(check=retrieved["group"]))
+        axes[1, 0].set_title("True caption is the nearest")
+        _cycle(axes[1, 1], plain[plain["part"] == "cycle"])
+        _refined(axes[1, 2], plain[(plain["part"] == "refined") & (plain["check"] == "error")])
+    return figure
+
+
+def _dots(axis: Axes, part: pd.DataFrame) -> None:
+    """One row by check, a mark by source with its interval."""
+    checks = list(dict.fromkeys(sorted(part["check"], key=_place)))
+    for number, (source, rows) in enumerate(part.groupby("source", sort=False)):
+        at = [checks.index(check) - 0.18 * number for check in rows["check"]]
+        axis.hlines(at, rows["low"], rows["high"], color=COLOURS[number], linewidth=1)
+        axis.plot(rows["rate"], at, MARKERS[number], color=COLOURS[number], label=source, clip_on=False)
+    axis.set_yticks(range(len(checks)), checks)
+    axis.set_xlim(0, 1)
+    axis.set_ylim(-0.9, len(checks) - 0.4)
+    axis.legend(loc="upper left", bbox_to_anchor=(-0.2, -0.12), ncols=2, columnspacing=0.8)
+
+
+def _place(check: str) -> int:
+    return CHECKS.index(check) if check in CHECKS else -1
+
+
+def _cycle(axis: Axes, part: pd.DataFrame) -> None:
+    """The cycle by layer: is the prompt still the nearest, and how far off is it?"""
+    for number, (check, label) in enumerate((("retrieved", "prompt is the nearest"), ("error", "error"))):
+        rows = part[part["check"] == check]
+        layer = rows["source"].str.removeprefix("layer ").astype(int)
+        rows = rows.assign(layer=layer).sort_values("layer")
+        axis.fill_between(rows["layer"], rows["low"], rows["high"], color=COLOURS[number], alpha=0.2)
+        axis.plot(rows["layer"], rows["rate"], MARKERS[number] + DASHES[number], color=COLOURS[number],
+                  label=label)  # fmt: skip
+    axis.set_title("The cycle by layer")
+    axis.set_xlabel("layer")
+    axis.set_ylim(0, None)
+    axis.legend()
+
+
+def _refined(axis: Axes, part: pd.DataFrame) -> None:
+    """The denoiser's error by steps of optimisation, a line by start."""
+    named = part["source"].str.extract(r"(?P<start>.*), (?P<steps>\d+) steps").astype({"steps": int})
+    part = part.assign(start=named["start"], steps=named["steps"])
+    for number, (start, rows) in enumerate(part.groupby("start", sort=False)):
+        rows = rows.sort_values("steps")
+        axis.fill_between(rows["steps"], rows["low"], rows["high"], color=COLOURS[number], alpha=0.15)
+        axis.plot(rows["steps"], rows["rate"], MARKERS[number] + DASHES[number], color=COLOURS[number],
+                  label=start)  # fmt: skip
+    axis.set_title("Optimised, from a start")
+    axis.set_xlabel("steps")
+    axis.set_ylabel("denoising error")
+    axis.legend()

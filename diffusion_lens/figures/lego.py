@@ -1,0 +1,38 @@
+"""LEGO beside Textual Inversion: what is there of what was asked for, and what leaked."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from diffusion_lens.figures.style import COLOURS, MARKERS, PAGE, style
+
+__all__ = ["draw_lego"]
+
+TITLES = {"both": "concept on the subject asked for", "leak": "training subject is there"}
+
+
+def draw_lego(rates: pd.DataFrame) -> Figure:
+    """Draw the rates of each way by concept, with intervals: concept and subject, and leakage.
+
+    Args:
+        rates: of `inversion.lego_study.summary`.
+    """
+    concepts = list(dict.fromkeys(rates["concept"]))[::-1]
+    ways = list(dict.fromkeys(rates["way"]))
+    with style():
+        figure = Figure(figsize=(PAGE, 0.9 + 0.5 * len(concepts)))
+        axes = figure.subplots(1, len(TITLES), sharey=True)
+        for axis, (check, title) in zip(axes, TITLES.items(), strict=True):
+            for number, way in enumerate(ways):
+                rows = rates[(rates["check"] == check) & (rates["way"] == way)]
+                at = [concepts.index(concept) - 0.17 * (number - 1.5) for concept in rows["concept"]]
+                axis.hlines(at, rows["low"], rows["high"], color=COLOURS[number], linewidth=1)
+                axis.plot(
+                    rows["rate"], at, MARKERS[number], color=COLOURS[number], label=way, clip_on=False
+                )
+            axis.set_title(title)
+            axis.set_xlim(0, 1)
+            axis.xaxis.set_major_formatter(PercentFormatter(1))
+        axes[0].set_yticks(range(len(concepts)), concepts)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(ways))
+    return figure
