@@ -170,11 +170,14 @@ def test_the_summary_compares_words_with_captions():
     assert summary.loc["short", "p"] < 0.01
 
 
-def test_subjects_are_what_training_never_drew_or_drew_seldom():
+def test_subjects_are_what_training_never_drew_or_drew_seldom(emoji):
     from diffusion_lens.testbed.scenes import OBJECTS
 
     assert len(SUBJECTS) >= 8
     for one in SUBJECTS:
         assert (one.kind == "unseen object") == (not one.is_style and one.name not in OBJECTS)
-        assert len(one.pictures()) == 5 and len(one.long.split()) <= 30
+        assert len(one.pictures()) == 5
+        for prompt in one.edits().values():  # nothing of a description is cut off
+            ids = emoji.pipeline.tokenizer(prompt.replace("{}", one.long)).input_ids
+            assert len(ids) <= emoji.pipeline.tokenizer.model_max_length
         assert one.name not in (one.short, one.init)
