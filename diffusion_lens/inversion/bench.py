@@ -1,8 +1,9 @@
 """Learning rows alone against learning the whole embedding matrix: time and memory in one run.
 
 The baseline does what diffusers' example script does: it grows the matrix by the new token, hands all of
-it to AdamW, encodes the pictures at every step, and copies the old rows back after each. Both train the
-same word on the same pictures with the same batch; steps are taken in turn, and the best of each counts.
+it to AdamW, encodes the pictures at every step, copies the old rows back after each, and leaves the
+denoiser's attention as it is. Both train the same word on the same pictures with the same batch; steps
+are taken in turn, and the best of each counts.
 """
 
 import time
@@ -102,7 +103,7 @@ class _WholeMatrix:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        with frozen(self.pipe), speaking(self.pipe, [self.word]):
+        with frozen(self.pipe, plain=False), speaking(self.pipe, [self.word]):
             with answering(self.embedding, lambda ids: functional.embedding(ids, self.matrix)):
                 yield
 

@@ -192,18 +192,20 @@ def square(picture: Image.Image, side: int) -> Image.Image:
 
 
 @contextmanager
-def frozen(pipe: Any) -> Iterator[None]:
+def frozen(pipe: Any, *, plain: bool = True) -> Iterator[None]:
     """A pipeline whose own weights take no gradient, in evaluation mode; as it was afterwards.
 
     On a CPU the denoiser's fused attention gives way to plain attention: its backward pass is several
-    times slower there.
+    times slower there; not so with `plain=False`.
     """
     parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
     weights = [weight for part in parts for weight in part.parameters()]
     wanted = [weight.requires_grad for weight in weights]
     modes = [part.training for part in parts]
     unet: Any = getattr(pipe, "unet", None)
-    processors = dict(unet.attn_processors) if unet is not None and pipe.device.type == "cpu" else None
+    processors = (
+        dict(unet.attn_processors) if plain and unet is not None and pipe.device.type == "cpu" else None
+    )
     for part in parts:
         part.eval().requires_grad_(False)
     if processors:

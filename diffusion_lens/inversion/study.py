@@ -47,7 +47,7 @@ class Subject:
         kind: "unseen object", "rare object", "tint" or "place".
         init: the coarse word that learning starts from.
         short: a caption of a word or two, without the name.
-        long: a description of up to thirty words.
+        long: a description, as long as the embedded model reads.
     """
 
     name: str
@@ -113,21 +113,21 @@ class Subject:
 
 SUBJECTS: tuple[Subject, ...] = (
     Subject("parrot", "unseen object", "bird", "a bird",
-            "a green bird with a red head, a white beak, blue wings and a long green tail"),
+            "a green bird with a red head and yellow feet"),
     Subject("violin", "unseen object", "guitar", "an instrument",
-            "a brown wooden string instrument with a dark neck, four strings and a bow beside it"),
+            "a brown wooden instrument with four strings and a bow"),
     Subject("taxi", "unseen object", "car", "a car",
-            "a yellow car seen from the side with dark windows, black wheels and a sign on its roof"),
+            "a yellow car with a sign on its roof"),
     Subject("ladybug", "unseen object", "bee", "an insect",
-            "a round red insect with black spots on its back, a black head and six small legs"),
+            "a round red insect with black spots on its back"),
     Subject("watermelon", "unseen object", "apple", "a fruit",
-            "a slice of a large fruit, red inside with small black seeds and a green rind"),
+            "a slice of red fruit with a green skin"),
     Subject("snowman", "unseen object", "ghost", "a figure",
-            "a white figure made of two balls of snow with a black hat, a scarf and arms of wood"),
+            "a white figure of snow with a black hat"),
     Subject("tractor", "rare object", "truck", "a vehicle",
-            "a farm vehicle with a very big black wheel behind, a small one in front and a cabin"),
+            "a farm vehicle with a very big black wheel behind"),
     Subject("anchor", "rare object", "boat", "a tool",
-            "a heavy grey iron hook with two arms and a ring on top that holds a ship in place"),
+            "a heavy grey iron hook with a ring on top"),
     Subject("purple", "tint", "red", "coloured",
             "dark violet coloured"),
     Subject("sunset", "place", "at night", "in the evening",

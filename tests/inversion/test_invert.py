@@ -17,8 +17,10 @@ from diffusion_lens.inversion.checkpoint import load_state, save_state
 from diffusion_lens.inversion.concepts import read_concept
 from diffusion_lens.inversion.formats import write_word
 from diffusion_lens.inversion.invert import Look, invert
-from diffusion_lens.inversion.study import SUBJECTS, summarise
+from diffusion_lens.inversion.study import RATES, SUBJECTS, VECTORS, study, summarise
 from diffusion_lens.inversion.training import Learner, Settings
+from diffusion_lens.lens.lens import DiffusionLens
+from diffusion_lens.lens.sampler import Sampler
 from diffusion_lens.models.clip import Clip
 from tests.inversion.test_words import concept
 from tests.test_cli import run
@@ -170,11 +172,36 @@ def test_the_summary_compares_words_with_captions():
     assert summary.loc["short", "p"] < 0.01
 
 
-def test_subjects_are_what_training_never_drew_or_drew_seldom():
+def test_subjects_are_what_training_never_drew_or_drew_seldom(emoji):
     from diffusion_lens.testbed.scenes import OBJECTS
 
     assert len(SUBJECTS) >= 8
     for one in SUBJECTS:
         assert (one.kind == "unseen object") == (not one.is_style and one.name not in OBJECTS)
-        assert len(one.pictures()) == 5 and len(one.long.split()) <= 30
+        assert len(one.pictures()) == 5
+        for prompt in one.edits().values():  # nothing of a description is cut off
+            ids = emoji.pipeline.tokenizer(prompt.replace("{}", one.long)).input_ids
+            assert len(ids) <= emoji.pipeline.tokenizer.model_max_length
         assert one.name not in (one.short, one.init)
+
+
+def test_the_study_runs_and_goes_on_from_what_is_there(emoji, tmp_path):
+    lens = DiffusionLens(emoji.pipeline, defaults=Sampler(steps=1, guidance=1.0))
+    settings = Settings(steps=1, batch=1, validate_every=1)
+    chosen = (SUBJECTS[0], SUBJECTS[-2], SUBJECTS[-1])
+
+    def call():
+        return study(
+            lens, Clip.from_pretrained(), tmp_path, subjects=chosen, settings=settings, grid_steps=1,
+            samples=1, progress=False,
+        )  # fmt: skip
+
+    table, grid = call()
+    assert len(table) == 3 * 5 * 3 and table["value"].between(-1, 1).all()
+    assert len(grid) == len(RATES) * len(VECTORS) * 3
+    layers = pd.read_csv(tmp_path / "layers.csv")
+    assert set(layers["way"]) == {"word", "real"} and set(layers["layer"]) == set(range(7))
+    assert set(summarise(table)["way"]) == {"word", "short", "long", "no word", "pictures"}
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    call()
+    assert written == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
