@@ -169,12 +169,19 @@ def _planned(
     planned: Sequence[tuple[str, str, str]],
     options: dict[str, Any],
 ) -> pd.DataFrame:
-    rows = []
+    rows: list[pd.DataFrame] = []
+    reason: ScoresError | None = None
     for column, first, second in planned:
         # checks of one kind at a time, unless kinds are what is compared
         for key, part in groups(table, [name for name in (*FRAME, "kind") if name != column]):
-            frame = contrasts.contrast(part, {column: first}, {column: second}, **options)
+            try:
+                frame = contrasts.contrast(part, {column: first}, {column: second}, **options)
+            except ScoresError as error:
+                reason = error  # not every kind of check is in both
+                continue
             rows.append(frame.assign(**key, compared=column))
+    if not rows and reason is not None:
+        raise reason
     return _adjusted(pd.concat(rows, ignore_index=True))
 
 

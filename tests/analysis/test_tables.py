@@ -49,6 +49,17 @@ def test_all_there_is_to_tell(table):
     assert set(found.tables["correction"]["scorer"]) == {"vqa"}
 
 
+def test_a_planned_contrast_is_told_for_each_kind_that_both_have(table):
+    named = table.copy()
+    first = set(sorted(named["prompt_id"].unique())[: named["prompt_id"].nunique() // 2])
+    named["category"] = ["a" if one in first else "b" for one in named["prompt_id"]]
+    named = named[(named["category"] == "a") | (named["kind"] == "object")]
+    found = analyse(named, planned=[("category", "a", "b")], resamples=100)
+    assert set(found.tables["planned"]["kind"]) == {"object"}
+    found = analyse(named, planned=[("category", "a", "nowhere")], resamples=100)
+    assert "planned" not in found.tables and any("nowhere" in note for note in found.notes)
+
+
 def test_what_can_not_be_told_is_noted():
     one = as_table(images(np.random.default_rng(0), RISING, prompts=3))
     found = analyse(one, resamples=100)
