@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from diffusion_lens.scoring.templates import Template
-from diffusion_lens.testbed.captions import COUNT_WORDS, PLACE_PHRASES, SYNONYMS, plural, with_article
+from diffusion_lens.testbed.captions import COUNT_WORDS, PLACE_PHRASES, plural, with_article
 from diffusion_lens.testbed.scenes import (
     ENTITY_NAMES,
     OBJECTS,
@@ -23,6 +23,7 @@ from diffusion_lens.testbed.scenes import (
     relation_held_out,
 )
 from diffusion_lens.testbed.sprites import COLOURS
+from diffusion_lens.testbed.synonyms import SYNONYMS
 
 HERE = Path(__file__).parent
 Rows = Iterator[dict[str, object]]

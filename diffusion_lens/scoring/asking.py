@@ -23,8 +23,9 @@ from diffusion_lens.scoring.sources import (
 )
 from diffusion_lens.scoring.templates import Template
 from diffusion_lens.sweep.experiment import Prompt
-from diffusion_lens.testbed.captions import SYNONYMS, Description, describe, parse, plural
+from diffusion_lens.testbed.captions import Description, describe, parse, plural
 from diffusion_lens.testbed.scenes import OPPOSITE, Scene
+from diffusion_lens.testbed.synonyms import SYNONYMS
 
 __all__ = ["Asked", "ask", "parse_caption", "read_given", "whole"]
 

@@ -19,8 +19,9 @@ from scipy.stats import norm
 
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.testbed import captions, oracle, scenes
-from diffusion_lens.testbed.captions import SYNONYMS, Description, Item
+from diffusion_lens.testbed.captions import Description, Item
 from diffusion_lens.testbed.judge import judge
+from diffusion_lens.testbed.synonyms import SYNONYMS, say_differently
 
 __all__ = ["Question", "evaluate", "questions", "rates"]
 
@@ -52,7 +53,7 @@ def questions(count: int = 500, synonyms: bool = True) -> list[Question]:
 
     Args:
         count: captions in all, but for the synonyms.
-        synonyms: one more caption for each of `captions.SYNONYMS`.
+        synonyms: one more caption for each of `synonyms.SYNONYMS`.
     """
     asked: list[Question] = []
     for group, share in SHARES.items():
@@ -70,7 +71,7 @@ def questions(count: int = 500, synonyms: bool = True) -> list[Question]:
             plain = captions.write(stated, rng)
             while synonym.target not in plain:  # another phrasing of the same
                 plain = captions.write(stated, rng)
-            asked.append(Question("synonyms", captions.say_differently(plain, synonym), stated))
+            asked.append(Question("synonyms", say_differently(plain, synonym), stated))
     return asked
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from diffusion_lens.errors import InputError
 from diffusion_lens.testbed import captions
 from diffusion_lens.testbed.captions import (
-    SYNONYMS,
     Description,
     Item,
     caption,
@@ -22,13 +21,13 @@ from diffusion_lens.testbed.captions import (
     parse,
     plain,
     plural,
-    say_differently,
     with_article,
     write,
 )
 from diffusion_lens.testbed.judge import judge
 from diffusion_lens.testbed.oracle import read
 from diffusion_lens.testbed.scenes import COLOURS, ENTITIES, OBJECTS, render, sample, sample_held_out
+from diffusion_lens.testbed.synonyms import SYNONYMS, say_differently
 
 SCENES = [sample(9, index) for index in range(1500)]
 CAPTIONS = [caption(scene, 9, index) for index, scene in enumerate(SCENES)]

@@ -7,13 +7,14 @@ import pytest
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.testbed import captions, scenes
 from diffusion_lens.testbed.evaluate import evaluate, questions, rates
+from diffusion_lens.testbed.synonyms import SYNONYMS
 
 
 def test_captions_are_the_same_every_time_and_say_what_they_ask() -> None:
     asked = questions(60)
     assert asked == questions(60)
     groups = [question.group for question in asked]
-    assert groups.count("seen") == 36 and groups.count("synonyms") == len(captions.SYNONYMS)
+    assert groups.count("seen") == 36 and groups.count("synonyms") == len(SYNONYMS)
     assert {question.stated.entity for question in questions(500) if question.stated.entity} == set(
         scenes.ENTITY_NAMES
     )
@@ -34,7 +35,7 @@ def test_held_back_groups_hold_what_training_never_shows() -> None:
 
 def test_synonyms_use_words_that_no_caption_holds() -> None:
     asked = [question for question in questions(10) if question.group == "synonyms"]
-    for question, synonym in zip(asked, captions.SYNONYMS, strict=True):
+    for question, synonym in zip(asked, SYNONYMS, strict=True):
         assert synonym.phrase in question.caption or captions.plural(synonym.phrase) in question.caption
 
 
