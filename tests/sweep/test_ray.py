@@ -48,6 +48,7 @@ def test_two_workers_of_which_one_is_killed_draw_the_same_table(emoji, tmp_path,
         layers=["all"],
         seeds=[0, 1, 2, 3],
         sampler={"steps": 8},
+        machine={"batch_size": 4},
     )
     killed = []
 
