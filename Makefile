@@ -31,7 +31,7 @@ results: $(READY) $(STUDIES:%=results/%/findings.md)
 results/%/findings.md: experiments/%.toml experiments/prompts/%.csv $(READY)
 	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji
 	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji-clip --model emoji-clip --layers 0:12:2
-	$(if $(CONTROL),$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/random --model $(CONTROL) --layers 0:12:6)
+	$(if $(CONTROL),$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/random --model $(CONTROL) --layers 0:12:6 --steps 20 --guidance 4)
 	$(BIN)/diffusion-lens analyze runs/$*/* --out results/$* --overwrite
 
 notebooks: $(READY)
