@@ -14,7 +14,7 @@ __all__ = ["draw_examples"]
 
 
 def draw_examples(
-    runs: Iterable[str | os.PathLike[str]], folder: Path, *, prompts: int = 8, cell: int = 96
+    runs: Iterable[str | os.PathLike[str]], folder: Path, *, prompts: int = 5, cell: int = 64
 ) -> list[Path]:
     """Draw a sheet of each run: prompts spread evenly over the run, at its first seed, by layer.
 

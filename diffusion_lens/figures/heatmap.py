@@ -72,7 +72,7 @@ def draw_heatmap(
             if np.isfinite(value):
                 axis.text(j + 0.5, i + 0.5, f"{100 * value:.0f}", ha="center", va="center", fontsize=6,
                           color="black" if value > 0.55 else "white")  # fmt: skip
-        axis.set_xticks(np.arange(values.shape[1]) + 0.5, [f"{one:g}" for one in grid.columns])
+        axis.set_xticks(np.arange(values.shape[1]) + 0.5, [f"{one:.2g}" for one in grid.columns])
         axis.set_yticks(np.arange(len(values)) + 0.5, list(grid.index))
         axis.invert_yaxis()
         axis.grid(visible=False)

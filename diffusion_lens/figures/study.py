@@ -10,6 +10,7 @@ import pandas as pd
 from diffusion_lens.figures.curves import draw_curves, draw_forest
 from diffusion_lens.figures.heatmap import draw_heatmap
 from diffusion_lens.figures.style import save
+from diffusion_lens.scoring.baselines import BASELINES
 
 __all__ = ["draw_study"]
 
@@ -50,10 +51,11 @@ def draw_study(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
         table = tables["curves"]
         if table["scorer"].str.startswith("probe").any() and table["scorer"].nunique() > 1:
             written += _curves(table, "lens_and_probe", {"line": "scorer", "label": "right"}, folder)
-        rows = _telling(table, _keys(table))
-        written += save(draw_heatmap(table, row=rows, x=_axis(table)), folder / "heatmap")
+        real = _without_baselines(table)
+        rows = _telling(real, _keys(real))
+        written += save(draw_heatmap(real, row=rows, x=_axis(real)), folder / "heatmap")
     if "summary" in tables and tables["summary"]["area"].notna().any():
-        table = tables["summary"]
+        table = _without_baselines(tables["summary"])
         forest = draw_forest(table, name=_telling(table, _keys(table)), value="area", low="area_low",
                              high="area_high", label="area under the layer curve")  # fmt: skip
         written += save(forest, folder / "areas")
@@ -61,6 +63,12 @@ def draw_study(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
         if name in tables:
             written += _contrasts(tables[name], name, folder)
     return written
+
+
+def _without_baselines(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of real images, where there are any."""
+    made = table["scorer"].str.endswith(tuple(f": {name}" for name in BASELINES))
+    return table[~made] if not made.all() else table
 
 
 def _keys(table: pd.DataFrame) -> list[str]:
