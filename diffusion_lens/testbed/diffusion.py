@@ -44,7 +44,7 @@ class DiffusionSettings(StageSettings):
 
     encoder: str = "minilm"  # one of ENCODERS
     channels: tuple[int, ...] = (128, 192)
-    head: int = 32  # width of an attention head
+    head: int = 32  # heads of an attention: what diffusers makes of `attention_head_dim` in this U-Net
     batch: int = 64
     rate: float = 6e-4
     drop: float = 0.1  # share of captions replaced by ""
