@@ -94,9 +94,10 @@ def sweep(
     if asked.scorers and part[1] > 1:
         say("Shards are scored together: when all are drawn, give the command without --shard.")
     elif asked.scorers:
+        from diffusion_lens.models.load import choose_device
         from diffusion_lens.scoring.makers import Models
 
-        run_scorers(target, asked.scorers, Models(device=asked.machine.device or "cpu"))
+        run_scorers(target, asked.scorers, Models(device=choose_device(asked.machine.device)))
 
 
 def _draw(run: "Run", engine: str, workers: int | None, retry_failed: bool) -> None:

@@ -18,7 +18,7 @@ from diffusion_lens.models.memory import explain_memory
 from diffusion_lens.models.pipelines import PIPELINES, PipelineFamily, find_family
 from diffusion_lens.models.quiet import quiet_libraries
 
-__all__ = ["DTYPES", "Offload", "load_pipeline"]
+__all__ = ["DTYPES", "Offload", "choose_device", "load_pipeline"]
 
 Offload = Literal["none", "model", "sequential"]
 DTYPES = ("float32", "bfloat16", "float16")
@@ -62,7 +62,7 @@ def load_pipeline(
     """
     import torch
 
-    device = _choose_device(device)
+    device = choose_device(device)
     if dtype is not None and dtype not in DTYPES:
         raise InputError(f"{dtype!r} is no dtype. Allowed: {', '.join(DTYPES)}.")
     if offload not in ("none", "model", "sequential"):
@@ -98,7 +98,12 @@ def load_pipeline(
     return pipe
 
 
-def _choose_device(device: str | None) -> str:
+def choose_device(device: str | None) -> str:
+    """The device that was asked for, or the fastest at hand.
+
+    Raises:
+        InputError: it can't be used.
+    """
     import torch
 
     if device is None:
