@@ -144,6 +144,18 @@ def failures() -> Rows:
         yield {"prompt": f"{nouns[0]} {WHERE[where]} {nouns[1]} {place}", "category": "all at once"}
 
 
+def learned_words() -> Rows:
+    # `means` is what checks are made of; the words are those of write_words.py
+    said = [("object", name, f"a <{name}>", with_article(name)) for name in OBJECTS[::2]]
+    for noun in ("cake", "pig", "fox"):
+        said += [("colour", one, f"a <{one}> {noun}", with_article(f"{one} {noun}")) for one in COLOURS]
+        said += [("place", one, f"a {noun} <{one}>", f"a {noun} {PLACE_PHRASES[one]}") for one in PLACES]
+    for kind, word, learned, real in said:
+        for way, text in (("learned", learned), ("real", real)):
+            row = {"prompt": f"a photo of {text}", "category": f"{way} {kind}"}
+            yield row | {"means": f"a photo of {real}", "word": word}
+
+
 # For models of photographs
 
 
@@ -261,16 +273,17 @@ def paper_failures() -> Rows:
 
 
 STUDIES = (objects, one_colour, two_colours, relations, counts, places, frequency, names, coarse_to_fine,
-           synonyms, syntax, failures)  # fmt: skip
+           synonyms, syntax, failures, learned_words)  # fmt: skip
 
 
 def tables() -> Iterator[tuple[Path, list[dict[str, object]]]]:
     """Where the prompts of each study go, and the prompts, each once."""
     for study in STUDIES:
-        twin = globals()[f"paper_{study.__name__}"]
+        twin = globals().get(f"paper_{study.__name__}")  # learned words are of one model
         for folder, source in (("prompts", study), ("paper", twin)):
-            rows = {row["prompt"]: row for row in source()}
-            yield HERE / folder / f"{study.__name__}.csv", list(rows.values())
+            if source is not None:
+                rows = {row["prompt"]: row for row in source()}
+                yield HERE / folder / f"{study.__name__}.csv", list(rows.values())
 
 
 def main() -> None:

@@ -39,7 +39,8 @@ def test_the_prompts_are_what_their_script_writes():
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_prompt_of_a_study_and_of_its_twin_has_checks_by_rule(study):
-    for paths in ((f"{study}.toml",), (f"paper/{study}.toml", "models/sd21.toml")):
+    files = [(f"{study}.toml",), (f"paper/{study}.toml", "models/sd21.toml")]
+    for paths in files[: 1 if study == "learned_words" else 2]:  # whose words are of one model
         experiment, prompts = read(*paths)
         assert experiment.claim and len(prompts) >= 10
         for one in ask(prompts).prompts:

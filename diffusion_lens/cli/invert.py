@@ -92,11 +92,11 @@ def invert(
         check_output(path, overwrite=overwrite)
 
     from diffusion_lens.inversion.concepts import read_concept
-    from diffusion_lens.inversion.formats import write_word
     from diffusion_lens.inversion.invert import Look
     from diffusion_lens.inversion.invert import invert as learn
     from diffusion_lens.inversion.metrics import load_embed
     from diffusion_lens.inversion.training import Settings
+    from diffusion_lens.lens.word_files import write_word
 
     starts = init or (None,) * len(folders)
     concepts = [

@@ -68,11 +68,11 @@ def learn(
         dtype: of the model; as in `show`.
     """
     from diffusion_lens.inversion.concepts import TEMPLATES, read_concept
-    from diffusion_lens.inversion.formats import write_word
     from diffusion_lens.inversion.invert import Look, invert
     from diffusion_lens.inversion.lego import SENTENCES, Context, separated
     from diffusion_lens.inversion.training import Settings
     from diffusion_lens.lens.output import check_output
+    from diffusion_lens.lens.word_files import write_word
 
     path = out or Path(f"{concept.strip('<>')}.safetensors")
     if path.suffix != ".safetensors":

@@ -89,8 +89,11 @@ def show(
     for path in (grid, table):
         check_output(path, overwrite=overwrite)
 
-    from diffusion_lens.inversion.formats import read_words
-    from diffusion_lens.inversion.words import speaking
+    from diffusion_lens.lens.word_files import read_files
+    from diffusion_lens.lens.words import speaking
+
+    files = read_files(embedding)
+
     from diffusion_lens.lens.lens import DiffusionLens
 
     lens = DiffusionLens.from_pretrained(
@@ -105,7 +108,7 @@ def show(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
-    with speaking(lens.pipeline, read_words(embedding, lens.pipeline)):
+    with speaking(lens.pipeline, [one.word(lens.pipeline) for one in files]):
         result = lens(
             prompts,
             layers,

@@ -36,7 +36,7 @@ def sweep(
     dtype: Literal["float32", "bfloat16", "float16"] | None = None,
     batch_size: int | None = None,
     compile: Literal["auto", "on", "off"] | None = None,
-    engine: Literal["local", "ray"] = "local",
+    engine: Literal["local", "processes", "ray"] = "local",
     workers: int | None = None,
     shard: str = "1/1",
     scorers: tuple[ScorerName, ...] = (),
@@ -61,8 +61,9 @@ def sweep(
         dtype: as in `show`.
         batch_size: images denoised together.
         compile: compile the denoiser; auto does so on CUDA where the plan is long enough.
-        engine: local: this process. ray: all devices of a Ray cluster.
-        workers: of Ray; one a GPU if left out.
+        engine: local: this process. processes: one on each GPU of this machine, or on each core of its
+            CPU. ray: all devices of a Ray cluster.
+        workers: how many the other engines have; one a GPU, or a core, if left out.
         shard: 3/16: the third of sixteen processes that share the folder.
         scorers: who scores the images once they are drawn; see `score`, also for their models.
         retry_failed: draw again what could not be drawn.

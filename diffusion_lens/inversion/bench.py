@@ -21,7 +21,7 @@ from diffusion_lens.errors import UnsupportedPipelineError
 from diffusion_lens.inversion.concepts import TEMPLATES, Concept
 from diffusion_lens.inversion.denoising import Denoiser, frozen
 from diffusion_lens.inversion.training import Learner, Settings
-from diffusion_lens.inversion.words import initial_word, speaking
+from diffusion_lens.lens.words import initial_word, speaking
 from diffusion_lens.models.taps import answering
 
 __all__ = ["InversionTiming", "bench_inversion"]

@@ -12,8 +12,8 @@ from safetensors.torch import save
 from diffusion_lens.errors import RunError
 from diffusion_lens.inversion.lego import LegoLearner
 from diffusion_lens.inversion.training import Learner, Progress
-from diffusion_lens.inversion.words import Word
 from diffusion_lens.lens.output import write_whole
+from diffusion_lens.lens.words import Word
 from diffusion_lens.models.encoders import fingerprint
 
 __all__ = ["identity", "load_state", "save_state"]

@@ -15,9 +15,9 @@ from diffusion_lens.inversion.concepts import Concept
 from diffusion_lens.inversion.lego import Context, LegoLearner
 from diffusion_lens.inversion.metrics import Embed, image_similarity
 from diffusion_lens.inversion.training import Learner, Settings
-from diffusion_lens.inversion.words import Word
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.output import check_output, write_whole
+from diffusion_lens.lens.words import Word
 
 __all__ = ["Look", "invert"]
 

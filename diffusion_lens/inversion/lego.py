@@ -30,7 +30,7 @@ from torch.nn.functional import cosine_similarity
 from diffusion_lens.errors import InputError
 from diffusion_lens.inversion.concepts import Concept
 from diffusion_lens.inversion.training import Learner
-from diffusion_lens.inversion.words import initial_word
+from diffusion_lens.lens.words import initial_word
 
 __all__ = ["SENTENCES", "Context", "LegoLearner", "context_loss", "separated"]
 

@@ -29,9 +29,9 @@ from diffusion_lens.inversion.concepts import TEMPLATES, Concept
 from diffusion_lens.inversion.invert import Look, invert
 from diffusion_lens.inversion.lego import SENTENCES, Context, separated
 from diffusion_lens.inversion.training import Settings
-from diffusion_lens.inversion.words import Word, speaking
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.output import write_whole
+from diffusion_lens.lens.words import Word, speaking
 from diffusion_lens.testbed import oracle, scenes
 from diffusion_lens.testbed.evaluate import rates
 from diffusion_lens.testbed.oracle import Reading

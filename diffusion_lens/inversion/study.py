@@ -17,13 +17,13 @@ from PIL import Image
 
 from diffusion_lens.analysis.statistics import bootstrap, sign_flip_test, totals
 from diffusion_lens.inversion.concepts import TEMPLATES, Concept
-from diffusion_lens.inversion.formats import read_word, write_word
 from diffusion_lens.inversion.invert import Look, invert
 from diffusion_lens.inversion.metrics import Embed, image_similarity, text_similarity, without_word
 from diffusion_lens.inversion.training import Settings
-from diffusion_lens.inversion.words import Word, speaking
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.output import write_whole
+from diffusion_lens.lens.word_files import read_word, write_word
+from diffusion_lens.lens.words import Word, speaking
 from diffusion_lens.models.clip import Clip
 from diffusion_lens.testbed import oracle
 from diffusion_lens.testbed.captions import PLACE_PHRASES
@@ -53,8 +53,8 @@ class Subject:
     name: str
     kind: str
     init: str
-    short: str
-    long: str
+    short: str = ""
+    long: str = ""
 
     @property
     def token(self) -> str:

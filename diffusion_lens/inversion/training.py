@@ -20,7 +20,7 @@ from torch import Tensor
 from diffusion_lens.errors import InputError
 from diffusion_lens.inversion.concepts import Concept
 from diffusion_lens.inversion.denoising import Denoiser, Latents, frozen
-from diffusion_lens.inversion.words import Word, check_fit, initial_word, speaking, vocabulary_norm
+from diffusion_lens.lens.words import Word, check_fit, initial_word, speaking, vocabulary_norm
 
 __all__ = ["Learner", "Progress", "Settings"]
 

@@ -127,6 +127,8 @@ class Experiment:
         prompts: the prompts.
         layers: layer requests, as for `DiffusionLens`.
         seeds: the seeds.
+        embeddings: files of learned words that prompts may hold, folders of them, or "<token>=file" to
+            write a word in another way than its file says; paths start where those of the prompts do.
         encoders: the encoders that move, one after the other; "all" moves all in step.
         readouts: the readouts.
         pooled: what a pipeline with a pooled output gets.
@@ -145,6 +147,7 @@ class Experiment:
     prompts: Prompts
     layers: tuple[int | str, ...] = ("all",)
     seeds: tuple[int, ...] = (0,)
+    embeddings: tuple[str, ...] = ()
     encoders: tuple[str, ...] = ("all",)
     readouts: tuple[Literal["native", "final", "none"], ...] = ("native",)
     pooled: Literal["hold", "layer", "empty"] = "hold"

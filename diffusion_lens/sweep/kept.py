@@ -1,6 +1,6 @@
 """`KeptStates`: what text encoders said, kept in the run, so that going on with it does not ask again.
 
-    states/<encoder>-<fingerprint>-<hash of the prompt>.safetensors    the states of one prompt
+    states/<encoder>-<fingerprint>-<hash of the prompt and words>.safetensors    the states of one prompt
     states/negative-<hash of the fingerprints>.safetensors             the negative conditioning
     shells/<encoder>-<fingerprint>.safetensors                         what a shell of it needs
 
@@ -36,9 +36,13 @@ class KeptStates:
     Args:
         store: the run; None keeps nothing.
         gigabytes: what the states of all prompts may take on disk.
+        words_of: the learned words of a prompt and their hashes.
     """
 
-    def __init__(self, store: Store | None, gigabytes: float) -> None:
+    def __init__(
+        self, store: Store | None, gigabytes: float, words_of: Callable[[str], Mapping[str, str]]
+    ) -> None:
+        self.words_of = words_of
         self.store = store if gigabytes > 0 else None
         self.room = gigabytes * 1e9
         if self.store is not None and self.store.fs.exists(self.store.path("states")):
@@ -49,8 +53,9 @@ class KeptStates:
         """The states of one prompt at what `rungs` need."""
         if self.store is None:
             return view.encode([prompt], rungs)
+        content_of = _hash("\n".join([prompt, *map("=".join, self.words_of(prompt).items())]))
         names = {
-            name: f"states/{name}-{encoder.fingerprint}-{_hash(prompt)}.safetensors"
+            name: f"states/{name}-{encoder.fingerprint}-{content_of}.safetensors"
             for name, encoder in view.conditioner.encoders.items()
         }
         kept = {

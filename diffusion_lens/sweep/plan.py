@@ -7,7 +7,7 @@ left to the pipeline) is found out once, as `Resolved`, and kept with the run.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from diffusion_lens.sweep.experiment import Experiment, Prompt
@@ -19,8 +19,8 @@ class Cell(NamedTuple):
     """One image to make.
 
     Attributes:
-        id: a hash of exactly model, prompt, encoder, layer, seed, readout, pooled output, spread and
-            sampler settings: 20 hex digits.
+        id: a hash of exactly model, prompt and learned words in it, encoder, layer, seed, readout, pooled
+            output, spread and sampler settings: 20 hex digits.
         view: index into `Resolved.views`.
         prompt: index into the plan's prompts.
         layer: the layer's number.
@@ -67,6 +67,7 @@ class Resolved:
         fingerprint: what tells the model's weights from others.
         dtype: the type that it computes in.
         batch_size: the images of a batch, which cells are cut into.
+        words: learned words that prompts may hold: a hash of each file by token.
     """
 
     views: tuple[ResolvedView, ...]
@@ -74,6 +75,11 @@ class Resolved:
     fingerprint: str
     dtype: str
     batch_size: int
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    def words_of(self, prompt: str) -> dict[str, str]:
+        """The learned words that a prompt holds."""
+        return {token: self.words[token] for token in sorted(self.words) if token in prompt}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` reads back."""
@@ -125,6 +131,9 @@ def make_plan(experiment: Experiment, prompts: Sequence[Prompt], resolved: Resol
         for index, prompt in enumerate(prompts):
             of_prompt = start.copy()
             of_prompt.update(_canonical(prompt.prompt))
+            words = resolved.words_of(prompt.prompt)
+            if words:
+                of_prompt.update(_canonical(words))
             for layer, native in view.rungs:
                 for seed in experiment.seeds:
                     one = of_prompt.copy()

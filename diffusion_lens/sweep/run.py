@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from diffusion_lens.errors import InputError, RunError
-from diffusion_lens.sweep.engines import ENGINES, Job, draw_with_ray
+from diffusion_lens.sweep.actor import Job
+from diffusion_lens.sweep.engines import ENGINES, draw_elsewhere
 from diffusion_lens.sweep.experiment import Experiment
 from diffusion_lens.sweep.lock import use_lock
 from diffusion_lens.sweep.manifest import (
@@ -35,6 +36,7 @@ from diffusion_lens.sweep.writer import Writer
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
+    from diffusion_lens.lens.word_files import WordFile
 
 __all__ = ["Estimate", "Run", "Summary", "open_run", "run_sweep"]
 
@@ -82,6 +84,7 @@ class Run:
         shard: which of how many, from 1.
         left_alone: cells in the folder that the experiment does not ask for.
         lens: the live model, once it is needed.
+        words: learned words that prompts may hold.
     """
 
     store: Store
@@ -90,6 +93,7 @@ class Run:
     shard: tuple[int, int]
     left_alone: frozenset[str]
     lens: "DiffusionLens | None" = None
+    words: tuple["WordFile", ...] = ()
 
     def todo(self, *, retry_failed: bool = False) -> list[Cell]:
         """The cells of this shard that have no row; those that failed only if they are to be retried."""
@@ -123,8 +127,8 @@ class Run:
         """Draw what is to do. Ctrl-C stops after the batch; all that was drawn is kept.
 
         Args:
-            engine: "local" or "ray"; see `diffusion_lens.sweep.engines`.
-            workers: of Ray.
+            engine: "local", "processes" or "ray"; see `diffusion_lens.sweep.engines`.
+            workers: of the other engines than "local".
             retry_failed: draw failed cells too.
             progress: show a progress bar.
             part_rows: see `Writer`.
@@ -193,17 +197,28 @@ class Run:
         session: "Session",
     ) -> Iterator[list[Made]]:
         plan = self.plan
-        job = Job(plan.experiment, plan.prompts, plan.resolved, len(plan))
-        if engine == "ray":
-            yield from draw_with_ray(job, cut, stopped, workers)
+        if engine != "local":
+            job = Job(plan.experiment, plan.prompts, plan.resolved, len(plan), self.words)
+            yield from draw_elsewhere(engine, job, cut, stopped, workers)
             return
-        from diffusion_lens.sweep.worker import Worker, load_lens
+        from diffusion_lens.sweep.worker import load_lens, speak
 
         if self.lens is None:
             self.lens = load_lens(plan.experiment, self.store)
-        worker = Worker(
-            self.lens, plan.experiment, plan.prompts, plan.resolved, len(plan), store=self.store
-        )
+        with speak(self.lens.pipeline, self.words):
+            yield from self._draw_here(self.lens, cut, stopped, session)
+
+    def _draw_here(
+        self,
+        lens: "DiffusionLens",
+        cut: Iterable[list[Cell]],
+        stopped: Callable[[], bool],
+        session: "Session",
+    ) -> Iterator[list[Made]]:
+        from diffusion_lens.sweep.worker import Worker
+
+        plan = self.plan
+        worker = Worker(lens, plan.experiment, plan.prompts, plan.resolved, len(plan), store=self.store)
         worker.batch_size = session.remembered(worker.where["device"], plan.resolved.batch_size)
         size = plan.resolved.batch_size
         session.begin(**worker.where, asked_size=size, batch_size=worker.batch_size)
@@ -246,6 +261,7 @@ def open_run(
 
     Raises:
         ExperimentError: prompts can't be read.
+        InputError: a learned word can't be read, or does not fit the model.
         RunError: another process holds the run; it is damaged; or it was made with other settings.
         OutputError: the folder can't be written.
     """
@@ -254,6 +270,7 @@ def open_run(
         raise InputError(f"Shard {index} of {count} does not exist; shards count from 1, as in 1/{count}.")
     store = Store(out)
     prompts = read_prompts(experiment.prompts, base)
+    words = _read_words(experiment, base)
     schema = schema_of(prompts)
     with use_lock(store, shard):
         if count == 1:
@@ -277,6 +294,7 @@ def open_run(
             resolved = resolve(lens, experiment)
             if before is not None:
                 check_model(before.resolved, resolved)
+        resolved = replace(resolved, words={word.token: word.hash for word in words})
         plan = make_plan(experiment, prompts, resolved)
         described = describe_plan(plan)
         if not store.exists() or store.read_json("manifest.json") != described:
@@ -290,7 +308,15 @@ def open_run(
                 store.url,
                 name_cells(store, scan, left_alone, plan),
             )
-        yield Run(store, plan, scan, shard, left_alone, lens)
+        yield Run(store, plan, scan, shard, left_alone, lens, words)
+
+
+def _read_words(experiment: Experiment, base: Path) -> tuple["WordFile", ...]:
+    if not experiment.embeddings:
+        return ()
+    from diffusion_lens.lens.word_files import read_files
+
+    return tuple(read_files(experiment.embeddings, base))
 
 
 def run_sweep(

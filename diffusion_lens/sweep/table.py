@@ -27,7 +27,7 @@ _REST = {
     "scheduler": pa.string(), "options": pa.string(), "missing": pa.string(), "image": _IMAGE,
     "batch": pa.int32(), "seconds": pa.float64(), "dtype": pa.string(), "device": pa.string(),
     "levers": pa.string(), "version": pa.string(), "torch": pa.string(), "diffusers": pa.string(),
-    "commit": pa.string(), "approximations": pa.string(),
+    "commit": pa.string(), "approximations": pa.string(), "words": pa.string(),
 }  # fmt: skip
 _SCALARS = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 
@@ -130,6 +130,7 @@ def rows_of(
                 "dtype": plan.resolved.dtype,
                 "levers": one.levers,
                 "approximations": str(plan.experiment.approximations),
+                "words": " ".join(map("=".join, plan.resolved.words_of(prompt.prompt).items())),
                 **(one.where or {}),
             }
         )

@@ -2,7 +2,8 @@
 
 import logging
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,8 @@ from diffusion_lens.lens.draw import Row
 from diffusion_lens.lens.encode import States
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.view import View
+from diffusion_lens.lens.word_files import WordFile
+from diffusion_lens.lens.words import encoder_slots, speaking
 from diffusion_lens.models.conditioner import Conditioning
 from diffusion_lens.models.encoders import fingerprint
 from diffusion_lens.models.shell import load_shells
@@ -29,7 +32,7 @@ from diffusion_lens.sweep.provenance import find_commit
 from diffusion_lens.sweep.store import Store
 from diffusion_lens.sweep.table import Made
 
-__all__ = ["Worker", "load_lens", "resolve"]
+__all__ = ["Worker", "load_lens", "resolve", "speak"]
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,20 @@ def load_lens(experiment: Experiment, store: Store | None = None) -> DiffusionLe
         variant=machine.variant,
         **shells,
     )
+
+
+@contextmanager
+def speak(pipe: Any, words: Sequence[WordFile]) -> Iterator[None]:
+    """Let a pipeline understand the learned words of a run; one with shells for encoders needs none.
+
+    Raises:
+        InputError: a word is for another kind of model.
+    """
+    encoders = [getattr(pipe, name) for name in encoder_slots(pipe)] if words else []
+    if any(hasattr(encoder, "kept_fingerprint") for encoder in encoders):
+        words = ()
+    with speaking(pipe, [word.word(pipe) for word in words]) if words else nullcontext():
+        yield
 
 
 def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
@@ -154,7 +171,7 @@ class Worker:
             "diffusers": diffusers.__version__,
             "commit": find_commit(),
         }
-        self.kept = KeptStates(store, experiment.machine.states)
+        self.kept = KeptStates(store, experiment.machine.states, resolved.words_of)
         self.kept.keep_shells(lens.conditioner)
         self.drawn = 0
         self._views: dict[int, View] = {}

@@ -15,14 +15,14 @@ from diffusion_lens.errors import InputError, RunError
 from diffusion_lens.inversion import metrics
 from diffusion_lens.inversion.checkpoint import load_state, save_state
 from diffusion_lens.inversion.concepts import read_concept
-from diffusion_lens.inversion.formats import write_word
 from diffusion_lens.inversion.invert import Look, invert
 from diffusion_lens.inversion.study import RATES, SUBJECTS, VECTORS, study, summarise
 from diffusion_lens.inversion.training import Learner, Settings
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.sampler import Sampler
+from diffusion_lens.lens.word_files import write_word
 from diffusion_lens.models.clip import Clip
-from tests.inversion.test_words import concept
+from tests.lens.test_words import concept
 from tests.test_cli import run
 
 

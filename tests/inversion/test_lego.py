@@ -15,7 +15,7 @@ from diffusion_lens.inversion.invert import Look, invert
 from diffusion_lens.inversion.lego import Context, LegoLearner, context_loss, separated
 from diffusion_lens.inversion.lego_study import TRUTHS, _checks, _read, summary
 from diffusion_lens.inversion.training import Learner, Settings
-from diffusion_lens.inversion.words import Word, initial_word
+from diffusion_lens.lens.words import Word, initial_word
 
 cli = import_module("diffusion_lens.cli.lego")
 CONTEXT = Context("<blue>", "<dog>", ("azure", "sapphire"), ("dog", "scarlet"))

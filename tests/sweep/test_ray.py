@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from diffusion_lens.lens.word_files import write_word
+from diffusion_lens.lens.words import initial_word
 from diffusion_lens.sweep.run import run_sweep
 from tests.sweep.helpers import make, read, same
 
@@ -32,7 +34,7 @@ def find_workers() -> Iterator[int]:
     """The processes of this test's actors that have begun to draw."""
     for folder in Path("/proc").iterdir():
         try:
-            if folder.name.isdigit() and (folder / "cmdline").read_bytes().startswith(b"ray::_Actor.draw"):
+            if folder.name.isdigit() and (folder / "cmdline").read_bytes().startswith(b"ray::Actor.draw"):
                 environment = (folder / "environ").read_bytes()
                 if f"PYTEST_RAY={os.getpid()}".encode() in environment:
                     yield int(folder.name)
@@ -42,9 +44,11 @@ def find_workers() -> Iterator[int]:
 
 def test_two_workers_of_which_one_is_killed_draw_the_same_table(emoji, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTEST_RAY", str(os.getpid()))
+    write_word(tmp_path / "it.safetensors", initial_word(emoji.pipeline, "<it>"), emoji.pipeline)
     experiment = make(
         model="emoji",
-        prompts=["a red fox", "a car at night", "two dogs"],
+        prompts=["a red fox", "a <it> at night", "two dogs"],
+        embeddings=[str(tmp_path / "it.safetensors")],
         layers=["all"],
         seeds=[0, 1, 2, 3],
         sampler={"steps": 8},

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from diffusion_lens.errors import InputError, UnsafeCheckpointError
-from diffusion_lens.inversion.formats import read_word, read_words, write_word
-from diffusion_lens.inversion.words import Word, encoder_slots, initial_word
+from diffusion_lens.lens.word_files import read_files, read_word, write_word
+from diffusion_lens.lens.words import Word, encoder_slots, initial_word
 
 ROWS = torch.linspace(-1, 1, 64).view(2, 32)
 
@@ -18,10 +18,11 @@ def test_what_is_written_is_read_back(tiny_lens, family, tmp_path):
     pipe = tiny_lens(family).pipeline
     word = initial_word(pipe, "<it>", "red fox", 3)
     write_word(tmp_path / "it.safetensors", word, pipe)
-    (again,) = read_words([tmp_path / "it.safetensors"], pipe)
+    again = read_word(tmp_path / "it.safetensors", pipe)
     assert again.token == "<it>"
     assert all(torch.equal(again.rows[name], word.rows[name]) for name in encoder_slots(pipe))
-    (renamed,) = read_words([f"<that>={tmp_path / 'it.safetensors'}"], pipe)
+    (file,) = read_files([f"<that>={tmp_path / 'it.safetensors'}"])
+    renamed = file.word(pipe)
     assert renamed.token == "<that>"
 
 

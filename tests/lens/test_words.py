@@ -9,7 +9,7 @@ from diffusion_lens.errors import InputError
 from diffusion_lens.inversion.concepts import Concept
 from diffusion_lens.inversion.denoising import Denoiser, frozen
 from diffusion_lens.inversion.training import Learner, Settings
-from diffusion_lens.inversion.words import Word, encoder_slots, initial_word, speaking
+from diffusion_lens.lens.words import Word, encoder_slots, initial_word, speaking
 
 FAMILIES = ["sd", "sdxl", "sd3", "flux"]
 
