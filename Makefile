@@ -22,10 +22,11 @@ lint: $(READY)
 # The reference results that are in the repository: the demo's picture, and each study on the embedded models.
 # CONTROL names a folder of `testbed train --encoder random`, whose run then joins each study.
 STUDIES := $(notdir $(basename $(wildcard experiments/*.toml)))
+LEARNED := textual_inversion lego latent_inversion
 CONTROL :=
 SWEEP := --dtype bfloat16
 
-results: $(READY) $(STUDIES:%=results/%/findings.md)
+results: $(READY) $(STUDIES:%=results/%/findings.md) $(LEARNED:%=results/%/summary.csv)
 	$(BIN)/diffusion-lens show $(DEMO) --out results/demo/grid.png --overwrite
 
 results/%/findings.md: experiments/%.toml experiments/prompts/%.csv $(READY)
@@ -33,6 +34,20 @@ results/%/findings.md: experiments/%.toml experiments/prompts/%.csv $(READY)
 	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji-clip --model emoji-clip --layers 0:12:2
 	$(if $(CONTROL),$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/random --model $(CONTROL) --layers 0:12:6 --steps 20 --guidance 4)
 	$(BIN)/diffusion-lens analyze runs/$*/* --out results/$* --overwrite
+
+# its words are of one model
+results/learned_words/findings.md: experiments/learned_words.toml experiments/prompts/learned_words.csv $(READY)
+	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/learned_words/emoji
+	$(BIN)/diffusion-lens analyze runs/learned_words/* --out results/learned_words --overwrite
+
+results/textual_inversion/summary.csv: $(READY)
+	$(BIN)/diffusion-lens words study --out $(@D) --samples 64
+
+results/lego/summary.csv: $(READY)
+	$(BIN)/diffusion-lens lego study --out $(@D)
+
+results/latent_inversion/summary.csv: $(READY)
+	$(BIN)/diffusion-lens latent study --out $(@D)
 
 notebooks: $(READY)
 	$(BIN)/python -m pytest -o addopts= -W default --nbmake --nbmake-timeout=120 notebooks

@@ -21,6 +21,7 @@ def bench(
     rounds: int = 3,
     tune: bool = False,
     inversion: bool = False,
+    processes: int | None = None,
     device: str | None = None,
     dtype: Literal["float32", "bfloat16", "float16"] | None = None,
     batch_size: int | None = None,
@@ -40,6 +41,8 @@ def bench(
         tune: try batch sizes, attention kernels, fused projections and compilation first, and measure
             with what helps. Of an architecture only.
         inversion: measure learning a word instead: rows alone against the whole embedding matrix.
+        processes: measure so many processes of one thread as well; one a core if left out, where an
+            embedded model is on the CPU.
         device: cpu, cuda, cuda:1, mps; the fastest at hand if left out.
         dtype: as in `show`.
         batch_size: images denoised together.
@@ -59,12 +62,14 @@ def bench(
     import torch
 
     from diffusion_lens.lens.lens import DiffusionLens
+    from diffusion_lens.models.embedded import EMBEDDED
     from diffusion_lens.sweep.architectures import build_architecture
     from diffusion_lens.sweep.bench import Timing, find_levers
     from diffusion_lens.sweep.bench import bench as measure
     from diffusion_lens.sweep.bench_report import summarise, write_report
     from diffusion_lens.sweep.drift import PROMPTS, measure_drift
     from diffusion_lens.sweep.levers import Levers
+    from diffusion_lens.sweep.processes import count_cores
 
     if inversion:
         _bench_inversion(model, device, dtype, batch_size or 4, rounds)
@@ -85,7 +90,11 @@ def bench(
             levers, batch_size, trials = find_levers(build)
             say(f"levers: {levers or 'none'}, batch {batch_size}")
         lens = build(batch_size)
-    timings = [*trials, *measure(lens, seeds=seeds, steps=steps, rounds=rounds, levers=levers)]
+    if processes is None:
+        by_name = architecture is None and model in EMBEDDED and lens.conditioner.device.type == "cpu"
+        processes = count_cores() if by_name else 1
+    found = measure(lens, seeds=seeds, steps=steps, rounds=rounds, levers=levers, processes=processes)
+    timings = [*trials, *found]
     table = Table(box=None)
     for name in (
         "way",

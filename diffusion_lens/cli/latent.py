@@ -202,7 +202,7 @@ def study(out: Path, scenes: int = 100, model: str = "emoji", inverter: Path | N
     """Count what latent inversion can do, by the oracle; goes on where a study in the folder stopped.
 
     Args:
-        out: a folder: gets the answers of each part as .parquet, rates.csv with intervals, and a figure.
+        out: a folder: gets the answers of each part as .parquet, summary.csv with intervals, and a figure.
         scenes: of the larger parts.
         model: emoji, or a folder in diffusers format.
         inverter: a folder of an inverter; the model's own if left out.
@@ -214,7 +214,7 @@ def study(out: Path, scenes: int = 100, model: str = "emoji", inverter: Path | N
 
     tables = latent_study.study(_load(model, inverter), out, scenes)
     rates = latent_study.summaries(tables)
-    write_whole(out / "rates.csv", lambda file: file.write(rates.round(4).to_csv(index=False).encode()))
+    write_whole(out / "summary.csv", lambda file: file.write(rates.round(4).to_csv(index=False).encode()))
     save(draw_latent_inversion(rates), out / "latent_inversion")
     say(rates[rates["group"].isin(("", "seen"))].round(3).to_string(index=False))
 

@@ -4,7 +4,9 @@ Three ways draw images of one prompt from the same conditioning, with the same s
 
 - "per image": the pipeline itself is called once an image, with `prompt_embeds` and a generator;
 - "per layer": once a layer, with all seeds together, as the official code does;
-- "lens": one call of the lens, which also encodes the prompt; "sweep" plans and stores as well.
+- "lens": one call of the lens, which also encodes the prompt; "sweep" plans and stores as well;
+- "processes": batches of several prompts in processes of one thread, one a core, as the engine of that
+  name draws them.
 
 The ways take turns for several rounds and the best round of each counts, since other work on a machine
 only ever adds time. The baselines are the pipeline's own `__call__` without its progress bar, and are
@@ -20,6 +22,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,10 +32,15 @@ from diffusion_lens.errors import DiffusionLensError
 from diffusion_lens.lens.draw import Row, use_quiet
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.sampler import Sampler
+from diffusion_lens.sweep.actor import Job
 from diffusion_lens.sweep.ceiling import count_flops, measure_matmul, synchronise
 from diffusion_lens.sweep.experiment import Experiment, Machine, Prompt, Prompts
 from diffusion_lens.sweep.levers import ATTENTION, Levers, pull
+from diffusion_lens.sweep.plan import batches, make_plan
+from diffusion_lens.sweep.pool import draw_with
+from diffusion_lens.sweep.processes import use_processes
 from diffusion_lens.sweep.run import run_sweep
+from diffusion_lens.sweep.worker import resolve
 
 __all__ = ["PROMPT", "Timing", "bench", "find_levers"]
 
@@ -47,7 +55,7 @@ class Timing:
     """One way to draw, measured.
 
     Attributes:
-        way: "per image", "per layer", "lens", "sweep", or "trial" of levers.
+        way: "per image", "per layer", "lens", "sweep", "processes", or "trial" of levers.
         model: what drew.
         device: where.
         dtype: in what type.
@@ -84,6 +92,7 @@ def bench(
     steps: int | None = None,
     rounds: int = 3,
     levers: Levers | None = None,
+    processes: int = 1,
 ) -> list[Timing]:
     """Measure all ways on one model.
 
@@ -93,6 +102,7 @@ def bench(
         steps: denoising steps; the model's own if None.
         rounds: how often each way is measured.
         levers: measured too, on the lens, after everything without them.
+        processes: measured too, if more than one; the model is then loaded by its name in each.
     """
     view = lens.view(sampler=Sampler(steps=steps))
     sampler, rungs, device = view.sampler, view.ladder.rungs("all"), lens.conditioner.device
@@ -135,10 +145,14 @@ def bench(
     }
     work = count_flops(lambda taken: draw_plainly(1, rows[:1], taken), sampler.steps or 1)
     matmul = measure_matmul(device, lens.pipeline.dtype)
-    found = [
-        _timing(lens, way, images, ways[way][0], Levers(), seconds)
-        for way, images, seconds in _take_turns(ways, rounds, device)
-    ]
+    with ExitStack() as stack:
+        if processes > 1:
+            size = min(lens.painter.batch_size, seeds * len(rungs))
+            ways["processes"] = size, stack.enter_context(_processes(lens, seeds, steps, size, processes))
+        found = [
+            _timing(lens, way, images, ways[way][0], Levers(), seconds)
+            for way, images, seconds in _take_turns(ways, rounds, device)
+        ]
     if levers is not None and str(levers):
         pull(lens.pipeline, levers)
         lens.painter.fill = levers.compile is not None
@@ -159,6 +173,32 @@ def bench(
         )
         for one in found
     ]
+
+
+@contextmanager
+def _processes(
+    lens: DiffusionLens, seeds: int, steps: int | None, size: int, count: int
+) -> Iterator[Callable[[], int]]:
+    """What draws two batches a process, in processes that have the model loaded."""
+    prompts = [Prompt(f"{PROMPT}, number {number}") for number in range(2 * count)]
+    machine = Machine(device=lens.conditioner.device.type, batch_size=size, compile="off")
+    experiment = Experiment(
+        model=lens.name,
+        prompts=Prompts(inline=tuple(prompts)),
+        seeds=tuple(range(seeds)),
+        sampler=Sampler(steps=steps),
+        machine=machine,
+    )
+    plan = make_plan(experiment, prompts, resolve(lens, experiment))
+    job = Job(experiment, plan.prompts, plan.resolved, len(plan))
+    cut = list(batches(plan.cells, size))[: 2 * count]
+    with use_processes(job, count) as (team, workers):
+
+        def draw() -> int:
+            return sum(len(made) for made in draw_with(team, workers, cut, lambda: False))
+
+        draw()  # loads the models
+        yield draw
 
 
 def _take_turns(

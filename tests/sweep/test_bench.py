@@ -1,6 +1,7 @@
 """The benchmark: every way is measured, and every lever can be pulled, on the CPU at tiny size."""
 
 import math
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -33,6 +34,15 @@ def test_every_architecture_is_measured(name):
     assert [one.images for one in timings] == [2, 4, 2 * layers, 2 * layers, 2 * layers]
     assert timings[0].speedup == 1 and timings[-1].levers == "compile=eager+channels_last+fuse_qkv"
     assert all(one.seconds > 0 and one.tflops > 0 and one.share > 0 for one in timings)
+
+
+def test_processes_are_measured_beside_the_other_ways(emoji):
+    timings = bench(emoji, seeds=1, steps=1, rounds=1, processes=2)
+    assert [one.way for one in timings] == ["per image", "per layer", "lens", "sweep", "processes"]
+    layers = emoji.ladder().depth + 1
+    assert (timings[-1].batch, timings[-1].images) == (layers, 4 * layers)
+    assert timings[-1].speedup > 0
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

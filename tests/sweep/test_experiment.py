@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from diffusion_lens.errors import ExperimentError
 from diffusion_lens.lens.approximations import Approximations
 from diffusion_lens.lens.sampler import Sampler
+from diffusion_lens.scoring.makers import SCORERS
 from diffusion_lens.sweep.experiment import Captions, Experiment, Machine, Prompt, Prompts, ScorerName
 from diffusion_lens.sweep.prompts import read_prompts
 
@@ -174,3 +175,7 @@ def test_captions_are_those_of_their_scenes(tmp_path):
         read_prompts(Prompts(captions=Captions(kinds=("pairs",))), tmp_path)
     with pytest.raises(ExperimentError, match="There are not 300 different captions"):
         read_prompts(Prompts(captions=Captions(count=300, kinds=("entity",))), tmp_path)
+
+
+def test_an_experiment_may_name_every_scorer():
+    assert set(get_args(ScorerName)) == set(SCORERS)

@@ -131,3 +131,24 @@ def test_a_folder_that_may_not_be_written_is_told(zygote):
         assert "OutputError" in output and "run can't be written: Permission denied" in output
     finally:
         shutil.rmtree(folder)
+
+
+def test_memory_is_flat_in_the_number_of_images(zygote, tmp_path):
+    draw = """
+asked = Experiment.from_toml(text)
+for seeds, shard in ((range(30), (1, 1)), (range(20_000), (1, 10))):
+    experiment = dataclasses.replace(asked, seeds=tuple(seeds))
+    summary = run_sweep(experiment, f"{out}-{len(seeds)}", shard=shard, lens=lens, progress=False)
+    print(summary.drawn, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    sampler = {"steps": 1, "guidance": 1.0, "height": 16, "width": 16}
+    text = make(
+        prompts=["a red fox"], layers=["all"], sampler=sampler, machine={"batch_size": 64}
+    ).to_toml()
+    code, output = zygote.run(draw, text=text, out=str(tmp_path / "run"))
+    assert code == 0, output
+    (few, before), (many, after) = [
+        map(int, line.split()) for line in output.splitlines() if line[0].isdigit()
+    ]
+    assert few == 150 and many >= 10_000
+    assert after < 1.5 * before
