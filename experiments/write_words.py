@@ -7,7 +7,7 @@ the testbed, and starts as the word "some", which says nothing of them. Stopped,
 from pathlib import Path
 
 from diffusion_lens.inversion.invert import Look, invert
-from diffusion_lens.inversion.study import Subject
+from diffusion_lens.inversion.subjects import Subject
 from diffusion_lens.inversion.training import Settings
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.word_files import write_word

@@ -129,7 +129,7 @@ def bench(
 
 def _bench_inversion(model: str, device: str | None, dtype: str | None, batch: int, rounds: int) -> None:
     from diffusion_lens.inversion.bench import bench_inversion
-    from diffusion_lens.inversion.study import SUBJECTS
+    from diffusion_lens.inversion.subjects import SUBJECTS
     from diffusion_lens.models.load import load_pipeline
 
     pipe = load_pipeline(model, device=device, dtype=dtype)

@@ -16,7 +16,8 @@ from diffusion_lens.inversion import metrics
 from diffusion_lens.inversion.checkpoint import load_state, save_state
 from diffusion_lens.inversion.concepts import read_concept
 from diffusion_lens.inversion.invert import Look, invert
-from diffusion_lens.inversion.study import RATES, SUBJECTS, VECTORS, study, summarise
+from diffusion_lens.inversion.study import RATES, VECTORS, study, summarise
+from diffusion_lens.inversion.subjects import SUBJECTS
 from diffusion_lens.inversion.training import Learner, Settings
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.sampler import Sampler

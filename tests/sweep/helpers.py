@@ -1,11 +1,20 @@
 """Small experiments, and runs as tables."""
 
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from diffusion_lens.lens.lens import DiffusionLens
+from diffusion_lens.lens.word_files import write_word
+from diffusion_lens.lens.words import initial_word
 from diffusion_lens.sweep.experiment import Experiment
+from diffusion_lens.sweep.run import run_sweep
 
 VARYING = ["seconds"]
 
@@ -33,3 +42,40 @@ def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
     """Assert that two runs hold the same rows and the same bytes."""
     pd.testing.assert_frame_equal(one.drop(columns="image"), other.drop(columns="image"))
     assert [image["bytes"] for image in one["image"]] == [image["bytes"] for image in other["image"]]
+
+
+def assert_a_lost_worker_loses_nothing(
+    lens: DiffusionLens, folder: Path, find_workers: Callable[[], Iterable[int]], engine: str
+) -> None:
+    """Draw with two workers of an engine, kill one of them, and compare with the local engine."""
+    write_word(folder / "it.safetensors", initial_word(lens.pipeline, "<it>"), lens.pipeline)
+    experiment = make(
+        model="emoji",
+        prompts=["a red fox", "a <it> at night", "two dogs"],
+        embeddings=[str(folder / "it.safetensors")],
+        layers=["all"],
+        seeds=[0, 1],
+        sampler={"steps": 8},
+        machine={"batch_size": 4},
+    )
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        end = time.monotonic() + 120
+        while not killed and time.monotonic() < end:
+            if (folder / "run/images").exists():  # something is drawn and written
+                for pid in list(find_workers())[:1]:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    summary = run_sweep(
+        experiment, folder / "run", lens=lens, progress=False, engine=engine, workers=2, part_rows=4
+    )
+    killer.join()
+    assert killed
+    assert (summary.drawn, summary.failed, summary.left) == (42, {}, 0)
+    run_sweep(experiment, folder / "local", lens=lens, progress=False)
+    same(read(folder / "run"), read(folder / "local"))

@@ -1,52 +1,18 @@
 """Processes of this machine draw what the local engine draws, whichever of them is lost."""
 
 import multiprocessing
-import os
-import signal
-import threading
-import time
 
 import pytest
 
 from diffusion_lens.errors import DiffusionLensError, InputError
-from diffusion_lens.lens.word_files import write_word
-from diffusion_lens.lens.words import initial_word
 from diffusion_lens.sweep.run import run_sweep
-from tests.sweep.helpers import make, read, same
+from tests.sweep.helpers import assert_a_lost_worker_loses_nothing, make
 
 
 def test_two_processes_of_which_one_is_killed_draw_the_same_table(emoji, tmp_path):
-    write_word(tmp_path / "it.safetensors", initial_word(emoji.pipeline, "<it>"), emoji.pipeline)
-    experiment = make(
-        model="emoji",
-        prompts=["a red fox", "a <it> at night", "two dogs"],
-        embeddings=[str(tmp_path / "it.safetensors")],
-        layers=["all"],
-        seeds=[0, 1],
-        sampler={"steps": 4},
-        machine={"batch_size": 4},
+    assert_a_lost_worker_loses_nothing(
+        emoji, tmp_path, lambda: [child.pid for child in multiprocessing.active_children()], "processes"
     )
-    killed = []
-
-    def kill_one():
-        end = time.monotonic() + 120
-        while not killed and time.monotonic() < end:
-            if (tmp_path / "run/images").exists():  # something is drawn and written
-                for child in multiprocessing.active_children()[:1]:
-                    os.kill(child.pid, signal.SIGKILL)
-                    killed.append(child.pid)
-            time.sleep(0.01)
-
-    killer = threading.Thread(target=kill_one)
-    killer.start()
-    summary = run_sweep(
-        experiment, tmp_path / "run", lens=emoji, progress=False, engine="processes", workers=2, part_rows=4
-    )
-    killer.join()
-    assert killed
-    assert (summary.drawn, summary.failed, summary.left) == (42, {}, 0)
-    run_sweep(experiment, tmp_path / "local", lens=emoji, progress=False)
-    same(read(tmp_path / "run"), read(tmp_path / "local"))
     assert not multiprocessing.active_children()
 
 

@@ -1,18 +1,12 @@
 """Ray draws what the local engine draws, whichever workers are lost."""
 
 import os
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from diffusion_lens.lens.word_files import write_word
-from diffusion_lens.lens.words import initial_word
-from diffusion_lens.sweep.run import run_sweep
-from tests.sweep.helpers import make, read, same
+from tests.sweep.helpers import assert_a_lost_worker_loses_nothing
 
 pytest.importorskip("ray")
 pytestmark = [
@@ -44,35 +38,4 @@ def find_workers() -> Iterator[int]:
 
 def test_two_workers_of_which_one_is_killed_draw_the_same_table(emoji, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTEST_RAY", str(os.getpid()))
-    write_word(tmp_path / "it.safetensors", initial_word(emoji.pipeline, "<it>"), emoji.pipeline)
-    experiment = make(
-        model="emoji",
-        prompts=["a red fox", "a <it> at night", "two dogs"],
-        embeddings=[str(tmp_path / "it.safetensors")],
-        layers=["all"],
-        seeds=[0, 1, 2, 3],
-        sampler={"steps": 8},
-        machine={"batch_size": 4},
-    )
-    killed = []
-
-    def kill_one():
-        end = time.monotonic() + 120
-        while not killed and time.monotonic() < end:
-            for pid in find_workers():
-                if (tmp_path / "ray/images").exists():  # something is drawn and written
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(pid)
-                    break
-            time.sleep(0.02)
-
-    killer = threading.Thread(target=kill_one)
-    killer.start()
-    summary = run_sweep(
-        experiment, tmp_path / "ray", lens=emoji, progress=False, engine="ray", workers=2, part_rows=4
-    )
-    killer.join()
-    assert killed
-    assert (summary.drawn, summary.failed, summary.left) == (84, {}, 0)
-    run_sweep(experiment, tmp_path / "local", lens=emoji, progress=False)
-    same(read(tmp_path / "ray"), read(tmp_path / "local"))
+    assert_a_lost_worker_loses_nothing(emoji, tmp_path, find_workers, "ray")
