@@ -61,6 +61,7 @@ def edit(
     out: Path,
     source: str | None = None,
     how: Literal["shift", "swap"] = "shift",
+    refine_steps: int = 40,
     seeds: tuple[int, ...] = (0,),
     model: str = "emoji",
     inverter: Path | None = None,
@@ -74,6 +75,7 @@ def edit(
         out: the sheet: the picture, what is read from it, and the changed one with each seed.
         source: the caption whose words change; read from the picture if left out.
         how: shift adds what the words change; swap takes the new words' states in their places.
+        refine_steps: steps that optimise what was read of the picture through the denoiser, first.
         seeds: pictures to draw.
         model: emoji, or a folder in diffusers format.
         inverter: a folder of an inverter; the model's own if left out.
@@ -82,6 +84,7 @@ def edit(
     from diffusion_lens.inversion import editing
     from diffusion_lens.inversion.captioning import write_captions
     from diffusion_lens.inversion.concepts import read_picture
+    from diffusion_lens.inversion.refining import refine
 
     changes = [_change(text) for text in replace]
     _check_sheet(out, overwrite)
@@ -90,7 +93,8 @@ def edit(
     source = source or write_captions(inversion, [before])[0].text
     target = editing.change_words(source, changes)
     change = {"shift": editing.shift, "swap": editing.swap}[how]
-    state = change(inversion, before, source, target)
+    start = refine(inversion, [before], steps=(refine_steps,))[0].states[0]
+    state = change(inversion, before, source, target, start)
     say(f"source  {source}\ntarget  {target}")
     _draw_sheet(inversion, out, {"picture": before}, {target: state}, seeds)
 
@@ -101,6 +105,7 @@ def personalise(
     /,
     out: Path,
     subject: str | None = None,
+    refine_steps: int = 40,
     seeds: tuple[int, ...] = (0,),
     model: str = "emoji",
     inverter: Path | None = None,
@@ -113,6 +118,7 @@ def personalise(
         prompts: with {} for the subject, such as "{} at night".
         out: the sheet: the picture, and each prompt with each seed.
         subject: words for the subject, such as "a red fox"; read from the picture if left out.
+        refine_steps: steps that optimise what was read of the picture through the denoiser, first.
         seeds: pictures to draw.
         model: emoji, or a folder in diffusers format.
         inverter: a folder of an inverter; the model's own if left out.
@@ -120,13 +126,15 @@ def personalise(
     """
     from diffusion_lens.inversion import editing
     from diffusion_lens.inversion.concepts import read_picture
+    from diffusion_lens.inversion.refining import refine
 
     if not prompts:
         raise InputError('No prompt was given. For example: latent personalise fox.png "{} at night"')
     _check_sheet(out, overwrite)
     before = read_picture(picture)
     inversion = _load(model, inverter)
-    states = {text: editing.personalise(inversion, before, text, subject) for text in prompts}
+    start = refine(inversion, [before], steps=(refine_steps,))[0].states[0]
+    states = {text: editing.personalise(inversion, before, text, subject, start) for text in prompts}
     _draw_sheet(inversion, out, {"picture": before}, states, seeds)
 
 

@@ -7,6 +7,9 @@ but for the words replaced. `swap` takes the conditioning of the target where it
 the source's and of the picture elsewhere, as prompt-to-prompt does with attention (Hertz et al. 2022,
 arXiv 2208.01626). `personalise` puts what R saw at the words for a picture's subject into a prompt of
 its own, at the same words; `read_initialiser` gives a learned word its start.
+
+All of these start from R(x), or better from what a few steps of `refining.refine` make of it: R(x) alone
+often takes one object for another.
 """
 
 from collections import Counter
@@ -46,7 +49,13 @@ def change_words(source: str, changes: Sequence[tuple[str, str]]) -> str:
     return " ".join(words)
 
 
-def shift(inversion: LatentInversion, picture: Image.Image, source: str, target: str) -> State:
+def shift(
+    inversion: LatentInversion,
+    picture: Image.Image,
+    source: str,
+    target: str,
+    start: State | None = None,
+) -> State:
     """R(x) + c(target) - c(source): conditioning of the picture with its words changed.
 
     Args:
@@ -54,13 +63,20 @@ def shift(inversion: LatentInversion, picture: Image.Image, source: str, target:
         picture: what to edit.
         source: a caption of the picture, or of the part that changes.
         target: the same with words replaced.
+        start: the picture's conditioning in place of R(x), such as of `refine`.
     """
     before, after = inversion.encode([source, target])
-    return inversion.invert([picture])[0] + after - before
+    return _read(inversion, picture, start) + after - before
 
 
-def swap(inversion: LatentInversion, picture: Image.Image, source: str, target: str) -> State:
-    """R(x) with the states of the target at the tokens that differ.
+def swap(
+    inversion: LatentInversion,
+    picture: Image.Image,
+    source: str,
+    target: str,
+    start: State | None = None,
+) -> State:
+    """R(x) with the states of the target at the tokens that differ; for arguments see `shift`.
 
     Raises:
         PromptError: source and target differ in their number of tokens, so that positions don't match.
@@ -74,11 +90,15 @@ def swap(inversion: LatentInversion, picture: Image.Image, source: str, target: 
         )
     differ = (ids[0] != ids[1]).to(inversion.mean.device)
     after = inversion.encode(target)[0]
-    return torch.where(differ[:, None], after, inversion.invert([picture])[0])
+    return torch.where(differ[:, None], after, _read(inversion, picture, start))
 
 
 def personalise(
-    inversion: LatentInversion, picture: Image.Image, prompt: str, subject: str | None = None
+    inversion: LatentInversion,
+    picture: Image.Image,
+    prompt: str,
+    subject: str | None = None,
+    start: State | None = None,
 ) -> State:
     """Conditioning of a new prompt with a picture's subject in it, from one picture.
 
@@ -88,6 +108,7 @@ def personalise(
         prompt: with `{}` in the subject's place, such as "{} at night".
         subject: words for the subject with their article, such as "a red fox", as the picture's caption
             has them; read from the picture if None.
+        start: the picture's conditioning in place of R(x), such as of `refine`.
 
     Raises:
         PromptError: no or more than one `{}`; a subject that the caption doesn't hold.
@@ -102,7 +123,7 @@ def personalise(
     here, there = (_find(one.tolist(), words) for one in ids[1:])
     if here is None or there is None:
         raise PromptError(f"The picture is read as {caption!r}, which does not hold {subject!r}.")
-    seen = inversion.invert([picture])[0] - inversion.encode(caption)[0]
+    seen = _read(inversion, picture, start) - inversion.encode(caption)[0]
     state = inversion.encode(full)[0]
     # what R saw there and the words don't say
     state[there : there + len(words)] += seen[here : here + len(words)]
@@ -129,6 +150,10 @@ def subject_of(caption: str) -> str:
     if stated is None or not stated.items:
         raise PromptError(f"No subject can be read from {caption!r}; name it (subject=).")
     return plain(replace(stated, items=stated.items[:1], where=None, place=None))
+
+
+def _read(inversion: LatentInversion, picture: Image.Image, start: State | None) -> State:
+    return inversion.invert([picture])[0] if start is None else start
 
 
 def _ids(inversion: LatentInversion, texts: Sequence[str]) -> Tensor:

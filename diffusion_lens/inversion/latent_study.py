@@ -33,6 +33,7 @@ __all__ = ["PARTS", "study", "summaries"]
 
 log = logging.getLogger(__name__)
 SEED = 90_001  # the stream of scenes
+STEPS = 40  # of what is called refined
 SHARES = {"seen": 0.6, "new colour": 0.2, "new relation": 0.2}
 
 
@@ -129,37 +130,44 @@ def retrieved(inversion: LatentInversion, count: int) -> pd.DataFrame:
 
 def edited(inversion: LatentInversion, count: int) -> pd.DataFrame:
     """Another colour for an object in its place, against drawing the changed caption anew."""
-    found: dict[str, list[torch.Tensor]] = {name: [] for name in ("shift", "swap", "R(picture)")}
-    wanted, changed = [], []
+    pictures, before, after, wanted = [], [], [], []
     for index, subject in enumerate(_subjects(count)):
         item = subject.objects[0]
         scene = replace(subject, place=scenes.PLACES[index % len(scenes.PLACES)])
         others = [c for c in COLOURS if c != item.colour and not scenes.colour_held_out(item.name, c)]
         target = replace(scene, objects=(replace(item, colour=others[index % len(others)]),))
-        words = [_plain(captions.describe(one)) for one in (scene, target)]
-        picture = _pictures([scene])[0]
-        found["shift"].append(shift(inversion, picture, *words))
-        found["swap"].append(swap(inversion, picture, *words))
-        found["R(picture)"].append(inversion.invert([picture])[0])
+        pictures += _pictures([scene])
+        before.append(_plain(captions.describe(scene)))
+        after.append(_plain(captions.describe(target)))
         wanted.append(captions.describe(target))
-        changed.append(words[1])
-    sources = {name: torch.stack(states) for name, states in found.items()}
-    return _answers(inversion, wanted, sources | {"its caption": inversion.encode(changed)})
+    read = inversion.invert(pictures)
+    refined = refine(inversion, pictures, steps=(STEPS,))[0].states
+    sources = {"R(picture)": read, "its caption": inversion.encode(after)}
+    for name, change in (("shift", shift), ("swap", swap)):
+        for start, states in ((name, read), (f"{name}, refined", refined)):
+            edits = zip(pictures, before, after, states, strict=True)
+            sources[start] = torch.stack([change(inversion, *one) for one in edits])
+    return _answers(inversion, wanted, sources)
 
 
 def personalised(inversion: LatentInversion, count: int) -> pd.DataFrame:
     """A subject of one picture in another place, against its true words there."""
-    states, wanted, words = [], [], []
+    pictures, prompts, wanted, words = [], [], [], []
     for index, scene in enumerate(_subjects(count)):
         place = scenes.PLACES[index % len(scenes.PLACES)]
         stated = replace(captions.describe(scene), place=place)
-        picture = _pictures([scene])[0]
-        states.append(personalise(inversion, picture, f"{{}} {captions.PLACE_PHRASES[place]}"))
+        pictures += _pictures([scene])
+        prompts.append(f"{{}} {captions.PLACE_PHRASES[place]}")
         wanted.append(stated)
         words.append(_plain(stated))
-    return _answers(
-        inversion, wanted, {"one picture": torch.stack(states), "its words": inversion.encode(words)}
-    )
+    sources = {"its words": inversion.encode(words)}
+    refined = refine(inversion, pictures, steps=(STEPS,))[0].states
+    for name, starts in (("one picture", inversion.invert(pictures)), ("one picture, refined", refined)):
+        given = zip(pictures, prompts, starts, strict=True)
+        sources[name] = torch.stack(
+            [personalise(inversion, one, text, start=start) for one, text, start in given]
+        )
+    return _answers(inversion, wanted, sources)
 
 
 def refined(inversion: LatentInversion, count: int, steps: Sequence[int] = (0, 10, 40)) -> pd.DataFrame:
