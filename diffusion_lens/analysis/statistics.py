@@ -211,6 +211,13 @@ def bootstrap(
     )
 
 
+def mean_interval(values: Float[np.ndarray, " prompt"]) -> tuple[float, float, float]:
+    """A mean over prompts, and its 95 % interval by `bootstrap`."""
+    result = bootstrap(totals(values[:, None]))
+    low, high = result.interval()
+    return float(result.estimate[0]), float(low[0]), float(high[0])
+
+
 def _weights(
     prompts: int, resamples: int, rng: np.random.Generator
 ) -> Iterator[Float[np.ndarray, "resample prompt"]]:

@@ -111,7 +111,8 @@ def study(
     """LEGO against Textual Inversion on the embedded model; goes on where a study in the folder stopped.
 
     Args:
-        out: a folder: gets a folder by concept, summary.csv with intervals, and a figure.
+        out: a folder: gets a folder by concept, summary.csv with intervals, what LEGO gains in
+            gains.csv, and a figure.
         concepts: some of those of the study; all if left out.
         seeds: pictures of each prompt.
         steps: of learning.
@@ -131,8 +132,11 @@ def study(
     table = lego_study.study(lens, out, concepts or tuple(lego_study.TRUTHS), settings, seeds)
     rates = lego_study.summary(table)
     write_whole(out / "summary.csv", lambda file: file.write(rates.round(4).to_csv(index=False).encode()))
+    gains = lego_study.gains(table)
+    write_whole(out / "gains.csv", lambda file: file.write(gains.round(4).to_csv(index=False).encode()))
     save(draw_lego(rates), out / "lego")
-    say(rates[rates["concept"] == "all"].round(3).to_string(index=False))
+    for shown in (rates[rates["concept"] == "all"], gains):
+        say(shown.round(3).to_string(index=False))
 
 
 LEGO: dict[str, Callable[..., Any]] = {"learn": learn, "study": study}

@@ -15,8 +15,9 @@ from diffusion_lens.figures.latents import (
     latent_colours,
     levels,
 )
-from diffusion_lens.figures.panels import PALETTE, as_text, draw_images, make_axes, use_style
+from diffusion_lens.figures.panels import as_text, draw_images, make_axes, use_style
 from diffusion_lens.figures.sampling import Trajectory
+from diffusion_lens.figures.style import COLOURS
 
 __all__ = [
     "draw_errors",
@@ -57,19 +58,19 @@ def draw_schedule(table: pd.DataFrame) -> Figure:
     """
     with use_style():
         figure, (left, right) = make_axes(1, 2, height=1.9)
-        left.plot(table["time"], table["alpha"], color=PALETTE[0])
-        left.plot(table["time"], table["sigma"], color=PALETTE[1])
+        left.plot(table["time"], table["alpha"], color=COLOURS[0])
+        left.plot(table["time"], table["sigma"], color=COLOURS[1])
         row = table.iloc[6 * len(table) // 10]
         for name, label, colour in (
-            ("alpha", "signal $\\alpha_t$", PALETTE[0]),
-            ("sigma", "noise $\\sigma_t$", PALETTE[1]),
+            ("alpha", "signal $\\alpha_t$", COLOURS[0]),
+            ("sigma", "noise $\\sigma_t$", COLOURS[1]),
         ):
             below = name == "sigma"
             left.annotate(label, (row["time"], row[name]), color=colour,
                           xytext=(4, -4 if below else 2), textcoords="offset points",
                           va="top" if below else "bottom")  # fmt: skip
         left.set(xlabel="time $t$", ylabel="factor", ylim=(0, 1.05), xlim=(0, len(table)))
-        right.plot(table["time"], table["log_snr"], color=PALETTE[2])
+        right.plot(table["time"], table["log_snr"], color=COLOURS[2])
         right.axhline(0, color="#cccccc", linewidth=0.6, zorder=0)
         right.set(xlabel="time $t$", ylabel=r"$\log\,\alpha_t^2 / \sigma_t^2$", xlim=(0, len(table)))
     return figure
@@ -105,7 +106,7 @@ def draw_errors(table: pd.DataFrame) -> Figure:
     """
     with use_style():
         figure, (left, right) = make_axes(1, 2, height=2.0)
-        colours = {"nothing": PALETTE[1], "caption": PALETTE[0]}
+        colours = {"nothing": COLOURS[1], "caption": COLOURS[0]}
         for told, colour in colours.items():
             rows = table[table["told"] == told]
             _band(left, rows, "error", colour, {"nothing": 'told ""', "caption": "told the caption"}[told])
@@ -114,7 +115,7 @@ def draw_errors(table: pd.DataFrame) -> Figure:
         left.legend()
         wide = table.pivot_table(index=["time", "picture"], columns="told", values="error")
         gained = (wide["nothing"] - wide["caption"]).rename("gain").reset_index()
-        _band(right, gained, "gain", PALETTE[2], "")
+        _band(right, gained, "gain", COLOURS[2], "")
         right.axhline(0, color="#cccccc", linewidth=0.6, zorder=0)
         right.set(xlabel="time $t$", ylabel="difference")
         right.set_title("what the caption takes off it", loc="left", fontweight="bold")
@@ -183,7 +184,7 @@ def draw_guidance_effects(table: pd.DataFrame) -> Figure:
         titles = {"fit": "fit to the caption", "diversity": "difference between seeds"}
         for axis, (column, title) in zip(axes, titles.items(), strict=True):
             for index, (prompt, rows) in enumerate(table.groupby("prompt", sort=False)):
-                axis.plot(rows["guidance"], rows[column], color=PALETTE[index % len(PALETTE)], marker="o",
+                axis.plot(rows["guidance"], rows[column], color=COLOURS[index % len(COLOURS)], marker="o",
                           markersize=3, label=as_text(prompt))  # fmt: skip
             axis.set_xscale("log", base=2)
             axis.set_xticks(sorted(table["guidance"].unique()))

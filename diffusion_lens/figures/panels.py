@@ -17,11 +17,11 @@ from matplotlib.textpath import TextPath
 from PIL import Image
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.figures.style import PAGE, style
 
 __all__ = [
     "INK",
     "PALE",
-    "PALETTE",
     "Picture",
     "as_text",
     "draw_images",
@@ -32,31 +32,8 @@ __all__ = [
 
 INK = "#1a1a1a"
 PALE = "#8a8a8a"
-# Okabe and Ito (2008): told apart with any colour vision
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-WIDTH = 7.0  # inches, the text width of a page
 DPI = 150
-_STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "axes.edgecolor": PALE,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "lines.linewidth": 1.4,
-    "text.color": INK,
-}
+_OWN: Any = {"text.parse_math": True, "axes.grid": False, "figure.constrained_layout.use": False}
 
 Picture = Image.Image | np.ndarray
 """A picture, or its pixels: uint8 `[y, x, 3]`."""
@@ -64,8 +41,8 @@ Picture = Image.Image | np.ndarray
 
 @contextmanager
 def use_style() -> Iterator[None]:
-    """The fonts and lines of all figures, for what is drawn in the body."""
-    with mpl.rc_context(_STYLE):
+    """The style of all figures, with formulas and without a grid, for what is drawn in the body."""
+    with style(), mpl.rc_context(_OWN):
         yield
 
 
@@ -84,7 +61,7 @@ def text_width(texts: Sequence[str], size: float = 8.0) -> float:
 
 
 def make_axes(
-    rows: int = 1, columns: int = 1, height: float = 2.2, width: float = WIDTH, **options: Any
+    rows: int = 1, columns: int = 1, height: float = 2.2, width: float = PAGE, **options: Any
 ) -> tuple[Figure, list[Axes]]:
     """A figure and its axes, row by row.
 
@@ -156,7 +133,7 @@ def _sheet(
     """Place pictures and labels; lengths in inches."""
     across, gap, line = len(rows[0]), 0.04, 0.135
     left = text_width(row_labels) + 0.14 if row_labels else 0.02
-    cell = min(cell, (WIDTH - left) / across - gap)
+    cell = min(cell, (PAGE - left) / across - gap)
     # a row's labels stand above it
     lines = [max((text.count("\n") + 1 for text in texts if text), default=0) for texts in above]
     heads = [count * line + 0.07 if count else 0.0 for count in lines or [0] * len(rows)]

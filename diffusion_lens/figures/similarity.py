@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from diffusion_lens.errors import InputError, LayerError, UnsupportedPipelineError
-from diffusion_lens.figures.panels import DPI, PALETTE, WIDTH, as_text, make_axes, text_width, use_style
+from diffusion_lens.figures.panels import DPI, as_text, make_axes, text_width, use_style
+from diffusion_lens.figures.style import COLOURS, PAGE
 from diffusion_lens.figures.words import find_tokens
 from diffusion_lens.lens.encode import check_prompts, encode
 from diffusion_lens.lens.lens import DiffusionLens
@@ -198,7 +199,7 @@ def draw_matrices(
     left = max(1.1 * cell if images else text_width(names, 7.0) + 0.14, reach + 0.1)
     slanted, right, gap, top = max(slants) + 0.08, 0.75, 0.15, 0.25
     across = len(tables) * columns
-    cell = min(cell, (WIDTH - left - right - gap * (len(tables) - 1)) / across)
+    cell = min(cell, (PAGE - left - right - gap * (len(tables) - 1)) / across)
     width = left + across * cell + gap * (len(tables) - 1) + right
     height = top + rows * cell + slanted + 0.12
     with use_style():
@@ -253,7 +254,7 @@ def draw_approach(table: pd.DataFrame, groups: Mapping[str, Sequence[str]], word
         figure, (axis,) = make_axes(height=2.8, width=5.2)
         ends = []
         for number, (name, words) in enumerate(groups.items()):
-            colour = PALETTE[number % len(PALETTE)]
+            colour = COLOURS[number % len(COLOURS)]
             missing = [one for one in words if one not in known]
             if missing:
                 raise InputError(

@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.figures.panels import PALE, PALETTE, make_axes, use_style
+from diffusion_lens.figures.panels import PALE, make_axes, use_style
+from diffusion_lens.figures.style import COLOURS
 
 __all__ = ["collect_logs", "draw_training", "read_training", "thin"]
 
@@ -119,13 +120,13 @@ def draw_training(table: pd.DataFrame, height: float = 2.2) -> Figure:
             # a tenth of the log at a time
             smooth = rows["loss"].rolling(max(1, len(rows) // 10), center=True, min_periods=1).mean()
             left.plot(samples, rows["loss"], color=PALE, linewidth=0.6, alpha=0.7, label="log")
-            left.plot(samples, smooth, color=PALETTE[0], label="running mean")
+            left.plot(samples, smooth, color=COLOURS[0], label="running mean")
             low, high = np.nanquantile(rows["loss"], [0, 0.97])
             left.set(xlabel="thousand samples", ylabel=loss, ylim=(low - 0.08 * (high - low), high * 1.06))
             left.set_title(f"{model}: {stage}", loc="left", fontweight="bold")
             left.legend()
             known = rows.dropna(subset="validation")
-            right.plot(known["samples"] / 1000, known["validation"], color=PALETTE[1], marker="o",
+            right.plot(known["samples"] / 1000, known["validation"], color=COLOURS[1], marker="o",
                        markersize=3)  # fmt: skip
             right.set(xlabel="thousand samples", ylabel=validation, xlim=left.get_xlim())
     return figure

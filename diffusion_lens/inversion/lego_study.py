@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from diffusion_lens.analysis.statistics import mean_interval, sign_flip_test
 from diffusion_lens.errors import InputError
 from diffusion_lens.inversion.concepts import TEMPLATES, Concept
 from diffusion_lens.inversion.invert import Look, invert
@@ -37,7 +38,7 @@ from diffusion_lens.testbed.evaluate import rates
 from diffusion_lens.testbed.oracle import Reading
 from diffusion_lens.testbed.scenes import SIZES, Scene, arrange, relation
 
-__all__ = ["TRUTHS", "Truth", "study", "summary"]
+__all__ = ["TRUTHS", "WAYS", "Truth", "gains", "study", "summary"]
 
 log = logging.getLogger(__name__)
 SEED = 95_001  # of the scenes
@@ -255,4 +256,29 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """
     table = table.assign(caption=table["concept"] + ": " + table["prompt"])
     both = pd.concat([table.assign(concept="all"), table], ignore_index=True)
-    return rates(both, ["concept", "way", "check"])
+    found = rates(both, ["concept", "way", "check"])
+    return found.sort_values(["concept", "way"], key=_in_order, kind="stable", ignore_index=True)
+
+
+def _in_order(column: "pd.Series[str]") -> "pd.Series[int]":
+    order = {name: number for number, name in enumerate(("all", *TRUTHS, *WAYS))}
+    return column.map(order)
+
+
+def gains(table: pd.DataFrame) -> pd.DataFrame:
+    """LEGO less each other way of learning, over the prompts of all concepts.
+
+    Returns:
+        `check`, `less`, the `gain` with its 95 % interval `low` and `high`, and `p` (sign flips); the unit
+        is concept x prompt.
+    """
+    rows = []
+    for check, part in table.groupby("check", sort=False):
+        wide = part.assign(right=part["right"].astype(float)).pivot_table(
+            index=["concept", "prompt"], columns="way", values="right"
+        )
+        for way in WAYS[:2]:
+            less = (wide["LEGO"] - wide[way]).to_numpy()
+            gain, low, high = mean_interval(less)
+            rows.append((check, way, gain, low, high, sign_flip_test(less)))
+    return pd.DataFrame(rows, columns=["check", "less", "gain", "low", "high", "p"])

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from diffusion_lens.analysis.statistics import bootstrap, sign_flip_test, totals
+from diffusion_lens.analysis.statistics import mean_interval, sign_flip_test
 from diffusion_lens.inversion.concepts import Concept
 from diffusion_lens.inversion.invert import Look, invert
 from diffusion_lens.inversion.metrics import Embed, image_similarity, text_similarity, without_word
@@ -227,16 +227,10 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
         wide = part.pivot(index="concept", columns="way", values="value")
         for way in wide.columns:
             row: dict[str, object] = {"measure": measure, "way": way}
-            row |= dict(zip(("mean", "low", "high"), _interval(wide[way].to_numpy()), strict=True))
+            row |= dict(zip(("mean", "low", "high"), mean_interval(wide[way].to_numpy()), strict=True))
             if way != "word":
                 gains = (wide["word"] - wide[way]).to_numpy()
-                row |= dict(zip(("gain", "gain_low", "gain_high"), _interval(gains), strict=True))
+                row |= dict(zip(("gain", "gain_low", "gain_high"), mean_interval(gains), strict=True))
                 row["p"] = sign_flip_test(gains)
             rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _interval(values: np.ndarray) -> tuple[float, float, float]:
-    result = bootstrap(totals(values.astype(float)[:, None]))
-    low, high = result.interval()
-    return float(result.estimate[0]), float(low[0]), float(high[0])

@@ -11,7 +11,16 @@ import torch
 from PIL import Image
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.figures import attention, diffusion, latents, panels, sampling, similarity, training
+from diffusion_lens.figures import (
+    attention,
+    diffusion,
+    latents,
+    panels,
+    sampling,
+    similarity,
+    style,
+    training,
+)
 from diffusion_lens.testbed import scenes
 from tests.figures.test_training import log
 
@@ -97,7 +106,7 @@ def test_a_sheet_needs_labels_that_match():
 def test_a_wide_sheet_stays_on_the_page():
     one = Image.new("RGB", (64, 64))
     figure = panels.draw_images([[one] * 30], ["a row"])
-    assert figure.get_figwidth() <= panels.WIDTH + 0.01
+    assert figure.get_figwidth() <= style.PAGE + 0.01
 
 
 def test_labels_are_text_whatever_they_say():

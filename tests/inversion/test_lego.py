@@ -13,7 +13,7 @@ from diffusion_lens.errors import InputError, RunError
 from diffusion_lens.inversion.concepts import TEMPLATES, Concept
 from diffusion_lens.inversion.invert import Look, invert
 from diffusion_lens.inversion.lego import Context, LegoLearner, context_loss, separated
-from diffusion_lens.inversion.lego_study import TRUTHS, _checks, _read, summary
+from diffusion_lens.inversion.lego_study import TRUTHS, _checks, _read, gains, summary
 from diffusion_lens.inversion.training import Learner, Settings
 from diffusion_lens.lens.words import Word, initial_word
 
@@ -109,6 +109,24 @@ def test_summary_counts_units_of_concept_and_prompt() -> None:
     )  # fmt: skip
     rates = summary(table).set_index("concept")
     assert (rates["rate"] == 0.5).all() and (rates["n"] == 4).all() and (rates["captions"] == 2).all()
+
+
+def test_gains_are_paired_by_concept_and_prompt() -> None:
+    names = ["cat", "car", "bus", "tree", "fish", "book"]
+    table = pd.DataFrame(
+        [("blue", way, f"a {{}} {name}", name, 0, check, right)
+         for name in names
+         for way, *answers in (("LEGO", True, False), ("Textual Inversion", name == "cat", True),
+                               ("subject separated", True, False))
+         for check, right in zip(("both", "leak"), answers, strict=True)],
+        columns=["concept", "way", "prompt", "subject", "seed", "check", "right"],
+    )  # fmt: skip
+    found = gains(table).set_index(["check", "less"])
+    assert found["gain"].round(3).to_dict() == {
+        ("both", "Textual Inversion"): 0.833, ("both", "subject separated"): 0.0,
+        ("leak", "Textual Inversion"): -1.0, ("leak", "subject separated"): 0.0,
+    }  # fmt: skip
+    assert found.loc[("leak", "Textual Inversion"), "p"] == pytest.approx(2 / 2**6)
 
 
 @pytest.fixture
