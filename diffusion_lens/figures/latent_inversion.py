@@ -19,7 +19,7 @@ def draw_latent_inversion(rates: pd.DataFrame) -> Figure:
     """
     plain = rates[rates["group"].isin(("", "seen"))]
     with style():
-        figure = Figure(figsize=(PAGE, 4.6))
+        figure = Figure(figsize=(PAGE, 4.8))
         axes = figure.subplots(2, 3)
         for axis, part, title in (
             (axes[0, 0], "redrawn", "Rendered scenes drawn again"),
@@ -39,14 +39,17 @@ def draw_latent_inversion(rates: pd.DataFrame) -> Figure:
 def _dots(axis: Axes, part: pd.DataFrame) -> None:
     """One row by check, a mark by source with its interval."""
     checks = list(dict.fromkeys(sorted(part["check"], key=_place)))
-    for number, (source, rows) in enumerate(part.groupby("source", sort=False)):
-        at = [checks.index(check) - 0.18 * number for check in rows["check"]]
+    sources = list(part.groupby("source", sort=False))
+    for number, (source, rows) in enumerate(sources):
+        lower = 0.7 * ((number + 0.5) / len(sources) - 0.5)
+        at = [checks.index(check) - lower for check in rows["check"]]
         axis.hlines(at, rows["low"], rows["high"], color=COLOURS[number], linewidth=1)
         axis.plot(rows["rate"], at, MARKERS[number], color=COLOURS[number], label=source, clip_on=False)
     axis.set_yticks(range(len(checks)), checks)
     axis.set_xlim(0, 1)
-    axis.set_ylim(-0.9, len(checks) - 0.4)
-    axis.legend(loc="upper left", bbox_to_anchor=(-0.2, -0.12), ncols=2, columnspacing=0.8)
+    axis.set_ylim(-0.5, len(checks) - 0.5)
+    columns = 2 if len(sources) > 3 else 1
+    axis.legend(loc="upper left", bbox_to_anchor=(-0.2, -0.12), ncols=columns, columnspacing=0.8)
 
 
 def _place(check: str) -> int:
