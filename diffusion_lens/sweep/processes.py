@@ -21,6 +21,8 @@ from diffusion_lens.sweep.table import Made
 
 __all__ = ["ProcessTeam", "count_cores", "use_processes"]
 
+_PATIENCE = 5.0  # seconds
+
 
 class _Process:
     """A worker: a process, the device that it draws on, and the line to it."""
@@ -34,7 +36,8 @@ class _Process:
         there.close()  # so that the end of the process is the end of the line
 
     def end(self) -> None:
-        self.line.close()
+        self.line.close()  # at which the process ends by itself, once its batch is drawn
+        self.process.join(_PATIENCE)
         self.process.terminate()
         self.process.join()
 
@@ -84,6 +87,8 @@ class ProcessTeam:
 
     def close(self) -> None:
         """End all workers."""
+        for worker in self.workers:
+            worker.line.close()  # of all first, so that they end together
         for worker in self.workers:
             worker.end()
 
