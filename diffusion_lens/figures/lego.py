@@ -20,12 +20,15 @@ def draw_lego(rates: pd.DataFrame) -> Figure:
     concepts = list(dict.fromkeys(rates["concept"]))[::-1]
     ways = list(dict.fromkeys(rates["way"]))
     with style():
-        figure = Figure(figsize=(PAGE, 0.9 + 0.5 * len(concepts)))
+        figure = Figure(figsize=(PAGE, 0.9 + 0.55 * len(concepts)))
         axes = figure.subplots(1, len(TITLES), sharey=True)
         for axis, (check, title) in zip(axes, TITLES.items(), strict=True):
             for number, way in enumerate(ways):
                 rows = rates[(rates["check"] == check) & (rates["way"] == way)]
-                at = [concepts.index(concept) - 0.17 * (number - 1.5) for concept in rows["concept"]]
+                at = [
+                    concepts.index(concept) - 0.15 * (number - (len(ways) - 1) / 2)
+                    for concept in rows["concept"]
+                ]
                 axis.hlines(at, rows["low"], rows["high"], color=COLOURS[number], linewidth=1)
                 axis.plot(
                     rows["rate"], at, MARKERS[number], color=COLOURS[number], label=way, clip_on=False

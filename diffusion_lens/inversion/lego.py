@@ -30,9 +30,9 @@ from torch.nn.functional import cosine_similarity
 from diffusion_lens.errors import InputError
 from diffusion_lens.inversion.concepts import Concept
 from diffusion_lens.inversion.training import Learner
-from diffusion_lens.lens.words import initial_word
+from diffusion_lens.lens.words import Word, initial_word
 
-__all__ = ["SENTENCES", "Context", "LegoLearner", "context_loss", "separated"]
+__all__ = ["SENTENCES", "Context", "LegoLearner", "context_loss", "context_word", "separated"]
 
 # of an adjective; {} is the concept's word and {subject} the subject's
 SENTENCES = ("a {} {subject}", "a photo of a {} {subject}", "a picture of a {} {subject}",
@@ -160,6 +160,12 @@ class LegoLearner(Learner):
             where = torch.arange(len(losses), device=losses.device) == index
             added = added + where * (one.weight * torch.stack(each).mean()).to(losses.device)
         return losses + added
+
+
+def context_word(pipe: Any, token: str, words: Sequence[str]) -> Word:
+    """A word that is the mean of others, with nothing learned."""
+    rows = _rows(pipe, words)
+    return Word(token, {name: each.mean(0, keepdim=True) for name, each in rows.items()})
 
 
 def _rows(pipe: Any, words: Sequence[str]) -> Mapping[str, Float[Tensor, "word width"]]:

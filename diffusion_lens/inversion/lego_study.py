@@ -8,6 +8,8 @@ the same pictures for as many steps and start from the same neutral word:
 - "Textual Inversion": one word for the pictures of the concept;
 - "subject separated": with a word for the subject, which five pictures of the subject alone share;
 - "LEGO": with the Context Loss as well;
+- "context words alone" is no learning but the mean of the words that the Context Loss draws to: what
+  LEGO is told besides pictures;
 - "the word itself" is no learning but the model's own word, where it has one: what there is to reach.
 
 The scenes of training hold nothing upside down, and no word of the model means it: that concept asks for
@@ -28,7 +30,7 @@ from diffusion_lens.analysis.statistics import mean_interval, sign_flip_test
 from diffusion_lens.errors import InputError
 from diffusion_lens.inversion.concepts import TEMPLATES, Concept
 from diffusion_lens.inversion.invert import Look, invert
-from diffusion_lens.inversion.lego import SENTENCES, Context, separated
+from diffusion_lens.inversion.lego import SENTENCES, Context, context_word, separated
 from diffusion_lens.inversion.training import Settings
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.output import write_whole
@@ -48,7 +50,7 @@ SUBJECTS = ("house", "tree", "horse", "cat", "fish", "car", "apple", "book")  # 
 RELATED = "tree"  # what the subject of a relation is related to
 RELATION_SENTENCES = ("a {subject} {} a tree", "a photo of a {subject} {} a tree",
                       "a picture of a {subject} {} a tree")  # fmt: skip
-WAYS = ("Textual Inversion", "subject separated", "LEGO", "the word itself")
+WAYS = ("Textual Inversion", "subject separated", "LEGO", "context words alone", "the word itself")
 
 
 @dataclass(frozen=True)
@@ -205,10 +207,12 @@ def _learn(lens: DiffusionLens, name: str, settings: Settings, folder: Path) -> 
 def _ask(lens: DiffusionLens, name: str, words: Sequence[Word], seeds: Sequence[int]) -> pd.DataFrame:
     """Draw the concept on other subjects in every way, and read what is there."""
     truth = TRUTHS[name]
-    spoken = dict(zip(WAYS, ("<inverted>", "<separate>", "<lego>", truth.word), strict=True))
+    tokens = ("<inverted>", "<separate>", "<lego>", "<context>", truth.word)
+    spoken = dict(zip(WAYS, tokens, strict=True))
+    known = context_word(lens.pipeline, "<context>", truth.positive)
     asked = [other for other in SUBJECTS if other != RELATED or name != "left of"]
     rows = []
-    with speaking(lens.pipeline, words):
+    with speaking(lens.pipeline, [*words, known]):
         for way, word in spoken.items():
             if word is None:
                 continue
@@ -266,7 +270,7 @@ def _in_order(column: "pd.Series[str]") -> "pd.Series[int]":
 
 
 def gains(table: pd.DataFrame) -> pd.DataFrame:
-    """LEGO less each other way of learning, over the prompts of all concepts.
+    """LEGO less each other way, over the prompts of all concepts that have it.
 
     Returns:
         `check`, `less`, the `gain` with its 95 % interval `low` and `high`, and `p` (sign flips); the unit
@@ -277,8 +281,8 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
         wide = part.assign(right=part["right"].astype(float)).pivot_table(
             index=["concept", "prompt"], columns="way", values="right"
         )
-        for way in WAYS[:2]:
-            less = (wide["LEGO"] - wide[way]).to_numpy()
+        for way in (one for one in WAYS if one != "LEGO" and one in wide):
+            less = (wide["LEGO"] - wide[way]).dropna().to_numpy()
             gain, low, high = mean_interval(less)
             rows.append((check, way, gain, low, high, sign_flip_test(less)))
     return pd.DataFrame(rows, columns=["check", "less", "gain", "low", "high", "p"])
