@@ -48,7 +48,8 @@ def bench(
         batch_size: images denoised together.
         approximations: measure what each approximation saves, too, and what it does to the images of
             every layer: pixels, and on an embedded model the oracle's answers.
-        out: a folder for the figures, and a README with the machine and the command.
+        out: a folder for the figures, and a README with the machine and the command; inversion.csv of
+            learning a word.
         overwrite: replace figures that are there.
     """
     from diffusion_lens.errors import InputError
@@ -57,7 +58,7 @@ def bench(
     if tune and architecture is None:
         raise InputError("--tune builds many models and needs an --architecture.")
     if out is not None:
-        check_output(out / "timings.csv", overwrite=overwrite)
+        check_output(out / ("inversion.csv" if inversion else "timings.csv"), overwrite=overwrite)
 
     import torch
 
@@ -72,7 +73,7 @@ def bench(
     from diffusion_lens.sweep.processes import count_cores
 
     if inversion:
-        _bench_inversion(model, device, dtype, batch_size or 4, rounds)
+        _bench_inversion(model, device, dtype, batch_size or 4, rounds, out)
         return
     levers: Levers | None = None
     trials: list[Timing] = []
@@ -127,14 +128,26 @@ def bench(
         say(f"figures  {out}")
 
 
-def _bench_inversion(model: str, device: str | None, dtype: str | None, batch: int, rounds: int) -> None:
+def _bench_inversion(
+    model: str, device: str | None, dtype: str | None, batch: int, rounds: int, out: Path | None
+) -> None:
+    from dataclasses import asdict
+
+    import pandas as pd
+
     from diffusion_lens.inversion.bench import bench_inversion
     from diffusion_lens.inversion.subjects import SUBJECTS
+    from diffusion_lens.lens.output import write_whole
     from diffusion_lens.models.load import load_pipeline
 
     pipe = load_pipeline(model, device=device, dtype=dtype)
     table = Table("way", "batch", "s / step", "speedup", "MiB kept for training", box=None)
-    for one in bench_inversion(pipe, SUBJECTS[0].pictures(), batch, rounds):
+    timings = bench_inversion(pipe, SUBJECTS[0].pictures(), batch, rounds)
+    for one in timings:
         speedup, kept = f"{one.speedup:.2f}", f"{one.state_mib:.3g}"
         table.add_row(one.way, str(one.batch), f"{one.seconds:.4g}", speedup, kept)
     console.print(table)
+    if out is not None:
+        rows = pd.DataFrame([asdict(one) for one in timings]).to_csv(index=False, float_format="%.4g")
+        write_whole(out / "inversion.csv", lambda file: file.write(rows.encode()))
+        say(f"figures  {out}")
