@@ -19,6 +19,7 @@ device), the unconditional branch shared at the first step (1 to 2 %), cached ke
 
 import gc
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -147,8 +148,9 @@ def bench(
     matmul = measure_matmul(device, lens.pipeline.dtype)
     with ExitStack() as stack:
         if processes > 1:
-            size = min(lens.painter.batch_size, seeds * len(rungs))
-            ways["processes"] = size, stack.enter_context(_processes(lens, seeds, steps, size, processes))
+            of_prompt = seeds * len(rungs)
+            draw_in_processes = stack.enter_context(_processes(lens, seeds, of_prompt, steps, processes))
+            ways["processes"] = lens.painter.batch_size, draw_in_processes
         found = [
             _timing(lens, way, images, ways[way][0], Levers(), seconds)
             for way, images, seconds in _take_turns(ways, rounds, device)
@@ -177,10 +179,12 @@ def bench(
 
 @contextmanager
 def _processes(
-    lens: DiffusionLens, seeds: int, steps: int | None, size: int, count: int
+    lens: DiffusionLens, seeds: int, of_prompt: int, steps: int | None, count: int
 ) -> Iterator[Callable[[], int]]:
-    """What draws two batches a process, in processes that have the model loaded."""
-    prompts = [Prompt(f"{PROMPT}, number {number}") for number in range(2 * count)]
+    """What draws two whole batches a process, in processes that have the model loaded."""
+    size = lens.painter.batch_size
+    needed = math.ceil(2 * count * size / of_prompt)
+    prompts = [Prompt(f"{PROMPT}, number {number}") for number in range(needed)]
     machine = Machine(device=lens.conditioner.device.type, batch_size=size, compile="off")
     experiment = Experiment(
         model=lens.name,
