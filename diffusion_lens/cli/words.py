@@ -13,7 +13,7 @@ __all__ = ["WORDS", "study"]
 
 
 def study(
-    out: Path = Path("results/learned_words"),
+    out: Path = Path("results/textual_inversion"),
     model: str = "emoji",
     steps: int = 150,
     grid_steps: int = 60,

@@ -19,7 +19,7 @@ from diffusion_lens.errors import OutOfMemoryError, SamplerError
 from diffusion_lens.lens.approximations import Approximations, drop_guidance, guided_inputs
 from diffusion_lens.lens.sampler import Sampler
 from diffusion_lens.models.conditioner import Conditioning
-from diffusion_lens.models.memory import is_out_of_memory
+from diffusion_lens.models.memory import is_decoding, is_out_of_memory, use_slicing
 from diffusion_lens.models.pipelines import PipelineFamily
 
 __all__ = ["Drawing", "Painter", "Row", "use_quiet"]
@@ -69,6 +69,7 @@ class Painter:
         family: how it takes its text.
         device: where it computes.
         batch_size: images a call; halved for good when memory runs out.
+        one_by_one: decode latents one by one; so for good where memory runs out at decoding.
         upscaler: the second stage of DeepFloyd IF, conditioned on the same states.
         fill: repeat the last row of a short batch up to `batch_size`, so that compiled code meets one
             shape only.
@@ -81,6 +82,7 @@ class Painter:
     batch_size: int
     upscaler: Any = None
     fill: bool = False
+    one_by_one: bool = False
     approximations: Approximations = field(default_factory=Approximations)
 
     def draw(
@@ -116,6 +118,7 @@ class Painter:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
+                decoding = not self.one_by_one and is_decoding(error, getattr(self.pipe, "vae", None))
                 if len(filled) == 1:
                     raise OutOfMemoryError(
                         "Not even one image fits into memory. Make it smaller (height=, width=), load the "
@@ -124,16 +127,21 @@ class Painter:
                     ) from error
                 drawings = None  # gone on below, when the error no longer holds the batch's memory
             if drawings is None:
-                self._shrink(len(filled))
+                self._spare(len(filled), decoding)
                 continue
             seconds = (time.perf_counter() - start) / len(batch)
             for drawing in drawings[: len(batch)]:
                 waiting.popleft()
                 yield replace(drawing, batch=len(filled), seconds=seconds)
 
-    def _shrink(self, size: int) -> None:
-        self.batch_size = size // 2
-        log.warning("Out of memory at %d images a batch; going on with %d.", size, self.batch_size)
+    def _spare(self, size: int, decoding: bool) -> None:
+        """Take less memory from now on."""
+        if decoding:
+            self.one_by_one = True
+            log.warning("Out of memory at decoding %d images; decoding one by one.", size)
+        else:
+            self.batch_size = size // 2
+            log.warning("Out of memory at %d images a batch; going on with %d.", size, self.batch_size)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.pipe.maybe_free_model_hooks()  # what a cache of blocks remembers of the batch that was cut
@@ -203,7 +211,7 @@ class Painter:
             self.device.type, getattr(torch, precision or "bfloat16"), enabled=precision is not None
         )
         try:
-            with use_quiet(pipe), autocast:
+            with use_quiet(pipe), use_slicing(getattr(pipe, "vae", None), self.one_by_one), autocast:
                 return pipe(**arguments, **callback, generator=generators, output_type=output_type)
         except ValueError as error:  # what diffusers raises for sizes and combinations it refuses
             raise SamplerError(f"{type(pipe).__name__} refuses these settings: {error}") from error

@@ -1,5 +1,6 @@
 """Out of memory, however a device says it."""
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 
 from diffusion_lens.errors import OutOfMemoryError
 
-__all__ = ["default_batch", "explain_memory", "is_out_of_memory"]
+__all__ = ["default_batch", "explain_memory", "is_decoding", "is_out_of_memory", "use_slicing"]
 
 # no class of their own: torch's CPU allocator, oneDNN without scratch memory, cuBLAS and cuDNN, MPS
 _SIGNS = (
@@ -38,6 +39,27 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+
+
+def is_decoding(error: BaseException, vae: Any) -> bool:
+    """Whether an error came up while an autoencoder that can decode in slices was decoding."""
+    if not hasattr(vae, "enable_slicing"):
+        return False
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_code.co_name == "decode" and frame.f_locals.get("self") is vae for frame in frames)
+
+
+@contextmanager
+def use_slicing(vae: Any, wanted: bool) -> Iterator[None]:
+    """Let an autoencoder decode pictures one by one while the body runs, if that is wanted."""
+    if not wanted or vae.use_slicing:
+        yield
+        return
+    vae.enable_slicing()
+    try:
+        yield
+    finally:
+        vae.disable_slicing()
 
 
 @contextmanager

@@ -13,8 +13,8 @@ only ever adds time. The baselines are the pipeline's own `__call__` without its
 given their conditioning ready made.
 
 What is not among the levers, and why: decoding beside the next batch (both are work for the same busy
-device), the unconditional branch shared at the first step (1 to 2 %), cached keys and values of the text
-(under 1 %), and whatever is not exact.
+device; where memory runs out, it is done in slices), the unconditional branch shared at the first step
+(1 to 2 %), cached keys and values of the text (under 1 %), and whatever is not exact.
 """
 
 import gc
