@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-DEMO := "an automobile on grass" "a puppy at night" 1
+DEMO := "an automobile on grass" "a puppy at night" --seeds 0 1
 
 .PHONY: demo test lint notebooks results clean
 
@@ -44,7 +44,7 @@ results/textual_inversion/summary.csv: $(READY)
 	$(BIN)/diffusion-lens words study --out $(@D) --samples 64
 
 results/lego/summary.csv: $(READY)
-	$(BIN)/diffusion-lens lego study --out $(@D)
+	$(BIN)/diffusion-lens lego study $(SWEEP) --out $(@D)
 
 results/latent_inversion/summary.csv: $(READY)
 	$(BIN)/diffusion-lens latent study --out $(@D)

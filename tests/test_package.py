@@ -2,6 +2,10 @@
 
 import importlib
 import pkgutil
+import re
+from pathlib import Path
+
+import pandas as pd
 
 import diffusion_lens
 
@@ -20,3 +24,15 @@ def test_every_module_has_a_first_line_and_exports_what_it_has():
         assert loaded.__doc__, module.name
         for name in getattr(loaded, "__all__", []):
             assert hasattr(loaded, name), (module.name, name)
+
+
+def test_the_demo_is_the_picture_in_the_readme():
+    root = Path(__file__).parents[1]
+    demo = re.search("^DEMO := (.+)$", (root / "Makefile").read_text(), re.MULTILINE).group(1)
+    assert (
+        f"diffusion-lens show {demo} --out results/demo/grid.png"
+        in (root / "results/README.md").read_text()
+    )
+    drawn = pd.read_parquet(root / "results/demo/grid.parquet", columns=["prompt", "seed"])
+    assert set(drawn["prompt"]) == set(re.findall('"(.+?)"', demo))
+    assert set(map(str, drawn["seed"])) == set(demo.partition("--seeds ")[2].split())
