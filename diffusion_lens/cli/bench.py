@@ -41,8 +41,8 @@ def bench(
         tune: try batch sizes, attention kernels, fused projections and compilation first, and measure
             with what helps. Of an architecture only.
         inversion: measure learning a word instead: rows alone against the whole embedding matrix.
-        processes: measure so many processes of one thread as well; one a core if left out, where an
-            embedded model is on the CPU.
+        processes: measure so many processes as well, which share the cores; one a core if left out, where
+            an embedded model is on the CPU.
         device: cpu, cuda, cuda:1, mps; the fastest at hand if left out.
         dtype: as in `show`.
         batch_size: images denoised together.
@@ -57,6 +57,8 @@ def bench(
 
     if tune and architecture is None:
         raise InputError("--tune builds many models and needs an --architecture.")
+    if architecture is not None and (processes or 1) > 1:
+        raise InputError("--processes load the model by its name; leave --architecture out.")
     if out is not None:
         check_output(out / ("inversion.csv" if inversion else "timings.csv"), overwrite=overwrite)
 

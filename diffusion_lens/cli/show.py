@@ -52,7 +52,8 @@ def show(
         model: an embedded model (see `diffusion-lens models`), a folder, or a hub id.
         layers: "all", "native", indices, negative indices, or ranges "0:24:4" with both ends.
         seeds: one row of the grid each.
-        embedding: files of learned words that the prompts hold; "<cat>=file.pt" renames a word.
+        embedding: files of learned words that the prompts hold, or folders of them; "<cat>=file.pt" renames
+            a word.
         out: the grid's path; the table goes beside it as .parquet. By default a name made from what was
             asked for.
         overwrite: replace files that exist.

@@ -63,7 +63,8 @@ def sweep(
         compile: compile the denoiser; auto does so on CUDA where the plan is long enough.
         engine: local: this process. processes: one on each GPU of this machine, or on each core of its
             CPU. ray: all devices of a Ray cluster.
-        workers: how many the other engines have; one a GPU, or a core, if left out.
+        workers: how many the other engines have; if left out one a GPU, and where there is none one a core,
+            or one of Ray.
         shard: 3/16: the third of sixteen processes that share the folder.
         scorers: who scores the images once they are drawn; see `score`, also for their models.
         retry_failed: draw again what could not be drawn.
@@ -153,7 +154,7 @@ def _announce(run: "Run", todo: int, target: str) -> str:
     if todo and estimate:
         lines.append(f"{_size_up(estimate)}, by the images that are there")
     elif todo:
-        lines.append("time and disk: known after the first batch")
+        lines.append("time and disk: known after the first batch of --engine local")
     return "\n".join(lines)
 
 

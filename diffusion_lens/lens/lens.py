@@ -1,13 +1,11 @@
 """`DiffusionLens`: see what a text encoder knows at each of its layers, as the pipeline draws it."""
 
-import gc
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import torch
 from tqdm.auto import tqdm
 
 from diffusion_lens.errors import InputError, UnsupportedPipelineError
@@ -22,7 +20,7 @@ from diffusion_lens.models.conditioner import Conditioner, Conditioning
 from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.models.encoders import EncoderFamily
 from diffusion_lens.models.load import load_pipeline
-from diffusion_lens.models.memory import default_batch
+from diffusion_lens.models.memory import default_batch, free_memory
 from diffusion_lens.models.pipelines import PipelineFamily, find_family
 
 __all__ = ["DiffusionLens"]
@@ -269,9 +267,7 @@ class DiffusionLens:
     def release_encoders(self) -> None:
         """Free the memory of the text encoders; no further prompt can be read after that."""
         self.conditioner.release()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
 
 
 def _cells(drawing: Drawing, *, two_stages: bool) -> dict[str, Any]:

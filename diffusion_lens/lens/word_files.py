@@ -156,11 +156,12 @@ def read_file(path: Path, token: str | None = None) -> WordFile:
         said = str(content.get("name") or found)
         content = {"" if said == "*" else said: rows}
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
-    second, beside = None, path.with_name(f"{path.stem}_2{path.suffix}")
+    second, beside = None, _beside(path)
     if len(tensors) == 1 and tensors.keys().isdisjoint(_TOOLS):  # diffusers
         named = named or next(iter(tensors))
-        if beside.is_file():
-            second = next(iter(_read(beside)[0].values()))
+        other = _read(beside)[0] if beside.is_file() else {}
+        if other.keys() == tensors.keys():  # the same word, for a second encoder
+            (second,) = other.values()
             hashed.update(beside.read_bytes())
     return WordFile(path, token or named or f"<{path.stem}>", tensors, second, hashed.hexdigest()[:16])
 
@@ -180,13 +181,21 @@ def read_files(embeddings: Sequence[str | Path], base: Path = Path()) -> list[Wo
     for one in embeddings:
         whole, (token, _, path) = base / str(one), str(one).rpartition("=")
         if whole.is_dir():
-            inside = sorted(file for file in whole.iterdir() if file.suffix in _SUFFIXES)
-            files += [read_file(file) for file in inside if not file.stem.endswith("_2")]
+            inside = [read_file(one) for one in sorted(whole.iterdir()) if one.suffix in _SUFFIXES]
+            if not inside:
+                raise InputError(f"{whole} holds no embeddings ({', '.join(_SUFFIXES)}).")
+            seconds = {_beside(one.path) for one in inside if one.second is not None}
+            files += [one for one in inside if one.path not in seconds]
         elif token and not whole.exists():
             files.append(read_file(base / path, token))
         else:
             files.append(read_file(whole))
     return files
+
+
+def _beside(path: Path) -> Path:
+    """Where diffusers' SDXL script puts the vectors for the second encoder."""
+    return path.with_name(f"{path.stem}_2{path.suffix}")
 
 
 def read_word(path: Path, pipe: Any, token: str | None = None) -> Word:

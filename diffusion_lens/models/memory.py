@@ -1,5 +1,6 @@
 """Out of memory, however a device says it."""
 
+import gc
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,14 @@ import torch
 
 from diffusion_lens.errors import OutOfMemoryError
 
-__all__ = ["default_batch", "explain_memory", "is_decoding", "is_out_of_memory", "use_slicing"]
+__all__ = [
+    "default_batch",
+    "explain_memory",
+    "free_memory",
+    "is_decoding",
+    "is_out_of_memory",
+    "use_slicing",
+]
 
 # no class of their own: torch's CPU allocator, oneDNN without scratch memory, cuBLAS and cuDNN, MPS
 _SIGNS = (
@@ -41,9 +49,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
+def free_memory() -> None:
+    """Give back what nothing refers to any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def is_decoding(error: BaseException, vae: Any) -> bool:
     """Whether an error came up while an autoencoder that can decode in slices was decoding."""
-    if not hasattr(vae, "enable_slicing"):
+    if getattr(vae, "use_slicing", None) is not False:  # it can't, or does already
         return False
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     return any(frame.f_code.co_name == "decode" and frame.f_locals.get("self") is vae for frame in frames)

@@ -87,7 +87,7 @@ def _finish(prompt: Prompt, found: CheckedPrompt) -> CheckedPrompt:
     """With the check of the whole, the run's own prompt id, and its category."""
     checks = found.checks
     if all(check.id != WHOLE for check in checks):
-        checks = (*checks, whole(str(prompt.metadata.get("means", prompt.prompt))))
+        checks = (*checks, whole(str(prompt.metadata.get("means") or prompt.prompt)))
     category = str(prompt.metadata.get("category") or found.category)
     name = str(prompt.metadata.get("prompt_id") or prompt.prompt)
     return replace(found, prompt_id=name, prompt=prompt.prompt, checks=checks, category=category)
@@ -100,7 +100,7 @@ def _find(prompt: Prompt, given: Mapping[str, CheckedPrompt]) -> tuple[CheckedPr
     for columns, read, source in _READERS:
         if columns <= metadata.keys():
             return read(prompt), source
-    stated = parse_caption(str(metadata.get("means", text)))
+    stated = parse_caption(str(metadata.get("means") or text))
     if stated is None and "scene" in metadata:
         stated = describe(Scene.from_json(str(metadata["scene"])))
     if stated is not None:

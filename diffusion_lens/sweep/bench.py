@@ -5,8 +5,8 @@ Three ways draw images of one prompt from the same conditioning, with the same s
 - "per image": the pipeline itself is called once an image, with `prompt_embeds` and a generator;
 - "per layer": once a layer, with all seeds together, as the official code does;
 - "lens": one call of the lens, which also encodes the prompt; "sweep" plans and stores as well;
-- "processes": batches of several prompts in processes of one thread, one a core, as the engine of that
-  name draws them.
+- "processes": batches of several prompts in processes, one a core if not told otherwise, as the engine of
+  that name draws them.
 
 The ways take turns for several rounds and the best round of each counts, since other work on a machine
 only ever adds time. The baselines are the pipeline's own `__call__` without its progress bar, and are
@@ -17,7 +17,6 @@ device; where memory runs out, it is done in slices), the unconditional branch s
 (1 to 2 %), cached keys and values of the text (under 1 %), and whatever is not exact.
 """
 
-import gc
 import logging
 import math
 import tempfile
@@ -33,6 +32,7 @@ from diffusion_lens.errors import DiffusionLensError
 from diffusion_lens.lens.draw import Row, use_quiet
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.sampler import Sampler
+from diffusion_lens.models.memory import free_memory
 from diffusion_lens.sweep.actor import Job
 from diffusion_lens.sweep.ceiling import count_flops, measure_matmul, synchronise
 from diffusion_lens.sweep.experiment import Experiment, Machine, Prompt, Prompts
@@ -185,7 +185,8 @@ def _processes(
     size = lens.painter.batch_size
     needed = math.ceil(2 * count * size / of_prompt)
     prompts = [Prompt(f"{PROMPT}, number {number}") for number in range(needed)]
-    machine = Machine(device=lens.conditioner.device.type, batch_size=size, compile="off")
+    dtype: Any = str(lens.pipeline.dtype).removeprefix("torch.")
+    machine = Machine(device=str(lens.conditioner.device), dtype=dtype, batch_size=size, compile="off")
     experiment = Experiment(
         model=lens.name,
         prompts=Prompts(inline=tuple(prompts)),
@@ -262,9 +263,7 @@ def find_levers(
 
     def attempt(levers: Levers, size: int) -> float:
         trials.append(_try(build, levers, size, steps))
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
         return trials[-1].seconds
 
     times = {size: attempt(Levers(), size) for size in sizes}

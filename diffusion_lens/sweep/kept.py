@@ -1,7 +1,7 @@
 """`KeptStates`: what text encoders said, kept in the run, so that going on with it does not ask again.
 
     states/<encoder>-<fingerprint>-<hash of the prompt and words>.safetensors    the states of one prompt
-    states/negative-<hash of the fingerprints>.safetensors             the negative conditioning
+    states/negative-<hash of the fingerprints and words>.safetensors             the negative conditioning
     shells/<encoder>-<fingerprint>.safetensors                         what a shell of it needs
 
 A run holds one set of sampler settings, so that options of the encoders need no place in a name.
@@ -53,9 +53,8 @@ class KeptStates:
         """The states of one prompt at what `rungs` need."""
         if self.store is None:
             return view.encode([prompt], rungs)
-        content_of = _hash("\n".join([prompt, *map("=".join, self.words_of(prompt).items())]))
         names = {
-            name: f"states/{name}-{encoder.fingerprint}-{content_of}.safetensors"
+            name: f"states/{name}-{encoder.fingerprint}-{self._hash(prompt)}.safetensors"
             for name, encoder in view.conditioner.encoders.items()
         }
         kept = {
@@ -76,7 +75,7 @@ class KeptStates:
         if self.store is None:
             return make()
         encoders = "".join(one.fingerprint for one in conditioner.encoders.values())
-        name = f"states/negative-{_hash(encoders)}.safetensors"
+        name = f"states/negative-{self._hash(encoders)}.safetensors"
         content = self._read(name)
         if content is not None:
             try:
@@ -95,6 +94,11 @@ class KeptStates:
             file = f"shells/{name}-{encoder.fingerprint}.safetensors"
             if not self.store.fs.exists(self.store.path(file)):
                 self.store.write(file, shell_bytes(encoder))
+
+    def _hash(self, text: str) -> str:
+        """Of a text, and the learned words beside it."""
+        whole = "\n".join([text, *map("=".join, self.words_of(text).items())])
+        return hashlib.sha256(whole.encode()).hexdigest()[:20]
 
     def _read(self, name: str) -> bytes | None:
         assert self.store is not None
@@ -131,10 +135,6 @@ def read_shells(store: Store) -> dict[str, tuple[str, bytes]]:
         encoder, _, fingerprint = name.removeprefix("shells/").removesuffix(".safetensors").rpartition("-")
         shells[encoder] = fingerprint, bytes(store.fs.cat_file(store.path(name)))
     return shells
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def _damaged(store: Store, name: str) -> InputError:

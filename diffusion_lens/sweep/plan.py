@@ -78,8 +78,9 @@ class Resolved:
     words: Mapping[str, str] = field(default_factory=dict)
 
     def words_of(self, prompt: str) -> dict[str, str]:
-        """The learned words that a prompt holds."""
-        return {token: self.words[token] for token in sorted(self.words) if token in prompt}
+        """The learned words that a prompt, or the negative prompt beside it, holds."""
+        text = f"{prompt}\n{self.settings.get('negative_prompt') or ''}"
+        return {token: self.words[token] for token in sorted(self.words) if token in text}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` reads back."""

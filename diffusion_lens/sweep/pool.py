@@ -79,6 +79,7 @@ def draw_with(
         return None if cells is None else _Batch(cells)
 
     held: dict[Any, deque[_Batch]] = {worker: deque() for worker in workers}
+    proven: set[Any] = set()
     barren = 0
     while True:
         for _ in range(_AHEAD):
@@ -94,14 +95,16 @@ def draw_with(
         try:
             made = team.take(worker)
         except WorkerLostError as error:
-            barren += 1
+            lost = held.pop(worker)
+            if stop():
+                continue
+            barren += worker not in proven
             if barren > _BARREN:
                 raise RunError(
                     f"{barren} workers in a row were lost before they drew anything: {error} Try "
                     "--engine local, which shows what is wrong."
                 ) from None
             log.warning("A worker was lost; its batches are drawn by others.")
-            lost = held.pop(worker)
             workers[workers.index(worker)] = team.start()
             held.update({one: deque() for one in workers if one not in held})
             lost[0].deaths += 1
@@ -111,6 +114,7 @@ def draw_with(
                     reason = f"{_DEATHS} workers were lost while they drew its batch"
                     yield [Made(cell, failed=reason) for cell in batch.cells]
             continue
+        proven.add(worker)
         barren = 0
         held[worker].popleft()
         yield made

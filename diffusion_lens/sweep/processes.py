@@ -7,12 +7,16 @@ stands below `if __name__ == "__main__":`.
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
+from diffusion_lens.errors import DiffusionLensError, RunError
 from diffusion_lens.models.load import choose_device
 from diffusion_lens.sweep.actor import Actor, Job
 from diffusion_lens.sweep.plan import Cell
@@ -32,13 +36,15 @@ class _Process:
         self.line, there = context.Pipe()
         self.device = device
         self.process = context.Process(target=_work, args=(there, job, device, threads), daemon=True)
-        self.process.start()
+        with _deaf_to_interrupts():
+            self.process.start()
         there.close()  # so that the end of the process is the end of the line
 
-    def end(self) -> None:
-        self.line.close()  # at which the process ends by itself, once its batch is drawn
-        self.process.join(_PATIENCE)
-        self.process.terminate()
+    def end(self, deadline: float) -> None:
+        """Let it end by itself, once its batch is drawn, or by force at the deadline."""
+        self.line.close()
+        self.process.join(max(0.0, deadline - time.monotonic()))
+        self.process.kill()
         self.process.join()
 
 
@@ -76,11 +82,14 @@ class ProcessTeam:
         try:
             answer = worker.line.recv()
         except (EOFError, OSError):
-            worker.end()
+            worker.end(time.monotonic())
             self.workers.remove(worker)
             self.free.append(worker.device)
             code = worker.process.exitcode
-            raise WorkerLostError(f"the process on {worker.device} ended with exit code {code}.") from None
+            hint = " A script draws below `if __name__ == '__main__':`." if code == 1 else ""
+            raise WorkerLostError(
+                f"the process on {worker.device} ended with exit code {code}.{hint}"
+            ) from None
         if isinstance(answer, Exception):
             raise answer
         return list(answer)
@@ -89,8 +98,9 @@ class ProcessTeam:
         """End all workers."""
         for worker in self.workers:
             worker.line.close()  # of all first, so that they end together
+        deadline = time.monotonic() + _PATIENCE
         for worker in self.workers:
-            worker.end()
+            worker.end(deadline)
 
 
 @contextmanager
@@ -115,13 +125,32 @@ def use_processes(job: Job, count: int | None) -> Iterator[tuple[ProcessTeam, li
 
 
 def count_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may use, by its affinity and the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no Linux, or no quota: "max"
+        return cores
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """What is started in the body never hears Ctrl-C, which is for the process that deals the batches."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say so; the process will say so itself
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _work(line: Connection, job: Job, device: str, threads: int) -> None:
     """What a process does: load the model, then draw what comes, until the line ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that deals the batches
+    for number in (signal.SIGINT, signal.SIGTERM):  # they are for the process that deals the batches
+        signal.signal(number, signal.SIG_IGN)
     import torch
 
     torch.set_num_threads(threads)
@@ -135,6 +164,11 @@ def _work(line: Connection, job: Job, device: str, threads: int) -> None:
         try:
             actor = actor or Actor(replace(job, experiment=replace(job.experiment, machine=machine)))
             answer: Any = actor.draw(cells)
-        except Exception as error:  # raised again where the batches come from
+        except DiffusionLensError as error:  # raised again where the batches come from
             answer = error
-        line.send(answer)
+        except Exception as error:
+            answer = RunError(f"A worker failed: {type(error).__name__}: {error}")
+        try:
+            line.send(answer)
+        except OSError:  # nobody listens any more
+            return

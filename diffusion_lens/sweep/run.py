@@ -124,7 +124,7 @@ class Run:
         part_seconds: float = 30.0,
         on_estimate: Callable[[Estimate], object] = lambda estimate: None,
     ) -> Summary:
-        """Draw what is to do. Ctrl-C stops after the batch; all that was drawn is kept.
+        """Draw what is to do. Ctrl-C stops after the batches at hand; all that was drawn is kept.
 
         Args:
             engine: "local", "processes" or "ray"; see `diffusion_lens.sweep.engines`.
@@ -136,7 +136,7 @@ class Run:
             on_estimate: told once, after the first batch of the local engine, what the rest will take.
 
         Raises:
-            InputError: no such engine.
+            InputError: no such engine, or a learned word that does not fit the model.
             RunError: the model is another than the run began with, or nothing can be drawn.
             OutputError: the disk is full.
             OutOfMemoryError: not even one image fits.
@@ -198,6 +198,10 @@ class Run:
     ) -> Iterator[list[Made]]:
         plan = self.plan
         if engine != "local":
+            from diffusion_lens.models.memory import free_memory
+
+            self.lens = None  # room for those of the workers
+            free_memory()
             job = Job(plan.experiment, plan.prompts, plan.resolved, len(plan), self.words)
             yield from draw_elsewhere(engine, job, cut, stopped, workers)
             return
@@ -261,7 +265,7 @@ def open_run(
 
     Raises:
         ExperimentError: prompts can't be read.
-        InputError: a learned word can't be read, or does not fit the model.
+        InputError: a learned word can't be read, or does not fit the model where that is loaded.
         RunError: another process holds the run; it is damaged; or it was made with other settings.
         OutputError: the folder can't be written.
     """
@@ -288,10 +292,12 @@ def open_run(
             resolved = still_resolved(before, experiment)
         scan = store.scan()
         if resolved is None:
-            from diffusion_lens.sweep.worker import load_lens, resolve
+            from diffusion_lens.sweep.worker import load_lens, resolve, speak
 
             lens = lens or load_lens(experiment, store)
             resolved = resolve(lens, experiment)
+            with speak(lens.pipeline, words):
+                pass  # they fit, or nothing is begun
             if before is not None:
                 check_model(before.resolved, resolved)
         resolved = replace(resolved, words={word.token: word.hash for word in words})
@@ -308,7 +314,9 @@ def open_run(
                 store.url,
                 name_cells(store, scan, left_alone, plan),
             )
-        yield Run(store, plan, scan, shard, left_alone, lens, words)
+        run = Run(store, plan, scan, shard, left_alone, lens, words)
+        lens = None  # the run's alone, which may let go of it
+        yield run
 
 
 def _read_words(experiment: Experiment, base: Path) -> tuple["WordFile", ...]:

@@ -128,3 +128,17 @@ def test_files_that_cannot_be_read_are_named(tiny_lens, tmp_path):
         read_word(tmp_path / "cut.pt", pipe)
     with pytest.raises(InputError, match="safetensors"):
         write_word(tmp_path / "it.pt", Word("<it>", {"text_encoder": ROWS}), pipe)
+
+
+def test_a_folder_is_all_words_in_it(tiny_lens, tmp_path):
+    pipe = tiny_lens("sd").pipeline
+    with pytest.raises(InputError, match="holds no embeddings"):
+        read_files([tmp_path])
+    (tmp_path / "notes.txt").write_text("of two cats and a dog")
+    for name in ("cat_2", "dog", "dog_2"):  # three words, none of them for a second encoder
+        write_word(tmp_path / f"{name}.safetensors", initial_word(pipe, f"<{name}>"), pipe)
+    assert [one.token for one in read_files([tmp_path])] == ["<cat_2>", "<dog>", "<dog_2>"]
+    for name in ("bird", "bird_2"):  # as diffusers' SDXL script writes one word
+        save_file({"<bird>": ROWS}, tmp_path / f"{name}.safetensors")
+    tokens = [one.token for one in read_files([tmp_path])]
+    assert tokens == ["<bird>", "<cat_2>", "<dog>", "<dog_2>"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffusion_lens import DiffusionLens
 from diffusion_lens.errors import InputError
 from diffusion_lens.sweep.architectures import ARCHITECTURES, build_architecture
 from diffusion_lens.sweep.bench import bench, find_levers
@@ -36,10 +37,12 @@ def test_every_architecture_is_measured(name):
     assert all(one.seconds > 0 and one.tflops > 0 and one.share > 0 for one in timings)
 
 
-def test_processes_are_measured_beside_the_other_ways(emoji):
-    timings = bench(emoji, seeds=1, steps=1, rounds=1, processes=2)
+def test_processes_are_measured_beside_the_other_ways():
+    # in another type than the workers' own choice
+    lens = DiffusionLens.from_pretrained("emoji", dtype="bfloat16", batch_size=4)
+    timings = bench(lens, seeds=1, steps=1, rounds=1, processes=2)
     assert [one.way for one in timings] == ["per image", "per layer", "lens", "sweep", "processes"]
-    assert timings[-1].images == 2 * 2 * timings[-1].batch == 4 * emoji.painter.batch_size
+    assert timings[-1].images == 2 * 2 * timings[-1].batch == 16
     assert timings[-1].speedup > 0
     assert not multiprocessing.active_children()
 

@@ -37,7 +37,7 @@ def test_a_study_from_plan_to_files(tmp_path):
     done = run("sweep", "foxes.toml", "--seeds", "0", "3", "--limit", "1", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     expected = "results/foxes: 4 images = 1 prompts x text_encoder (native, 2 layers) x 2 seeds"
-    unknown = "time and disk: known after the first batch"
+    unknown = "time and disk: known after the first batch of --engine local"
     assert done.stdout.splitlines() == [expected, "done 0, failed 0, to draw now 4", unknown]
     done = run(
         "sweep",

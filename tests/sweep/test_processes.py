@@ -4,7 +4,8 @@ import multiprocessing
 
 import pytest
 
-from diffusion_lens.errors import DiffusionLensError, InputError
+from diffusion_lens.errors import DiffusionLensError, InputError, RunError
+from diffusion_lens.sweep.pool import WorkerLostError, draw_with
 from diffusion_lens.sweep.run import run_sweep
 from tests.sweep.helpers import assert_a_lost_worker_loses_nothing, make
 
@@ -23,3 +24,39 @@ def test_what_a_process_can_not_do_is_said_here(emoji, tmp_path):
     with pytest.raises(InputError, match="0 workers"):
         run_sweep(experiment, tmp_path / "none", lens=emoji, progress=False, engine="processes", workers=0)
     assert not multiprocessing.active_children()
+
+
+class Mortal:
+    """A team in this process whose workers are lost from a point on."""
+
+    def __init__(self, lives: int) -> None:
+        self.lives, self.started = lives, 0
+
+    def start(self) -> int:
+        self.started += 1
+        return self.started
+
+    def send(self, worker: int, cells: list) -> None:
+        pass
+
+    def wait(self, workers) -> int:
+        return workers[0]
+
+    def take(self, worker: int) -> list:
+        self.lives -= 1
+        if self.lives < 0:
+            raise WorkerLostError("gone")
+        return []
+
+
+def test_workers_that_are_lost_once_a_stop_was_asked_for_are_not_replaced():
+    team = Mortal(lives=5)
+    workers = [team.start() for _ in range(8)]
+    drawn = list(draw_with(team, workers, ([] for _ in range(100)), lambda: team.lives <= 0))
+    assert len(drawn) == 5 and team.started == 8
+
+
+def test_workers_that_never_draw_are_given_up():
+    team = Mortal(lives=0)
+    with pytest.raises(RunError, match="4 workers in a row were lost before they drew anything: gone"):
+        list(draw_with(team, [team.start()], ([] for _ in range(100)), lambda: False))

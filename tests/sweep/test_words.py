@@ -76,6 +76,21 @@ def test_another_word_makes_other_cells_of_its_prompts_alone(model, tmp_path, ca
     assert {one["bytes"] for one in added["image"]}.isdisjoint(one["bytes"] for one in learned["image"])
 
 
+def test_words_of_the_negative_prompt_count_for_every_prompt(model, tmp_path):
+    sampler = {"steps": 2, "guidance": 2.0, "height": 16, "width": 16, "negative_prompt": "a <it>"}
+    machine = {"batch_size": 3, "states": 0.1}
+    tables = []
+    for number, embedding in enumerate(("it.safetensors", "<it>=other.safetensors")):
+        one = asked(model, embeddings=[embedding], sampler=sampler, machine=machine, prompts=[PLAIN])
+        # both in one folder: what was kept of the first must not serve the second
+        assert run_sweep(one, tmp_path, base=model, progress=False).drawn == 9, number
+        tables.append(read(tmp_path))
+    before, after = tables
+    added = after[~after["cell"].isin(before["cell"])]
+    assert len(before) == len(added) == 9
+    assert {one["bytes"] for one in added["image"]}.isdisjoint(one["bytes"] for one in before["image"])
+
+
 def test_kept_states_are_of_the_word_that_they_were_made_with(model, tmp_path):
     machine = {"batch_size": 3, "states": 0.1}
     run_sweep(asked(model), tmp_path / "plain", base=model, progress=False)
