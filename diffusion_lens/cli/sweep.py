@@ -13,7 +13,7 @@ from diffusion_lens.errors import InputError
 from diffusion_lens.sweep.experiment import ScorerName
 
 if TYPE_CHECKING:
-    from diffusion_lens.sweep.run import Estimate, Run
+    from diffusion_lens.sweep.drawing import Estimate, Run
 
 __all__ = ["export", "status", "sweep"]
 

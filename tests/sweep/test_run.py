@@ -255,7 +255,7 @@ def test_not_even_one_image_fits(new_lens, tmp_path):
 def test_the_share_of_the_hardwares_limit_is_measured_and_told(tiny_lens, draw, tmp_path, monkeypatch):
     draw(make(), tmp_path / "short")
     assert read_status(tmp_path / "short").share == {}  # not worth the time on so few images
-    monkeypatch.setattr("diffusion_lens.sweep.run._WORTH_MEASURING", 18)
+    monkeypatch.setattr("diffusion_lens.sweep.drawing._WORTH_MEASURING", 18)
     draw(make(), tmp_path / "long")
     found = read_status(tmp_path / "long")
     ((device, share),) = found.share.items()
