@@ -163,7 +163,10 @@ class Worker:
         approximate(lens.painter, experiment.approximations)
         lens.painter.fill = levers.compile is not None
         self.levers = str(levers)
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+        # on the CPU the last bit of an image depends on the number of threads
+        name = f"{platform.machine()}, {torch.get_num_threads()} threads"
+        if device.type == "cuda":
+            name = torch.cuda.get_device_name(device)
         self.where = {
             "device": f"{device.type} ({name})",
             "version": diffusion_lens.__version__,

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import platform
 
 import datasets
 import duckdb
@@ -250,6 +251,13 @@ def test_not_even_one_image_fits(new_lens, tmp_path):
     lens.pipeline.unet.register_forward_pre_hook(allocate)
     with pytest.raises(OutOfMemoryError, match="Not even one image fits into memory"):
         run_sweep(make(), tmp_path, lens=lens, progress=False)
+
+
+def test_a_row_says_by_how_many_threads_it_was_drawn(draw, tmp_path):
+    draw(make(), tmp_path)
+    assert set(read(tmp_path)["device"]) == {
+        f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+    }
 
 
 def test_the_share_of_the_hardwares_limit_is_measured_and_told(tiny_lens, draw, tmp_path, monkeypatch):
