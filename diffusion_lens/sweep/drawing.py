@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -137,9 +138,10 @@ class Run:
             use_stop() as stopped,
             Writer(self.store, self.plan, part_rows=part_rows, part_seconds=part_seconds) as writer,
             tqdm(total=len(todo), unit="image", disable=not progress, desc="Drawing") as bar,
+            # closed here and now, so that no worker outlives an error that is held on to
+            closing(self._engine(engine, workers, todo, stopped, session)) as drawing,
         ):
-            cut = batches(todo, self.plan.resolved.batch_size)
-            for made in self._engine(engine, workers, cut, stopped, session):
+            for made in drawing:
                 writer.add(made)
                 failures = [one.failed for one in made if one.failed is not None]
                 reasons.update(failures)
@@ -175,11 +177,12 @@ class Run:
         self,
         engine: str,
         workers: int | None,
-        cut: Iterable[list[Cell]],
+        todo: Iterable[Cell],
         stopped: Callable[[], bool],
         session: "Session",
-    ) -> Iterator[list[Made]]:
+    ) -> Generator[list[Made], None, None]:
         plan = self.plan
+        cut = batches(todo, plan.resolved.batch_size)
         if engine != "local":
             from diffusion_lens.models.memory import free_memory
 

@@ -4,9 +4,9 @@ import multiprocessing
 
 import pytest
 
-from diffusion_lens.errors import DiffusionLensError, InputError, RunError
+from diffusion_lens.errors import DiffusionLensError, InputError, OutputError, RunError
 from diffusion_lens.sweep.pool import WorkerLostError, draw_with
-from diffusion_lens.sweep.run import run_sweep
+from diffusion_lens.sweep.run import open_run, run_sweep
 from tests.sweep.helpers import assert_a_lost_worker_loses_nothing, make
 
 
@@ -24,6 +24,15 @@ def test_what_a_process_can_not_do_is_said_here(emoji, tmp_path):
     with pytest.raises(InputError, match="0 workers"):
         run_sweep(experiment, tmp_path / "none", lens=emoji, progress=False, engine="processes", workers=0)
     assert not multiprocessing.active_children()
+
+
+def test_no_process_outlives_an_error_of_the_one_that_writes(emoji, tmp_path):
+    experiment = make(model="emoji", sampler={"steps": 1}, layers=["all"], machine={"batch_size": 2})
+    with open_run(experiment, tmp_path, lens=emoji) as run:
+        (tmp_path / "images").write_text("where a folder should be")
+        with pytest.raises(OutputError) as held:
+            run.draw(engine="processes", workers=1, part_rows=1, progress=False)
+        assert held and not multiprocessing.active_children()
 
 
 class Mortal:
