@@ -10,17 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from diffusion_lens.images.sampler import Sampler as Sampler
     from diffusion_lens.lens.doctor import examine as examine
     from diffusion_lens.lens.lens import DiffusionLens as DiffusionLens
     from diffusion_lens.lens.result import Result as Result
-    from diffusion_lens.lens.sampler import Sampler as Sampler
-    from diffusion_lens.lens.states import LayerStates as LayerStates
     from diffusion_lens.models.encoders import EncoderFamily as EncoderFamily
     from diffusion_lens.models.pipelines import PipelineFamily as PipelineFamily
     from diffusion_lens.models.pipelines import Slot as Slot
     from diffusion_lens.models.pipelines import Tap as Tap
-    from diffusion_lens.sweep.experiment import Experiment as Experiment
-    from diffusion_lens.sweep.run import run_sweep as run_sweep
+    from diffusion_lens.runs.experiment import Experiment as Experiment
+    from diffusion_lens.sweep.open import run_sweep as run_sweep
+    from diffusion_lens.text.states import LayerStates as LayerStates
 
 __version__ = "0.1.0"
 
@@ -28,15 +28,15 @@ __version__ = "0.1.0"
 _HOME = {
     "DiffusionLens": "lens.lens",
     "EncoderFamily": "models.encoders",
-    "Experiment": "sweep.experiment",
-    "LayerStates": "lens.states",
+    "Experiment": "runs.experiment",
+    "LayerStates": "text.states",
     "PipelineFamily": "models.pipelines",
     "Result": "lens.result",
-    "Sampler": "lens.sampler",
+    "Sampler": "images.sampler",
     "Slot": "models.pipelines",
     "Tap": "models.pipelines",
     "examine": "lens.doctor",
-    "run_sweep": "sweep.run",
+    "run_sweep": "sweep.open",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusion_lens.scoring.templates import Template
+from diffusion_lens.checks.templates import Template
 from diffusion_lens.testbed.captions import COUNT_WORDS, PLACE_PHRASES, plural, with_article
 from diffusion_lens.testbed.scenes import (
     ENTITY_NAMES,

@@ -6,13 +6,13 @@ the testbed, and starts as the word "some", which says nothing of them. Stopped,
 
 from pathlib import Path
 
-from diffusion_lens.inversion.invert import Look, invert
-from diffusion_lens.inversion.subjects import Subject
-from diffusion_lens.inversion.training import Settings
+from diffusion_lens.learning.invert import Look, invert
+from diffusion_lens.learning.subjects import Subject
+from diffusion_lens.learning.training import Settings
 from diffusion_lens.lens.lens import DiffusionLens
-from diffusion_lens.lens.word_files import write_word
 from diffusion_lens.testbed.scenes import OBJECTS, PLACES
 from diffusion_lens.testbed.sprites import COLOURS
+from diffusion_lens.text.embedding_files import write_word
 
 HERE = Path(__file__).parent
 LEARNED = {"object": OBJECTS[::2], "tint": tuple(COLOURS), "place": PLACES}

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 
 from diffusion_lens import DiffusionLens
-from diffusion_lens.lens.sampler import Sampler
+from diffusion_lens.images.sampler import Sampler
 from tests.tiny import FAMILIES
 
 settings.register_profile("default", deadline=None, max_examples=60, derandomize=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from diffusion_lens.scoring.asking import ask
-from diffusion_lens.scoring.checks import WHOLE
-from diffusion_lens.sweep.experiment import Experiment, load_experiments
-from diffusion_lens.sweep.prompts import read_prompts
+from diffusion_lens.checks.assign import ask
+from diffusion_lens.checks.checks import WHOLE
+from diffusion_lens.runs.experiment import Experiment, load_experiments
+from diffusion_lens.runs.prompts import read_prompts
 from diffusion_lens.sweep.worker import resolve
 
 FOLDER = Path(__file__).parents[1] / "experiments"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from diffusion_lens.scoring.checks import WHOLE
+from diffusion_lens.checks.checks import WHOLE
 
 __all__ = ["Source", "findings"]
 

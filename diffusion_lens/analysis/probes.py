@@ -17,10 +17,10 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, cross_val_
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from diffusion_lens.checks.checks import Kind
 from diffusion_lens.errors import InputError
-from diffusion_lens.lens.states import LayerStates
 from diffusion_lens.scoring import table as scores
-from diffusion_lens.scoring.checks import Kind
+from diffusion_lens.text.states import LayerStates
 
 __all__ = ["features", "probe"]
 

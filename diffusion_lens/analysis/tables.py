@@ -17,9 +17,9 @@ from diffusion_lens.analysis.multiplicity import benjamini_hochberg, holm
 from diffusion_lens.analysis.order import order
 from diffusion_lens.analysis.summary import summary
 from diffusion_lens.analysis.trajectories import groups, missing
+from diffusion_lens.checks.checks import CHOICE, WHOLE
 from diffusion_lens.errors import ScoresError
-from diffusion_lens.lens.output import write_whole
-from diffusion_lens.scoring.checks import CHOICE, WHOLE
+from diffusion_lens.files import write_whole
 
 __all__ = ["Analysis", "analyse", "default_by", "readable", "write_csv", "write_latex"]
 

@@ -53,7 +53,7 @@ def analyze(
     """
     from diffusion_lens.analysis.findings import findings
     from diffusion_lens.analysis.tables import analyse, write_csv, write_latex
-    from diffusion_lens.lens.output import check_output, write_whole
+    from diffusion_lens.files import check_output, write_whole
     from diffusion_lens.scoring import table as scoring_table
 
     if not scores:
@@ -97,7 +97,7 @@ def analyze(
 def _about(scores: tuple[Path, ...]) -> "tuple[list[About], tuple[str, ...]]":
     """What the runs among the sources are, and the contrasts that their experiments planned."""
     from diffusion_lens.analysis.findings import Source as About
-    from diffusion_lens.scoring.images import RunImages
+    from diffusion_lens.runs.images import RunImages
 
     sources: list[About] = []
     declared: dict[str, None] = {}
@@ -186,7 +186,7 @@ def labels(
 
     from diffusion_lens.analysis.labels import load
     from diffusion_lens.analysis.tables import write_csv
-    from diffusion_lens.lens.output import check_output
+    from diffusion_lens.files import check_output
     from diffusion_lens.scoring import table as scoring_table
 
     if out.suffix not in (".parquet", ".csv"):

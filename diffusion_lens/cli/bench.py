@@ -53,7 +53,7 @@ def bench(
         overwrite: replace figures that are there.
     """
     from diffusion_lens.errors import InputError
-    from diffusion_lens.lens.output import check_output
+    from diffusion_lens.files import check_output
 
     if tune and architecture is None:
         raise InputError("--tune builds many models and needs an --architecture.")
@@ -64,15 +64,15 @@ def bench(
 
     import torch
 
+    from diffusion_lens.bench.approximation_error import PROMPTS, measure_drift
+    from diffusion_lens.bench.architectures import build_architecture
+    from diffusion_lens.bench.lens import Timing, find_levers
+    from diffusion_lens.bench.lens import bench as measure
+    from diffusion_lens.bench.report import summarise, write_report
+    from diffusion_lens.images.optimizations import Levers
     from diffusion_lens.lens.lens import DiffusionLens
     from diffusion_lens.models.embedded import EMBEDDED
-    from diffusion_lens.sweep.architectures import build_architecture
-    from diffusion_lens.sweep.bench import Timing, find_levers
-    from diffusion_lens.sweep.bench import bench as measure
-    from diffusion_lens.sweep.bench_report import summarise, write_report
-    from diffusion_lens.sweep.drift import PROMPTS, measure_drift
-    from diffusion_lens.sweep.levers import Levers
-    from diffusion_lens.sweep.processes import count_cores
+    from diffusion_lens.sweep.engines.processes import count_cores
 
     if inversion:
         _bench_inversion(model, device, dtype, batch_size or 4, rounds, out)
@@ -137,9 +137,9 @@ def _bench_inversion(
 
     import pandas as pd
 
-    from diffusion_lens.inversion.bench import bench_inversion
-    from diffusion_lens.inversion.subjects import SUBJECTS
-    from diffusion_lens.lens.output import write_whole
+    from diffusion_lens.bench.learning import bench_inversion
+    from diffusion_lens.files import write_whole
+    from diffusion_lens.learning.subjects import SUBJECTS
     from diffusion_lens.models.load import load_pipeline
 
     pipe = load_pipeline(model, device=device, dtype=dtype)

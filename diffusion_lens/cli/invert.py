@@ -81,7 +81,7 @@ def invert(
             raise InputError(
                 f"{len(folders)} folders and {len(given)} of --{name} were given; give one for each folder."
             )
-    from diffusion_lens.lens.output import check_output
+    from diffusion_lens.files import check_output
 
     files = out or tuple(Path(f"{one.strip('<>')}.safetensors") for one in token)
     for path in files:
@@ -91,12 +91,12 @@ def invert(
             )
         check_output(path, overwrite=overwrite)
 
-    from diffusion_lens.inversion.concepts import read_concept
-    from diffusion_lens.inversion.invert import Look
-    from diffusion_lens.inversion.invert import invert as learn
-    from diffusion_lens.inversion.metrics import load_embed
-    from diffusion_lens.inversion.training import Settings
-    from diffusion_lens.lens.word_files import write_word
+    from diffusion_lens.learning.concepts import read_concept
+    from diffusion_lens.learning.invert import Look
+    from diffusion_lens.learning.invert import invert as learn
+    from diffusion_lens.learning.metrics import load_embed
+    from diffusion_lens.learning.training import Settings
+    from diffusion_lens.text.embedding_files import write_word
 
     starts = init or (None,) * len(folders)
     concepts = [

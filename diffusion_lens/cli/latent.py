@@ -10,7 +10,7 @@ from diffusion_lens.cli.console import say
 from diffusion_lens.errors import InputError
 
 if TYPE_CHECKING:
-    from diffusion_lens.inversion.latent_inversion import LatentInversion
+    from diffusion_lens.learning.latent_inversion import LatentInversion
 
 __all__ = ["LATENT", "caption", "cycle", "edit", "personalise", "redraw", "study"]
 
@@ -37,8 +37,8 @@ def caption(
         model: emoji, or a folder in diffusers format.
         inverter: a folder of an inverter; the model's own if left out.
     """
-    from diffusion_lens.inversion.captioning import nearest_captions, write_captions
-    from diffusion_lens.inversion.concepts import read_picture
+    from diffusion_lens.learning.captioning import nearest_captions, write_captions
+    from diffusion_lens.learning.concepts import read_picture
 
     if not pictures:
         raise InputError("No picture was given. For example: diffusion-lens latent caption fox.png")
@@ -81,10 +81,10 @@ def edit(
         inverter: a folder of an inverter; the model's own if left out.
         overwrite: replace a file that exists.
     """
-    from diffusion_lens.inversion import editing
-    from diffusion_lens.inversion.captioning import write_captions
-    from diffusion_lens.inversion.concepts import read_picture
-    from diffusion_lens.inversion.refining import refine
+    from diffusion_lens.learning import editing
+    from diffusion_lens.learning.captioning import write_captions
+    from diffusion_lens.learning.concepts import read_picture
+    from diffusion_lens.learning.refining import refine
 
     changes = [_change(text) for text in replace]
     _check_sheet(out, overwrite)
@@ -124,9 +124,9 @@ def personalise(
         inverter: a folder of an inverter; the model's own if left out.
         overwrite: replace a file that exists.
     """
-    from diffusion_lens.inversion import editing
-    from diffusion_lens.inversion.concepts import read_picture
-    from diffusion_lens.inversion.refining import refine
+    from diffusion_lens.learning import editing
+    from diffusion_lens.learning.concepts import read_picture
+    from diffusion_lens.learning.refining import refine
 
     if not prompts:
         raise InputError('No prompt was given. For example: latent personalise fox.png "{} at night"')
@@ -159,8 +159,8 @@ def redraw(
         inverter: a folder of an inverter; the model's own if left out.
         overwrite: replace a file that exists.
     """
-    from diffusion_lens.inversion.concepts import read_picture
-    from diffusion_lens.inversion.refining import refine
+    from diffusion_lens.learning.concepts import read_picture
+    from diffusion_lens.learning.refining import refine
 
     if not pictures:
         raise InputError("No picture was given. For example: latent redraw fox.png --out again.png")
@@ -193,8 +193,8 @@ def cycle(
         inverter: a folder of an inverter; the model's own if left out.
         overwrite: replace a file that exists.
     """
-    from diffusion_lens.inversion.cycle import measure_cycle
-    from diffusion_lens.lens.output import check_output, write_whole
+    from diffusion_lens.files import check_output, write_whole
+    from diffusion_lens.learning.cycle import measure_cycle
 
     if len(set(prompts)) < 2:
         raise InputError("A prompt is ranked among others: give two or more different ones.")
@@ -217,8 +217,8 @@ def study(out: Path, scenes: int = 100, model: str = "emoji", inverter: Path | N
     """
     from diffusion_lens.figures.latent_inversion import draw_latent_inversion
     from diffusion_lens.figures.style import save
-    from diffusion_lens.inversion import latent_study
-    from diffusion_lens.lens.output import write_whole
+    from diffusion_lens.files import write_whole
+    from diffusion_lens.learning import latent_study
 
     tables = latent_study.study(_load(model, inverter), out, scenes)
     rates = latent_study.summaries(tables)
@@ -228,7 +228,7 @@ def study(out: Path, scenes: int = 100, model: str = "emoji", inverter: Path | N
 
 
 def _load(model: str, inverter: Path | None) -> "LatentInversion":
-    from diffusion_lens.inversion.latent_inversion import LatentInversion
+    from diffusion_lens.learning.latent_inversion import LatentInversion
 
     return LatentInversion.from_pretrained(model, inverter, batch_size=64)
 
@@ -253,7 +253,7 @@ def _change(text: str) -> tuple[str, str]:
 
 
 def _check_sheet(out: Path, overwrite: bool) -> None:
-    from diffusion_lens.lens.output import check_output
+    from diffusion_lens.files import check_output
 
     if out.suffix.lower() not in (".png", ".webp"):
         raise InputError(f"{out} names no picture; end it in .png or .webp.")
@@ -270,9 +270,9 @@ def _draw_sheet(
     """A row by conditioning: the picture that it is of, then what is drawn from it with each seed."""
     import torch
 
+    from diffusion_lens.files import write_whole
+    from diffusion_lens.images.sampler import check_seeds
     from diffusion_lens.lens.grid import contact_sheet
-    from diffusion_lens.lens.output import write_whole
-    from diffusion_lens.lens.sampler import check_seeds
 
     seeds = check_seeds(seeds)
     drawn = inversion.draw(torch.stack(list(states.values())), seeds)

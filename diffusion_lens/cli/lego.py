@@ -67,12 +67,12 @@ def learn(
         device: cpu, cuda, cuda:1, mps; the fastest at hand if left out.
         dtype: of the model; as in `show`.
     """
-    from diffusion_lens.inversion.concepts import TEMPLATES, read_concept
-    from diffusion_lens.inversion.invert import Look, invert
-    from diffusion_lens.inversion.lego import SENTENCES, Context, separated
-    from diffusion_lens.inversion.training import Settings
-    from diffusion_lens.lens.output import check_output
-    from diffusion_lens.lens.word_files import write_word
+    from diffusion_lens.files import check_output
+    from diffusion_lens.learning.concepts import TEMPLATES, read_concept
+    from diffusion_lens.learning.invert import Look, invert
+    from diffusion_lens.learning.lego import SENTENCES, Context, separated
+    from diffusion_lens.learning.training import Settings
+    from diffusion_lens.text.embedding_files import write_word
 
     path = out or Path(f"{concept.strip('<>')}.safetensors")
     if path.suffix != ".safetensors":
@@ -122,10 +122,10 @@ def study(
     """
     from diffusion_lens.figures.lego import draw_lego
     from diffusion_lens.figures.style import save
-    from diffusion_lens.inversion import lego_study
-    from diffusion_lens.inversion.training import Settings
+    from diffusion_lens.files import write_whole
+    from diffusion_lens.learning import lego_study
+    from diffusion_lens.learning.training import Settings
     from diffusion_lens.lens.lens import DiffusionLens
-    from diffusion_lens.lens.output import write_whole
 
     settings = Settings(steps=steps, batch=batch, rate=rate, bf16=dtype == "bfloat16")
     lens = DiffusionLens.from_pretrained("emoji", batch_size=64)

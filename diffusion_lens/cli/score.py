@@ -9,16 +9,16 @@ import tyro
 from rich.table import Table
 
 from diffusion_lens.cli.console import err, out, say
-from diffusion_lens.sweep.experiment import ScorerName
+from diffusion_lens.runs.experiment import ScorerName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
 
-    from diffusion_lens.scoring.checks import CheckedPrompt
-    from diffusion_lens.scoring.makers import Models
-    from diffusion_lens.scoring.run import Scored, Settings
+    from diffusion_lens.checks.checks import CheckedPrompt
+    from diffusion_lens.scoring.registry import Models
+    from diffusion_lens.scoring.score_run import Scored, Settings
 
 __all__ = ["run_scorers", "score"]
 
@@ -66,10 +66,10 @@ def score(
         seed: decides the order of images, and which prompts are shuffled.
         images_at_once: images held in memory.
     """
+    from diffusion_lens.checks.assign import read_given
     from diffusion_lens.errors import InputError
-    from diffusion_lens.scoring.asking import read_given
-    from diffusion_lens.scoring.makers import Models
-    from diffusion_lens.scoring.run import Settings
+    from diffusion_lens.scoring.registry import Models
+    from diffusion_lens.scoring.score_run import Settings
 
     if not scorer:
         raise InputError("No scorer was given. For example: --scorer oracle")
@@ -88,8 +88,8 @@ def run_scorers(
     settings: "Settings | None" = None,
 ) -> None:
     """Score a run and report; exits with code 2 where a scorer failed, once the others are done."""
-    from diffusion_lens.scoring.makers import make_scorers
-    from diffusion_lens.scoring.run import Settings, score_run
+    from diffusion_lens.scoring.registry import make_scorers
+    from diffusion_lens.scoring.score_run import Settings, score_run
 
     # where the checks come from is worth a line
     logging.getLogger("diffusion_lens").setLevel(logging.INFO)

@@ -36,9 +36,9 @@ def write(
         seed: of the draw and of the order.
         overwrite: replace files that exist.
     """
-    from diffusion_lens.scoring.asking import read_given
-    from diffusion_lens.scoring.human import write_sheet
-    from diffusion_lens.scoring.sampling import sample_questions
+    from diffusion_lens.checks.assign import read_given
+    from diffusion_lens.scoring.sheet import write_sheet
+    from diffusion_lens.scoring.sheet_sample import sample_questions
 
     given = read_given(checks) if checks else []
     questions = sample_questions(run, images=images, kinds=kinds, given=given, seed=seed)
@@ -63,7 +63,7 @@ def read(
     """
     from diffusion_lens.errors import InputError
     from diffusion_lens.scoring import table as scores
-    from diffusion_lens.scoring.human import read_answers
+    from diffusion_lens.scoring.sheet import read_answers
 
     if not (Path(run) / "manifest.json").exists():
         raise InputError(f"{run} is no run's folder; name the one that the page was written from.")

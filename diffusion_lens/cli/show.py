@@ -81,7 +81,7 @@ def show(
     asked = {name: value for name, value in locals().items() if name not in ("out", "overwrite")}
     if not prompts:
         raise InputError('No prompt was given. For example: diffusion-lens show "a red fox"')
-    from diffusion_lens.lens.output import check_output, write_whole
+    from diffusion_lens.files import check_output, write_whole
 
     grid = out or Path(f"lens-{_short_hash(asked)}.png")
     if grid.suffix.lower() not in (".png", ".webp", ".jpg", ".jpeg"):
@@ -90,8 +90,8 @@ def show(
     for path in (grid, table):
         check_output(path, overwrite=overwrite)
 
-    from diffusion_lens.lens.word_files import read_files
-    from diffusion_lens.lens.words import speaking
+    from diffusion_lens.text.embedding_files import read_files
+    from diffusion_lens.text.embeddings import speaking
 
     files = read_files(embedding)
 

@@ -10,10 +10,10 @@ import tyro
 from diffusion_lens.cli.console import err, say
 from diffusion_lens.cli.score import run_scorers
 from diffusion_lens.errors import InputError
-from diffusion_lens.sweep.experiment import ScorerName
+from diffusion_lens.runs.experiment import ScorerName
 
 if TYPE_CHECKING:
-    from diffusion_lens.sweep.drawing import Estimate, Run
+    from diffusion_lens.sweep.draw import Estimate, Run
 
 __all__ = ["export", "status", "sweep"]
 
@@ -70,8 +70,8 @@ def sweep(
         retry_failed: draw again what could not be drawn.
         dry_run: plan and estimate only.
     """
-    from diffusion_lens.sweep.experiment import Experiment, load_experiments
-    from diffusion_lens.sweep.run import open_run
+    from diffusion_lens.runs.experiment import Experiment, load_experiments
+    from diffusion_lens.sweep.open import open_run
 
     data, base = load_experiments(experiment)
     _overlay(data, "", {"model": model, "layers": layers, "seeds": seeds})
@@ -97,7 +97,7 @@ def sweep(
         say("Shards are scored together: when all are drawn, give the command without --shard.")
     elif asked.scorers:
         from diffusion_lens.models.load import choose_device
-        from diffusion_lens.scoring.makers import Models
+        from diffusion_lens.scoring.registry import Models
 
         run_scorers(target, asked.scorers, Models(device=choose_device(asked.machine.device)))
 
@@ -185,7 +185,7 @@ def status(run: Place, /) -> None:
     Args:
         run: the run's folder, or a URL of fsspec.
     """
-    from diffusion_lens.sweep.status import read_status
+    from diffusion_lens.runs.status import read_status
 
     found = read_status(run)
     if found.claim:
@@ -213,6 +213,6 @@ def export(run: Place, /, out: Path, format: Literal["png", "webdataset"] = "png
         out: a new folder.
         format: png: one file an image, and metadata.csv. webdataset: shards of 1000 images.
     """
-    from diffusion_lens.sweep.export import export_run
+    from diffusion_lens.runs.export import export_run
 
     say(f"{export_run(run, out, format)} images in {out}")

@@ -29,7 +29,7 @@ def scenes(
         out: the sheet's path; the scenes go beside it as .jsonl.
         overwrite: replace files that exist.
     """
-    from diffusion_lens.lens.output import check_output, write_whole
+    from diffusion_lens.files import check_output, write_whole
     from diffusion_lens.testbed.captions import caption
     from diffusion_lens.testbed.scenes import render_batch, sample
     from diffusion_lens.testbed.sprites import sheet
@@ -136,10 +136,10 @@ def evaluate(
     """
     import pandas as pd
 
+    from diffusion_lens.bench import accuracy as examination
+    from diffusion_lens.files import check_output, write_whole
     from diffusion_lens.lens.lens import DiffusionLens
-    from diffusion_lens.lens.output import check_output, write_whole
     from diffusion_lens.models.embedded import EMBEDDED
-    from diffusion_lens.testbed import evaluate as examination
 
     answers = out.with_suffix(".parquet")
     for path in (out, answers):

@@ -34,10 +34,10 @@ def study(
 
     from diffusion_lens.figures.inversion import draw_words
     from diffusion_lens.figures.style import save
-    from diffusion_lens.inversion.study import SETTINGS, summarise
-    from diffusion_lens.inversion.study import study as run
+    from diffusion_lens.files import check_output, write_whole
+    from diffusion_lens.learning.study import SETTINGS, summarise
+    from diffusion_lens.learning.study import study as run
     from diffusion_lens.lens.lens import DiffusionLens
-    from diffusion_lens.lens.output import check_output, write_whole
     from diffusion_lens.models.clip import Clip
 
     summary_file = out / "summary.csv"

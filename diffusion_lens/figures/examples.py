@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from diffusion_lens.files import write_whole
 from diffusion_lens.lens.grid import contact_sheet
-from diffusion_lens.lens.output import write_whole
-from diffusion_lens.scoring.images import RunImages
+from diffusion_lens.runs.images import RunImages
 
 __all__ = ["draw_examples"]
 

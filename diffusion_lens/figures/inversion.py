@@ -16,8 +16,8 @@ def draw_words(summary: pd.DataFrame, grid: pd.DataFrame, height: float = 2.6) -
     """Draw words, captions and reference points on the left, rates and numbers of vectors on the right.
 
     Args:
-        summary: of `diffusion_lens.inversion.study.summarise`.
-        grid: of `diffusion_lens.inversion.study.study`; means over its concepts are drawn.
+        summary: of `diffusion_lens.learning.study.summarise`.
+        grid: of `diffusion_lens.learning.study.study`; means over its concepts are drawn.
         height: in inches.
 
     Raises:

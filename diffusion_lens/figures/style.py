@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.lens.output import write_whole
+from diffusion_lens.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from diffusion_lens.errors import DiffusionLensError
-from diffusion_lens.lens.draw import use_quiet
-from diffusion_lens.lens.encode import condition, encode
-from diffusion_lens.lens.layers import Ladder
+from diffusion_lens.images.denoise import use_quiet
+from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.lens import DiffusionLens
-from diffusion_lens.lens.sampler import Sampler
 from diffusion_lens.models.conditioner import Conditioning
+from diffusion_lens.text.encode import condition, encode
+from diffusion_lens.text.layers import Ladder
 
 __all__ = ["Check", "Tolerance", "examine"]
 

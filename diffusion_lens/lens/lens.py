@@ -9,12 +9,9 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from diffusion_lens.errors import InputError, UnsupportedPipelineError
-from diffusion_lens.lens.draw import Drawing, Painter, Row
-from diffusion_lens.lens.encode import States, check_prompts, select
-from diffusion_lens.lens.layers import ALL_ENCODERS, Ladder, LayerRequest, Spread
-from diffusion_lens.lens.readouts import Pooled, Readout, check_policies
+from diffusion_lens.images.denoise import Drawing, Painter, Row
+from diffusion_lens.images.sampler import Sampler, check_seeds
 from diffusion_lens.lens.result import Result
-from diffusion_lens.lens.sampler import Sampler, check_seeds
 from diffusion_lens.lens.view import View
 from diffusion_lens.models.conditioner import Conditioner, Conditioning
 from diffusion_lens.models.embedded import EMBEDDED
@@ -22,6 +19,9 @@ from diffusion_lens.models.encoders import EncoderFamily
 from diffusion_lens.models.load import load_pipeline
 from diffusion_lens.models.memory import default_batch, free_memory
 from diffusion_lens.models.pipelines import PipelineFamily, find_family
+from diffusion_lens.text.encode import States, check_prompts, select
+from diffusion_lens.text.layers import ALL_ENCODERS, Ladder, LayerRequest, Spread
+from diffusion_lens.text.readouts import Pooled, Readout, check_policies
 
 __all__ = ["DiffusionLens"]
 
@@ -160,11 +160,11 @@ class DiffusionLens:
             seeds: one seed or several.
             encoder: the encoder whose layers are drawn while the others stay native; "all" moves all in
                 step by relative depth.
-            readout: "native", "final" or "none"; see `diffusion_lens.lens.readouts`.
+            readout: "native", "final" or "none"; see `diffusion_lens.text.readouts`.
             pooled: what a pipeline with a pooled output gets: "hold" (that of the full encoder), "layer"
                 (made from the layer drawn) or "empty" (that of the empty prompt). An encoder of which only
                 the pooled output is read is always drawn with "layer" when it is named by `encoder`.
-            spread: what a layer replaces where several taps are read; see `diffusion_lens.lens.layers`.
+            spread: what a layer replaces where several taps are read; see `diffusion_lens.text.layers`.
             steps: denoising steps.
             guidance: guidance scale.
             height: image height in pixels.

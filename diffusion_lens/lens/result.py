@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.files import check_output, write_whole
 from diffusion_lens.lens.grid import contact_sheet
-from diffusion_lens.lens.output import check_output, write_whole
-from diffusion_lens.lens.states import LayerStates
+from diffusion_lens.text.states import LayerStates
 
 __all__ = ["IMAGE_COLUMNS", "Result"]
 

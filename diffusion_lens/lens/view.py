@@ -6,13 +6,13 @@ from contextlib import ExitStack
 from typing import Any
 
 from diffusion_lens.errors import SamplerError
-from diffusion_lens.lens.draw import Drawing, Painter, Row
-from diffusion_lens.lens.encode import States, condition, encode, to_cpu
-from diffusion_lens.lens.layers import ALL_ENCODERS, Ladder, Rung
-from diffusion_lens.lens.readouts import check_policies, is_native
-from diffusion_lens.lens.sampler import Sampler, use_scheduler
+from diffusion_lens.images.denoise import Drawing, Painter, Row
+from diffusion_lens.images.sampler import Sampler, use_scheduler
 from diffusion_lens.models.conditioner import Conditioner, Conditioning
 from diffusion_lens.models.memory import explain_memory
+from diffusion_lens.text.encode import States, condition, encode, to_cpu
+from diffusion_lens.text.layers import ALL_ENCODERS, Ladder, Rung
+from diffusion_lens.text.readouts import check_policies, is_native
 
 __all__ = ["View"]
 
@@ -24,7 +24,7 @@ class View:
         conditioner: the pipeline's text side.
         painter: its denoising side.
         ladder: the layers, of the encoder that moves.
-        readout: how states are read; see `diffusion_lens.lens.readouts`.
+        readout: how states are read; see `diffusion_lens.text.readouts`.
         pooled: what a pipeline with a pooled output gets.
         sampler: settings over the pipeline's own.
         upscale: settings of a second stage.
@@ -69,7 +69,7 @@ class View:
         return (self.sampler.steps or 0) + ((self.second.steps or 0) if self.second else 0)
 
     def encode(self, prompts: Sequence[str], rungs: Sequence[Rung]) -> States:
-        """What `rungs` need of each encoder, one pass by prompt; see `diffusion_lens.lens.encode`.
+        """What `rungs` need of each encoder, one pass by prompt; see `diffusion_lens.text.encode`.
 
         Raises:
             OutOfMemoryError: the encoder does not fit.

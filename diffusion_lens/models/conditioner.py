@@ -9,9 +9,9 @@ import torch
 
 from diffusion_lens.errors import EncoderError, UnsupportedPipelineError
 from diffusion_lens.models.encoders import EncoderFamily, TextEncoder
+from diffusion_lens.models.hooks import Recording, answering
 from diffusion_lens.models.pipelines import PipelineFamily, Slot, find_family
 from diffusion_lens.models.quiet import quiet_libraries
-from diffusion_lens.models.taps import Recording, answering
 
 __all__ = ["Conditioner", "Conditioning"]
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from diffusion_lens.errors import EncoderError
-from diffusion_lens.models.taps import Recording, find_module, record
+from diffusion_lens.models.hooks import Recording, find_module, record
 
 __all__ = ["ENCODERS", "EncoderFamily", "TextEncoder", "fingerprint"]
 

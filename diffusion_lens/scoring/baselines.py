@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from diffusion_lens.scoring.checks import CheckedPrompt
+from diffusion_lens.checks.checks import CheckedPrompt
 
 __all__ = ["BASELINES", "made_picture", "partners", "scorer_name"]
 

@@ -10,8 +10,8 @@ from typing import Protocol, runtime_checkable
 
 from PIL.Image import Image
 
+from diffusion_lens.checks.checks import Check, Judgement
 from diffusion_lens.errors import CheckError
-from diffusion_lens.scoring.checks import Check, Judgement
 
 __all__ = ["Scorer", "all_right", "arithmetic_mean", "gate", "geometric_mean"]
 

@@ -30,9 +30,9 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from diffusion_lens.checks.checks import KINDS, CheckedPrompt, Judgement
 from diffusion_lens.errors import ScoresError
-from diffusion_lens.lens.output import write_whole
-from diffusion_lens.scoring.checks import KINDS, CheckedPrompt, Judgement
+from diffusion_lens.files import write_whole
 
 __all__ = ["COLUMNS", "KEY", "read", "read_all", "rows", "validate", "write"]
 

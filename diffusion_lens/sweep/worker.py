@@ -12,25 +12,25 @@ import torch
 
 import diffusion_lens
 from diffusion_lens.errors import DiffusionLensError, RunError
-from diffusion_lens.lens.approximations import approximate
-from diffusion_lens.lens.draw import Row
-from diffusion_lens.lens.encode import States
+from diffusion_lens.images.approximations import approximate
+from diffusion_lens.images.denoise import Row
+from diffusion_lens.images.optimizations import Levers, choose_levers, pull
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.view import View
-from diffusion_lens.lens.word_files import WordFile
-from diffusion_lens.lens.words import encoder_slots, speaking
 from diffusion_lens.models.conditioner import Conditioning
 from diffusion_lens.models.encoders import fingerprint
-from diffusion_lens.models.shell import load_shells
-from diffusion_lens.sweep.ceiling import count_flops, measure_matmul
-from diffusion_lens.sweep.experiment import Experiment, Prompt
-from diffusion_lens.sweep.kept import KeptStates, read_shells
-from diffusion_lens.sweep.levers import Levers, choose_levers, pull
-from diffusion_lens.sweep.manifest import check_model
-from diffusion_lens.sweep.plan import Cell, Resolved, ResolvedView
-from diffusion_lens.sweep.provenance import find_commit
-from diffusion_lens.sweep.store import Store
-from diffusion_lens.sweep.table import Made
+from diffusion_lens.models.hardware import count_flops, measure_matmul
+from diffusion_lens.models.stub_encoders import load_shells
+from diffusion_lens.runs.experiment import Experiment, Prompt
+from diffusion_lens.runs.manifest import check_model
+from diffusion_lens.runs.plan import Cell, Resolved, ResolvedView
+from diffusion_lens.runs.provenance import find_commit
+from diffusion_lens.runs.store import Store
+from diffusion_lens.runs.table import Made
+from diffusion_lens.sweep.states_cache import KeptStates, read_shells
+from diffusion_lens.text.embedding_files import WordFile
+from diffusion_lens.text.embeddings import encoder_slots, speaking
+from diffusion_lens.text.encode import States
 
 __all__ = ["Worker", "load_lens", "resolve", "speak"]
 

@@ -7,7 +7,7 @@ import torch
 from diffusion_lens.analysis.curves import curves
 from diffusion_lens.analysis.probes import features, probe
 from diffusion_lens.errors import InputError
-from diffusion_lens.lens.states import LayerStates
+from diffusion_lens.text.states import LayerStates
 
 COLOURS = ["red", "blue", "green"]
 

@@ -211,6 +211,6 @@ def test_the_command_line_reads_labels(tmp_path):
 
 def test_neither_verb_nor_analysis_imports_torch():
     code = "import sys; import diffusion_lens.analysis.tables, diffusion_lens.figures.study, "
-    code += "diffusion_lens.scoring.human, diffusion_lens.analysis.labels, diffusion_lens.cli\n"
+    code += "diffusion_lens.scoring.sheet, diffusion_lens.analysis.labels, diffusion_lens.cli\n"
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,7 +6,7 @@ import pytest
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.figures.inversion import draw_words
-from diffusion_lens.inversion.study import summarise
+from diffusion_lens.learning.study import summarise
 
 
 def test_words_captions_and_the_grid_are_drawn():

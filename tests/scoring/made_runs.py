@@ -6,12 +6,12 @@ from typing import Any
 
 from PIL import Image
 
-from diffusion_lens.sweep.experiment import Experiment, Prompt
-from diffusion_lens.sweep.manifest import describe_plan
-from diffusion_lens.sweep.plan import Cell, Plan, Resolved, ResolvedView, make_plan
-from diffusion_lens.sweep.store import Store
-from diffusion_lens.sweep.table import Made
-from diffusion_lens.sweep.writer import Writer
+from diffusion_lens.runs.experiment import Experiment, Prompt
+from diffusion_lens.runs.manifest import describe_plan
+from diffusion_lens.runs.plan import Cell, Plan, Resolved, ResolvedView, make_plan
+from diffusion_lens.runs.store import Store
+from diffusion_lens.runs.table import Made
+from diffusion_lens.runs.writer import Writer
 from diffusion_lens.testbed.captions import imagine, parse
 from diffusion_lens.testbed.scenes import render
 

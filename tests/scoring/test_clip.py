@@ -19,14 +19,14 @@ from transformers import (
     CLIPVisionConfig,
 )
 
+from diffusion_lens.checks.assign import ask, whole
+from diffusion_lens.checks.checks import Check
 from diffusion_lens.errors import ScorerError
 from diffusion_lens.models.clip import Clip
-from diffusion_lens.scoring.asking import ask, whole
-from diffusion_lens.scoring.checks import Check
-from diffusion_lens.scoring.clip import ClipScorer, ClipSettings, load_clip
+from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.scoring.scorer import Scorer
-from diffusion_lens.scoring.weights import share_of_weights, warn_if_circular
-from diffusion_lens.sweep.experiment import Prompt
+from diffusion_lens.scoring.scorers.clip import ClipScorer, ClipSettings, load_clip
+from diffusion_lens.scoring.scorers.weights import share_of_weights, warn_if_circular
 from tests.tiny.tokenizers import clip_tokenizer
 
 

@@ -19,13 +19,13 @@ from transformers import (
     YolosImageProcessorPil,
 )
 
+from diffusion_lens.checks.checks import Check
+from diffusion_lens.checks.question_sets import from_geneval
 from diffusion_lens.errors import ScorerError
-from diffusion_lens.scoring.boxes import Box, overlaps, stand, suppress
-from diffusion_lens.scoring.checks import Check
-from diffusion_lens.scoring.detect import DetectScorer, DetectSettings
-from diffusion_lens.scoring.detectors import ClassDetector, WordDetector, load_detector
 from diffusion_lens.scoring.scorer import Scorer
-from diffusion_lens.scoring.sources import from_geneval
+from diffusion_lens.scoring.scorers.boxes import Box, overlaps, stand, suppress
+from diffusion_lens.scoring.scorers.detect import DetectScorer, DetectSettings
+from diffusion_lens.scoring.scorers.detectors import ClassDetector, WordDetector, load_detector
 from tests.tiny.tokenizers import clip_tokenizer
 
 THINGS = {(255, 0, 0): "apple", (0, 255, 0): "bench", (0, 0, 255): "cat"}

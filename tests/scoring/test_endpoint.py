@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from diffusion_lens.checks.assign import whole
+from diffusion_lens.checks.checks import Check
 from diffusion_lens.errors import ScorerError
-from diffusion_lens.scoring.asking import whole
-from diffusion_lens.scoring.checks import Check
-from diffusion_lens.scoring.endpoint import EndpointScorer, EndpointSettings
 from diffusion_lens.scoring.scorer import Scorer
+from diffusion_lens.scoring.scorers.endpoint import EndpointScorer, EndpointSettings
 
 FOX = Check("object-0", "object", "Is there a fox?", subject="fox")
 RED = Image.new("RGB", (8, 8), (255, 0, 0))

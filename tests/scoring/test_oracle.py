@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from diffusion_lens.scoring.asking import ask, parse_caption, whole
-from diffusion_lens.scoring.checks import Check
-from diffusion_lens.scoring.oracle import OracleScorer
+from diffusion_lens.checks.assign import ask, parse_caption, whole
+from diffusion_lens.checks.checks import Check
+from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.scoring.scorer import Scorer
-from diffusion_lens.sweep.experiment import Prompt
+from diffusion_lens.scoring.scorers.oracle import OracleScorer
 from diffusion_lens.testbed import captions, oracle
 from diffusion_lens.testbed.judge import judge
 from diffusion_lens.testbed.scenes import ENTITIES, ENTITY_NAMES, render, sample

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
 from diffusion_lens.errors import RunError, ScorerError, ScoresError
+from diffusion_lens.runs.table import Made
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.baselines import partners
-from diffusion_lens.scoring.checks import Check, CheckedPrompt, Judgement
-from diffusion_lens.scoring.oracle import OracleScorer
-from diffusion_lens.scoring.run import Settings, score_run
-from diffusion_lens.scoring.similarity import PixelMeasure, SimilarityScorer
-from diffusion_lens.sweep.table import Made
+from diffusion_lens.scoring.score_run import Settings, score_run
+from diffusion_lens.scoring.scorers.oracle import OracleScorer
+from diffusion_lens.scoring.scorers.similarity import PixelMeasure, SimilarityScorer
 from tests.scoring.made_runs import make_run, scene
 
 PROMPTS = ("a red fox", "a cat to the left of a dog", "two apples", "a bear at night")

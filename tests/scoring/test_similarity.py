@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion_lens.scoring.similarity import (
+from diffusion_lens.scoring.scorers.similarity import (
     PixelMeasure,
     SimilarityScorer,
     SsimMeasure,

@@ -2,9 +2,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.scoring import table as scores
-from diffusion_lens.scoring.checks import Check, CheckedPrompt, Judgement
 from diffusion_lens.scoring.scorer import Scorer
 
 ROWS = [

@@ -15,12 +15,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from diffusion_lens.checks.assign import whole
+from diffusion_lens.checks.checks import Check
 from diffusion_lens.errors import ScorerError
-from diffusion_lens.scoring.answers import judge_answer, pose, spelled
-from diffusion_lens.scoring.asking import whole
-from diffusion_lens.scoring.checks import Check
 from diffusion_lens.scoring.scorer import Scorer
-from diffusion_lens.scoring.vqa import VqaScorer
+from diffusion_lens.scoring.scorers.answers import judge_answer, pose, spelled
+from diffusion_lens.scoring.scorers.vqa import VqaScorer
 
 FOX = Check("c", "object", "Is there a fox?", subject="fox")
 LONG = Check("d", "relation", "Is the small red fox that sits on the grass to the left of the dog?")

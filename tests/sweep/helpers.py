@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from diffusion_lens.lens.lens import DiffusionLens
-from diffusion_lens.lens.word_files import write_word
-from diffusion_lens.lens.words import initial_word
-from diffusion_lens.sweep.experiment import Experiment
-from diffusion_lens.sweep.run import run_sweep
+from diffusion_lens.runs.experiment import Experiment
+from diffusion_lens.sweep.open import run_sweep
+from diffusion_lens.text.embedding_files import write_word
+from diffusion_lens.text.embeddings import initial_word
 
 VARYING = ["seconds"]
 

@@ -5,8 +5,8 @@ import multiprocessing
 import pytest
 
 from diffusion_lens.errors import DiffusionLensError, InputError, OutputError, RunError
-from diffusion_lens.sweep.pool import WorkerLostError, draw_with
-from diffusion_lens.sweep.run import open_run, run_sweep
+from diffusion_lens.sweep.engines.pool import WorkerLostError, draw_with
+from diffusion_lens.sweep.open import open_run, run_sweep
 from tests.sweep.helpers import assert_a_lost_worker_loses_nothing, make
 
 

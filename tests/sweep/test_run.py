@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 
 from diffusion_lens.errors import ExperimentError, InputError, OutOfMemoryError, RunError
-from diffusion_lens.sweep.export import export_run
-from diffusion_lens.sweep.run import open_run, run_sweep
-from diffusion_lens.sweep.status import read_status
+from diffusion_lens.runs.export import export_run
+from diffusion_lens.runs.status import read_status
+from diffusion_lens.sweep.open import open_run, run_sweep
 from tests.sweep.helpers import make, read, same
 
 
@@ -263,7 +263,7 @@ def test_a_row_says_by_how_many_threads_it_was_drawn(draw, tmp_path):
 def test_the_share_of_the_hardwares_limit_is_measured_and_told(tiny_lens, draw, tmp_path, monkeypatch):
     draw(make(), tmp_path / "short")
     assert read_status(tmp_path / "short").share == {}  # not worth the time on so few images
-    monkeypatch.setattr("diffusion_lens.sweep.drawing._WORTH_MEASURING", 18)
+    monkeypatch.setattr("diffusion_lens.sweep.draw._WORTH_MEASURING", 18)
     draw(make(), tmp_path / "long")
     found = read_status(tmp_path / "long")
     ((device, share),) = found.share.items()

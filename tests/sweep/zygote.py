@@ -13,9 +13,9 @@ from typing import Any
 PRELUDE = """
 import dataclasses, os, resource, signal, sys, time
 from pathlib import Path
-from diffusion_lens.sweep.experiment import Experiment
-from diffusion_lens.sweep.run import open_run, run_sweep
-from diffusion_lens.sweep.store import Store
+from diffusion_lens.runs.experiment import Experiment
+from diffusion_lens.sweep.open import open_run, run_sweep
+from diffusion_lens.runs.store import Store
 """
 
 

@@ -1,0 +1,1 @@
+"""A latent diffusion model taken apart: its latents, its sampling, what it attends to."""

@@ -1,0 +1,1 @@
+"""Benchmarks: the lens and learning beside the plain pipeline, and what the hardware allows."""

@@ -1,0 +1,248 @@
+"""What to ask of the images of each prompt: found in a file, in the prompt's metadata, or in its words."""
+
+import json
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from diffusion_lens.checks.checks import WHOLE, Check, CheckedPrompt, read_checks
+from diffusion_lens.checks.question_sets import (
+    from_dsg,
+    from_geneval,
+    from_tifa,
+    read_dsg,
+    read_geneval,
+    read_tifa,
+)
+from diffusion_lens.checks.scenes import from_description
+from diffusion_lens.checks.templates import Template
+from diffusion_lens.errors import CheckError
+from diffusion_lens.runs.experiment import Prompt
+from diffusion_lens.testbed.captions import Description, describe, parse, plural
+from diffusion_lens.testbed.scenes import OPPOSITE, Scene
+from diffusion_lens.testbed.synonyms import SYNONYMS
+
+__all__ = ["Asked", "ask", "parse_caption", "read_given", "whole"]
+
+log = logging.getLogger(__name__)
+
+_NOTHING = "no rule for their words: only the prompt as a whole can be scored"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of each prompt of a run, and where it comes from.
+
+    Attributes:
+        prompts: one for each prompt, in order; every one is also asked for as a whole.
+        sources: how many prompts have their checks from where, in words.
+    """
+
+    prompts: tuple[CheckedPrompt, ...]
+    sources: Mapping[str, int]
+
+
+def whole(prompt: str) -> Check:
+    """The check of the whole picture, in the words of VQAScore (Lin et al. 2024, arXiv 2404.01291)."""
+    return Check(WHOLE, "global", f'Does this figure show "{prompt}"?', subject=prompt)
+
+
+def ask(prompts: Sequence[Prompt], given: Sequence[CheckedPrompt] = ()) -> Asked:
+    """Find the checks of the prompts of a run.
+
+    The first that there is: what is given; the prompt's metadata, as GenEval has them (`include`,
+    `exclude`, `tag`), as DSG or TIFA rows (a list in `questions`, or the columns of one row), or as a
+    `template` and what fills its slots; its words, or those of the column `means` (what a prompt with
+    learned words stands for), if the testbed's grammar reads them; else none but the whole prompt.
+
+    Args:
+        prompts: the prompts and their metadata.
+        given: prompts with checks, such as those of a file.
+
+    Raises:
+        CheckError: metadata look like a question set and can't be read.
+    """
+    by_text = {one.prompt: one for one in given}
+    made, sources = [], Counter[str]()
+    for prompt in prompts:
+        found, source = _find(prompt, by_text)
+        sources[source] += 1
+        made.append(_finish(prompt, found))
+    ids = Counter(one.prompt_id for one in made)
+    twice = [name for name, count in ids.items() if count > 1]
+    if twice:
+        raise CheckError(
+            f"Several prompts have the prompt_id {twice[0]!r}; prompts are the unit of statistics, so give "
+            "each an id of its own, or leave the column prompt_id out."
+        )
+    return Asked(tuple(made), dict(sources))
+
+
+def _finish(prompt: Prompt, found: CheckedPrompt) -> CheckedPrompt:
+    """With the check of the whole, the run's own prompt id, and its category."""
+    checks = found.checks
+    if all(check.id != WHOLE for check in checks):
+        checks = (*checks, whole(str(prompt.metadata.get("means") or prompt.prompt)))
+    category = str(prompt.metadata.get("category") or found.category)
+    name = str(prompt.metadata.get("prompt_id") or prompt.prompt)
+    return replace(found, prompt_id=name, prompt=prompt.prompt, checks=checks, category=category)
+
+
+def _find(prompt: Prompt, given: Mapping[str, CheckedPrompt]) -> tuple[CheckedPrompt, str]:
+    text, metadata = prompt.prompt, prompt.metadata
+    if text in given:
+        return given[text], "the checks given"
+    for columns, read, source in _READERS:
+        if columns <= metadata.keys():
+            return read(prompt), source
+    stated = parse_caption(str(metadata.get("means") or text))
+    if stated is None and "scene" in metadata:
+        stated = describe(Scene.from_json(str(metadata["scene"])))
+    if stated is not None:
+        kind = _kind(stated)
+        return from_description(text, text, stated, kind), "their words, by the testbed's grammar"
+    return CheckedPrompt(text, text, ()), _NOTHING
+
+
+def _kind(stated: Description) -> str:
+    if stated.entity is not None:
+        return "entity"
+    if len(stated.items) == 2:
+        return "pair"
+    return "count" if stated.count > 1 else "single"
+
+
+def parse_caption(text: str) -> Description | None:
+    """What a caption of the testbed states, its objects in the order in which they are named.
+
+    Words that training holds back mean what they stand for: "a puppy" states a dog.
+    """
+    stated = parse(text)
+    if stated is None:
+        text = _say_plainly(text)
+        stated = parse(text)
+    if stated is None or len(stated.items) < 2:
+        return stated
+    first, second = stated.items
+    if _position(text, second.name) < _position(text, first.name):
+        where = OPPOSITE[stated.where] if stated.where else None
+        return replace(stated, items=(second, first), where=where)
+    return stated
+
+
+def _position(text: str, name: str) -> int:
+    found = re.search(rf"\b{re.escape(name)}\b", text)
+    return found.start() if found else len(text)
+
+
+def _say_plainly(text: str) -> str:
+    for synonym in sorted(SYNONYMS, key=lambda one: -len(one.phrase)):
+        pairs = [(synonym.phrase, synonym.target)]
+        if synonym.kind == "object":
+            pairs.append((plural(synonym.phrase), plural(synonym.target)))
+        for phrase, target in pairs:
+            text = re.sub(rf"\b{re.escape(phrase)}\b", target, text)
+    return text
+
+
+# Metadata of a run's table hold lists and tables as JSON
+
+
+def _from_geneval(prompt: Prompt) -> CheckedPrompt:
+    row: dict[str, Any] = {"prompt": prompt.prompt, **prompt.metadata}
+    for name in ("include", "exclude"):
+        if name in row:
+            row[name] = _json(row[name], name, prompt) if row[name] != "" else []
+    if not row.get("exclude"):
+        row.pop("exclude", None)
+    return from_geneval(row)
+
+
+def _from_dsg_row(prompt: Prompt) -> CheckedPrompt:
+    log.warning(
+        "The prompt %r carries one row of DSG, of which the run has one a prompt. Give the whole file, "
+        "--checks dsg-1k-anns.csv, to ask all its questions.",
+        prompt.prompt,
+    )
+    row = {"text": prompt.prompt, "item_id": "dsg", **{k: str(v) for k, v in prompt.metadata.items()}}
+    return from_dsg([{**row, "dependency": "0"}])[0]
+
+
+def _from_tifa_row(prompt: Prompt) -> CheckedPrompt:
+    row = {"id": "tifa", "caption": prompt.prompt, **prompt.metadata}
+    return from_tifa([{**row, "choices": _json(row["choices"], "choices", prompt)}])[0]
+
+
+def _from_questions(prompt: Prompt) -> CheckedPrompt:
+    rows = _json(prompt.metadata["questions"], "questions", prompt)
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise CheckError(
+            f"The column questions of prompt {prompt.prompt!r} is no list of rows of DSG or TIFA in JSON."
+        )
+    if "question_natural_language" in rows[0]:
+        plain = [{key: str(value) for key, value in row.items()} for row in rows]
+        return from_dsg({**row, "item_id": "dsg", "text": prompt.prompt} for row in plain)[0]
+    return from_tifa({**row, "id": "tifa", "caption": prompt.prompt} for row in rows)[0]
+
+
+def _from_template(prompt: Prompt) -> CheckedPrompt:
+    template = Template(str(prompt.metadata["template"]), str(prompt.metadata.get("category", "")))
+    lacking = [slot for slot in template.slots if slot not in prompt.metadata]
+    if lacking:
+        raise CheckError(
+            f"The template {template.text!r} of prompt {prompt.prompt!r} has slots that no column fills: "
+            f"{lacking}. Add these columns to the prompts."
+        )
+    filling: dict[str, Any] = {slot: prompt.metadata[slot] for slot in template.slots}
+    return template.fill(prompt.prompt, **filling)
+
+
+def _json(value: Any, column: str, prompt: Prompt) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise CheckError(
+            f"The column {column} of prompt {prompt.prompt!r} is no JSON: {error}. Write lists as JSON, "
+            "or leave the column out."
+        ) from error
+
+
+_READERS: tuple[tuple[frozenset[str], Callable[[Prompt], CheckedPrompt], str], ...] = (
+    (frozenset({"include", "tag"}), _from_geneval, "their GenEval metadata"),
+    (frozenset({"questions"}), _from_questions, "the questions in their metadata"),
+    (frozenset({"proposition_id", "question_natural_language", "tuple"}), _from_dsg_row, "a DSG row each"),
+    (frozenset({"question", "choices", "answer", "element_type", "element"}), _from_tifa_row,
+     "a TIFA row each"),
+    (frozenset({"template"}), _from_template, "their template, by rule"),
+)  # fmt: skip
+
+
+def read_given(path: str | os.PathLike[str]) -> list[CheckedPrompt]:
+    """Read checks from a file: our own .jsonl, GenEval's .jsonl, DSG's .csv, TIFA's .json.
+
+    Raises:
+        CheckError: it can't be read, or is none of these.
+    """
+    path = Path(path)
+    if path.suffix == ".csv":
+        return read_dsg(path)
+    if path.suffix == ".json":
+        return read_tifa(path)
+    if path.suffix == ".jsonl":
+        try:
+            with open(path, encoding="utf-8-sig") as file:
+                first = file.readline()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckError(f"{path} can't be read as checks: {error}.") from error
+        return read_geneval(path) if '"include"' in first else read_checks(path)
+    raise CheckError(
+        f"{path} holds no checks that are known. Give .jsonl (write_checks, or GenEval's metadata), .csv "
+        "(DSG) or .json (TIFA)."
+    )

@@ -1,0 +1,188 @@
+"""`Check`: one question on an image; `Judgement`: a scorer's answer; `CheckedPrompt`: what to ask of whom.
+
+A check is one atom. "A red fox left of a pizza" has four: there is a fox, there is a pizza, the fox is
+red, the fox is left of the pizza. The last two depend on the first two: `parents`, as in the
+Davidsonian Scene Graph (Cho et al., ICLR 2024, arXiv 2310.18235).
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from diffusion_lens.errors import CheckError
+from diffusion_lens.files import write_whole
+
+__all__ = [
+    "CHOICE",
+    "KINDS",
+    "WHOLE",
+    "Check",
+    "CheckedPrompt",
+    "Judgement",
+    "Kind",
+    "read_checks",
+    "write_checks",
+]
+
+Kind = Literal["object", "attribute", "relation", "count", "identity", "global"]
+KINDS: tuple[str, ...] = get_args(Kind)
+# ids of the two checks that every prompt can be asked for, whatever it states: is the picture as a whole
+# of the prompt, and of which of several prompts is it?
+WHOLE, CHOICE = "prompt", "choice"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question on an image.
+
+    Attributes:
+        id: a name of its own within the prompt. Checks of the same role have the same id in all
+            prompts ("object-0" is the first thing named), so that a curve can be drawn for it.
+        kind: object (is it there), attribute (is it so), relation (do two things stand so), count,
+            identity (is it this one, or of this class), global (the whole picture).
+        question: in words, for scorers that read.
+        answer: what is right.
+        subject: the thing asked about.
+        attribute: what it should be like: a colour, a material, a state.
+        relation: how `subject` stands to `target`; for a count "exactly", "at least" or "fewer than".
+        target: the second thing of a relation.
+        count: how many.
+        choices: the answers to choose from, `answer` among them; none for yes/no.
+        parents: ids of checks that must be right for this one to mean anything.
+        source: whatever else the row that it came from said; as it was, and read by nobody here.
+    """
+
+    id: str
+    kind: Kind
+    question: str
+    answer: str = "yes"
+    subject: str | None = None
+    attribute: str | None = None
+    relation: str | None = None
+    target: str | None = None
+    count: int | None = None
+    choices: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+    source: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise CheckError(
+                f"Check {self.id!r} is of no known kind: {self.kind!r}. Kinds are {list(KINDS)}."
+            )
+        if self.choices and self.answer not in self.choices:
+            raise CheckError(
+                f"The answer {self.answer!r} of check {self.id!r} is not among its choices "
+                f"{list(self.choices)}. Add it to them."
+            )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A scorer's answer to one check on one image.
+
+    Attributes:
+        check_id: the check's id.
+        p: probability or score, 0 to 1, that the check is met; None where the scorer has none.
+        label: met or not; None where the scorer can't tell. None is missing, never wrong.
+        reason: why it is so, or why it is missing.
+        raw: what the scorer itself said, for the record.
+    """
+
+    check_id: str
+    p: float | None = None
+    label: bool | None = None
+    reason: str | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.p is not None and not 0 <= self.p <= 1:
+            raise CheckError(
+                f"The judgement of {self.check_id!r} has p = {self.p}; p lies between 0 and 1."
+            )
+
+
+@dataclass(frozen=True)
+class CheckedPrompt:
+    """A prompt and what to ask of its images.
+
+    Attributes:
+        prompt_id: a name of its own among all prompts; the unit of statistics.
+        prompt: the prompt.
+        checks: what to ask.
+        category: what kind of prompt it is ("two_object", "positional_in").
+        source: whatever else its row said.
+    """
+
+    prompt_id: str
+    prompt: str
+    checks: tuple[Check, ...]
+    category: str = ""
+    source: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        ids = [check.id for check in self.checks]
+        twice = sorted({one for one in ids if ids.count(one) > 1})
+        if twice:
+            raise CheckError(
+                f"Prompt {self.prompt_id!r} has more than one check called {twice}. Rename them."
+            )
+        unknown = {parent for check in self.checks for parent in check.parents} - set(ids)
+        if unknown:
+            raise CheckError(
+                f"Prompt {self.prompt_id!r}: checks depend on {sorted(unknown)}, but its checks are {ids}."
+            )
+        if _circular(self.checks):
+            raise CheckError(f"Prompt {self.prompt_id!r}: checks depend on each other in a circle.")
+
+
+def _circular(checks: Sequence[Check]) -> bool:
+    waiting = {check.id: set(check.parents) for check in checks}
+    while ready := [name for name, parents in waiting.items() if not parents]:
+        for name in ready:
+            del waiting[name]
+        for parents in waiting.values():
+            parents.difference_update(ready)
+    return bool(waiting)
+
+
+def write_checks(path: str | os.PathLike[str], prompts: Iterable[CheckedPrompt]) -> None:
+    """Write prompts and their checks as JSON lines, one prompt a line.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    content = "".join(json.dumps(asdict(prompt), ensure_ascii=False) + "\n" for prompt in prompts)
+    write_whole(Path(path), lambda file: file.write(content.encode()))
+
+
+def read_checks(path: str | os.PathLike[str]) -> list[CheckedPrompt]:
+    """Read what `write_checks` wrote.
+
+    Raises:
+        CheckError: the file is missing, or a line does not say what it should (the line is named).
+    """
+    try:
+        # splitlines would also cut inside a prompt, at characters that few editors show
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckError(f"{path} can't be read as checks: {error}.") from error
+    prompts = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            checks = tuple(
+                Check(**{**check, "choices": tuple(check["choices"]), "parents": tuple(check["parents"])})
+                for check in row["checks"]
+            )
+            prompts.append(CheckedPrompt(**{**row, "checks": checks}))
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckError(
+                f"{path}, line {number}, is no prompt with checks ({error}). Write it with write_checks."
+            ) from error
+    return prompts

@@ -1,0 +1,1 @@
+"""From conditioning to images: the denoiser, its settings, speed-ups and approximations."""

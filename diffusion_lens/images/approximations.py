@@ -1,0 +1,124 @@
+"""`Approximations`: what a denoiser may give up for speed. Nothing by default.
+
+A lens compares images of nearby conditionings, and these savings were validated for the last layer's
+only. `diffusion-lens bench --approximations` shows what each does to the images of every layer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from diffusion_lens.errors import SamplerError
+
+if TYPE_CHECKING:
+    from diffusion_lens.images.denoise import Painter
+
+__all__ = ["Approximations", "approximate", "drop_guidance", "guided_inputs"]
+
+# pipelines whose guided batch is twice the size, by what of it their loop takes back from a callback
+_GUIDED: Mapping[str, tuple[str, ...]] = {
+    "StableDiffusionPipeline": ("prompt_embeds",),
+    "StableDiffusionXLPipeline": ("prompt_embeds", "add_text_embeds", "add_time_ids"),
+    "StableDiffusion3Pipeline": ("prompt_embeds", "pooled_prompt_embeds"),
+}
+
+
+@dataclass(frozen=True)
+class Approximations:
+    """What is given up.
+
+    Attributes:
+        steps: denoising steps in place of the sampler's.
+        guided: the part of the steps, from the first, that classifier-free guidance is used in, 0 to 1;
+            at least one step. Guidance in an interval: Kynkäänniemi et al., NeurIPS 2024.
+        first_block: threshold of diffusers' first-block cache: while the first block's output changes
+            less than this, relatively, the others are not run. It looks at a batch as a whole, so that
+            an image depends a little on its neighbours.
+        pyramid: attention of middle steps is computed in every so many of them (diffusers' pyramid
+            attention broadcast: Zhao et al., ICLR 2025).
+        precision: products of matrices in this type (autocast).
+    """
+
+    steps: int | None = None
+    guided: float | None = None
+    first_block: float | None = None
+    pyramid: int | None = None
+    precision: Literal["bfloat16", "float16"] | None = None
+
+    def __post_init__(self) -> None:
+        limits: dict[str, tuple[float, float, str]] = {
+            "steps": (1, float("inf"), "a whole number of at least 1"),
+            "guided": (0, 1, "a part of the steps, 0 to 1"),
+            "first_block": (0, 1, "a threshold, 0 to 1"),
+            "pyramid": (2, float("inf"), "a whole number of at least 2"),
+        }
+        for name, (low, high, allowed) in limits.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise SamplerError(f"approximations.{name} is {value!r}; it must be {allowed}.")
+        if self.first_block is not None and self.pyramid is not None:
+            raise SamplerError("approximations first_block and pyramid exclude each other; choose one.")
+
+    def __str__(self) -> str:
+        """Those that are on, as recorded in every row; empty without any."""
+        given = {one.name: getattr(self, one.name) for one in fields(self)}
+        return "+".join(f"{name}={value}" for name, value in given.items() if value is not None)
+
+
+def approximate(painter: "Painter", approximations: Approximations) -> None:
+    """Let a painter draw with these approximations from now on, and with no others; not their steps.
+
+    Raises:
+        SamplerError: the pipeline can't be approximated so.
+    """
+    pipe = painter.pipe
+    denoiser: Any = getattr(pipe, "unet", None) or pipe.transformer
+    if approximations.guided is not None and _guided_parts(pipe) is None:
+        raise SamplerError(
+            f"approximations.guided is not possible with {type(pipe).__name__}; leave it out. It is with: "
+            f"{', '.join(_GUIDED)}."
+        )
+    cached = approximations.first_block is not None or approximations.pyramid is not None
+    if cached and not hasattr(denoiser, "enable_cache"):
+        raise SamplerError(
+            f"{type(denoiser).__name__} has no cache of blocks; leave out approximations.first_block and "
+            "approximations.pyramid. Most transformers of diffusers have one."
+        )
+    if getattr(denoiser, "is_cache_enabled", False):
+        denoiser.disable_cache()
+    if cached:
+        denoiser.enable_cache(_cache_config(pipe, approximations))
+    painter.approximations = approximations
+
+
+def _cache_config(pipe: Any, approximations: Approximations) -> Any:
+    from diffusers import FirstBlockCacheConfig, PyramidAttentionBroadcastConfig
+
+    if approximations.first_block is not None:
+        return FirstBlockCacheConfig(threshold=approximations.first_block)
+    return PyramidAttentionBroadcastConfig(
+        spatial_attention_block_skip_range=approximations.pyramid,
+        current_timestep_callback=lambda: pipe._current_timestep,
+    )
+
+
+def _guided_parts(pipe: Any) -> tuple[str, ...] | None:
+    known = (_GUIDED.get(base.__name__) for base in type(pipe).__mro__)
+    return next((parts for parts in known if parts), None)
+
+
+def guided_inputs(pipe: Any) -> list[str]:
+    """The tensors that `drop_guidance` must be given by the pipeline's loop."""
+    return list(_guided_parts(pipe) or ())
+
+
+def drop_guidance(pipe: Any, tensors: dict[str, Any]) -> None:
+    """In a callback at the end of a step: go on without guidance, as diffusers' documentation does it.
+
+    Args:
+        pipe: the pipeline that is drawing.
+        tensors: its `guided_inputs`, negative half first; they are cut in place.
+    """
+    pipe._guidance_scale = 0.0
+    for name in guided_inputs(pipe):
+        tensors[name] = tensors[name].chunk(2)[-1]

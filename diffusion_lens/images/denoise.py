@@ -1,0 +1,310 @@
+"""Draw many images in few calls: rows of layers and seeds share a batch of the pipeline's own loop."""
+
+import inspect
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+
+from diffusion_lens.errors import OutOfMemoryError, SamplerError
+from diffusion_lens.images.approximations import Approximations, drop_guidance, guided_inputs
+from diffusion_lens.images.sampler import Sampler
+from diffusion_lens.models.conditioner import Conditioning
+from diffusion_lens.models.memory import is_decoding, is_out_of_memory, use_slicing
+from diffusion_lens.models.pipelines import PipelineFamily
+
+__all__ = ["Drawing", "Painter", "Row", "use_quiet"]
+
+log = logging.getLogger(__name__)
+
+Pixels = UInt8[np.ndarray, "height width 3"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image to make: its text arguments, positive and negative, and its seed."""
+
+    positive: Conditioning
+    negative: Conditioning
+    seed: int
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One image made, or why there is none.
+
+    Attributes:
+        image: the picture; None where it would not be one.
+        missing: why not; None where there is a picture.
+        upscaled: the picture of the second stage, where there is one.
+        batch: the images of the batch that it was made in, fillers included.
+        seconds: its share of the batch's time.
+    """
+
+    image: Image.Image | None
+    missing: str | None = None
+    upscaled: Image.Image | None = None
+    batch: int = 1
+    seconds: float = 0.0
+
+
+@dataclass
+class Painter:
+    """A pipeline's denoising side.
+
+    All rows of one seed start from the same noise, drawn on the CPU by a generator of their own, as the
+    plain pipeline draws it for `torch.Generator("cpu").manual_seed(seed)`.
+
+    Attributes:
+        pipe: the pipeline.
+        family: how it takes its text.
+        device: where it computes.
+        batch_size: images a call; halved for good when memory runs out.
+        one_by_one: decode latents one by one; so for good where memory runs out at decoding.
+        upscaler: the second stage of DeepFloyd IF, conditioned on the same states.
+        fill: repeat the last row of a short batch up to `batch_size`, so that compiled code meets one
+            shape only.
+        approximations: what is given up for speed; set by `approximate`.
+    """
+
+    pipe: Any
+    family: PipelineFamily
+    device: torch.device
+    batch_size: int
+    upscaler: Any = None
+    fill: bool = False
+    one_by_one: bool = False
+    approximations: Approximations = field(default_factory=Approximations)
+
+    def draw(
+        self,
+        rows: Iterable[Row],
+        sampler: Sampler,
+        upscale: Sampler | None = None,
+        on_step: Callable[[int], object] = lambda images: None,
+    ) -> Iterator[Drawing]:
+        """The images of `rows`, in order.
+
+        Args:
+            rows: what to draw, taken as they are needed; rows next to each other whose tensors have one
+                shape share a batch.
+            sampler: resolved settings.
+            upscale: resolved settings of the second stage.
+            on_step: called after each denoising step with the number of images in the batch.
+
+        Raises:
+            OutOfMemoryError: not even one image fits.
+            SamplerError: the pipeline refuses the settings.
+        """
+        coming, waiting = iter(rows), deque[Row]()
+        while True:
+            waiting.extend(islice(coming, max(0, self.batch_size - len(waiting))))
+            if not waiting:
+                return
+            batch = _same_shape(list(islice(waiting, self.batch_size)))
+            filled = batch + batch[-1:] * (self.batch_size - len(batch) if self.fill else 0)
+            start = time.perf_counter()
+            try:
+                drawings = self._call(filled, sampler, upscale, on_step)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                decoding = not self.one_by_one and is_decoding(error, getattr(self.pipe, "vae", None))
+                if len(filled) == 1:
+                    raise OutOfMemoryError(
+                        "Not even one image fits into memory. Make it smaller (height=, width=), load the "
+                        'model with offload="model" or in 16 bits, or release the text encoders first '
+                        "(release_encoders=True)."
+                    ) from error
+                drawings = None  # gone on below, when the error no longer holds the batch's memory
+            if drawings is None:
+                self._spare(len(filled), decoding)
+                continue
+            seconds = (time.perf_counter() - start) / len(batch)
+            for drawing in drawings[: len(batch)]:
+                waiting.popleft()
+                yield replace(drawing, batch=len(filled), seconds=seconds)
+
+    def _spare(self, size: int, decoding: bool) -> None:
+        """Take less memory from now on."""
+        if decoding:
+            self.one_by_one = True
+            log.warning("Out of memory at decoding %d images; decoding one by one.", size)
+        else:
+            self.batch_size = size // 2
+            log.warning("Out of memory at %d images a batch; going on with %d.", size, self.batch_size)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.pipe.maybe_free_model_hooks()  # what a cache of blocks remembers of the batch that was cut
+
+    def _call(
+        self,
+        rows: Sequence[Row],
+        sampler: Sampler,
+        upscale: Sampler | None,
+        on_step: Callable[[int], object],
+    ) -> list[Drawing]:
+        seeds = [row.seed for row in rows]
+        kind = "np" if self.upscaler is None else "pt"
+        output = self._run(self.pipe, self.arguments(rows, sampler), seeds, on_step, kind)
+        if self.upscaler is None:
+            blocked = _blocked(output, len(rows))
+            return [
+                Drawing(*_picture(pixels, flag))
+                for pixels, flag in zip(output.images, blocked, strict=True)
+            ]
+        settings = (upscale or Sampler()).arguments(self.family)
+        settings = {**self._text(rows), **settings, "image": output.images}
+        second = self._run(self.upscaler, settings, seeds, on_step, "np")
+        # the first stage's floats of -1..1 went on as they are, without a look by its safety checker
+        small = (output.images / 2 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
+        drawings = []
+        for one, two, flag in zip(small, second.images, _blocked(second, len(rows)), strict=True):
+            image, missing = _picture(one, False)
+            upscaled, missing_too = _picture(two, flag)
+            reason = missing or (missing_too and f"{missing_too}, in the second stage")
+            drawings.append(Drawing(image, reason, upscaled))
+        return drawings
+
+    def arguments(self, rows: Sequence[Row], sampler: Sampler) -> dict[str, Any]:
+        """What the pipeline is called with for one batch, besides generators and the type of output.
+
+        Args:
+            rows: the batch; its tensors have one shape.
+            sampler: resolved settings.
+        """
+        settings = sampler.arguments(self.family)
+        if "negative_prompt" in _parameters(self.pipe):
+            settings["negative_prompt"] = None  # PixArt's default is "", and refused beside embeddings
+        if not rows[0].negative and self.family.cfg == "true_cfg_scale":
+            settings["true_cfg_scale"] = 1.0  # without a negative prompt it is off, and Qwen-Image warns
+        return {**self._text(rows), **settings}
+
+    def _text(self, rows: Sequence[Row]) -> dict[str, Any]:
+        return {
+            **_collate([row.positive for row in rows], self.family.batch_dims, self.device),
+            **_collate([row.negative for row in rows], self.family.batch_dims, self.device),
+        }
+
+    def _run(
+        self,
+        pipe: Any,
+        arguments: dict[str, Any],
+        seeds: Sequence[int],
+        on_step: Callable[[int], object],
+        output_type: str,
+    ) -> Any:
+        """Call a pipeline with a generator for each seed."""
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        callback = _step_callback(pipe, lambda: on_step(len(seeds)), self.approximations.guided)
+        precision = self.approximations.precision
+        autocast = torch.autocast(
+            self.device.type, getattr(torch, precision or "bfloat16"), enabled=precision is not None
+        )
+        try:
+            with use_quiet(pipe), use_slicing(getattr(pipe, "vae", None), self.one_by_one), autocast:
+                return pipe(**arguments, **callback, generator=generators, output_type=output_type)
+        except ValueError as error:  # what diffusers raises for sizes and combinations it refuses
+            raise SamplerError(f"{type(pipe).__name__} refuses these settings: {error}") from error
+
+
+def _same_shape(rows: list[Row]) -> list[Row]:
+    """The first rows whose tensors have one shape."""
+    first = _shapes(rows[0])
+    for index, row in enumerate(rows):
+        if _shapes(row) != first:
+            return rows[:index]
+    return rows
+
+
+def _shapes(row: Row) -> list[tuple[str, Any]]:
+    """What must agree within a batch; ragged arguments, given as lists, need not."""
+    return [
+        (name, tuple(value.shape) if isinstance(value, torch.Tensor) else type(value))
+        for name, value in (*row.positive.items(), *row.negative.items())
+    ]
+
+
+def _collate(
+    parts: Sequence[Conditioning], dims: Mapping[str, int], device: torch.device
+) -> dict[str, Any]:
+    batch: dict[str, Any] = {}
+    for name, value in parts[0].items():
+        if isinstance(value, torch.Tensor):
+            batch[name] = torch.cat([part[name] for part in parts], dims.get(name, 0)).to(device)
+        elif isinstance(value, list):
+            batch[name] = [item.to(device) for part in parts for item in part[name]]
+    return batch
+
+
+def _parameters(pipe: Any) -> Mapping[str, Any]:
+    return inspect.signature(pipe.__call__).parameters
+
+
+def _step_callback(pipe: Any, tell: Callable[[], object], guided: float | None) -> dict[str, Any]:
+    """The pipeline's own way to report each step, under either of its two names.
+
+    Args:
+        pipe: the pipeline.
+        tell: called at each step.
+        guided: the part of the steps after which guidance is dropped; never if None.
+    """
+    parameters = _parameters(pipe)
+    if "callback_on_step_end" in parameters:
+
+        def on_end(_pipe: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            tell()
+            late = guided is not None and step + 1 >= guided * pipe.num_timesteps
+            if late and pipe.do_classifier_free_guidance:
+                drop_guidance(pipe, tensors)
+            return tensors
+
+        inputs = {} if guided is None else {"callback_on_step_end_tensor_inputs": guided_inputs(pipe)}
+        return {"callback_on_step_end": on_end, **inputs}
+    if "callback" in parameters:
+        return {"callback": lambda *_: tell()}
+    return {}
+
+
+@contextmanager
+def use_quiet(pipe: Any) -> Iterator[None]:
+    """Without the pipeline's own progress bar, which knows of one batch only."""
+    before = getattr(pipe, "_progress_bar_config", {})
+    pipe.set_progress_bar_config(**{**before, "disable": True})
+    try:
+        yield
+    finally:
+        pipe.set_progress_bar_config(**before)
+
+
+def _blocked(output: Any, count: int) -> list[bool]:
+    """Which images the pipeline's safety checker took away."""
+    flags = getattr(output, "nsfw_content_detected", None) or getattr(output, "nsfw_detected", None)
+    return [bool(flag) for flag in flags] if flags else [False] * count
+
+
+def _picture(values: np.ndarray, blocked: bool) -> tuple[Image.Image | None, str | None]:
+    """A picture from the pipeline's floats in 0..1, or why it is none."""
+    if blocked:
+        return None, "blocked by the pipeline's safety checker"
+    if not np.isfinite(values).all():
+        return None, "not finite: the numbers overflowed (try float32 or bfloat16)"
+    pixels = to_pixels(values)
+    if not pixels.any():
+        return None, "black: every pixel is zero"
+    return Image.fromarray(pixels), None
+
+
+def to_pixels(values: np.ndarray) -> Pixels:
+    """8-bit pixels of floats in 0..1, rounded as diffusers rounds them."""
+    pixels = (values * 255).round().astype("uint8")
+    return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels

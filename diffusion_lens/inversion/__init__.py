@@ -1,1 +1,0 @@
-"""Words that a text encoder is taught from pictures."""

@@ -1,0 +1,1 @@
+"""Textual Inversion, LEGO and latent inversion: text states from images."""

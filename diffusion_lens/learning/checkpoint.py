@@ -1,0 +1,96 @@
+"""The state of a training, in one small safetensors file: rows, Adam's moments, the best rows, progress."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from diffusion_lens.errors import RunError
+from diffusion_lens.files import write_whole
+from diffusion_lens.learning.lego import LegoLearner
+from diffusion_lens.learning.training import Learner, Progress
+from diffusion_lens.models.encoders import fingerprint
+from diffusion_lens.text.embeddings import Word
+
+__all__ = ["identity", "load_state", "save_state"]
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def identity(learner: Learner) -> str:
+    """A hash of all that a training's outcome follows from: model, pictures, sentences and settings."""
+    digest = hashlib.sha256()
+    for one in learner.concepts:
+        plain = (one.token, one.captions, one.init, one.vectors, one.rate)
+        digest.update(json.dumps(plain).encode())
+        for picture in one.pictures:
+            digest.update(repr(picture.size).encode() + picture.tobytes())
+    # more steps may be asked for later
+    settings = {name: value for name, value in asdict(learner.settings).items() if name != "steps"}
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    if isinstance(learner, LegoLearner):
+        digest.update(json.dumps([asdict(one) for one in learner.contexts]).encode())
+    for part in (learner.denoiser.module, *(getattr(learner.pipe, name) for name in learner.words[0].rows)):
+        digest.update(fingerprint(part).encode())
+    return digest.hexdigest()[:16]
+
+
+def save_state(path: Path, learner: Learner) -> None:
+    """Write a training's state, whole or not at all.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    tensors = {}
+    for word, best in zip(learner.words, learner.best, strict=True):
+        for name, rows in word.rows.items():
+            key = f"{word.token}/{name}"
+            tensors[f"rows/{key}"] = rows.detach()
+            tensors[f"best/{key}"] = best.rows[name]
+            moments = learner.optimizer.state.get(rows, {})
+            tensors |= {f"{moment}/{key}": moments[moment] for moment in _MOMENTS if moment in moments}
+    described = json.dumps({"progress": asdict(learner.progress), "identity": identity(learner)})
+    whole = {key: tensor.cpu().contiguous().clone() for key, tensor in tensors.items()}
+    content = save(whole, metadata={"state": described})
+    write_whole(path, lambda file: file.write(content))
+
+
+def load_state(path: Path, learner: Learner) -> None:
+    """Go on from a saved state.
+
+    Raises:
+        RunError: it can't be read, or is of another training.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        described = json.loads(metadata["state"])
+        plain, found = described["progress"], described["identity"]
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise RunError(f"The state {path} can't be read ({error}). Delete it to begin anew.") from None
+    if found != identity(learner):
+        raise RunError(
+            f"{path} is of another training: the model, the pictures, the sentences or a setting but the "
+            "number of steps are others now. Ask for the same, delete it to begin anew, or choose another "
+            "output."
+        )
+    with torch.no_grad():
+        for index, word in enumerate(learner.words):
+            for name, rows in word.rows.items():
+                key = f"{word.token}/{name}"
+                rows.copy_(tensors[f"rows/{key}"])
+                if f"exp_avg/{key}" in tensors:
+                    moments = {moment: tensors[f"{moment}/{key}"].to(rows.device) for moment in _MOMENTS}
+                    step = torch.tensor(float(plain["step"]))
+                    learner.optimizer.state[rows] = {"step": step, **moments}
+            learner.best[index] = Word(
+                word.token, {name: tensors[f"best/{word.token}/{name}"] for name in word.rows}
+            )
+    learner.progress = Progress(
+        plain["step"], tuple(plain["scores"]), tuple(map(tuple, plain["best"])), plain["since"]
+    )

@@ -1,0 +1,79 @@
+"""Cycle consistency: text, to a picture, and back to the text latent.
+
+The cycle's loss is the reconstruction loss of R on what the model draws: a model that draws what the
+prompt says closes it. As a measure it needs neither the oracle nor a CLIP, and it is by layer too. The
+loss knows of one phrasing (see `testbed.inverter`): a prompt that the testbed's grammar reads is
+compared as `testbed.captions.plain` words it, so that two phrasings of one scene are equally near.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffusion_lens.learning.captioning import rephrase
+from diffusion_lens.learning.latent_inversion import LatentInversion, States, relative_error
+from diffusion_lens.text.layers import LayerRequest
+
+__all__ = ["cycle_loss", "measure_cycle", "ranks"]
+
+
+def cycle_loss(
+    inversion: LatentInversion, latents: Float[Tensor, "picture channel y x"], states: States
+) -> Float[Tensor, ""]:
+    """||R(x) - c||^2 of latents and the conditioning that they were drawn from, 1 for the mean state.
+
+    Gradients reach the latents, and so whatever made them.
+    """
+    return relative_error(inversion.inverter(latents), states, inversion.mean).mean()
+
+
+def ranks(found: States, states: Float[Tensor, "candidate token width"], true: Sequence[int]) -> list[int]:
+    """The place of each picture's true conditioning among many, by distance to R(x): 1 is the nearest.
+
+    Args:
+        found: R(x) by picture.
+        states: the conditioning of the candidates.
+        true: the true candidate of each picture.
+    """
+    distances = torch.cdist(found.flatten(1), states.flatten(1))
+    own = distances[torch.arange(len(found)), torch.tensor(true)]
+    return ((distances < own[:, None] - 1e-6).sum(1) + 1).tolist()
+
+
+def measure_cycle(
+    inversion: LatentInversion,
+    prompts: Sequence[str],
+    layers: LayerRequest | Sequence[LayerRequest] = "native",
+    seeds: Sequence[int] = (0,),
+    *,
+    steps: int | None = None,
+) -> pd.DataFrame:
+    """Draw prompts at layers and read the pictures back.
+
+    Args:
+        inversion: a model with its R.
+        prompts: different prompts, which are each other's alternatives.
+        layers: as for a lens; the text latent compared with is always that of the native layer.
+        seeds: pictures of each prompt and layer.
+        steps: denoising steps.
+
+    Returns:
+        A row by picture: `prompt`, `layer`, `seed`, `error` (0: the prompt's own conditioning; 1: as far
+        off as the mean), `rank` of the prompt among all, and `candidates`, how many those are.
+        Missing pictures have missing values.
+    """
+    result = inversion.lens(prompts, layers, seeds, steps=steps)
+    texts = list(dict.fromkeys(prompts))
+    states = inversion.encode([rephrase(text) for text in texts])
+    table = result.table[["prompt", "layer", "seed", "image"]]
+    drawn = table[table["image"].notna()]
+    found = inversion.invert(list(drawn["image"]))
+    true = [texts.index(prompt) for prompt in drawn["prompt"]]
+    errors = relative_error(found, states[true], inversion.mean)
+    measured = pd.DataFrame(
+        {"error": errors.tolist(), "rank": ranks(found, states, true)}, index=drawn.index
+    )
+    return table.drop(columns="image").join(measured).assign(candidates=len(texts))

@@ -1,0 +1,75 @@
+"""How near drawn pictures are to the pictures that a word was learned from, and to their prompts.
+
+The two measures of Gal et al. 2023 (arXiv 2208.01618, section 5.1), as their code has them: *image
+similarity*, the mean cosine between every drawn and every given picture (64 drawings of "a photo of
+{}"); and *text similarity*, the mean cosine between drawings of a prompt and the prompt without the
+word. Two reference points: the given pictures put out as they are (whatever the prompt says), and the
+prompts drawn without the word.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+from PIL.Image import Image
+
+from diffusion_lens.models.clip import Clip
+from diffusion_lens.scoring.scorers.clip import load_clip
+from diffusion_lens.scoring.scorers.similarity import load_dinov2
+
+__all__ = ["SAMPLES", "Embed", "image_similarity", "load_embed", "text_similarity", "without_word"]
+
+SAMPLES = 64
+"""Drawings of a prompt in the paper."""
+
+Embed = Callable[[Sequence[Image]], Float[np.ndarray, "picture width"]]
+"""Makes unit vectors of pictures: those of CLIP, or of DINOv2."""
+
+
+def image_similarity(embed: Embed, drawn: Sequence[Image], given: Sequence[Image]) -> np.ndarray:
+    """The mean cosine of each drawing to the given pictures, `[drawing]`.
+
+    Where the two are the same pictures, a picture is not compared with itself.
+
+    Args:
+        embed: what makes vectors of pictures.
+        drawn: the drawings.
+        given: the pictures that the word was learned from.
+    """
+    cosines = np.asarray(embed(drawn)) @ np.asarray(embed(given)).T
+    if drawn is given:
+        count = len(given)
+        return (cosines.sum(1) - np.diag(cosines)) / max(1, count - 1)
+    return cosines.mean(1)
+
+
+def text_similarity(clip: Clip, drawn: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
+    """The cosine of each drawing to its prompt, which should be without the word, `[drawing]`."""
+    pictures = clip.embed_images(list(drawn)).numpy()
+    texts = clip.embed_texts(list(prompts)).numpy()
+    return (pictures * texts).sum(1)
+
+
+def without_word(prompt: str) -> str:
+    """A prompt without its {}: "a photo of {} on grass" becomes "a photo of on grass"."""
+    return re.sub(r"\s+", " ", prompt.replace("{}", " ")).strip()
+
+
+def load_embed(kind: str, model: str) -> Embed | None:
+    """What compares pictures.
+
+    Args:
+        kind: "clip", "dinov2" or "none".
+        model: of that kind: an embedded name, a folder or a hub id.
+
+    Raises:
+        ScorerError: it can't be loaded.
+    """
+    if kind == "clip":
+        clip = load_clip(model)
+        return lambda pictures: clip.embed_images(list(pictures)).numpy()
+    if kind == "dinov2":
+        measure = load_dinov2(model)
+        return lambda pictures: np.stack(measure.describe(list(pictures)))
+    return None

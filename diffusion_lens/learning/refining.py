@@ -1,0 +1,108 @@
+"""Conditioning optimised for a picture through the frozen denoiser, started from R(x).
+
+c* = argmin_c E || v - v_theta(z_t, t, c) ||^2 with the denoiser's own loss: Textual Inversion (Gal et
+al. 2022, arXiv 2208.01618, equation 2) of the whole conditioning instead of a word's vector. From R(x)
+it needs few steps; from the mean or the empty prompt's conditioning, many.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from diffusion_lens.errors import InputError
+from diffusion_lens.learning.latent_inversion import LatentInversion, States
+from diffusion_lens.learning.objective import Denoiser, frozen
+
+__all__ = ["STARTS", "Refining", "refine"]
+
+STARTS = ("R(picture)", "mean", "empty prompt")
+MEASURED = 16  # noises and times by picture at which the error is measured, always the same ones
+
+
+@dataclass(frozen=True)
+class Refining:
+    """Conditioning of pictures after some steps.
+
+    Attributes:
+        steps: how many steps.
+        states: the conditioning.
+        errors: the denoiser's squared error on each picture, mean over fixed noises and times.
+    """
+
+    steps: int
+    states: States
+    errors: Float[Tensor, " picture"]
+
+
+def refine(
+    inversion: LatentInversion,
+    pictures: Sequence[Image.Image],
+    start: str = "R(picture)",
+    steps: Sequence[int] = (40,),
+    *,
+    rate: float = 0.01,
+    draws: int = 4,
+    seed: int = 0,
+) -> list[Refining]:
+    """Optimise the conditioning of pictures, all at once.
+
+    Args:
+        inversion: a model with its R.
+        pictures: what the conditioning should be of.
+        start: one of `STARTS`.
+        steps: after how many steps to look; the last is the end.
+        rate: of Adam; the states' standard deviation is about 0.4.
+        draws: noises and times by picture and step.
+        seed: of noises and times.
+
+    Raises:
+        InputError: no such start, or steps that are negative.
+    """
+    if not steps or min(steps) < 0:
+        raise InputError(f"steps is {tuple(steps)}; give one or more numbers of at least 0.")
+    latents = inversion.latents(pictures)
+    states = _start(inversion, latents, start).clone().requires_grad_()
+    optimizer = torch.optim.Adam([states], rate)
+    generator = torch.Generator().manual_seed(seed)
+    denoiser = Denoiser(inversion.pipe)
+    looks = []
+    with frozen(inversion.pipe):
+        for step in range(max(steps) + 1):
+            if step in steps:
+                kept = states.detach().clone()
+                looks.append(Refining(step, kept, _measure(denoiser, latents, kept)))
+            if step < max(steps):
+                _errors(denoiser, latents, states, draws, generator).mean().backward()
+                optimizer.step()
+                optimizer.zero_grad()
+    return looks
+
+
+def _start(inversion: LatentInversion, latents: Tensor, start: str) -> States:
+    if start == "R(picture)":
+        with torch.no_grad():
+            return inversion.inverter(latents)
+    if start == "mean":
+        return inversion.mean.repeat(len(latents), 1, 1)
+    if start == "empty prompt":
+        return inversion.encode("").repeat(len(latents), 1, 1)
+    raise InputError(f"{start!r} is no start. Allowed: {', '.join(map(repr, STARTS))}.")
+
+
+def _errors(
+    denoiser: Denoiser, latents: Tensor, states: Tensor, draws: int, generator: torch.Generator
+) -> Float[Tensor, " picture"]:
+    """The denoiser's error on each picture, mean over draws."""
+    many = latents.cpu().repeat_interleave(draws, 0)
+    text = {"prompt_embeds": states.repeat_interleave(draws, 0).to(denoiser.module.dtype)}
+    return denoiser.errors(many, text, generator).view(len(latents), draws).mean(1)
+
+
+@torch.no_grad()
+def _measure(denoiser: Denoiser, latents: Tensor, states: Tensor) -> Float[Tensor, " picture"]:
+    generator = torch.Generator().manual_seed(12345)
+    return _errors(denoiser, latents, states, MEASURED, generator).cpu()

@@ -1,0 +1,233 @@
+"""Textual inversion (Gal et al. 2023, arXiv 2208.01618): learn words from pictures with a frozen model.
+
+Only the words' rows are trained, in float32, several words side by side: the losses of different concepts
+share no parameter, so each word is learned as it would be alone. Pictures are encoded once. What a step
+draws (pictures, sentences, noise, times) follows from the seed and its number alone, so that a training
+that was killed goes on from its last checkpoint and ends with the same bytes.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from diffusion_lens.errors import InputError
+from diffusion_lens.learning.concepts import Concept
+from diffusion_lens.learning.objective import Denoiser, Latents, frozen
+from diffusion_lens.text.embeddings import Word, check_fit, initial_word, speaking, vocabulary_norm
+
+__all__ = ["Learner", "Progress", "Settings"]
+
+log = logging.getLogger(__name__)
+
+Norm = Literal["none", "fixed", "pull"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How words are learned.
+
+    Attributes:
+        steps: at most so many.
+        batch: pictures of each concept in a step.
+        rate: learning rate of Adam on the rows, not scaled by anything.
+        norm: "none"; "fixed", each row keeps the length it started with; "pull", after each step a row's
+            length moves towards the vocabulary's mean by the share min(1, 100 rate).
+        snr_gamma: min-SNR weights, see `Denoiser.losses`; None for none.
+        flip: show half of the pictures mirrored.
+        bf16: compute in bfloat16; the rows and their optimiser stay in float32.
+        validate_every: steps between two looks at what the words draw.
+        patience: stop after so many looks without a better one of any word; None for never.
+        seed: of all that is random.
+    """
+
+    steps: int = 400
+    batch: int = 4
+    rate: float = 5e-3
+    norm: Norm = "none"
+    snr_gamma: float | None = None
+    flip: bool = False
+    bf16: bool = False
+    validate_every: int = 100
+    patience: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "validate_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if not self.rate > 0:
+            raise InputError(f"The learning rate is {self.rate}; it must be above 0.")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        step: steps made.
+        scores: the last look's score of each word; empty before the first.
+        best: the best score of each word, and the step that it is of.
+        since: looks since any word got better.
+    """
+
+    step: int = 0
+    scores: tuple[float, ...] = ()
+    best: tuple[tuple[float, int], ...] = ()
+    since: int = 0
+
+
+@dataclass
+class Learner:
+    """Words in training on a live pipeline.
+
+    Use it inside `training()`, which freezes the pipeline and teaches it the words.
+
+    Args:
+        pipe: Stable Diffusion 1, 2, XL or 3, or FLUX.1.
+        concepts: what to learn.
+        settings: how.
+
+    Raises:
+        InputError: a token, initialiser or number of vectors that the pipeline can't have.
+        UnsupportedPipelineError: the pipeline is of another family.
+    """
+
+    pipe: Any
+    concepts: Sequence[Concept]
+    settings: Settings = field(default_factory=Settings)
+
+    def __post_init__(self) -> None:
+        seed = self.settings.seed
+        started = [initial_word(self.pipe, one.token, one.init, one.vectors, seed) for one in self.concepts]
+        check_fit(self.pipe, started)
+        self.words = [
+            Word(word.token, {name: torch.nn.Parameter(rows) for name, rows in word.rows.items()})
+            for word in started
+        ]
+        self.best = started
+        self.progress = Progress()
+        self.denoiser = Denoiser(self.pipe)
+        self.latents = [self._encode(one.pictures) for one in self.concepts]
+        self._lengths = self._target_lengths()
+        groups = [
+            {"params": word.parameters(), "lr": one.rate or self.settings.rate}
+            for word, one in zip(self.words, self.concepts, strict=True)
+        ]
+        self.optimizer = torch.optim.Adam(groups)
+        for one in self.concepts:
+            if len(one.pictures) == 1:
+                log.warning("%s is learned from one picture, and will hold all of it.", one.token)
+
+    def _encode(self, pictures: Sequence[Image.Image]) -> Latents:
+        flipped = [ImageOps.mirror(picture) for picture in pictures] if self.settings.flip else []
+        return self.denoiser.encode([*pictures, *flipped])
+
+    def _target_lengths(self) -> dict[tuple[str, str], Tensor]:
+        """The length that norm control aims at, by token and encoder, `[vector, 1]`."""
+        if self.settings.norm == "pull":
+            means = {name: vocabulary_norm(self.pipe, name) for name in self.words[0].rows}
+            return {
+                (word.token, name): torch.full((len(rows), 1), means[name])
+                for word in self.words
+                for name, rows in word.rows.items()
+            }
+        return {
+            (word.token, name): rows.detach().norm(dim=-1, keepdim=True).clone()
+            for word in self.words
+            for name, rows in word.rows.items()
+        }
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """The pipeline frozen, and taught the words, while the body runs."""
+        with frozen(self.pipe), speaking(self.pipe, self.words):
+            yield
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are made, or patience has run out."""
+        patience = self.settings.patience
+        worn = patience is not None and self.progress.since >= patience
+        return worn or self.progress.step >= self.settings.steps
+
+    def losses(self, step: int) -> Tensor:
+        """The mean loss of each concept in a step, `[concept]`, with gradients to the words."""
+        settings = self.settings
+        seed = settings.seed * 1_000_003 + step
+        generator = torch.Generator().manual_seed(seed)
+        rng = np.random.default_rng(seed)
+        latents, prompts = [], []
+        for concept, encoded in zip(self.concepts, self.latents, strict=True):
+            count = len(concept.pictures)
+            chosen = rng.integers(count, size=settings.batch)
+            mirrored = rng.integers(2, size=settings.batch) * count if settings.flip else 0
+            latents.append(encoded.sample(torch.from_numpy(chosen + mirrored), generator))
+            prompts += [concept.caption(index, rng) for index in chosen.tolist()]
+        kind = self.denoiser.conditioner.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=settings.bf16):
+            each = self.denoiser.losses(torch.cat(latents), prompts, generator, settings.snr_gamma)
+        return each.view(len(self.concepts), settings.batch).mean(1)
+
+    def step(self) -> list[float]:
+        """Make one step; the loss of each concept.
+
+        Raises:
+            InputError: a loss that is no number.
+        """
+        losses = self.losses(self.progress.step)
+        if not losses.isfinite().all():
+            raise InputError(
+                f"The loss of step {self.progress.step} is not finite. Lower the learning rate"
+                f"{', or leave bf16 out' if self.settings.bf16 else ''}."
+            )
+        self.optimizer.zero_grad()
+        losses.sum().backward()
+        self.optimizer.step()
+        self._control_norms()
+        self.progress = replace(self.progress, step=self.progress.step + 1)
+        return losses.tolist()
+
+    @torch.no_grad()
+    def _control_norms(self) -> None:
+        if self.settings.norm == "none":
+            return
+        for word, group in zip(self.words, self.optimizer.param_groups, strict=True):
+            share = 1.0 if self.settings.norm == "fixed" else min(1.0, 100 * group["lr"])
+            for name, rows in word.rows.items():
+                now = rows.norm(dim=-1, keepdim=True)
+                aimed = now + share * (self._lengths[word.token, name].to(now.device) - now)
+                rows.mul_(aimed / now.clamp(min=1e-12))
+
+    def look(self, score: Callable[[Word, int], float]) -> tuple[float, ...]:
+        """Score every word as it is now, and keep those that are better than before.
+
+        Args:
+            score: from a word and its number to how good it is; higher is better.
+        """
+        scores = tuple(score(word, index) for index, word in enumerate(self.words))
+        best, step = list(self.progress.best), self.progress.step
+        better = [not best or value > best[index][0] for index, value in enumerate(scores)]
+        kept = best or [(0.0, 0)] * len(scores)
+        for index, is_better in enumerate(better):
+            if is_better:
+                kept[index] = (scores[index], step)
+                self.best[index] = snapshot(self.words[index])
+        since = 0 if any(better) else self.progress.since + 1
+        self.progress = Progress(step, scores, tuple(kept), since)
+        return scores
+
+    def learned(self) -> list[Word]:
+        """The best words seen; the last ones where nothing was scored."""
+        return list(self.best) if self.progress.best else [snapshot(word) for word in self.words]
+
+
+def snapshot(word: Word) -> Word:
+    """A copy of a word as it is now, without gradients."""
+    return Word(word.token, {name: rows.detach().clone().cpu() for name, rows in word.rows.items()})

@@ -1,0 +1,292 @@
+"""`Experiment`: what a study draws, as a TOML file and as frozen dataclasses.
+
+    claim = "relations emerge after objects"
+    model = "emoji"
+    prompts = ["a fox to the left of a car", "a cat above a tree"]
+    layers = ["all"]
+    seeds = [0, 1, 2, 3]
+
+    [sampler]
+    steps = 20
+
+A key that is left out has the default of its dataclass.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from diffusion_lens.errors import ExperimentError
+from diffusion_lens.images.approximations import Approximations
+from diffusion_lens.images.sampler import Sampler
+from diffusion_lens.runs.toml import read_dataclass
+
+__all__ = [
+    "Captions", "Experiment", "Machine", "Prompt", "Prompts", "ScorerName", "load_experiment",
+    "load_experiments",
+]  # fmt: skip
+
+Scalar = str | int | float | bool
+ScorerName = Literal[
+    "oracle", "clip", "vqa", "endpoint", "detect", "similarity", "similarity-clip", "similarity-dinov2"
+]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt and what is known of it.
+
+    Attributes:
+        prompt: the text.
+        metadata: columns that go with it into the table.
+    """
+
+    prompt: str
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Captions of the embedded model's testbed, whose scenes are known exactly.
+
+    Attributes:
+        count: how many.
+        seed: the stream of scenes; training and validation have streams of their own.
+        kinds: of "single", "pair", "count" and "entity"; all if empty.
+        held_out: captions of combinations that training never saw, of this kind.
+    """
+
+    count: int = 100
+    seed: int = 1
+    kinds: tuple[str, ...] = ()
+    held_out: Literal["colour", "relation"] | None = None
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Where prompts come from: exactly one of the first four.
+
+    Attributes:
+        inline: written out in the experiment, as a list in place of this table.
+        file: a .txt (one prompt a line), .csv, .tsv or .jsonl file; a relative path starts at the
+            experiment file. Its other columns are kept as metadata.
+        set: a public set that comes with the package.
+        captions: captions of the testbed.
+        column: the column of a file that holds the prompts.
+        where: only prompts whose metadata have these values, one or a list of them each.
+        limit: only the first ones.
+    """
+
+    inline: tuple[Prompt, ...] = ()
+    file: str | None = None
+    set: Literal["geneval", "partiprompts"] | None = None
+    captions: Captions | None = None
+    column: str = "prompt"
+    where: Mapping[str, Any] = field(default_factory=dict)
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How images are computed and kept. Only `dtype` may change them visibly; a run holds one dtype.
+
+    Attributes:
+        device: cpu, cuda, cuda:1, mps; the fastest at hand if None.
+        dtype: as in `diffusion_lens.models.load.load_pipeline`.
+        offload: likewise.
+        variant: likewise.
+        batch_size: images denoised together; the lens's own default if None.
+        compile: compile the denoiser; "auto" does so on CUDA for plans that are long enough to win.
+        image: the lossless format of the images.
+        states: gigabytes of encoded prompts that the run keeps in `states/`, so that going on with it
+            runs no encoder for them; by default none, since they outweigh the images of small models.
+        encoders: "leave" loads no text encoder; the run must keep the states of every prompt.
+    """
+
+    device: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    offload: Literal["none", "model", "sequential"] = "none"
+    variant: str | None = None
+    batch_size: int | None = None
+    compile: Literal["auto", "on", "off"] = "auto"
+    image: Literal["png", "webp"] = "png"
+    states: float = 0.0
+    encoders: Literal["load", "leave"] = "load"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that one run draws: the product of prompts, encoders, readouts, layers and seeds.
+
+    Attributes:
+        model: an embedded model, a folder, or a hub id.
+        prompts: the prompts.
+        layers: layer requests, as for `DiffusionLens`.
+        seeds: the seeds.
+        embeddings: files of learned words that prompts may hold, folders of them, or "<token>=file" to
+            write a word in another way than its file says; paths start where those of the prompts do.
+        encoders: the encoders that move, one after the other; "all" moves all in step.
+        readouts: the readouts.
+        pooled: what a pipeline with a pooled output gets.
+        spread: what a layer replaces where several taps are read.
+        revision: branch, tag or commit on the hub.
+        claim: what the study is to answer, in a sentence.
+        contrasts: what is to be compared, such as "kind=object,relation", decided on before anything is
+            drawn; `analyze` tests these apart from all other comparisons.
+        scorers: who scores the images once they are drawn.
+        sampler: sampler settings; the model's own where nothing is set.
+        approximations: what is given up for speed; nothing by default.
+        machine: how images are computed and kept.
+    """
+
+    model: str
+    prompts: Prompts
+    layers: tuple[int | str, ...] = ("all",)
+    seeds: tuple[int, ...] = (0,)
+    embeddings: tuple[str, ...] = ()
+    encoders: tuple[str, ...] = ("all",)
+    readouts: tuple[Literal["native", "final", "none"], ...] = ("native",)
+    pooled: Literal["hold", "layer", "empty"] = "hold"
+    spread: int | Literal["all", "cap"] = "all"
+    revision: str | None = None
+    claim: str = ""
+    contrasts: tuple[str, ...] = ()
+    scorers: tuple[ScorerName, ...] = ()
+    sampler: Sampler = field(default_factory=Sampler)
+    approximations: Approximations = field(default_factory=Approximations)
+    machine: Machine = field(default_factory=Machine)
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "seeds", "encoders", "readouts"):
+            values = getattr(self, name)
+            if not values:
+                raise ExperimentError(f"{name} is empty; give at least one.")
+            if len(set(map(str, values))) < len(values):
+                raise ExperimentError(f"{name} holds {values!r}, one of them twice; give each once.")
+        sources = ("inline", "file", "set", "captions")
+        given = [name for name in sources if getattr(self.prompts, name)]
+        if len(given) != 1:
+            raise ExperimentError(
+                f"prompts must come from one source and come from {given or 'none'}. Give a list, or one "
+                "of file, set and captions."
+            )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Experiment":
+        """Read what `to_dict` or a TOML file gives.
+
+        Raises:
+            ExperimentError: an unknown key, a wrong type, or a missing one; the nearest name is said.
+        """
+        prepared = dict(data)
+        if isinstance(prepared.get("prompts"), list):
+            prepared["prompts"] = {"inline": prepared["prompts"]}
+        if isinstance(prepared.get("prompts"), dict):
+            inline = prepared["prompts"].get("inline", [])
+            if isinstance(inline, list):
+                listed = [_as_table(item) for item in inline]
+                prepared["prompts"] = {**prepared["prompts"], "inline": listed}
+        return read_dataclass(cls, prepared)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data without what is at its default: what a TOML file holds."""
+        plain = _plain(self)
+        if set(plain["prompts"]) == {"inline"}:
+            plain["prompts"] = [_from_table(item) for item in plain["prompts"]["inline"]]
+        return plain
+
+    @classmethod
+    def from_toml(cls, text: str) -> "Experiment":
+        """Read TOML.
+
+        Raises:
+            ExperimentError: it is no TOML, or not of an experiment.
+        """
+        try:
+            data = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ExperimentError(f"The experiment is no valid TOML: {error}.") from error
+        return cls.from_dict(data)
+
+    def to_toml(self) -> str:
+        """The TOML that `from_toml` reads back."""
+        return tomli_w.dumps(self.to_dict())
+
+
+def load_experiment(path: Path) -> dict[str, Any]:
+    """The plain data of an experiment file, so that flags can be laid over it.
+
+    Raises:
+        ExperimentError: it can't be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ExperimentError(
+            f"The experiment {path} can't be read: {error.strerror}. Give the path of a TOML file; "
+            "experiments/README.md shows one."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"{path} is no valid TOML: {error}.") from error
+
+
+def load_experiments(paths: Sequence[Path]) -> tuple[dict[str, Any], Path]:
+    """Lay experiment files over each other, such as a study and the model to run it on.
+
+    A key of a later file replaces that of an earlier one; tables are laid over each other key by key, but
+    for `prompts`.
+
+    Returns:
+        The plain data, and the folder that relative paths of its prompts start at.
+
+    Raises:
+        ExperimentError: a file can't be read, is no TOML, or none was given.
+    """
+    if not paths:
+        raise ExperimentError("No experiment was given. Name a TOML file; experiments/README.md shows one.")
+    data: dict[str, Any] = {}
+    base = paths[0].parent
+    for path in paths:
+        for key, value in load_experiment(path).items():
+            old = data.get(key)
+            merge = key != "prompts" and isinstance(old, dict) and isinstance(value, dict)
+            data[key] = {**old, **value} if merge else value  # type: ignore[dict-item]
+            base = path.parent if key == "prompts" else base
+    return data, base
+
+
+def _as_table(item: Any) -> Any:
+    """A prompt of the file, text or a table of text and metadata, as fields of `Prompt`."""
+    if isinstance(item, str):
+        return {"prompt": item}
+    if isinstance(item, dict) and "metadata" not in item:
+        metadata = {name: value for name, value in item.items() if name != "prompt"}
+        return {**({"prompt": item["prompt"]} if "prompt" in item else {}), "metadata": metadata}
+    return item
+
+
+def _from_table(item: dict[str, Any]) -> Any:
+    metadata = item.get("metadata", {})
+    if "metadata" in metadata or "prompt" in metadata:
+        return item
+    return {"prompt": item["prompt"], **metadata} if metadata else item["prompt"]
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        plain = {}
+        for one in fields(value):
+            content = getattr(value, one.name)
+            default = one.default_factory() if one.default_factory is not MISSING else one.default
+            if content != default or (one.default is MISSING and one.default_factory is MISSING):
+                plain[one.name] = _plain(content)
+        return plain
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value

@@ -1,0 +1,121 @@
+"""What a run says of itself, and whether an experiment may go on with it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from diffusion_lens.errors import ExperimentError, RunError
+from diffusion_lens.runs.experiment import Experiment, Prompt
+from diffusion_lens.runs.plan import Plan, Resolved, make_plan
+from diffusion_lens.runs.store import Scan, Store
+
+__all__ = ["check_model", "check_same", "describe_plan", "load_plan", "name_cells", "still_resolved"]
+
+_FIXED = ("model", "revision", "pooled", "spread")
+
+
+def describe_plan(plan: Plan) -> dict[str, Any]:
+    """The content of manifest.json, as it will be read back."""
+    described = {
+        "format": 1,
+        "experiment": plan.experiment.to_dict(),
+        "prompts": [[one.prompt, dict(one.metadata)] for one in plan.prompts],
+        "resolved": plan.resolved.to_dict(),
+        "cells": len(plan),
+    }
+    return dict(json.loads(json.dumps(described)))
+
+
+def load_plan(manifest: Mapping[str, Any]) -> Plan:
+    """The plan of a run.
+
+    Raises:
+        RunError: the manifest is of another version of the package.
+    """
+    try:
+        experiment = Experiment.from_dict(manifest["experiment"])
+        prompts = [Prompt(text, metadata) for text, metadata in manifest["prompts"]]
+        return make_plan(experiment, prompts, Resolved.from_dict(manifest["resolved"]))
+    except (KeyError, TypeError, ValueError, ExperimentError) as error:
+        raise RunError(
+            f"The run's manifest.json was written by another version of the package ({error})."
+        ) from error
+
+
+def check_same(url: str, before: Plan, experiment: Experiment) -> None:
+    """Refuse settings that would give one table two kinds of images."""
+    old = before.experiment
+    pairs = {name: (getattr(old, name), getattr(experiment, name)) for name in _FIXED}
+    for one in fields(old.sampler):
+        pairs[f"sampler.{one.name}"] = (
+            getattr(old.sampler, one.name),
+            getattr(experiment.sampler, one.name),
+        )
+    pairs["approximations"] = (str(old.approximations), str(experiment.approximations))
+    if experiment.machine.dtype is not None:
+        pairs["machine.dtype"] = (before.resolved.dtype, experiment.machine.dtype)
+    changed = [f"{name} was {was!r} and is {now!r}" for name, (was, now) in pairs.items() if was != now]
+    if changed:
+        raise RunError(
+            f"{url} was made with other settings: {'; '.join(changed)}. Prompts, layers, encoders, seeds "
+            "and readouts may be added to a run; for other settings choose another --out."
+        )
+
+
+def check_model(before: Resolved, now: Resolved, also: tuple[str, ...] = ()) -> None:
+    """Refuse a live model that is not the one that a run began with.
+
+    Args:
+        before: what it was.
+        now: what it is.
+        also: further fields that must agree, where the experiment is the same.
+
+    Raises:
+        RunError: they differ.
+    """
+    for name in ("fingerprint", "settings", "dtype", *also):
+        was, found = getattr(before, name), getattr(now, name)
+        if was != found:
+            raise RunError(
+                f"The model is not the one that this run began with: its {name} was {was} and is {found}. "
+                "Use the same model and versions, or another --out."
+            )
+
+
+def still_resolved(before: Plan, experiment: Experiment) -> Resolved | None:
+    """What the model said before, unless something new must be asked."""
+    asked = ("layers", "encoders", "readouts")
+    if any(getattr(before.experiment, name) != getattr(experiment, name) for name in asked):
+        return None
+    return replace(before.resolved, batch_size=experiment.machine.batch_size or before.resolved.batch_size)
+
+
+def name_cells(store: Store, scan: Scan, cells: frozenset[str], plan: Plan) -> str:
+    """What it is about cells that the plan has not."""
+    planned: dict[str, set[Any]] = {
+        "prompt": {one.prompt for one in plan.prompts},
+        "encoder": {view.columns["encoder"] for view in plan.resolved.views},
+        "readout": {view.columns["readout"] for view in plan.resolved.views},
+        "layer": {layer for view in plan.resolved.views for layer, _ in view.rungs},
+        "seed": set(plan.experiment.seeds),
+    }
+    found: dict[str, set[Any]] = {name: set() for name in planned}
+    for part in scan.parts:
+        if cells.isdisjoint(part.cells):
+            continue
+        with store.fs.open(store.path(part.name), "rb") as file:
+            table = pq.read_table(file, columns=["cell", *planned])
+        for row in table.to_pylist():
+            if row["cell"] in cells:
+                for name in planned:
+                    found[name].add(row[name])
+    named = []
+    for name, values in found.items():
+        strange = sorted(values - planned[name])
+        if strange:
+            shown = ", ".join(map(repr, strange[:5])) + (", ..." if len(strange) > 5 else "")
+            named.append(f"{name} {shown}")
+    return "; ".join(named) or "other settings"

@@ -1,0 +1,162 @@
+"""Prompts of an experiment, with their metadata: inline, of a file, of a public set, of the testbed."""
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from diffusion_lens.errors import ExperimentError
+from diffusion_lens.runs.experiment import Captions, Prompt, Prompts
+from diffusion_lens.runs.toml import nearest
+
+__all__ = ["read_prompts"]
+
+log = logging.getLogger(__name__)
+
+_SETS = {
+    "geneval": ("sets/geneval/evaluation_metadata.jsonl", "prompt"),
+    "partiprompts": ("sets/partiprompts/PartiPrompts.tsv", "Prompt"),
+}
+
+
+def read_prompts(source: Prompts, base: Path) -> tuple[Prompt, ...]:
+    """The prompts of a source, each text once, in order.
+
+    Args:
+        source: where they come from.
+        base: the folder that relative paths start at.
+
+    Raises:
+        ExperimentError: a file can't be read, has no such column, or nothing is left.
+    """
+    found = [prompt for prompt in _read(source, base) if _matches(prompt, source.where)]
+    for prompt in found:
+        if not prompt.prompt.strip():
+            raise ExperimentError("One of the prompts is empty; leave it out.")
+    unique = {prompt.prompt: prompt for prompt in reversed(found)}
+    if len(unique) < len(found):
+        log.warning("%d prompts were given twice; each is drawn once.", len(found) - len(unique))
+    kept = tuple(reversed(unique.values()))[: source.limit]
+    if not kept:
+        raise ExperimentError(
+            f"No prompt is left (where = {dict(source.where)}, limit = {source.limit}); ask for fewer "
+            "restrictions."
+        )
+    return kept
+
+
+def _read(source: Prompts, base: Path) -> Iterator[Prompt]:
+    if source.inline:
+        yield from source.inline
+    elif source.captions:
+        yield from _captions(source.captions)
+    elif source.set:
+        name, column = _SETS[source.set]
+        text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+        yield from _parse(text, name, column, quoted=False)
+    elif source.file:
+        path = base / source.file
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ExperimentError(f"The prompts {path} can't be read: {error}.") from error
+        yield from _parse(text, str(path), source.column)
+
+
+def _parse(text: str, name: str, column: str, *, quoted: bool = True) -> Iterator[Prompt]:
+    """The rows of a file, by the end of its name.
+
+    `quoted` is whether quotation marks of a table hold a field together; in PartiPrompts they are text.
+    """
+    ending = Path(name).suffix
+    if ending == ".txt":
+        yield from (Prompt(line) for line in text.splitlines() if line.strip())
+        return
+    rows: Iterator[dict[str, Any]]
+    if ending in (".csv", ".tsv"):
+        lines = io.StringIO(text, newline="")
+        delimiter = "," if ending == ".csv" else "\t"
+        if quoted:
+            rows = csv.DictReader(lines, delimiter=delimiter)
+        else:
+            rows = csv.DictReader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    elif ending == ".jsonl":
+        rows = _json_lines(text, name)
+    else:
+        raise ExperimentError(f"{name} is of no known kind; allowed are .txt, .csv, .tsv and .jsonl.")
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():
+            raise ExperimentError(f"Row {number} of {name} has not as many fields as the first line.")
+        if not isinstance(row.get(column), str):
+            raise ExperimentError(
+                f"Row {number} of {name} has no text in column {column!r}.{nearest(column, row)} There "
+                f"are columns {', '.join(row)}; name the right one with column."
+            )
+        metadata = {key.lower(): _scalar(value) for key, value in row.items() if key != column}
+        yield Prompt(row[column], metadata)
+
+
+def _json_lines(text: str, name: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except json.JSONDecodeError as error:
+            raise ExperimentError(f"Line {number} of {name} is no JSON: {error}.") from error
+        if isinstance(row, dict):
+            yield {key: "" if value is None else value for key, value in row.items()}
+        elif row is not None:
+            raise ExperimentError(f"Line {number} of {name} is no JSON object.")
+
+
+def _scalar(value: Any) -> Any:
+    """A value for a column; lists and tables as JSON."""
+    return value if isinstance(value, (str, int, float)) else json.dumps(value)
+
+
+def _matches(prompt: Prompt, where: Mapping[str, Any]) -> bool:
+    for name, wanted in where.items():
+        if name not in prompt.metadata:
+            raise ExperimentError(
+                f"Prompt {prompt.prompt!r} has no {name!r} to choose by.{nearest(name, prompt.metadata)} "
+                f"It has: {', '.join(prompt.metadata) or 'none'}."
+            )
+        allowed = wanted if isinstance(wanted, (list, tuple)) else [wanted]
+        if prompt.metadata[name] not in allowed:
+            return False
+    return True
+
+
+def _captions(wanted: Captions) -> Iterator[Prompt]:
+    """Captions that state all of their scene, with the scene as JSON."""
+    import numpy as np
+
+    from diffusion_lens.testbed import captions, scenes
+
+    for kind in wanted.kinds:
+        if kind not in scenes.KINDS:
+            raise ExperimentError(
+                f"{kind!r} is no kind of scene.{nearest(kind, scenes.KINDS)} Allowed: "
+                f"{', '.join(scenes.KINDS)}."
+            )
+    seen: set[str] = set()
+    index = 0
+    while len(seen) < wanted.count:
+        if wanted.held_out:
+            scene = scenes.sample_held_out(wanted.seed, index, wanted.held_out)
+        else:
+            scene = scenes.sample(wanted.seed, index, wanted.kinds or scenes.KINDS)
+        rng = np.random.default_rng((wanted.seed, index, 4))
+        text = captions.write(captions.describe(scene), rng)
+        index += 1
+        if index > 100 * wanted.count + 1000:
+            raise ExperimentError(
+                f"There are not {wanted.count} different captions of this kind; {len(seen)} were found. "
+                "Ask for fewer."
+            )
+        if text not in seen:
+            seen.add(text)
+            yield Prompt(text, {"scene": scene.to_json(), "scene_index": index - 1})

@@ -1,0 +1,254 @@
+"""`score_run`: let scorers answer the checks of a saved run, or go on with it by the same call.
+
+Each scorer's table is written beside the run, `RUN/scores/<scorer>.parquet`, as `scoring.table` describes.
+Whatever was scored is kept when scoring stops, for whatever reason.
+"""
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL.Image import Image
+from tqdm.auto import tqdm
+
+from diffusion_lens.checks.assign import Asked, ask
+from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
+from diffusion_lens.errors import RunError, ScorerError
+from diffusion_lens.runs.images import Picture, RunImages
+from diffusion_lens.runs.store import Store
+from diffusion_lens.scoring import table as scores
+from diffusion_lens.scoring.answer_store import AnswerStore, table_path
+from diffusion_lens.scoring.baselines import made_picture, partners
+from diffusion_lens.scoring.job import Job, Row, check_job, similarity_job, table_of, todo
+from diffusion_lens.scoring.scorer import Scorer
+from diffusion_lens.scoring.scorers.similarity import SimilarityScorer
+
+__all__ = ["Scored", "Settings", "score_run"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is scored.
+
+    Attributes:
+        baselines: score shuffled prompts, blank and noise images too; see `scoring.baselines`.
+        seed: decides the order of images, and the partners of prompts.
+        images_at_once: images that are held in memory, and given to a scorer in one call.
+        part_seconds: seconds after which answers are written at the latest.
+        progress: show a progress bar.
+    """
+
+    baselines: bool = True
+    seed: int = 0
+    images_at_once: int = 64
+    part_seconds: float = 30.0
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What became of one scorer.
+
+    Attributes:
+        scorer: its name.
+        path: where its table is, below the run; None where there is none.
+        table: the table.
+        new: images scored this time, those of baselines among them.
+        failed: why it stopped; None if it came to its end.
+        missing: real rows without answer, by reason.
+    """
+
+    scorer: str
+    path: str | None = None
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    new: int = 0
+    failed: str | None = None
+
+    @property
+    def missing(self) -> Mapping[str, int]:
+        """Real rows that have neither label nor p, by reason."""
+        if self.table.empty:
+            return {}
+        real = self.table[self.table["baseline"] == ""]
+        empty = real[real["label"].isna() & real["p"].isna()]
+        return dict(Counter(empty["reason"].fillna("no reason given")))
+
+
+def score_run(
+    url: str | os.PathLike[str],
+    scorers: Iterable[Scorer | SimilarityScorer],
+    *,
+    given: Sequence[CheckedPrompt] = (),
+    settings: Settings = Settings(),
+) -> list[Scored]:
+    """Score the images that a run has so far.
+
+    Args:
+        url: the run's folder, or a URL of fsspec.
+        scorers: who answers; one that fails does not keep the others from it.
+        given: checks of prompts; see `asking.ask` for where they come from otherwise.
+        settings: how.
+
+    Returns:
+        What became of each scorer.
+
+    Raises:
+        RunError: there is no run, it is damaged, or nothing is drawn yet.
+        CheckError: checks can't be read.
+        OutputError: scores can't be written.
+    """
+    images = RunImages(url)
+    if not images.scan.done:
+        raise RunError(f"{images.store.url} has no images yet. Draw them first: diffusion-lens sweep.")
+    asked = ask(images.plan.prompts, given)
+    for source, count in asked.sources.items():
+        log.info("%d of %d prompts have their checks from %s.", count, len(asked.prompts), source)
+    if images.undrawn:
+        log.warning(
+            "The run is unfinished: %d of %d images are not drawn yet. The others are scored; give the "
+            "same command again when there are more.",
+            images.undrawn,
+            len(images.plan),
+        )
+    missing = images.why_missing([cell.id for cell in images.plan.cells])
+    other = partners(asked.prompts, settings.seed)
+    if settings.baselines and len(asked.prompts) < 2:
+        log.warning("There is one prompt only, so no other to shuffle it with: that baseline is left out.")
+    return [_score(images, asked, missing, other, scorer, settings) for scorer in scorers]
+
+
+def _score(
+    images: RunImages,
+    asked: Asked,
+    missing: Mapping[str, str],
+    other: Sequence[int | None],
+    scorer: Scorer | SimilarityScorer,
+    settings: Settings,
+) -> Scored:
+    store = images.store
+    answers = AnswerStore(store, scorer.name, scorer.version)
+    if isinstance(scorer, SimilarityScorer):
+        job = similarity_job(images, other, settings.baselines)
+    else:
+        meet = getattr(scorer, "meet", None)
+        if meet is not None:
+            meet(images.plan.experiment.model, images.plan.experiment.revision)
+        job = check_job(images, _questions(scorer, asked.prompts), other, settings.baselines)
+        if not job.rows:
+            why = f"{scorer.name} can judge none of the checks of this run, whose kinds are " + ", ".join(
+                sorted({check.kind for prompt in asked.prompts for check in prompt.checks})
+            )
+            return Scored(scorer.name, failed=why)
+    todo_now = list(todo(job, answers.done(), missing))
+    new, failed = 0, None
+    start = time.monotonic()
+    try:
+        with tqdm(
+            total=len(todo_now), unit="image", disable=not settings.progress, desc=scorer.name
+        ) as bar:
+            for rows in _in_groups(job, todo_now, settings):
+                for row, judgements in _judge(images, job, scorer, rows):
+                    answers.add(row.item, row.asked, judgements)
+                    new += 1
+                bar.update(len(rows))
+                if time.monotonic() - start >= settings.part_seconds:
+                    answers.flush()
+                    start = time.monotonic()
+    except ScorerError as error:
+        failed = str(error)
+    finally:
+        answers.flush()
+    table = table_of(job, answers.read(), asked.prompts, scorer.name, scorer.version, missing)
+    if table.empty:
+        return Scored(scorer.name, new=new, failed=failed or "there is nothing to score")
+    table = scores.validate(table)
+    path = _write(store, scorer.name, table)
+    return Scored(scorer.name, path, table, new, failed)
+
+
+def _questions(scorer: Scorer, prompts: Sequence[CheckedPrompt]) -> list[tuple[Check, ...]]:
+    """What a scorer can judge of what is asked, worded as it wants."""
+    wording = getattr(scorer, "ask", None)
+    worded: Sequence[CheckedPrompt] = wording(prompts) if wording is not None else prompts
+    return [tuple(check for check in prompt.checks if check.kind in scorer.kinds) for prompt in worded]
+
+
+def _in_groups(job: Job, rows: Sequence[Row], settings: Settings) -> Iterator[list[Row]]:
+    """Rows as they are scored: prompt by prompt, the images of a prompt in random order.
+
+    Nobody who answers can tell from the order which layer an image is of.
+    """
+    prompt = {index: one.prompt for index, one in enumerate(job.series)}
+
+    def shuffled() -> Iterator[Row]:
+        for number, found in groupby(rows, lambda row: prompt[row.series]):
+            of_prompt = list(found)
+            rng = np.random.default_rng((settings.seed, number))
+            yield from (of_prompt[position] for position in rng.permutation(len(of_prompt)))
+
+    ordered = list(shuffled())
+    for first in range(0, len(ordered), settings.images_at_once):
+        yield ordered[first : first + settings.images_at_once]
+
+
+def _judge(
+    images: RunImages, job: Job, scorer: Scorer | SimilarityScorer, rows: Sequence[Row]
+) -> Iterator[tuple[Row, Sequence[Judgement]]]:
+    """Load what is needed and let the scorer answer."""
+    if isinstance(scorer, SimilarityScorer):
+        yield from _compare(images, job, scorer, rows)
+        return
+    pictures = _load(images, {row.item for row in rows})
+    there: list[tuple[Row, Image]] = []
+    for row in rows:
+        picture = pictures[row.item]
+        if picture.image is None:
+            yield row, [Judgement(check.id, None, None, picture.missing) for check in job.checks[row.asked]]
+        else:
+            there.append((row, picture.image))
+    if not there:
+        return
+    found = scorer.score([image for _, image in there], [job.checks[row.asked] for row, _ in there])
+    for (row, _), judgements in zip(there, found, strict=True):
+        yield row, judgements
+
+
+def _compare(
+    images: RunImages, job: Job, scorer: SimilarityScorer, rows: Sequence[Row]
+) -> Iterator[tuple[Row, Sequence[Judgement]]]:
+    """Similarities of the rows; each needs its goal, and the layer before it."""
+    pairs: list[tuple[str, str, str | None]] = []
+    for row in rows:
+        cells = [cell.id for cell in job.series[row.series].cells]
+        place = cells.index(row.item) if not row.baseline else 0
+        pairs.append((row.item, job.goals[row.asked], cells[place - 1] if place else None))
+    needed = dict.fromkeys(name for pair in pairs for name in pair if name is not None)
+    pictures = {name: one.image for name, one in _load(images, needed).items()}
+    for row, judgements in zip(rows, scorer.score_pairs(pictures, pairs), strict=True):
+        asked = {check.id for check in job.checks[row.asked]}
+        yield row, [one for one in judgements if one.check_id in asked]
+
+
+def _load(images: RunImages, items: Iterable[str]) -> dict[str, Picture]:
+    """Pictures of cells, and those made for baselines."""
+    made = {item for item in items if item.startswith(("blank", "noise"))}
+    found = images.read([item for item in items if item not in made])
+    return found | {item: Picture(made_picture(item, images.size)) for item in made}
+
+
+def _write(store: Store, scorer: str, table: pd.DataFrame) -> str:
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), buffer, compression="zstd")
+    path = table_path(scorer)
+    store.write(path, buffer.getvalue().to_pybytes())
+    return path

@@ -1,0 +1,124 @@
+"""`VqaScorer`: the probability of "yes" from a model of transformers that answers questions on pictures.
+
+One implementation gives four scores: VQAScore is the check of the whole prompt (Lin et al. 2024, arXiv
+2404.01291); TIFA (Hu et al. 2023, arXiv 2303.11897) and DSG (Cho et al. 2024, arXiv 2310.18235) are the
+labels of their questions, DSG's after `scorer.gate`; Soft-TIFA (arXiv 2512.16853) the means of p.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from PIL.Image import Image
+
+from diffusion_lens.checks.checks import KINDS, Check, Judgement
+from diffusion_lens.models.encoders import fingerprint
+from diffusion_lens.scoring.scorers.answers import Question, judge_answer, pose, spelled
+from diffusion_lens.scoring.scorers.weights import load_parts
+
+__all__ = ["VqaScorer"]
+
+_OWN_PLACE = ("Blip", "InstructBlip")  # processors that put the picture in front of the text themselves
+
+
+class VqaScorer:
+    """Asks a model that reads pictures.
+
+    Args:
+        model: an image-text-to-text model.
+        processor: its processor.
+        name: the model's name, for the record.
+        batch_size: questions at once.
+    """
+
+    name = "vqa"
+    kinds = frozenset(KINDS)
+
+    def __init__(self, model: Any, processor: Any, name: str, batch_size: int = 8) -> None:
+        self.model, self.processor, self.batch_size = model.eval(), processor, batch_size
+        self.model_name = name
+        self.version = f"vqa 1, {name} {fingerprint(model)}, {pose(Check('', 'global', '{}')).text}"
+        tokenizer = processor.tokenizer
+        # the answer is read off the last position, so that must not be padding
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        self._tokens = _tokens_by_spelling(tokenizer)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str,
+        device: str = "cpu",
+        dtype: str = "auto",
+        revision: str | None = None,
+        batch_size: int = 8,
+    ) -> "VqaScorer":
+        """Load a model by folder or hub id.
+
+        Raises:
+            ScorerError: it isn't there, or is of another kind.
+        """
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        def load() -> "VqaScorer":
+            processor = AutoProcessor.from_pretrained(model, revision=revision, backend="pil")
+            loaded = AutoModelForImageTextToText.from_pretrained(model, revision=revision, dtype=dtype)
+            return cls(loaded.to(device), processor, model, batch_size)
+
+        return load_parts("the scorer vqa", model, load)
+
+    def score(self, images: Sequence[Image], checks: Sequence[Sequence[Check]]) -> list[list[Judgement]]:
+        """Answer the checks of each image; see `Scorer.score`."""
+        asked = [(index, check) for index, of_image in enumerate(checks) for check in of_image]
+        judged: list[list[Judgement]] = [[] for _ in images]
+        for start in range(0, len(asked), self.batch_size):
+            part = asked[start : start + self.batch_size]
+            questions = [pose(check) for _, check in part]
+            pictures = [images[index].convert("RGB") for index, _ in part]
+            masses = self._masses(pictures, questions)
+            for (index, check), question, found in zip(part, questions, masses, strict=True):
+                judged[index].append(judge_answer(check, question, found, {}))
+        return judged
+
+    @torch.no_grad()
+    def _masses(self, pictures: Sequence[Image], questions: Sequence[Question]) -> list[dict[str, float]]:
+        """Of each question, the probability of each of its answers in all spellings."""
+        texts = [self._format(question.text) for question in questions]
+        inputs = self.processor(
+            images=[[picture] for picture in pictures], text=texts, padding=True, return_tensors="pt"
+        ).to(self.model.device)
+        inputs = {
+            name: value.to(self.model.dtype) if torch.is_floating_point(value) else value
+            for name, value in inputs.items()
+        }
+        logits = self.model(**inputs).logits[:, -1].float()
+        shares = logits.softmax(-1).cpu()
+        found = []
+        for row, question in zip(shares, questions, strict=True):
+            found.append(
+                {answer: float(row[self._tokens.get(answer, [])].sum()) for answer in question.answers}
+            )
+        return found
+
+    def _format(self, text: str) -> str:
+        """The question as the model was trained to be asked."""
+        for holder in (self.processor, self.processor.tokenizer):
+            if getattr(holder, "chat_template", None):
+                content = [{"type": "image"}, {"type": "text", "text": text}]
+                turn = [{"role": "user", "content": content}]
+                return str(holder.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
+        token = getattr(self.processor, "image_token", None)
+        places_itself = type(self.processor).__name__.startswith(_OWN_PLACE)
+        start = f"{token}\n" if isinstance(token, str) and not places_itself else ""
+        return f"{start}Question: {text} Answer:"
+
+
+def _tokens_by_spelling(tokenizer: Any) -> Mapping[str, list[int]]:
+    """The ids of all tokens that spell an answer, each id once."""
+    ids: dict[str, list[int]] = {}
+    special = set(tokenizer.all_special_ids)
+    for index in range(len(tokenizer)):
+        if index not in special and (answer := spelled(tokenizer.decode([index]))):
+            ids.setdefault(answer, []).append(index)
+    return ids

@@ -1,0 +1,231 @@
+"""`Run`: a run that this process holds, and how what is to do in it is drawn."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+from tqdm.auto import tqdm
+
+from diffusion_lens.errors import InputError, RunError
+from diffusion_lens.runs.plan import Cell, Plan, batches
+from diffusion_lens.runs.session import Session
+from diffusion_lens.runs.store import Scan, Store
+from diffusion_lens.runs.table import Made, encode_image
+from diffusion_lens.runs.writer import Writer
+from diffusion_lens.sweep.engines.actor import Job
+from diffusion_lens.sweep.engines.choose import ENGINES, draw_elsewhere
+from diffusion_lens.sweep.engines.stop import use_stop
+
+if TYPE_CHECKING:
+    from diffusion_lens.lens.lens import DiffusionLens
+    from diffusion_lens.text.embedding_files import WordFile
+
+__all__ = ["Estimate", "Run", "Summary"]
+
+_WORTH_MEASURING = 500  # images of a plan; measuring the hardware takes as long as drawing a few
+_GIVE_UP = 5  # batches of nothing but failures, before anything was drawn
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a session did.
+
+    Attributes:
+        drawn: images drawn.
+        failed: cells that could not be drawn, by reason.
+        left: cells of this shard still to draw.
+        seconds: how long it took, from the first batch to the last part.
+        stopped: it was asked to stop.
+    """
+
+    drawn: int = 0
+    failed: Mapping[str, int] = field(default_factory=dict)
+    left: int = 0
+    seconds: float = 0.0
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is to be expected of images to draw: seconds, and bytes on disk."""
+
+    seconds: float
+    size: float
+
+
+@dataclass
+class Run:
+    """A run that this process holds.
+
+    Attributes:
+        store: its folder.
+        plan: all cells of the experiment.
+        scan: what was there when it was opened.
+        shard: which of how many, from 1.
+        left_alone: cells in the folder that the experiment does not ask for.
+        lens: the live model, once it is needed.
+        words: learned words that prompts may hold.
+    """
+
+    store: Store
+    plan: Plan
+    scan: Scan
+    shard: tuple[int, int]
+    left_alone: frozenset[str]
+    lens: "DiffusionLens | None" = None
+    words: tuple["WordFile", ...] = ()
+
+    def todo(self, *, retry_failed: bool = False) -> list[Cell]:
+        """The cells of this shard that have no row; those that failed only if they are to be retried."""
+        past = self.scan.done if retry_failed else self.scan.done | self.scan.failed.keys()
+        return [cell for cell in self.plan.shard(*self.shard) if cell.id not in past]
+
+    def estimate(self, images: int) -> Estimate | None:
+        """What so many images will take, by those that this run has; None before its first session."""
+        sessions = [
+            session
+            for name in self.store.names("sessions", ".json")
+            if (session := self.store.read_json(name)).get("images")
+        ]
+        if not sessions or self.scan.bytes_per_image is None:
+            return None
+        spent = sum(session["seconds"] for session in sessions)
+        drawn = sum(session["images"] for session in sessions)
+        return Estimate(images * spent / drawn, images * self.scan.bytes_per_image)
+
+    def draw(
+        self,
+        *,
+        engine: str = "local",
+        workers: int | None = None,
+        retry_failed: bool = False,
+        progress: bool = True,
+        part_rows: int = 512,
+        part_seconds: float = 30.0,
+        on_estimate: Callable[[Estimate], object] = lambda estimate: None,
+    ) -> Summary:
+        """Draw what is to do. Ctrl-C stops after the batches at hand; all that was drawn is kept.
+
+        Args:
+            engine: "local", "processes" or "ray"; see `diffusion_lens.sweep.engines.choose`.
+            workers: of the other engines than "local".
+            retry_failed: draw failed cells too.
+            progress: show a progress bar.
+            part_rows: see `Writer`.
+            part_seconds: see `Writer`.
+            on_estimate: told once, after the first batch of the local engine, what the rest will take.
+
+        Raises:
+            InputError: no such engine, or a learned word that does not fit the model.
+            RunError: the model is another than the run began with, or nothing can be drawn.
+            OutputError: the disk is full.
+            OutOfMemoryError: not even one image fits.
+        """
+        if engine not in ENGINES:
+            raise InputError(f"{engine!r} is no engine. Allowed: {', '.join(ENGINES)}.")
+        todo = self.todo(retry_failed=retry_failed)
+        if not todo:
+            return Summary()
+        before = self.store.failures() if retry_failed else {}
+        session = Session(self.store, engine, self.shard)
+        reasons: Counter[str] = Counter()
+        drawn, start = 0, time.perf_counter()
+        with (
+            use_stop() as stopped,
+            Writer(self.store, self.plan, part_rows=part_rows, part_seconds=part_seconds) as writer,
+            tqdm(total=len(todo), unit="image", disable=not progress, desc="Drawing") as bar,
+            # closed here and now, so that no worker outlives an error that is held on to
+            closing(self._engine(engine, workers, todo, stopped, session)) as drawing,
+        ):
+            for made in drawing:
+                writer.add(made)
+                failures = [one.failed for one in made if one.failed is not None]
+                reasons.update(failures)
+                rest = len(todo) - len(made)
+                if engine == "local" and not drawn and len(made) > len(failures) and rest:
+                    on_estimate(self._extrapolate(made, rest))
+                drawn += len(made) - len(failures)
+                bar.update(len(made))
+                if not drawn and reasons.total() >= _GIVE_UP * self.plan.resolved.batch_size:
+                    raise RunError(
+                        f"None of the first {reasons.total()} images could be drawn: {failures[-1]}. Mend "
+                        "it and give the same command with --retry-failed."
+                    )
+            asked = stopped()
+        done = drawn + reasons.total()
+        seconds = time.perf_counter() - start
+        left = len(todo) - done
+        _forget_failures(self.store, before, {cell.id for cell in todo} if not left else set(), writer)
+        session.end(images=drawn, failed=reasons.total(), seconds=seconds, stopped=asked)
+        return Summary(drawn, dict(reasons), left, seconds, asked)
+
+    def _extrapolate(self, made: list[Made], images: int) -> Estimate:
+        """What so many images will take, by one batch."""
+        kind = self.plan.experiment.machine.image
+        seconds = [one.seconds for one in made if one.failed is None]
+        sizes = [
+            len(encode_image(one.image, kind)) for one in made[:4] if isinstance(one.image, Image.Image)
+        ]
+        mean = sum(sizes) / len(sizes) if sizes else 0.0
+        return Estimate(images * sum(seconds) / len(seconds), images * mean)
+
+    def _engine(
+        self,
+        engine: str,
+        workers: int | None,
+        todo: Iterable[Cell],
+        stopped: Callable[[], bool],
+        session: "Session",
+    ) -> Generator[list[Made], None, None]:
+        plan = self.plan
+        cut = batches(todo, plan.resolved.batch_size)
+        if engine != "local":
+            from diffusion_lens.models.memory import free_memory
+
+            self.lens = None  # room for those of the workers
+            free_memory()
+            job = Job(plan.experiment, plan.prompts, plan.resolved, len(plan), self.words)
+            yield from draw_elsewhere(engine, job, cut, stopped, workers)
+            return
+        from diffusion_lens.sweep.worker import load_lens, speak
+
+        if self.lens is None:
+            self.lens = load_lens(plan.experiment, self.store)
+        with speak(self.lens.pipeline, self.words):
+            yield from self._draw_here(self.lens, cut, stopped, session)
+
+    def _draw_here(
+        self,
+        lens: "DiffusionLens",
+        cut: Iterable[list[Cell]],
+        stopped: Callable[[], bool],
+        session: "Session",
+    ) -> Iterator[list[Made]]:
+        from diffusion_lens.sweep.worker import Worker
+
+        plan = self.plan
+        worker = Worker(lens, plan.experiment, plan.prompts, plan.resolved, len(plan), store=self.store)
+        worker.batch_size = session.remembered(worker.where["device"], plan.resolved.batch_size)
+        size = plan.resolved.batch_size
+        session.begin(**worker.where, asked_size=size, batch_size=worker.batch_size)
+        if len(plan) >= _WORTH_MEASURING:
+            session.note(**worker.measure_limit(plan.cells[0]))
+        for cells in cut:
+            if stopped():
+                return
+            made = worker.draw(cells)
+            session.note(batch_size=worker.batch_size)
+            yield made
+
+
+def _forget_failures(
+    store: Store, before: Mapping[str, list[dict[str, Any]]], retried: set[str], writer: Writer
+) -> None:
+    """Remove the records of failures of which every cell was retried."""
+    for name, listed in before.items():
+        if name not in writer.failure_files and {one["cell"] for one in listed} <= retried:
+            store.remove([name])

@@ -1,0 +1,57 @@
+"""`Actor`: a `Worker` in a process of its own, which sends images as bytes."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from diffusion_lens.runs.experiment import Experiment, Prompt
+from diffusion_lens.runs.plan import Cell, Resolved
+from diffusion_lens.runs.table import Made, encode_image
+
+if TYPE_CHECKING:
+    from diffusion_lens.text.embedding_files import WordFile
+
+__all__ = ["Actor", "Job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker must know: the plan without its cells.
+
+    Attributes:
+        experiment: what is drawn.
+        prompts: its prompts.
+        resolved: what the model was when the run began.
+        images: the images of the whole plan.
+        words: learned words that prompts may hold.
+    """
+
+    experiment: Experiment
+    prompts: tuple[Prompt, ...]
+    resolved: Resolved
+    images: int
+    words: tuple["WordFile", ...] = ()
+
+
+class Actor:
+    """Draws batches of a job."""
+
+    def __init__(self, job: Job) -> None:
+        from diffusion_lens.sweep.worker import Worker, load_lens, speak
+
+        self.kind = job.experiment.machine.image
+        lens = load_lens(job.experiment)
+        self.speaking = speak(lens.pipeline, job.words)  # kept: words are forgotten with it
+        self.speaking.__enter__()
+        self.worker = Worker(lens, job.experiment, job.prompts, job.resolved, job.images)
+        self.worker.batch_size = job.resolved.batch_size
+
+    def draw(self, cells: list[Cell]) -> list[Made]:
+        """Draw one batch."""
+        return [
+            replace(one, image=encode_image(one.image, self.kind))
+            if isinstance(one.image, Image.Image)
+            else one
+            for one in self.worker.draw(cells)
+        ]

@@ -1,0 +1,130 @@
+"""`open_run`: one experiment in one folder, planned, drawn, and gone on with by the same call."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffusion_lens.errors import InputError, RunError
+from diffusion_lens.runs.experiment import Experiment
+from diffusion_lens.runs.lock import use_lock
+from diffusion_lens.runs.manifest import (
+    check_model,
+    check_same,
+    describe_plan,
+    load_plan,
+    name_cells,
+    still_resolved,
+)
+from diffusion_lens.runs.plan import make_plan
+from diffusion_lens.runs.prompts import read_prompts
+from diffusion_lens.runs.store import Store
+from diffusion_lens.runs.table import schema_of
+from diffusion_lens.sweep.draw import Run, Summary
+
+if TYPE_CHECKING:
+    from diffusion_lens.lens.lens import DiffusionLens
+    from diffusion_lens.text.embedding_files import WordFile
+
+__all__ = ["open_run", "run_sweep"]
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def open_run(
+    experiment: Experiment,
+    out: str | os.PathLike[str],
+    *,
+    base: Path = Path(),
+    shard: tuple[int, int] = (1, 1),
+    lens: "DiffusionLens | None" = None,
+) -> Iterator[Run]:
+    """Hold the run of an experiment in a folder, new or to go on with, while the body runs.
+
+    Args:
+        experiment: what to draw.
+        out: the folder, or a URL of fsspec.
+        base: where relative paths of the experiment start.
+        shard: which of how many, from 1.
+        lens: a live model to draw with; the experiment's `model` is then only its name.
+
+    Raises:
+        ExperimentError: prompts can't be read.
+        InputError: a learned word can't be read, or does not fit the model where that is loaded.
+        RunError: another process holds the run; it is damaged; or it was made with other settings.
+        OutputError: the folder can't be written.
+    """
+    index, count = shard
+    if not 1 <= index <= count:
+        raise InputError(f"Shard {index} of {count} does not exist; shards count from 1, as in 1/{count}.")
+    store = Store(out)
+    prompts = read_prompts(experiment.prompts, base)
+    words = _read_words(experiment, base)
+    schema = schema_of(prompts)
+    with use_lock(store, shard):
+        if count == 1:
+            store.tidy()
+        resolved = before = None
+        if store.exists():
+            manifest = store.read_json("manifest.json")
+            before = load_plan(manifest)
+            check_same(store.url, before, experiment)
+            if schema_of(before.prompts) != schema:
+                raise RunError(
+                    f"The prompts' metadata have other columns than those in {store.url}. Keep the "
+                    "columns, or choose another --out."
+                )
+            resolved = still_resolved(before, experiment)
+        scan = store.scan()
+        if resolved is None:
+            from diffusion_lens.sweep.worker import load_lens, resolve, speak
+
+            lens = lens or load_lens(experiment, store)
+            resolved = resolve(lens, experiment)
+            with speak(lens.pipeline, words):
+                pass  # they fit, or nothing is begun
+            if before is not None:
+                check_model(before.resolved, resolved)
+        resolved = replace(resolved, words={word.token: word.hash for word in words})
+        plan = make_plan(experiment, prompts, resolved)
+        described = describe_plan(plan)
+        if not store.exists() or store.read_json("manifest.json") != described:
+            store.write_json("manifest.json", described)
+            store.write_card()
+        left_alone = scan.done - {cell.id for cell in plan.cells}
+        if left_alone:
+            log.warning(
+                "%d images in %s are not of this experiment any more and are left alone: %s.",
+                len(left_alone),
+                store.url,
+                name_cells(store, scan, left_alone, plan),
+            )
+        run = Run(store, plan, scan, shard, left_alone, lens, words)
+        lens = None  # the run's alone, which may let go of it
+        yield run
+
+
+def _read_words(experiment: Experiment, base: Path) -> tuple["WordFile", ...]:
+    if not experiment.embeddings:
+        return ()
+    from diffusion_lens.text.embedding_files import read_files
+
+    return tuple(read_files(experiment.embeddings, base))
+
+
+def run_sweep(
+    experiment: Experiment,
+    out: str | os.PathLike[str],
+    *,
+    base: Path = Path(),
+    shard: tuple[int, int] = (1, 1),
+    lens: "DiffusionLens | None" = None,
+    **options: Any,
+) -> Summary:
+    """Draw an experiment into a folder, or go on with it; see `open_run` and `Run.draw`."""
+    with open_run(experiment, out, base=base, shard=shard, lens=lens) as run:
+        return run.draw(**options)

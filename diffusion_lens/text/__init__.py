@@ -1,0 +1,1 @@
+"""From a prompt to conditioning: sites, hidden states, readouts and learned embeddings."""

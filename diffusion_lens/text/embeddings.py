@@ -1,0 +1,285 @@
+"""Learned words: rows outside the embedding matrix, spoken by a live pipeline while a `with` lasts.
+
+A word is a token in prompts and, for each text encoder, one or more vectors that stand at its place in
+the embedding output. The vocabulary's own matrix is neither grown nor written to: the vectors are put
+in where the matrix is looked up, and gradients reach them alone.
+"""
+
+import copy
+import functools
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from tokenizers import AddedToken
+from torch import Tensor, nn
+
+from diffusion_lens.errors import InputError
+from diffusion_lens.models.hooks import answering
+from diffusion_lens.models.pipelines import Slot, find_family
+
+__all__ = ["Word", "check_fit", "encoder_slots", "initial_word", "speaking", "vocabulary_norm"]
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word that was learned, or is being learned.
+
+    Attributes:
+        token: how it is written in prompts.
+        rows: its vectors by the pipeline's name of the encoder, `[vector, width]`, float32; parameters
+            while they are trained.
+    """
+
+    token: str
+    rows: Mapping[str, Float[Tensor, "vector width"]]
+
+    @property
+    def vectors(self) -> int:
+        """The number of its vectors, the same for every encoder."""
+        return len(next(iter(self.rows.values())))
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """The tokens that the tokenizer sees in its place.
+
+        They are not named as diffusers names those of a word of several vectors, or its pipelines would
+        put them in a second time.
+        """
+        return (
+            (self.token,) if self.vectors == 1 else tuple(f"{self.token}:{i}" for i in range(self.vectors))
+        )
+
+    def parameters(self) -> list[Tensor]:
+        """The vectors of all encoders."""
+        return list(self.rows.values())
+
+
+def encoder_slots(pipe: Any) -> dict[str, Slot]:
+    """The text encoders that a pipeline has, by its name for them.
+
+    Raises:
+        UnsupportedPipelineError: the pipeline is of no known family.
+    """
+    slots = find_family(type(pipe)).slots
+    return {slot.name: slot for slot in slots if getattr(pipe, slot.name, None) is not None}
+
+
+def find_tokenizer(pipe: Any, slot: Slot) -> Any:
+    """The tokenizer of an encoder; a processor holds it inside."""
+    found = getattr(pipe, slot.tokenizer)
+    return found if hasattr(found, "convert_ids_to_tokens") else found.tokenizer
+
+
+def vocabulary_norm(pipe: Any, encoder: str) -> float:
+    """The mean length of the rows of an encoder's embedding matrix."""
+    matrix = getattr(pipe, encoder).get_input_embeddings().weight
+    return float(matrix.detach().float().norm(dim=-1).mean())
+
+
+def initial_word(pipe: Any, token: str, init: str | None = None, vectors: int = 1, seed: int = 0) -> Word:
+    """A word to start from.
+
+    Args:
+        pipe: a live pipeline.
+        token: how the word is written.
+        init: text whose own rows it starts as. Text of more tokens than vectors is averaged in
+            consecutive groups; text of fewer is repeated. None: rows drawn at the vocabulary's mean and
+            standard deviation.
+        vectors: vectors by encoder.
+        seed: of the drawn rows.
+
+    Raises:
+        InputError: no vector, or an initialiser that a tokenizer doesn't know.
+    """
+    if vectors < 1:
+        raise InputError(f"{token} was asked for with {vectors} vectors; a word has at least 1.")
+    rows = {}
+    for name, slot in encoder_slots(pipe).items():
+        matrix = getattr(pipe, name).get_input_embeddings().weight.detach().float().cpu()
+        if init is None:
+            generator = torch.Generator().manual_seed(seed)
+            noise = torch.randn(vectors, matrix.shape[1], generator=generator)
+            rows[name] = matrix.mean(0) + matrix.std(0) * noise
+            continue
+        own = matrix[_known_ids(find_tokenizer(pipe, slot), init, name)]
+        if len(own) >= vectors:
+            rows[name] = torch.stack([part.mean(0) for part in own.tensor_split(vectors)])
+        else:
+            rows[name] = own[torch.arange(vectors) % len(own)].clone()
+    return Word(token, rows)
+
+
+def _known_ids(tokenizer: Any, text: str, encoder: str) -> list[int]:
+    ids = tokenizer(text, add_special_tokens=False).input_ids
+    unknown = tokenizer.unk_token_id
+    # CLIP's unknown token is its end of text, which no text has
+    if not ids or unknown in ids:
+        raise InputError(
+            f"The initialiser {text!r} is not in the vocabulary of {encoder}. Give a word that it knows, "
+            'such as --init "cat", or leave it out to start from a random vector.'
+        )
+    return ids
+
+
+def check_fit(pipe: Any, words: Sequence[Word]) -> None:
+    """Make sure that a pipeline can speak some words together.
+
+    Raises:
+        InputError: a token that can't be told from other text, or vectors that don't fit the encoders.
+    """
+    slots = encoder_slots(pipe)
+    for word in words:
+        if not word.token or re.search(r"\s", word.token):
+            raise InputError(f"{word.token!r} is no token: it must be one word, such as <mycat>.")
+        for other in words:
+            if other is not word and word.token in other.token:
+                raise InputError(
+                    f"The token {word.token!r} is part of {other.token!r}, so that prompts can't tell one "
+                    "from the other. Choose tokens that don't contain each other, such as <cat> and <dog>."
+                )
+        missing = [name for name in slots if name not in word.rows]
+        if missing:
+            raise InputError(
+                f"{word.token} has vectors for {', '.join(word.rows)} and none for {', '.join(missing)}, "
+                f"which {type(pipe).__name__} reads too. Use a word that was learned on this kind of model."
+            )
+        for name, slot in slots.items():
+            _check_token(word, name, find_tokenizer(pipe, slot))
+            rows, width = word.rows[name], getattr(pipe, name).get_input_embeddings().weight.shape[1]
+            if rows.ndim != 2 or rows.shape[1] != width:
+                raise InputError(
+                    f"{word.token} has vectors of shape {tuple(rows.shape)} for {name}, which reads "
+                    f"vectors of {width}. Use a word that was learned on this kind of model."
+                )
+
+
+def _check_token(word: Word, encoder: str, tokenizer: Any) -> None:
+    pieces = tokenizer.tokenize(word.token)
+    if word.token in tokenizer.get_vocab() or (len(pieces) == 1 and pieces[0] != tokenizer.unk_token):
+        raise InputError(
+            f"The token {word.token!r} is in the vocabulary of {encoder} already. Choose one that no text "
+            "has, such as <mycat>."
+        )
+    room = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
+    if word.vectors > room:
+        raise InputError(
+            f"{word.token} has {word.vectors} vectors, and a prompt of {encoder} holds {room} tokens. Use "
+            "fewer vectors: one or a few are enough."
+        )
+
+
+@contextmanager
+def speaking(pipe: Any, words: Sequence[Word]) -> Iterator[None]:
+    """Let a pipeline, and any lens on it, understand words in prompts while the body runs.
+
+    The words' rows are looked up anew at every call, so that training may change them in between.
+
+    Args:
+        pipe: a live pipeline; it is the same afterwards.
+        words: words for all of its encoders.
+
+    Raises:
+        InputError: a word doesn't fit the pipeline; see `check_fit`.
+    """
+    check_fit(pipe, words)
+    with ExitStack() as stack:
+        for name, slot in encoder_slots(pipe).items():
+            taught = copy.deepcopy(getattr(pipe, slot.tokenizer))
+            stack.enter_context(_swapped(pipe, slot.tokenizer, taught))
+            tokenizer = find_tokenizer(pipe, slot)
+            pieces = [piece for word in words for piece in word.pieces]
+            # the space before belongs to the token, or T5 would read one more piece; and as written
+            tokenizer.add_tokens([AddedToken(piece, lstrip=True, normalized=False) for piece in pieces])
+            ids = tokenizer.convert_tokens_to_ids(pieces)
+            encoder = getattr(pipe, name)
+            for embedding in _embeddings(encoder):
+                looked_up = _look_up(embedding, words, name, ids[0] if ids else 0)
+                stack.enter_context(answering(embedding, looked_up))
+            _pool_at_end(stack, encoder, tokenizer)
+        stack.enter_context(_swapped(pipe, "encode_prompt", _expanding(pipe.encode_prompt, words)))
+        yield
+
+
+def expand(text: str, words: Sequence[Word]) -> str:
+    """A prompt as the tokenizer should see it: each word's pieces in its place, all in one pass."""
+    pieces = {word.token: " ".join(word.pieces) for word in words}
+    if not pieces:
+        return text
+    tokens = "|".join(re.escape(token) for token in sorted(pieces, key=len, reverse=True))
+    return re.sub(tokens, lambda match: pieces[match.group()], text)
+
+
+def _expanding(encode: Any, words: Sequence[Word]) -> Any:
+    """`encode_prompt` for prompts that hold words."""
+
+    def expanded(value: Any) -> Any:
+        if isinstance(value, str):
+            return expand(value, words)
+        return [expanded(one) for one in value] if isinstance(value, list) else value
+
+    @functools.wraps(encode)
+    def encode_expanded(*args: Any, **kwargs: Any) -> Any:
+        bound = inspect.signature(encode).bind(*args, **kwargs)
+        given = {
+            name: expanded(value) if "prompt" in name else value for name, value in bound.arguments.items()
+        }
+        more = given.pop("kwargs", {})
+        return encode(**given, **more)
+
+    return encode_expanded
+
+
+def _look_up(embedding: nn.Module, words: Sequence[Word], encoder: str, first: int) -> Any:
+    """The embedding's forward pass with the words' rows at ids `first` and on."""
+    forward = embedding.forward
+    count = sum(word.vectors for word in words)
+
+    def look_up(ids: Tensor) -> Tensor:
+        index = ids - first
+        learned = (index >= 0) & (index < count)
+        known = forward(torch.where(learned, 0, ids))
+        if not count:
+            return known
+        rows = torch.cat([word.rows[encoder] for word in words]).to(known.device, known.dtype)
+        return torch.where(learned[..., None], rows[index.clamp(0, count - 1)], known)
+
+    return look_up
+
+
+def _embeddings(encoder: nn.Module) -> list[nn.Module]:
+    """Every module that looks up the encoder's matrix: in T5 two modules share it."""
+    own: Any = encoder.get_input_embeddings()  # type: ignore[operator]
+    shared = [module for module in encoder.modules() if getattr(module, "weight", None) is own.weight]
+    return [own, *(module for module in shared if module is not own and isinstance(module, nn.Embedding))]
+
+
+def _pool_at_end(stack: ExitStack, encoder: nn.Module, tokenizer: Any) -> None:
+    """Let a CLIP pool at its end of text.
+
+    CLIP configs that give 2 as the end by mistake make it pool at the largest id, which would be that of
+    the word. The end itself is what they mean (huggingface/transformers pull request 24773).
+    """
+    for holder in [getattr(encoder, "config", None), *encoder.modules()]:
+        if getattr(holder, "eos_token_id", None) == 2 and type(encoder).__name__.startswith("CLIP"):
+            stack.enter_context(_swapped(holder, "eos_token_id", tokenizer.eos_token_id))
+
+
+@contextmanager
+def _swapped(holder: Any, name: str, value: Any) -> Iterator[None]:
+    """Another value for an attribute of an object while the body runs."""
+    own = name in vars(holder)
+    before = getattr(holder, name)
+    setattr(holder, name, value)
+    try:
+        yield
+    finally:
+        if own:
+            setattr(holder, name, before)
+        else:
+            delattr(holder, name)

@@ -1,0 +1,230 @@
+"""From prompts to states, and from states to conditioning: the encoder's side of the lens."""
+
+import logging
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from diffusion_lens.errors import InputError, PromptError
+from diffusion_lens.models.conditioner import Conditioner, Conditioning
+from diffusion_lens.models.hooks import Recording
+from diffusion_lens.text.layers import Ladder, Rung
+from diffusion_lens.text.readouts import answer, pool
+from diffusion_lens.text.states import LayerStates
+
+__all__ = ["States", "check_prompts", "condition", "encode", "select", "to_cpu"]
+
+log = logging.getLogger(__name__)
+
+States = Mapping[str, LayerStates]
+"""The states of one or more prompts, by encoder."""
+
+
+def check_prompts(prompts: Any) -> tuple[str, ...]:
+    """The prompts as a tuple, each once.
+
+    Raises:
+        PromptError: none, or one that is not text.
+    """
+    texts = list(prompts) if isinstance(prompts, Iterable) and not isinstance(prompts, str) else [prompts]
+    if not texts:
+        raise PromptError("The list of prompts is empty; give at least one prompt.")
+    for text in texts:
+        if not isinstance(text, str):
+            raise PromptError(f"A prompt is text; found {text!r} ({type(text).__name__}).")
+    return tuple(dict.fromkeys(texts))
+
+
+def encode(
+    conditioner: Conditioner,
+    prompts: Sequence[str],
+    rungs: Sequence[Rung],
+    options: Mapping[str, Any],
+) -> dict[str, LayerStates]:
+    """Read what `rungs` need of each encoder, in one pass of the encoder by prompt.
+
+    Prompts are encoded one at a time, as the pipeline encodes one prompt, so that no prompt's states
+    depend on its neighbours; encoding is a small part of drawing.
+
+    Args:
+        conditioner: the pipeline's text side.
+        prompts: the prompts.
+        rungs: the layers to come.
+        options: see `Conditioner.encode_options`.
+
+    Returns:
+        The states by encoder, on the CPU.
+    """
+    needed = _needed(conditioner, rungs)
+    stop = {
+        name
+        for name, slot in conditioner.slots.items()
+        if slot.pooled is None and max(needed[name]) < conditioner.encoders[name].depth
+    }
+    parts: dict[str, list[LayerStates]] = {name: [] for name in needed}
+    for prompt in prompts:
+        recordings = conditioner.record(prompt, needed, options, frozenset(stop))
+        for name, recording in recordings.items():
+            states = _states(conditioner, name, prompt, recording)
+            _warn_of_cut_words(conditioner, name, prompt, states)
+            parts[name].append(states)
+    return {name: LayerStates.join(rows) for name, rows in parts.items()}
+
+
+def _needed(conditioner: Conditioner, rungs: Sequence[Rung]) -> dict[str, list[int]]:
+    """The layers of each encoder that `rungs` are drawn from."""
+    needed = {}
+    for name, slot in conditioner.slots.items():
+        layers = {source for rung in rungs for source in rung.sources[name]}
+        if slot.pooled == "last_state":
+            layers.add(conditioner.encoders[name].depth)
+        needed[name] = sorted(layers)
+    return needed
+
+
+def select(
+    conditioner: Conditioner, states: States, prompts: Sequence[str], rungs: Sequence[Rung]
+) -> dict[str, LayerStates]:
+    """Kept states of `prompts`, in order, for a pipeline that they must fit.
+
+    Raises:
+        InputError: they are of another encoder, or a prompt is not among them.
+        LayerError: a layer that `rungs` need was not kept.
+    """
+    chosen = {}
+    for name, layers in _needed(conditioner, rungs).items():
+        if name not in states:
+            raise InputError(f"No states of {name} were given; there are states of {list(states)}.")
+        kept, own = states[name], conditioner.encoders[name].fingerprint
+        if kept.fingerprint != own:
+            raise InputError(
+                f"The states given for {name} are of another encoder (fingerprint {kept.fingerprint}; "
+                f"this one's is {own}). Encode the prompts with this model."
+            )
+        absent = [prompt for prompt in prompts if prompt not in kept.prompts]
+        if absent:
+            raise InputError(f"The states given for {name} hold no prompt {absent[0]!r}; encode it first.")
+        for layer in layers:
+            kept.layer(layer)
+        chosen[name] = LayerStates.join([kept[kept.prompts.index(prompt)] for prompt in prompts])
+    return chosen
+
+
+def _states(conditioner: Conditioner, name: str, prompt: str, recording: Recording) -> LayerStates:
+    """One recording as `LayerStates`."""
+    encoder, slot = conditioner.encoders[name], conditioner.slots[name]
+    layers = tuple(sorted(recording.states))
+    stacked = torch.stack([encoder.batch_first(recording.states[layer]).cpu() for layer in layers])
+    ids = recording.input_ids.cpu()
+    mask = torch.ones_like(ids) if recording.attention_mask is None else recording.attention_mask.cpu()
+    pooled = None
+    if slot.pooled == "last_state":
+        pooled = stacked[-1]
+    elif slot.pooled is not None:
+        pooled = getattr(recording.output, slot.pooled).detach().cpu()
+    return LayerStates(
+        encoder=name,
+        fingerprint=encoder.fingerprint,
+        prompts=(prompt,),
+        layers=layers,
+        states=stacked,
+        input_ids=ids,
+        mask=mask.bool(),
+        tokens=(tuple(_tokenizer(conditioner, name).convert_ids_to_tokens(ids[0].tolist())),),
+        pooled=pooled,
+    )
+
+
+def _tokenizer(conditioner: Conditioner, name: str) -> Any:
+    """The tokenizer of an encoder; a processor holds it inside."""
+    found = getattr(conditioner.pipe, conditioner.slots[name].tokenizer)
+    return found if hasattr(found, "convert_ids_to_tokens") else found.tokenizer
+
+
+def _warn_of_cut_words(conditioner: Conditioner, name: str, prompt: str, states: LayerStates) -> None:
+    """Say which words of a prompt the encoder never saw.
+
+    Only a sequence without pads can have been cut. The words are looked for in the text of the tokens,
+    so that templates and prefixes around the prompt do not matter.
+    """
+    tokenizer = _tokenizer(conditioner, name)
+    ids = states.input_ids[0].tolist()
+    ends = {tokenizer.pad_token_id} - {tokenizer.eos_token_id}
+    if not states.mask.all() or ids[-1] in ends or ids[-2:-1] == ids[-1:]:
+        return
+    seen = _squash(tokenizer.decode(ids))
+    words = prompt.split()
+    kept = len(words)
+    while kept and _squash(" ".join(words[:kept])) not in seen:
+        kept -= 1
+    if kept < len(words):
+        log.warning(
+            "The prompt is longer than %s reads (%d tokens); cut off: %r",
+            name,
+            len(ids),
+            " ".join(words[kept:]),
+        )
+
+
+def _squash(text: str) -> str:
+    """Letters and digits alone, without case and accents, which tokenizers may drop."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKD", text)).casefold()
+
+
+def condition(
+    conditioner: Conditioner,
+    states: States,
+    rung: Rung,
+    ladder: Ladder,
+    *,
+    readout: str,
+    pooled: str,
+    empty: States | None,
+    options: Mapping[str, Any],
+) -> Conditioning:
+    """The pipeline's text arguments for one prompt at one layer.
+
+    Args:
+        conditioner: the pipeline's text side.
+        states: the states of one prompt, by encoder.
+        rung: the layer.
+        ladder: the ladder that the rung belongs to.
+        readout: for the encoders that move; the others are read natively.
+        pooled: likewise; "empty" holds for all encoders.
+        empty: the states of the empty prompt, for `pooled="empty"`.
+        options: see `Conditioner.encode_options`.
+    """
+    answers = {}
+    for name, slot in conditioner.slots.items():
+        encoder, moves = conditioner.encoders[name], name in ladder.moving
+        answers[name] = answer(
+            slot,
+            encoder,
+            states[name],
+            ladder.taps[name],
+            rung.sources[name],
+            readout=readout if moves else "native",
+            pooled=pool(
+                pooled if moves or pooled == "empty" else "hold",
+                slot,
+                encoder,
+                states[name],
+                empty[name] if empty else None,
+                max(rung.sources[name]),
+            ),
+            device=conditioner.device,
+        )
+    prompt = next(iter(states.values())).prompts[0]
+    return to_cpu(conditioner.replay(prompt, answers, options))
+
+
+def to_cpu(conditioning: Conditioning) -> Conditioning:
+    """Where conditioning waits for its turn: that of many layers together may not fit elsewhere."""
+    return {
+        name: [item.cpu() for item in value] if isinstance(value, list) else value.cpu()
+        for name, value in conditioning.items()
+        if value is not None
+    }

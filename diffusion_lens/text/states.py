@@ -1,0 +1,190 @@
+"""`LayerStates`: what a text encoder made of some prompts, layer by layer; kept, saved and read back."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from diffusion_lens.errors import InputError, LayerError
+from diffusion_lens.files import write_whole
+
+__all__ = ["LayerStates"]
+
+
+@dataclass(frozen=True)
+class LayerStates:
+    """Hidden states of a batch of prompts at some layers of one text encoder, before any final norm.
+
+    Layer 0 is the embedding output, layer i the output of block i. Prompts of unequal length are
+    padded with zeros at the end; `states[i]` takes one prompt out at its own length.
+
+    Attributes:
+        encoder: the pipeline's name for the encoder.
+        fingerprint: the encoder's `TextEncoder.fingerprint()`.
+        prompts: the prompts, one by batch row.
+        layers: the layer of each entry of `states`.
+        states: the hidden states, in the encoder's dtype, on the CPU unless put elsewhere.
+        input_ids: the tokens as the encoder was given them.
+        mask: the attention mask that the encoder was given; all true where it was given none.
+        tokens: the tokens as text, one list by prompt, pads and special tokens included.
+        pooled: the encoder's pooled output at its full depth, if the pipeline reads one.
+    """
+
+    encoder: str
+    fingerprint: str
+    prompts: tuple[str, ...]
+    layers: tuple[int, ...]
+    states: Float[torch.Tensor, "layer batch token width"]
+    input_ids: Int[torch.Tensor, "batch token"]
+    mask: Bool[torch.Tensor, "batch token"]
+    tokens: tuple[tuple[str, ...], ...]
+    pooled: Float[torch.Tensor, "batch ..."] | None = None
+
+    def __getitem__(self, index: int) -> "LayerStates":
+        """The states of one prompt, as a batch of one, at its own length."""
+        row = slice(index, index + 1) if index != -1 else slice(-1, None)
+        length = len(self.tokens[index])
+        return replace(
+            self,
+            prompts=self.prompts[row],
+            states=self.states[:, row, :length],
+            input_ids=self.input_ids[row, :length],
+            mask=self.mask[row, :length],
+            tokens=self.tokens[row],
+            pooled=None if self.pooled is None else self.pooled[row],
+        )
+
+    def __len__(self) -> int:
+        """The number of prompts."""
+        return len(self.prompts)
+
+    def layer(self, layer: int) -> Float[torch.Tensor, "batch token width"]:
+        """The states of one layer.
+
+        Raises:
+            LayerError: that layer was not kept.
+        """
+        if layer not in self.layers:
+            raise LayerError(
+                f"Layer {layer} of {self.encoder} was not kept; kept are {list(self.layers)}. Encode "
+                "again with that layer asked for."
+            )
+        return self.states[self.layers.index(layer)]
+
+    @classmethod
+    def join(cls, parts: Sequence["LayerStates"]) -> "LayerStates":
+        """One batch of several, in order, all of one encoder and the same layers."""
+        first = parts[0]
+        for part in parts:
+            if (part.encoder, part.fingerprint, part.layers) != (
+                first.encoder,
+                first.fingerprint,
+                first.layers,
+            ):
+                raise InputError(
+                    f"States of {part.encoder} {part.layers} can't be joined to those of "
+                    f"{first.encoder} {first.layers}: both must come from one encoder and hold the "
+                    "same layers."
+                )
+        length = max(part.states.shape[2] for part in parts)
+
+        def padded(tensor: torch.Tensor, dim: int) -> torch.Tensor:
+            short = length - tensor.shape[dim]
+            if not short:
+                return tensor
+            shape = list(tensor.shape)
+            shape[dim] = short
+            return torch.cat([tensor, tensor.new_zeros(shape)], dim)
+
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        return replace(
+            first,
+            prompts=sum((part.prompts for part in parts), ()),
+            states=torch.cat([padded(part.states, 2) for part in parts], 1),
+            input_ids=torch.cat([padded(part.input_ids, 1) for part in parts]),
+            mask=torch.cat([padded(part.mask, 1) for part in parts]),
+            tokens=sum((part.tokens for part in parts), ()),
+            pooled=torch.cat(pooled) if pooled else None,
+        )
+
+    def to_bytes(self) -> bytes:
+        """The content of a safetensors file, which `from_bytes` reads back."""
+        tensors = {"states": self.states, "input_ids": self.input_ids, "mask": self.mask}
+        if self.pooled is not None:
+            tensors["pooled"] = self.pooled
+        described = {
+            "encoder": self.encoder,
+            "fingerprint": self.fingerprint,
+            "prompts": self.prompts,
+            "layers": self.layers,
+            "tokens": self.tokens,
+        }
+        return save(
+            {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
+            metadata={"layer_states": json.dumps(described)},
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to one safetensors file.
+
+        Raises:
+            OutputError: it can't be written.
+        """
+        content = self.to_bytes()
+        write_whole(Path(path), lambda file: file.write(content))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "LayerStates":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file is missing, cut short, or holds something else.
+        """
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise _unusable(str(path), error) from error
+        return cls.from_bytes(content, str(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, name: str) -> "LayerStates":
+        """Read what `to_bytes` gave.
+
+        Args:
+            content: the bytes.
+            name: what messages call them.
+
+        Raises:
+            InputError: they are cut short, or hold something else.
+        """
+        try:
+            tensors = load(content)
+            # safetensors opens with its header: eight bytes of length, then JSON
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            described = json.loads(header["__metadata__"]["layer_states"])
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise _unusable(name, error) from error
+        return cls(
+            encoder=described["encoder"],
+            fingerprint=described["fingerprint"],
+            prompts=tuple(described["prompts"]),
+            layers=tuple(described["layers"]),
+            tokens=tuple(tuple(row) for row in described["tokens"]),
+            states=tensors["states"],
+            input_ids=tensors["input_ids"],
+            mask=tensors["mask"],
+            pooled=tensors.get("pooled"),
+        )
+
+
+def _unusable(name: str, error: Exception) -> InputError:
+    return InputError(
+        f"{name} is not a whole file of layer states ({error}). Make it again with LayerStates.save or "
+        "result.save; one that a sweep kept may be deleted."
+    )

@@ -1,0 +1,95 @@
+"""The benchmark: every way is measured, and every lever can be pulled, on the CPU at tiny size."""
+
+import math
+import multiprocessing
+
+import numpy as np
+import pytest
+import torch
+
+from diffusion_lens import DiffusionLens
+from diffusion_lens.bench.architectures import ARCHITECTURES, build_architecture
+from diffusion_lens.bench.lens import bench, find_levers
+from diffusion_lens.errors import InputError
+from diffusion_lens.images.optimizations import Levers, choose_levers, pull
+
+
+def build(name: str, batch_size: int | None = 4):
+    return build_architecture(name, device="cpu", dtype=torch.float32, size="tiny", batch_size=batch_size)
+
+
+@pytest.fixture(autouse=True)
+def levers_are_put_back():
+    yield
+    pull(build("sd21").pipeline, Levers())
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_is_measured(name):
+    lens = build(name)
+    layers = lens.ladder().depth + 1
+    levers = Levers(compile="eager", channels_last=True, fuse_qkv=True)
+    timings = bench(lens, seeds=2, steps=1, rounds=1, levers=levers)
+    assert [one.way for one in timings] == ["per image", "per layer", "lens", "sweep", "lens"]
+    assert [one.images for one in timings] == [2, 4, 2 * layers, 2 * layers, 2 * layers]
+    assert timings[0].speedup == 1 and timings[-1].levers == "compile=eager+channels_last+fuse_qkv"
+    assert all(one.seconds > 0 and one.tflops > 0 and one.share > 0 for one in timings)
+
+
+def test_processes_are_measured_beside_the_other_ways():
+    # in another type than the workers' own choice
+    lens = DiffusionLens.from_pretrained("emoji", dtype="bfloat16", batch_size=4)
+    timings = bench(lens, seeds=1, steps=1, rounds=1, processes=2)
+    assert [one.way for one in timings] == ["per image", "per layer", "lens", "sweep", "processes"]
+    assert timings[-1].images == 2 * 2 * timings[-1].batch == 16
+    assert timings[-1].speedup > 0
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_levers_do_not_change_the_mathematics(name):
+    plain = build(name)("a red fox", "all", [0, 1], progress=False)
+    lens = build(name)
+    pull(lens.pipeline, Levers(compile="eager", channels_last=True, fuse_qkv=True, attention="efficient"))
+    lens.painter.fill = True
+    seen = []
+    denoiser = getattr(lens.pipeline, "unet", None) or lens.pipeline.transformer
+    denoiser.register_forward_pre_hook(
+        lambda _, given, named: seen.append((given[0] if given else named["hidden_states"]).shape),
+        with_kwargs=True,
+    )
+    fast = lens("a red fox", "all", [0, 1], progress=False)
+    for one, other in zip(plain.table["image"], fast.table["image"], strict=True):
+        assert np.abs(np.asarray(one, int) - np.asarray(other, int)).max() <= 2
+    assert len(set(seen)) == 1  # the short last batch was filled
+
+
+def test_levers_are_found_by_trial():
+    levers, size, trials = find_levers(
+        lambda size: build("sd21", size), sizes=(1, 2), steps=1, compile=("eager",)
+    )
+    assert size in (1, 2) and isinstance(levers, Levers)
+    tried = " ".join(one.levers for one in trials)
+    assert "fuse" in tried and "compile" in tried and "attention" in tried
+    assert all(not math.isnan(one.seconds) for one in trials if not one.note)
+
+
+def test_what_a_model_can_not_do_is_noted(new_lens):
+    _, _, trials = find_levers(lambda size: new_lens("lumina2"), sizes=(1,), steps=1, compile=())
+    assert [one.note for one in trials if "fuse" in one.levers] == [
+        "Lumina2Transformer2DModel has no projections that can be fused."
+    ]
+
+
+def test_compilation_is_chosen_for_long_plans_on_cuda():
+    assert choose_levers("auto", "cuda", 100_000) == Levers(compile="default", channels_last=True)
+    assert choose_levers("auto", "cuda", 100) == Levers()
+    assert choose_levers("auto", "cpu", 100_000) == Levers()
+    assert choose_levers("on", "cpu", 1) == Levers(compile="default")
+    assert choose_levers("off", "cuda", 100_000) == Levers()
+
+
+def test_no_such_architecture():
+    with pytest.raises(InputError, match=r"'sd3' is no architecture. Allowed: sd21, sdxl, flux"):
+        build("sd3")

@@ -1,0 +1,181 @@
+"""Experiment files: what is written is read back, and what is wrong is named."""
+
+import json
+import string
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffusion_lens.errors import ExperimentError
+from diffusion_lens.images.approximations import Approximations
+from diffusion_lens.images.sampler import Sampler
+from diffusion_lens.runs.experiment import Captions, Experiment, Machine, Prompt, Prompts, ScorerName
+from diffusion_lens.runs.prompts import read_prompts
+from diffusion_lens.scoring.registry import SCORERS
+
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
+numbers = st.integers(-(2**63), 2**63 - 1)
+scalars = st.one_of(texts, numbers, st.floats(allow_nan=False), st.booleans())
+names = st.text(string.ascii_lowercase, min_size=1).filter(lambda name: name not in ("prompt", "metadata"))
+inline = st.lists(st.builds(Prompt, texts, st.dictionaries(names, scalars)), min_size=1)
+prompts = st.one_of(
+    st.builds(Prompts, inline=inline.map(tuple), limit=st.none() | st.integers(1)),
+    st.builds(Prompts, file=texts, column=texts, where=st.dictionaries(names, st.lists(scalars))),
+    st.builds(Prompts, set=st.sampled_from(["geneval", "partiprompts"])),
+    st.builds(
+        Prompts,
+        captions=st.builds(Captions, count=st.integers(1), held_out=st.sampled_from(["colour", None])),
+    ),
+)
+
+
+def several(one):
+    return st.lists(one, min_size=1, unique_by=str).map(tuple)
+
+
+experiments = st.builds(
+    Experiment,
+    model=texts,
+    prompts=prompts,
+    layers=several(st.integers() | texts),
+    seeds=several(st.integers(0, 2**63 - 1)),
+    encoders=several(texts),
+    readouts=several(st.sampled_from(["native", "final", "none"])),
+    pooled=st.sampled_from(["hold", "layer", "empty"]),
+    spread=st.sampled_from(["all", "cap", 0, 3]),
+    revision=st.none() | texts,
+    claim=texts,
+    sampler=st.builds(
+        Sampler,
+        steps=st.none() | st.integers(1),
+        guidance=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        negative_prompt=st.none() | texts,
+        options=st.dictionaries(names, scalars | st.lists(st.integers())),
+    ),
+    scorers=several(st.sampled_from(get_args(ScorerName))),
+    approximations=st.builds(
+        Approximations, steps=st.none() | st.integers(1), guided=st.none() | st.floats(0, 1)
+    ),
+    machine=st.builds(
+        Machine, batch_size=st.none() | st.integers(1), image=st.sampled_from(["png", "webp"])
+    ),
+)
+
+
+# beartype looks at random items of what strategies build
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
+@given(experiments)
+def test_what_is_written_is_read_back(experiment):
+    assert Experiment.from_toml(experiment.to_toml()) == experiment
+    assert Experiment.from_dict(json.loads(json.dumps(experiment.to_dict()))) == experiment
+
+
+def test_what_is_left_out_is_left_out():
+    text = 'model = "emoji"\nprompts = [\n    "a fox",\n]\n'
+    assert Experiment.from_toml(text).to_toml() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("model = ", "no valid TOML"),
+        ('prompts = ["a"]', "model is missing in the experiment"),
+        ('modle = "emoji"', r"no key 'modle' in the experiment. Did you mean 'model'\? Allowed: mod"),
+        ('[sampler]\nstep = 2', r"no key 'step' in \[sampler\]. Did you mean 'steps'"),
+        ('seeds = 0', "seeds is 0; it must be a list, each a whole number"),
+        ('seeds = [true]', r"seeds\[0\] is True; it must be a whole number"),
+        ('seeds = []', "seeds is empty"),
+        ('layers = [1, "1"]', "one of them twice"),
+        ('readouts = ["finale"]', "must be 'native' or 'final' or 'none'. Did you mean 'final'"),
+        ('[sampler]\nsteps = 2.5', "sampler.steps is 2.5; it must be a whole number"),
+        ('sampler = 3', "sampler is 3; it must be a table"),
+        ('prompts = [3]', r"inline\[0\] is 3"),
+        ('prompts = {set = "genval"}', "prompts.set is 'genval'; it must be .* Did you mean 'geneval'"),
+        ('prompts = {}', "from one source and come from none"),
+        ('prompts = {set = "geneval", file = "x.csv"}', r"come from \['file', 'set'\]"),
+        ('[machine]\ncompile = true', "machine.compile is True; it must be 'auto' or 'on' or 'off'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(text, told):
+    needed = {"model": 'model = "emoji"\n', "prompts": 'prompts = ["a"]\n'}
+    missing = "is missing" in told or "modle" in text
+    before = "" if missing else "".join(line for key, line in needed.items() if not text.startswith(key))
+    with pytest.raises(ExperimentError, match=told):
+        Experiment.from_toml(before + text)
+
+
+def test_prompts_come_from_files_with_their_columns(tmp_path):
+    (tmp_path / "a.csv").write_text('text,Kind\n"a fox, red",x\na car,y\na car,z\n', encoding="utf-8-sig")
+    (tmp_path / "a.tsv").write_text("text\tKind\na fox, red\tx\na car\ty\n")
+    lines = [{"text": "a fox, red", "kind": "x"}, {"text": "a car", "kind": "y", "of": [1, 2]}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    (tmp_path / "a.txt").write_text("a fox, red\n\na car\n")
+    for name in ("a.csv", "a.tsv", "a.jsonl", "a.txt"):
+        found = read_prompts(Prompts(file=name, column="text"), tmp_path)
+        assert [one.prompt for one in found] == ["a fox, red", "a car"], name
+        if name != "a.txt":
+            assert [one.metadata["kind"] for one in found] == ["x", "y"], name
+    assert (
+        found[1].metadata == {}
+        and read_prompts(Prompts(file="a.jsonl", column="text"), tmp_path)[1].metadata["of"] == "[1, 2]"
+    )
+    some = Prompts(file="a.csv", column="text", where={"kind": ["y", "z"]}, limit=1)
+    assert [one.prompt for one in read_prompts(some, tmp_path)] == ["a car"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("none.csv", None, "none.csv can't be read"),
+        ("a.csv", "promt\na fox\n", "no text in column 'prompt'. Did you mean 'promt'"),
+        ("a.csv", "prompt,x\na fox\n", "Row 1 of .* not as many fields"),
+        ("a.jsonl", "{", "Line 1 of .* is no JSON"),
+        ("a.jsonl", "[]", "Line 1 of .* is no JSON object"),
+        ("a.txt", "\n", "No prompt is left"),
+        ("a.csv", "prompt,x\n ,1\n", "One of the prompts is empty"),
+        ("a.pdf", "a", "allowed are .txt, .csv, .tsv and .jsonl"),
+    ],
+)
+def test_files_that_hold_no_prompts_are_told(tmp_path, name, content, told):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ExperimentError, match=told):
+        read_prompts(Prompts(file=name), tmp_path)
+
+
+def test_public_sets_are_whole(tmp_path):
+    geneval = read_prompts(Prompts(set="geneval"), tmp_path)
+    assert len(geneval) == 553
+    assert geneval[0].prompt == "a photo of a bench" and geneval[0].metadata["tag"] == "single_object"
+    parti = read_prompts(Prompts(set="partiprompts"), tmp_path)
+    assert len(parti) == 1632 and parti[-1].metadata["category"] == "Artifacts"
+    quoted = read_prompts(Prompts(set="geneval", where={"tag": "colors"}), tmp_path)
+    assert 0 < len(quoted) < 553
+    with pytest.raises(ExperimentError, match=r"has no 'tags' to choose by. Did you mean 'tag'"):
+        read_prompts(Prompts(set="geneval", where={"tags": "colors"}), tmp_path)
+
+
+def test_captions_are_those_of_their_scenes(tmp_path):
+    from diffusion_lens.testbed.captions import describe, parse
+    from diffusion_lens.testbed.scenes import Scene, held_out
+
+    wanted = Captions(count=30, kinds=("pair", "count"))
+    found = read_prompts(Prompts(captions=wanted), tmp_path)
+    assert len(found) == 30 and found == read_prompts(Prompts(captions=wanted), tmp_path)
+    for one in found:
+        scene = Scene.from_json(one.metadata["scene"])
+        stated = parse(one.prompt)
+        assert len(scene.objects) > 1 and stated is not None
+        assert stated.canonical() == describe(scene).canonical()
+    held = read_prompts(Prompts(captions=Captions(count=5, held_out="relation")), tmp_path)
+    assert all(held_out(Scene.from_json(one.metadata["scene"])) for one in held)
+    with pytest.raises(ExperimentError, match=r"'pairs' is no kind of scene. Did you mean 'pair'"):
+        read_prompts(Prompts(captions=Captions(kinds=("pairs",))), tmp_path)
+    with pytest.raises(ExperimentError, match="There are not 300 different captions"):
+        read_prompts(Prompts(captions=Captions(count=300, kinds=("entity",))), tmp_path)
+
+
+def test_an_experiment_may_name_every_scorer():
+    assert set(get_args(ScorerName)) == set(SCORERS)

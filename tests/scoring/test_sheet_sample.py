@@ -1,0 +1,57 @@
+"""Samples of a run for people to judge."""
+
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+from diffusion_lens.cli.sheet import read, write
+from diffusion_lens.errors import CheckError, InputError
+from diffusion_lens.scoring import table as scores
+from diffusion_lens.scoring.sheet_sample import sample_questions
+from tests.scoring.made_runs import make_run, scene
+
+PROMPTS = ["a red fox", "a blue cat at night", "two dogs"]
+
+
+@pytest.fixture
+def run(tmp_path):
+    make_run(tmp_path / "run", PROMPTS, lambda cell, prompt: scene(prompt))
+    return tmp_path / "run"
+
+
+def test_layers_are_sampled_evenly_and_each_image_is_asked_all_its_checks(run):
+    questions = sample_questions(run, images=9, seed=3)
+    images = {(one.prompt_id, one.layer, one.seed) for one in questions}
+    assert len(images) == 9 and set(Counter(layer for _, layer, _ in images).values()) == {3}
+    asked = {one.check.id for one in questions if one.prompt_id == "a blue cat at night"}
+    assert asked == {"object-0", "attribute-0", "place-0"}
+    assert {one.depth for one in questions} == {0.0, 0.5, 1.0}
+    again = sample_questions(run, images=9, seed=3)
+    assert [(one.prompt_id, one.layer) for one in again] == [
+        (one.prompt_id, one.layer) for one in questions
+    ]
+
+
+def test_kinds_can_be_chosen_and_must_be_known(run):
+    assert {one.check.kind for one in sample_questions(run, kinds=["count"])} == {"count"}
+    with pytest.raises(CheckError, match="colour"):
+        sample_questions(run, kinds=["colour"])
+    with pytest.raises(CheckError, match="relation"):
+        sample_questions(run, kinds=["relation"])
+
+
+def test_from_page_to_scores_beside_the_run(run, tmp_path):
+    page = tmp_path / "sheet.html"
+    write(str(run), out=page, images=6)
+    key = pd.read_csv(page.with_suffix(".key.csv"))
+    answers = key[["sheet", "id"]].assign(
+        answer=["yes", "no"] * (len(key) // 2) + ["unsure"] * (len(key) % 2)
+    )
+    answers.to_csv(tmp_path / "answers.csv", index=False)
+    read(str(run), tmp_path / "answers.csv", key=page.with_suffix(".key.csv"), rater="human:ann")
+    found = scores.read(run)
+    assert set(found["scorer"]) == {"human:ann"} and len(found) == len(key)
+    assert set(found["run"]) == {"run"} and found["label"].sum() == len(key) // 2
+    with pytest.raises(InputError, match="no run's folder"):
+        read(str(tmp_path), tmp_path / "answers.csv", key=page.with_suffix(".key.csv"))

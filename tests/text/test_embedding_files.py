@@ -1,0 +1,144 @@
+"""Files of words: what others write is read, what is written others read, and nothing is executed."""
+
+import os
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from diffusion_lens.errors import InputError, UnsafeCheckpointError
+from diffusion_lens.text.embedding_files import read_files, read_word, write_word
+from diffusion_lens.text.embeddings import Word, encoder_slots, initial_word
+
+ROWS = torch.linspace(-1, 1, 64).view(2, 32)
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
+def test_what_is_written_is_read_back(tiny_lens, family, tmp_path):
+    pipe = tiny_lens(family).pipeline
+    word = initial_word(pipe, "<it>", "red fox", 3)
+    write_word(tmp_path / "it.safetensors", word, pipe)
+    again = read_word(tmp_path / "it.safetensors", pipe)
+    assert again.token == "<it>"
+    assert all(torch.equal(again.rows[name], word.rows[name]) for name in encoder_slots(pipe))
+    (file,) = read_files([f"<that>={tmp_path / 'it.safetensors'}"])
+    renamed = file.word(pipe)
+    assert renamed.token == "<that>"
+
+
+@pytest.mark.parametrize("vectors", [1, 2])
+def test_diffusers_loads_what_is_written(new_lens, vectors, tmp_path):
+    path = tmp_path / "it.safetensors"
+    pipe = new_lens("sd").pipeline
+    word = initial_word(pipe, "<it>", "red fox", vectors)
+    write_word(path, word, pipe)
+    pipe.load_textual_inversion(str(path))
+    expected = pipe.encode_prompt(f"a {'red fox' if vectors == 2 else '<it>'}", "cpu", 1, False)[0]
+    assert torch.equal(pipe.encode_prompt("a <it>", "cpu", 1, False)[0], expected)
+    matrix = pipe.text_encoder.get_input_embeddings().weight
+    assert torch.equal(matrix[pipe.tokenizer.convert_tokens_to_ids("<it>")], word.rows["text_encoder"][0])
+
+    pipe = new_lens("sdxl").pipeline
+    word = initial_word(pipe, "<it>", "red fox", vectors)
+    write_word(path, word, pipe)
+    content = load_file(path)
+    assert set(content) == {"clip_l", "clip_g"}
+    pipe.load_textual_inversion(
+        content["clip_l"], token="<it>", text_encoder=pipe.text_encoder, tokenizer=pipe.tokenizer
+    )
+    pipe.load_textual_inversion(
+        content["clip_g"], token="<it>", text_encoder=pipe.text_encoder_2, tokenizer=pipe.tokenizer_2
+    )
+
+
+def rinongal():
+    holder = torch.nn.ParameterDict({"*": torch.nn.Parameter(ROWS)})
+    return {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": holder}
+
+
+@pytest.mark.parametrize(
+    ("content", "token"),
+    [
+        ({"<it>": ROWS}, "<it>"),
+        (ROWS, "<kept>"),
+        (
+            {"string_to_token": {"*": 265}, "string_to_param": {"*": ROWS}, "name": "mycat", "step": 9},
+            "mycat",
+        ),
+        (rinongal(), "<kept>"),
+    ],
+    ids=["diffusers .bin", "bare tensor", "A1111", "rinongal"],
+)
+def test_pickles_of_others_are_read(tiny_lens, content, token, tmp_path):
+    torch.save(content, tmp_path / "kept.pt")
+    word = read_word(tmp_path / "kept.pt", tiny_lens("sd").pipeline)
+    assert word.token == token
+    assert torch.equal(word.rows["text_encoder"], ROWS)
+
+
+def test_the_two_files_of_diffusers_sdxl_script_are_read_together(tiny_lens, tmp_path):
+    save_file({"<it>": torch.zeros(1, 16)}, tmp_path / "learned_embeds.safetensors")
+    save_file({"<it>": torch.ones(1, 32)}, tmp_path / "learned_embeds_2.safetensors")
+    word = read_word(tmp_path / "learned_embeds.safetensors", tiny_lens("sdxl").pipeline)
+    assert word.token == "<it>" and word.rows["text_encoder_2"].all()
+
+
+class Malice:
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def test_a_pickle_that_wants_to_execute_does_not(tiny_lens, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"string_to_param": {"*": Malice()}}, "bad.pt")
+    with pytest.raises(UnsafeCheckpointError, match="was not run"):
+        read_word(tmp_path / "bad.pt", tiny_lens("sd").pipeline)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"<it>": torch.zeros(1, 768)}, r"\(1, 768\) .* vectors of 32"),
+        ({"clip_g": torch.zeros(1, 32), "x": torch.zeros(1)}, "no word"),
+        ({"<it>": torch.full((1, 32), torch.nan)}, "not finite"),
+        ({"<it>": torch.zeros(1, 1, 32)}, "no vectors"),
+        ({"<it>": torch.zeros(0, 32)}, "as many"),
+    ],
+)
+def test_a_file_for_another_model_is_refused(tiny_lens, content, message, tmp_path):
+    save_file(content, tmp_path / "it.safetensors")
+    with pytest.raises(InputError, match=message):
+        read_word(tmp_path / "it.safetensors", tiny_lens("sd").pipeline)
+
+
+def test_files_that_cannot_be_read_are_named(tiny_lens, tmp_path):
+    pipe = tiny_lens("sd").pipeline
+    (tmp_path / "cut.safetensors").write_bytes(b"12345")
+    (tmp_path / "it.gguf").touch()
+    (tmp_path / "cut.pt").write_bytes(b"PK")
+    for name, message in [
+        ("none.pt", "no embedding"),
+        ("cut.safetensors", "whole"),
+        ("it.gguf", "no kind"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            read_word(tmp_path / name, pipe)
+    with pytest.raises(InputError):
+        read_word(tmp_path / "cut.pt", pipe)
+    with pytest.raises(InputError, match="safetensors"):
+        write_word(tmp_path / "it.pt", Word("<it>", {"text_encoder": ROWS}), pipe)
+
+
+def test_a_folder_is_all_words_in_it(tiny_lens, tmp_path):
+    pipe = tiny_lens("sd").pipeline
+    with pytest.raises(InputError, match="holds no embeddings"):
+        read_files([tmp_path])
+    (tmp_path / "notes.txt").write_text("of two cats and a dog")
+    for name in ("cat_2", "dog", "dog_2"):  # three words, none of them for a second encoder
+        write_word(tmp_path / f"{name}.safetensors", initial_word(pipe, f"<{name}>"), pipe)
+    assert [one.token for one in read_files([tmp_path])] == ["<cat_2>", "<dog>", "<dog_2>"]
+    for name in ("bird", "bird_2"):  # as diffusers' SDXL script writes one word
+        save_file({"<bird>": ROWS}, tmp_path / f"{name}.safetensors")
+    tokens = [one.token for one in read_files([tmp_path])]
+    assert tokens == ["<bird>", "<cat_2>", "<dog>", "<dog_2>"]

@@ -1,0 +1,186 @@
+"""Words are spoken by every family, and nothing but them is trained."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diffusion_lens.errors import InputError
+from diffusion_lens.learning.concepts import Concept
+from diffusion_lens.learning.objective import Denoiser, frozen
+from diffusion_lens.learning.training import Learner, Settings
+from diffusion_lens.text.embeddings import Word, encoder_slots, initial_word, speaking
+
+FAMILIES = ["sd", "sdxl", "sd3", "flux"]
+
+
+def noise_picture(seed, side=16):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (side, side, 3), np.uint8))
+
+
+def concept(token="<it>", **more):
+    pictures = tuple(noise_picture(seed) for seed in range(3))
+    return Concept(token, pictures, (("a photo of {}", "a {} on grass"),) * 3, **more)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_word_with_the_rows_of_cat_draws_a_cat(tiny_lens, family):
+    lens = tiny_lens(family)
+    plain = lens("a photo of cat on grass", "all", 3, progress=False)
+    word = initial_word(lens.pipeline, "<it>", "cat")
+    with speaking(lens.pipeline, [word]):
+        learned = lens("a photo of <it> on grass", "all", 3, progress=False)
+        assert any("<it>" in token for token in learned.states["text_encoder"].tokens[0])
+    for one, other in zip(plain.table["image"], learned.table["image"], strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_words_of_several_vectors_stand_side_by_side_in_one_prompt(tiny_lens):
+    lens = tiny_lens("sdxl")
+    words = [
+        initial_word(lens.pipeline, "<it>", "red fox", 2),
+        initial_word(lens.pipeline, "<that>", "green tree on grass", 4),
+    ]
+    plain = lens("a red fox and a green tree on grass", "native", 3, progress=False)
+    with speaking(lens.pipeline, words):
+        learned = lens("a <it> and a <that>", "native", 3, progress=False)
+        by_call = lens.pipeline(
+            "a <it> and a <that>",
+            generator=torch.Generator().manual_seed(3),
+            output_type="np",
+            **lens.defaults.arguments(lens.conditioner.family),
+        ).images
+    assert np.array_equal(plain.image("native", seed=3), learned.image("native", seed=3))
+    assert np.array_equal((by_call[0] * 255).round().astype("uint8"), learned.image("native", seed=3))
+
+
+def test_a_clip_that_pools_at_the_largest_id_still_pools_at_its_end(new_lens):
+    lens = new_lens("flux")  # conditioned on CLIP's pooled output alone, and on T5
+    encoder = lens.pipeline.text_encoder
+    encoder.config.eos_token_id = encoder.eos_token_id = 2
+    plain = lens("a cat on grass", "native", 3, progress=False)
+    with speaking(lens.pipeline, [initial_word(lens.pipeline, "<it>", "cat")]):
+        learned = lens("a <it> on grass", "native", 3, progress=False)
+    assert np.array_equal(plain.image("native", seed=3), learned.image("native", seed=3))
+    assert encoder.eos_token_id == encoder.config.eos_token_id == 2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_the_words_rows_move(new_lens, family):
+    pipe = new_lens(family).pipeline
+    parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    before = [{name: value.clone() for name, value in part.state_dict().items()} for part in parts]
+    lengths = {name: len(getattr(pipe, slot.tokenizer)) for name, slot in encoder_slots(pipe).items()}
+    learner = Learner(pipe, [concept(vectors=2)], Settings(steps=2, batch=2, rate=0.1))
+    started = {name: rows.detach().clone() for name, rows in learner.words[0].rows.items()}
+    with learner.training():
+        losses = [learner.step() for _ in range(2)]
+    assert np.isfinite(losses).all()
+    # every encoder that the pipeline reads is taught, also one of which only the pooled output is read
+    for name, rows in learner.words[0].rows.items():
+        assert (rows != started[name]).any(-1).all()
+    for part, kept in zip(parts, before, strict=True):
+        assert all(torch.equal(value, kept[name]) for name, value in part.state_dict().items())
+        assert all(weight.grad is None and weight.requires_grad for weight in part.parameters())
+    # the pipeline is what it was
+    assert lengths == {
+        name: len(getattr(pipe, slot.tokenizer)) for name, slot in encoder_slots(pipe).items()
+    }
+    assert "encode_prompt" not in vars(pipe)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_denoiser_is_called_as_the_pipeline_calls_it(tiny_lens, family):
+    lens = tiny_lens(family)
+    pipe, calls = lens.pipeline, []
+    denoiser = Denoiser(pipe)
+    hook = denoiser.module.register_forward_hook(
+        lambda module, args, kwargs, output: calls.append((args, kwargs, output[0])), with_kwargs=True
+    )
+    call = lens.defaults.arguments(lens.conditioner.family)
+    denoiser.options |= {name: value for name, value in call.items() if name in denoiser.options}
+    with hook:
+        pipe("a red fox", generator=torch.Generator().manual_seed(0), **{**call, "guidance_scale": 1.0})
+    args, kwargs, wanted = calls[0]
+    noisy = args[0] if args else kwargs["hidden_states"]
+    times = args[1] if args else kwargs["timestep"]
+    if family == "flux":
+        times = times * 1000
+        noisy, wanted = (
+            pipe._unpack_latents(one, 16, 16, pipe.vae_scale_factor) for one in (noisy, wanted)
+        )
+    with torch.no_grad():
+        text = denoiser.conditioner.differentiable(["a red fox"], denoiser.options)
+        found = denoiser._predict(pipe, noisy, times.reshape(1), text)
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_min_snr_weighs_each_prediction_alike(new_lens, prediction):
+    """gamma cuts the weight of the picture's error, whatever the model predicts (Hang et al. 2023)."""
+    pipe = new_lens("sd").pipeline
+    pipe.scheduler.register_to_config(prediction_type=prediction)
+    denoiser = Denoiser(pipe)
+    times = torch.tensor([10, 500, 990])
+    alphas = denoiser.noise.alphas_cumprod[times]
+    snr = alphas / (1 - alphas)
+    of_picture = {"epsilon": snr, "sample": torch.ones(3), "v_prediction": snr + 1}[prediction]
+    assert torch.allclose(denoiser._weights(times, 5.0) * of_picture, snr.clamp(max=5.0))
+
+
+def test_flow_matching_knows_no_min_snr(tiny_lens):
+    denoiser = Denoiser(tiny_lens("sd3").pipeline)
+    with pytest.raises(InputError, match="flow-matching"):
+        denoiser.losses(torch.zeros(1, 4, 8, 8), ["a"], torch.Generator(), snr_gamma=5.0)
+
+
+@pytest.mark.parametrize("norm", ["fixed", "pull"])
+def test_norms_are_controlled(new_lens, norm):
+    pipe = new_lens("sd").pipeline
+    learner = Learner(pipe, [concept(init="cat")], Settings(steps=3, batch=1, rate=0.5, norm=norm))
+    matrix = pipe.text_encoder.get_input_embeddings().weight
+    begun = learner.words[0].rows["text_encoder"].detach().norm().clone()
+    with learner.training():
+        for _ in range(3):
+            learner.step()
+    wanted = begun if norm == "fixed" else matrix.detach().norm(dim=-1).mean()
+    assert torch.allclose(learner.words[0].rows["text_encoder"].norm(), wanted, rtol=1e-4)
+
+
+def test_concepts_learned_together_do_not_see_each_other(new_lens):
+    lens = new_lens("sd")
+    with frozen(lens.pipeline):
+        both = Learner(lens.pipeline, [concept(), concept("<that>")], Settings(batch=2))
+        with both.training():
+            both.losses(0)[1].backward()
+    assert (
+        both.words[0].rows["text_encoder"].grad is None or not both.words[0].rows["text_encoder"].grad.any()
+    )
+    assert both.words[1].rows["text_encoder"].grad.any()
+
+
+def with_rows(token, count, width=32):
+    return Word(token, {"text_encoder": torch.zeros(count, width)})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([with_rows("fox", 1)], "in the vocabulary of text_encoder already"),
+        ([with_rows("<a b>", 1)], "must be one word"),
+        ([with_rows("<it", 1), with_rows("<it>", 1)], "is part of"),
+        ([with_rows("<it>", 15)], "holds 14 tokens"),
+        ([with_rows("<it>", 1, 33)], "reads vectors of 32"),
+        ([Word("<it>", {"text_encoder_2": torch.zeros(1, 32)})], "none for text_encoder"),
+    ],
+)
+def test_words_that_do_not_fit_are_refused(tiny_lens, words, message):
+    with pytest.raises(InputError, match=message), speaking(tiny_lens("sd").pipeline, words):
+        pass
+
+
+def test_an_unknown_initialiser_is_refused(tiny_lens, emoji):
+    with pytest.raises(InputError, match="not in the vocabulary"):
+        initial_word(emoji.pipeline, "<it>", "犬猫䨺")
+    with pytest.raises(InputError, match="at least 1"):
+        initial_word(emoji.pipeline, "<it>", "cat", vectors=0)

@@ -1,0 +1,80 @@
+"""Readouts against the encoder's own parts, and what each does to a picture."""
+
+import numpy as np
+import pytest
+import torch
+
+from diffusion_lens.errors import InputError, LayerError
+from diffusion_lens.text.encode import encode
+from diffusion_lens.text.readouts import answer
+
+
+def answered(lens, layer, readout, slot_name="text_encoder"):
+    ladder = lens.ladder()
+    (rung,) = ladder.rungs(layer)
+    states = encode(lens.conditioner, ["a red fox"], [rung], {})[slot_name]
+    encoder, slot = lens.conditioner.encoders[slot_name], lens.conditioner.slots[slot_name]
+    output = answer(
+        slot,
+        encoder,
+        states,
+        ladder.taps[slot_name],
+        rung.sources[slot_name],
+        readout=readout,
+        pooled=states.pooled,
+    )
+    return states, encoder, output
+
+
+def test_the_published_lens_is_the_final_norm_once_at_every_layer(tiny_lens):
+    for layer in range(5):
+        states, encoder, output = answered(tiny_lens("sd"), layer, "final")
+        expected = encoder.module.final_layer_norm(states.layer(layer))
+        assert torch.equal(output.last_hidden_state, expected)
+
+
+def test_native_leaves_the_norm_out_where_the_pipeline_does(tiny_lens):
+    states, encoder, output = answered(tiny_lens("sdxl"), 3, "native", "text_encoder_2")
+    assert torch.equal(output.hidden_states[4], states.layer(3))
+    states, encoder, output = answered(tiny_lens("sdxl"), 3, "final", "text_encoder_2")
+    assert torch.equal(output.hidden_states[4], encoder.final_norm(states.layer(3)))
+
+
+def test_layers_that_the_pipeline_does_not_read_are_empty(tiny_lens):
+    _, _, output = answered(tiny_lens("sdxl"), 3, "native", "text_encoder_2")
+    assert [state is None for state in output.hidden_states] == [True] * 4 + [False, True]
+
+
+def test_a_post_norm_encoder_has_one_readout(emoji):
+    drawn = [
+        np.asarray(emoji("a fox", 3, readout=readout, steps=2, progress=False).image(3)).tobytes()
+        for readout in ("native", "final", "none")
+    ]
+    assert len(set(drawn)) == 1
+
+
+def test_readouts_draw_different_pictures_and_only_the_native_one_is_called_native(tiny_lens):
+    tables = {
+        readout: tiny_lens("sdxl")("a fox", [2, "native"], readout=readout, progress=False).table
+        for readout in ("native", "final")
+    }
+    for row in range(2):
+        one, other = (np.asarray(table["image"][row]) for table in tables.values())
+        assert not np.array_equal(one, other)
+    assert tables["native"]["native"].tolist() == [False, True]
+    assert tables["native"]["faithful"].tolist() == [False, True]
+    assert tables["final"]["native"].tolist() == [False, True]
+    assert tables["final"]["faithful"].tolist() == [False, False]
+
+
+def test_unknown_policies_are_refused(tiny_lens, untyped):
+    with pytest.raises(InputError, match=r"'tuned' is no readout. Allowed: native, final, none"):
+        tiny_lens("sd")("a fox", readout="tuned")
+    with pytest.raises(InputError, match=r"'drop' is no pooled policy. Allowed: hold, layer, empty"):
+        tiny_lens("sd")("a fox", pooled="drop")
+
+
+def test_a_layer_that_was_not_kept_is_named(tiny_lens):
+    result = tiny_lens("sd")("a fox", [1, 2], progress=False)
+    with pytest.raises(LayerError, match=r"Layer 4 of text_encoder was not kept; kept are \[1, 2\]"):
+        result.states["text_encoder"].layer(4)
