@@ -12,7 +12,7 @@ from diffusion_lens.learning.training import Settings
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.testbed.scenes import OBJECTS, PLACES
 from diffusion_lens.testbed.sprites import COLOURS
-from diffusion_lens.text.embedding_files import write_word
+from diffusion_lens.text.embedding_files import write_embedding
 
 HERE = Path(__file__).parent
 LEARNED = {"object": OBJECTS[::2], "tint": tuple(COLOURS), "place": PLACES}
@@ -27,7 +27,7 @@ def main() -> None:
     training = HERE.parent / "runs" / "words"
     (HERE / "words").mkdir(exist_ok=True)
     for word in invert(lens, concepts, SETTINGS, Look(None), training):
-        write_word(HERE / "words" / f"{word.token.strip('<>')}.safetensors", word, lens.pipeline)
+        write_embedding(HERE / "words" / f"{word.token.strip('<>')}.safetensors", word, lens.pipeline)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def test_a_twin_can_be_planned_on_each_model(model, new_lens):
     resolved = resolve(lens, experiment)
     [view] = resolved.views
     assert view.rungs[0] == (0, False) and view.rungs[-1][1], "from the embedding to the native tap"
-    assert view.last == lens.view(experiment.encoders[0]).ladder.depth
+    assert view.last == lens.view(experiment.encoders[0]).plan.depth
     assert resolved.settings["steps"] == experiment.sampler.steps
 
 

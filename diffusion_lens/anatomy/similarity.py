@@ -88,9 +88,9 @@ def cosines(
 def _read(lens: DiffusionLens, texts: Sequence[str], encoder: str | None) -> LayerStates:
     """All layers of one encoder for some texts."""
     name = encoder or next(iter(lens.conditioner.slots))
-    ladder = lens.ladder(name)
+    layers = lens.plan(name)
     options: dict[str, Any] = lens.conditioner.encode_options({})
-    return encode(lens.conditioner, check_prompts(texts), ladder.rungs("all"), options)[name]
+    return encode(lens.conditioner, check_prompts(texts), layers.rungs("all"), options)[name]
 
 
 def read_words(

@@ -84,7 +84,7 @@ def measure_drift(
             found.append(Drift(str(trial), -1, 0, nan, nan, nan, nan, nan, note))
             continue
         finally:
-            approximate(lens.painter, Approximations())
+            approximate(lens.denoiser, Approximations())
         found += _compare(lens, exact, result, str(trial), seconds, spent / seconds)
     return found
 
@@ -104,7 +104,7 @@ def _draw(
     lens: DiffusionLens, prompts: Sequence[str], seeds: int, steps: int | None, trial: Approximations
 ) -> tuple[Result, float]:
     """All layers, and the time of an image."""
-    approximate(lens.painter, trial)
+    approximate(lens.denoiser, trial)
     device = lens.conditioner.device
     synchronise(device)
     start = time.perf_counter()

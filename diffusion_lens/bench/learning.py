@@ -20,10 +20,10 @@ from torch.nn import functional
 
 from diffusion_lens.errors import UnsupportedPipelineError
 from diffusion_lens.learning.concepts import TEMPLATES, Concept
-from diffusion_lens.learning.objective import Denoiser, frozen
+from diffusion_lens.learning.objective import DenoisingLoss, frozen
 from diffusion_lens.learning.training import Learner, Settings
 from diffusion_lens.models.hooks import answering
-from diffusion_lens.text.embeddings import initial_word, speaking
+from diffusion_lens.text.embeddings import initial_embedding, use_embeddings
 
 __all__ = ["InversionTiming", "bench_inversion"]
 
@@ -94,19 +94,19 @@ class _WholeMatrix:
 
     def __init__(self, pipe: Any, concept: Concept, batch: int) -> None:
         self.pipe, self.concept, self.batch = pipe, concept, batch
-        self.word = initial_word(pipe, concept.token, concept.init)
+        self.word = initial_embedding(pipe, concept.token, concept.init)
         self.embedding = pipe.text_encoder.get_input_embeddings()
         start = torch.cat([self.embedding.weight.detach(), self.word.rows["text_encoder"]]).float()
         self.matrix = torch.nn.Parameter(start)
         self.original = start.clone()
         self.others = torch.arange(len(start)) < len(start) - 1
-        self.denoiser = Denoiser(pipe)
+        self.denoiser = DenoisingLoss(pipe)
         self.optimizer = torch.optim.AdamW([self.matrix], lr=5e-3)
         self.generator = torch.Generator().manual_seed(0)
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        with frozen(self.pipe, plain=False), speaking(self.pipe, [self.word]):
+        with frozen(self.pipe, plain=False), use_embeddings(self.pipe, [self.word]):
             with answering(self.embedding, lambda ids: functional.embedding(ids, self.matrix)):
                 yield
 

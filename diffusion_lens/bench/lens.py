@@ -12,7 +12,7 @@ The ways take turns for several rounds and the best round of each counts, since 
 only ever adds time. The baselines are the pipeline's own `__call__` without its progress bar, and are
 given their conditioning ready made.
 
-What is not among the levers, and why: decoding beside the next batch (both are work for the same busy
+What is not among the optimizations, and why: decoding beside the next batch (both are work for one busy
 device; where memory runs out, it is done in slices), the unconditional branch shared at the first step
 (1 to 2 %), cached keys and values of the text (under 1 %), and whatever is not exact.
 """
@@ -30,7 +30,7 @@ import torch
 
 from diffusion_lens.errors import DiffusionLensError
 from diffusion_lens.images.denoise import Row, use_quiet
-from diffusion_lens.images.optimizations import ATTENTION, Levers, pull
+from diffusion_lens.images.optimizations import ATTENTION, Optimizations, optimize
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.hardware import count_flops, measure_matmul, synchronise
@@ -48,7 +48,7 @@ __all__ = ["PROMPT", "Timing", "bench", "find_levers"]
 log = logging.getLogger(__name__)
 
 PROMPT = "a red fox to the left of a pizza"
-_WORTHWHILE = 0.98  # a lever must save 2 % of the time to be kept
+_WORTHWHILE = 0.98  # a optimization must save 2 % of the time to be kept
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class Timing:
     """One way to draw, measured.
 
     Attributes:
-        way: "per image", "per layer", "lens", "sweep", "processes", or "trial" of levers.
+        way: "per image", "per layer", "lens", "sweep", "processes", or "trial" of optimizations.
         model: what drew.
         device: where.
         dtype: in what type.
         images: images drawn in a round.
         batch: images of a batch.
-        levers: what was done for speed.
+        optimizations: what was done for speed.
         seconds: the time of an image, in the best round; nan where it could not be drawn so.
         speedup: how many times as fast as "per image".
         over_layers: how many times as fast as "per layer".
@@ -77,7 +77,7 @@ class Timing:
     dtype: str
     images: int
     batch: int
-    levers: str
+    optimizations: str
     seconds: float
     speedup: float = float("nan")
     over_layers: float = float("nan")
@@ -92,21 +92,21 @@ def bench(
     seeds: int = 4,
     steps: int | None = None,
     rounds: int = 3,
-    levers: Levers | None = None,
+    optimizations: Optimizations | None = None,
     processes: int = 1,
 ) -> list[Timing]:
     """Measure all ways on one model.
 
     Args:
-        lens: the model; levers are pulled on it for good.
+        lens: the model; optimizations are pulled on it for good.
         seeds: images of a layer.
         steps: denoising steps; the model's own if None.
         rounds: how often each way is measured.
-        levers: measured too, on the lens, after everything without them.
+        optimizations: measured too, on the lens, after everything without them.
         processes: measured too, if more than one; the model is then loaded by its name in each.
     """
     view = lens.view(sampler=Sampler(steps=steps))
-    sampler, rungs, device = view.sampler, view.ladder.rungs("all"), lens.conditioner.device
+    sampler, rungs, device = view.sampler, view.plan.rungs("all"), lens.conditioner.device
     states = {name: one[0] for name, one in view.encode([PROMPT], rungs).items()}
     negative = view.negative(PROMPT)
     layers = [view.condition(states, rung) for rung in rungs[:2]]
@@ -117,7 +117,7 @@ def bench(
         with use_quiet(lens.pipeline):
             for first in range(0, len(which), size):
                 part = which[first : first + size]
-                arguments = lens.painter.arguments(part, replace(sampler, steps=steps))
+                arguments = lens.denoiser.arguments(part, replace(sampler, steps=steps))
                 generators = [torch.Generator("cpu").manual_seed(row.seed) for row in part]
                 lens.pipeline(**arguments, generator=generators)
         return len(which)
@@ -141,8 +141,8 @@ def bench(
     ways: dict[str, tuple[int, Callable[[], int]]] = {
         "per image": (1, lambda: draw_plainly(1, rows[:seeds])),
         "per layer": (seeds, lambda: draw_plainly(seeds, rows)),
-        "lens": (lens.painter.batch_size, draw_with_lens),
-        "sweep": (lens.painter.batch_size, draw_as_sweep),
+        "lens": (lens.denoiser.batch_size, draw_with_lens),
+        "sweep": (lens.denoiser.batch_size, draw_as_sweep),
     }
     work = count_flops(lambda taken: draw_plainly(1, rows[:1], taken), sampler.steps or 1)
     matmul = measure_matmul(device, lens.pipeline.dtype)
@@ -150,18 +150,18 @@ def bench(
         if processes > 1:
             of_prompt = seeds * len(rungs)
             draw_in_processes = stack.enter_context(_processes(lens, seeds, of_prompt, steps, processes))
-            ways["processes"] = lens.painter.batch_size, draw_in_processes
+            ways["processes"] = lens.denoiser.batch_size, draw_in_processes
         found = [
-            _timing(lens, way, images, ways[way][0], Levers(), seconds)
+            _timing(lens, way, images, ways[way][0], Optimizations(), seconds)
             for way, images, seconds in _take_turns(ways, rounds, device)
         ]
-    if levers is not None and str(levers):
-        pull(lens.pipeline, levers)
-        lens.painter.fill = levers.compile is not None
+    if optimizations is not None and str(optimizations):
+        optimize(lens.pipeline, optimizations)
+        lens.denoiser.fill = optimizations.compile is not None
         draw_with_lens()  # compiles
-        pulled = {"lens": (lens.painter.batch_size, draw_with_lens)}
+        pulled = {"lens": (lens.denoiser.batch_size, draw_with_lens)}
         found += [
-            _timing(lens, way, images, lens.painter.batch_size, levers, seconds)
+            _timing(lens, way, images, lens.denoiser.batch_size, optimizations, seconds)
             for way, images, seconds in _take_turns(pulled, rounds, device)
         ]
     slowest, layerwise = found[0].seconds, found[1].seconds
@@ -182,7 +182,7 @@ def _processes(
     lens: DiffusionLens, seeds: int, of_prompt: int, steps: int | None, count: int
 ) -> Iterator[Callable[[], int]]:
     """What draws two whole batches a process, in processes that have the model loaded."""
-    size = lens.painter.batch_size
+    size = lens.denoiser.batch_size
     needed = math.ceil(2 * count * size / of_prompt)
     prompts = [Prompt(f"{PROMPT}, number {number}") for number in range(needed)]
     dtype: Any = str(lens.pipeline.dtype).removeprefix("torch.")
@@ -230,12 +230,18 @@ def _time(draw: Callable[[], int], device: torch.device) -> tuple[int, float]:
 
 
 def _timing(
-    lens: DiffusionLens, way: str, images: int, batch: int, levers: Levers, seconds: float, note: str = ""
+    lens: DiffusionLens,
+    way: str,
+    images: int,
+    batch: int,
+    optimizations: Optimizations,
+    seconds: float,
+    note: str = "",
 ) -> Timing:
     device = lens.conditioner.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     dtype = str(lens.pipeline.dtype).removeprefix("torch.")
-    return Timing(way, lens.name, name, dtype, images, batch, str(levers), seconds, note=note)
+    return Timing(way, lens.name, name, dtype, images, batch, str(optimizations), seconds, note=note)
 
 
 def find_levers(
@@ -244,11 +250,11 @@ def find_levers(
     sizes: Sequence[int] = (4, 8, 16, 32, 64),
     steps: int = 5,
     compile: Sequence[str] = ("default", "reduce-overhead", "max-autotune"),
-) -> tuple[Levers, int, list[Timing]]:
-    """Try one lever after the other on a model, in the order of their usual gain, and keep what helps.
+) -> tuple[Optimizations, int, list[Timing]]:
+    """Try one optimization after the other on a model, by their usual gain, and keep what helps.
 
     Every trial draws one batch in few steps, once to warm up and once for the time, on a model of its
-    own, because most levers can't be taken back.
+    own, because most optimizations can't be taken back.
 
     Args:
         build: makes the model, with a batch size.
@@ -257,40 +263,42 @@ def find_levers(
         compile: modes of `torch.compile` to try.
 
     Returns:
-        The levers to pull, the batch size, and all trials.
+        The optimizations to pull, the batch size, and all trials.
     """
     trials: list[Timing] = []
 
-    def attempt(levers: Levers, size: int) -> float:
-        trials.append(_try(build, levers, size, steps))
+    def attempt(optimizations: Optimizations, size: int) -> float:
+        trials.append(_try(build, optimizations, size, steps))
         free_memory()
         return trials[-1].seconds
 
-    times = {size: attempt(Levers(), size) for size in sizes}
+    times = {size: attempt(Optimizations(), size) for size in sizes}
     drawn = {size: seconds for size, seconds in times.items() if seconds == seconds}
     if not drawn:
-        return Levers(), sizes[0], trials
+        return Optimizations(), sizes[0], trials
     size = min(drawn, key=lambda one: drawn[one])
-    best, chosen = drawn[size], Levers()
+    best, chosen = drawn[size], Optimizations()
     candidates: list[dict[str, Any]] = [
         *({"attention": name} for name in ATTENTION if name != "math"),
         {"fuse_qkv": True},
         *({"compile": mode, "channels_last": last} for mode in compile for last in (True, False)),
     ]
     for candidate in candidates:
-        levers = replace(chosen, **candidate)
-        seconds = attempt(levers, size)
+        optimizations = replace(chosen, **candidate)
+        seconds = attempt(optimizations, size)
         if seconds < _WORTHWHILE * best:
-            best, chosen = seconds, levers
+            best, chosen = seconds, optimizations
     return chosen, size, trials
 
 
-def _try(build: Callable[[int], DiffusionLens], levers: Levers, size: int, steps: int) -> Timing:
+def _try(
+    build: Callable[[int], DiffusionLens], optimizations: Optimizations, size: int, steps: int
+) -> Timing:
     lens = build(size)
     device = lens.conditioner.device
     note = ""
     try:
-        pull(lens.pipeline, levers)
+        optimize(lens.pipeline, optimizations)
 
         def draw() -> int:
             table = lens(PROMPT, "native", list(range(size)), steps=steps, progress=False).table
@@ -298,10 +306,10 @@ def _try(build: Callable[[int], DiffusionLens], levers: Levers, size: int, steps
 
         draw()
         images, seconds = _time(draw, device)
-        if lens.painter.batch_size < size:
+        if lens.denoiser.batch_size < size:
             images, seconds, note = 0, float("nan"), "out of memory"
     except (DiffusionLensError, RuntimeError, TypeError, NotImplementedError) as error:
         # a kernel that this device or this denoiser does not have: that is what a trial is for
         images, seconds, note = 0, float("nan"), str(error).strip().splitlines()[0]
-        log.info("%s is of no use here: %s", levers, note)
-    return _timing(lens, "trial", images, size, levers, seconds, note)
+        log.info("%s is of no use here: %s", optimizations, note)
+    return _timing(lens, "trial", images, size, optimizations, seconds, note)

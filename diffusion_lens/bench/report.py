@@ -45,7 +45,7 @@ def write_report(folder: Path, command: str, timings: Sequence[Timing], drift: S
         OutputError: they can't be written.
     """
     times = pd.DataFrame([asdict(one) for one in timings])
-    shown = times[["way", "batch", "levers", "seconds", "speedup", "over_layers", "share"]]
+    shown = times[["way", "batch", "optimizations", "seconds", "speedup", "over_layers", "share"]]
     text = _README.format(command=command, machine=describe_machine(), timings=_markdown(shown))
     _write(folder / "timings.csv", times.to_csv(index=False, float_format="%.4g"))
     if drift:

@@ -69,7 +69,7 @@ def bench(
     from diffusion_lens.bench.lens import Timing, find_levers
     from diffusion_lens.bench.lens import bench as measure
     from diffusion_lens.bench.report import summarise, write_report
-    from diffusion_lens.images.optimizations import Levers
+    from diffusion_lens.images.optimizations import Optimizations
     from diffusion_lens.lens.lens import DiffusionLens
     from diffusion_lens.models.embedded import EMBEDDED
     from diffusion_lens.sweep.engines.processes import count_cores
@@ -77,7 +77,7 @@ def bench(
     if inversion:
         _bench_inversion(model, device, dtype, batch_size or 4, rounds, out)
         return
-    levers: Levers | None = None
+    optimizations: Optimizations | None = None
     trials: list[Timing] = []
     if architecture is None:
         lens = DiffusionLens.from_pretrained(model, device=device, dtype=dtype, batch_size=batch_size)
@@ -90,35 +90,39 @@ def bench(
             return build_architecture(architecture, device=place, dtype=kind, size=size, batch_size=images)
 
         if tune:
-            levers, batch_size, trials = find_levers(build)
-            say(f"levers: {levers or 'none'}, batch {batch_size}")
+            optimizations, batch_size, trials = find_levers(build)
+            say(f"optimizations: {optimizations or 'none'}, batch {batch_size}")
         lens = build(batch_size)
     if processes is None:
         by_name = architecture is None and model in EMBEDDED and lens.conditioner.device.type == "cpu"
         processes = count_cores() if by_name else 1
-    found = measure(lens, seeds=seeds, steps=steps, rounds=rounds, levers=levers, processes=processes)
+    found = measure(
+        lens, seeds=seeds, steps=steps, rounds=rounds, optimizations=optimizations, processes=processes
+    )
     timings = [*trials, *found]
     table = Table(box=None)
     for name in (
         "way",
         "images",
         "batch",
-        "levers",
+        "optimizations",
         "s/image",
         "speedup",
         "by layer",
         "TFLOP/s",
         "of matmul",
     ):
-        table.add_column(name, no_wrap=name != "levers")
+        table.add_column(name, no_wrap=name != "optimizations")
     for one in timings:
         figures = [f"{one.seconds:.4g}", f"{one.speedup:.2f}", f"{one.over_layers:.2f}"]
         figures += [f"{one.tflops:.3g}", f"{one.share:.0%}"]
-        table.add_row(one.way, str(one.images), str(one.batch), one.levers or one.note, *figures)
+        table.add_row(one.way, str(one.images), str(one.batch), one.optimizations or one.note, *figures)
     console.print(table)
     drift = []
     if approximations:
-        exact = lens if levers is None else build(batch_size)  # without the levers, which stay pulled
+        exact = (
+            lens if optimizations is None else build(batch_size)
+        )  # without the optimizations, which stay pulled
         drift = measure_drift(exact, PROMPTS, seeds=seeds, steps=steps)
         table = Table("approximation", "speedup", "RMSE", "worst layer", "oracle agrees", "", box=None)
         for _, row in summarise(drift).iterrows():

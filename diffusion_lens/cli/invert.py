@@ -96,7 +96,7 @@ def invert(
     from diffusion_lens.learning.invert import invert as learn
     from diffusion_lens.learning.metrics import load_embed
     from diffusion_lens.learning.training import Settings
-    from diffusion_lens.text.embedding_files import write_word
+    from diffusion_lens.text.embedding_files import write_embedding
 
     starts = init or (None,) * len(folders)
     concepts = [
@@ -123,6 +123,6 @@ def invert(
     folder = files[0].with_suffix(".training")
     words = learn(lens, concepts, settings, Look(embed), folder)
     for path, word in zip(files, words, strict=True):
-        write_word(path, word, lens.pipeline)
+        write_embedding(path, word, lens.pipeline)
         say(f"word      {word.token}  {path}")
     say(f"training  {folder}")

@@ -72,7 +72,7 @@ def learn(
     from diffusion_lens.learning.invert import Look, invert
     from diffusion_lens.learning.lego import SENTENCES, Context, separated
     from diffusion_lens.learning.training import Settings
-    from diffusion_lens.text.embedding_files import write_word
+    from diffusion_lens.text.embedding_files import write_embedding
 
     path = out or Path(f"{concept.strip('<>')}.safetensors")
     if path.suffix != ".safetensors":
@@ -94,7 +94,7 @@ def learn(
     training = path.with_suffix(".training")
     words = invert(lens, concepts, settings, Look(None), training, contexts=[context])
     for file, word in zip(files, words, strict=True):
-        write_word(file, word, lens.pipeline)
+        write_embedding(file, word, lens.pipeline)
         say(f"word      {word.token}  {file}")
     say(f"training  {training}")
 

@@ -27,7 +27,7 @@ def show(
     encoder: str = "all",
     readout: Literal["native", "final", "none"] = "native",
     pooled: Literal["hold", "layer", "empty"] = "hold",
-    spread: str = "all",
+    slots: str = "all",
     steps: int | None = None,
     guidance: float | None = None,
     height: int | None = None,
@@ -60,7 +60,7 @@ def show(
         encoder: the encoder that is drawn, such as text_encoder_2; "all" moves all in step.
         readout: native: as the pipeline treats its own tap. final: through the final norm. none: raw.
         pooled: the pooled output: held at full depth, made from the layer, or the empty prompt's.
-        spread: where several taps are read, a layer replaces "all", those deeper ("cap"), or one index.
+        slots: where several taps are read, a layer replaces "all", those deeper ("cap"), or one index.
         steps: denoising steps.
         guidance: guidance scale.
         height: in pixels.
@@ -90,10 +90,10 @@ def show(
     for path in (grid, table):
         check_output(path, overwrite=overwrite)
 
-    from diffusion_lens.text.embedding_files import read_files
-    from diffusion_lens.text.embeddings import speaking
+    from diffusion_lens.text.embedding_files import read_embedding_files
+    from diffusion_lens.text.embeddings import use_embeddings
 
-    files = read_files(embedding)
+    files = read_embedding_files(embedding)
 
     from diffusion_lens.lens.lens import DiffusionLens
 
@@ -109,7 +109,7 @@ def show(
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
     )
-    with speaking(lens.pipeline, [one.word(lens.pipeline) for one in files]):
+    with use_embeddings(lens.pipeline, [one.word(lens.pipeline) for one in files]):
         result = lens(
             prompts,
             layers,
@@ -117,7 +117,7 @@ def show(
             encoder=encoder,
             readout=readout,
             pooled=pooled,
-            spread=int(spread) if spread.isdigit() else spread,  # type: ignore[arg-type]
+            slots=int(slots) if slots.isdigit() else slots,  # type: ignore[arg-type]
             steps=steps,
             guidance=guidance,
             height=height,

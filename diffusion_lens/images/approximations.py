@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from diffusion_lens.errors import SamplerError
 
 if TYPE_CHECKING:
-    from diffusion_lens.images.denoise import Painter
+    from diffusion_lens.images.denoise import Denoiser
 
 __all__ = ["Approximations", "approximate", "drop_guidance", "guided_inputs"]
 
@@ -65,30 +65,30 @@ class Approximations:
         return "+".join(f"{name}={value}" for name, value in given.items() if value is not None)
 
 
-def approximate(painter: "Painter", approximations: Approximations) -> None:
-    """Let a painter draw with these approximations from now on, and with no others; not their steps.
+def approximate(denoiser: "Denoiser", approximations: Approximations) -> None:
+    """Let a denoiser draw with these approximations from now on, and with no others; not their steps.
 
     Raises:
         SamplerError: the pipeline can't be approximated so.
     """
-    pipe = painter.pipe
-    denoiser: Any = getattr(pipe, "unet", None) or pipe.transformer
+    pipe = denoiser.pipe
+    network: Any = getattr(pipe, "unet", None) or pipe.transformer
     if approximations.guided is not None and _guided_parts(pipe) is None:
         raise SamplerError(
             f"approximations.guided is not possible with {type(pipe).__name__}; leave it out. It is with: "
             f"{', '.join(_GUIDED)}."
         )
     cached = approximations.first_block is not None or approximations.pyramid is not None
-    if cached and not hasattr(denoiser, "enable_cache"):
+    if cached and not hasattr(network, "enable_cache"):
         raise SamplerError(
-            f"{type(denoiser).__name__} has no cache of blocks; leave out approximations.first_block and "
+            f"{type(network).__name__} has no cache of blocks; leave out approximations.first_block and "
             "approximations.pyramid. Most transformers of diffusers have one."
         )
-    if getattr(denoiser, "is_cache_enabled", False):
-        denoiser.disable_cache()
+    if getattr(network, "is_cache_enabled", False):
+        network.disable_cache()
     if cached:
-        denoiser.enable_cache(_cache_config(pipe, approximations))
-    painter.approximations = approximations
+        network.enable_cache(_cache_config(pipe, approximations))
+    denoiser.approximations = approximations
 
 
 def _cache_config(pipe: Any, approximations: Approximations) -> Any:

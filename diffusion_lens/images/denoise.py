@@ -22,7 +22,7 @@ from diffusion_lens.models.conditioner import Conditioning
 from diffusion_lens.models.memory import is_decoding, is_out_of_memory, use_slicing
 from diffusion_lens.models.pipelines import PipelineFamily
 
-__all__ = ["Drawing", "Painter", "Row", "use_quiet"]
+__all__ = ["Denoiser", "Drawing", "Row", "use_quiet"]
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Drawing:
 
 
 @dataclass
-class Painter:
+class Denoiser:
     """A pipeline's denoising side.
 
     All rows of one seed start from the same noise, drawn on the CPU by a generator of their own, as the

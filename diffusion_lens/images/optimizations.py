@@ -1,4 +1,4 @@
-"""`Levers`: what makes a denoiser faster. The mathematics stay the same; the rounding may not."""
+"""`Optimizations`: what makes a denoiser faster. The mathematics stay the same; the rounding may not."""
 
 import os
 from dataclasses import dataclass, fields
@@ -9,7 +9,7 @@ import torch
 
 from diffusion_lens.errors import InputError
 
-__all__ = ["ATTENTION", "Levers", "choose_levers", "pull"]
+__all__ = ["ATTENTION", "Optimizations", "choose_optimizations", "optimize"]
 
 ATTENTION = ("flash", "cudnn", "efficient", "math")
 # A compilation takes about a minute and saves about a quarter of the time; measured on an H200 with
@@ -18,7 +18,7 @@ WORTH_COMPILING = 2000
 
 
 @dataclass(frozen=True)
-class Levers:
+class Optimizations:
     """What is done to a denoiser.
 
     Attributes:
@@ -41,8 +41,8 @@ class Levers:
         return "+".join(pulled)
 
 
-def choose_levers(wanted: str, device: str, images: int) -> Levers:
-    """The levers of a sweep.
+def choose_optimizations(wanted: str, device: str, images: int) -> Optimizations:
+    """The optimizations of a sweep.
 
     Args:
         wanted: "on", "off", or "auto": compile on CUDA if the whole plan is long enough to win. It is
@@ -51,23 +51,23 @@ def choose_levers(wanted: str, device: str, images: int) -> Levers:
         images: the images of the plan.
     """
     if wanted == "off" or (wanted == "auto" and not (device == "cuda" and images >= WORTH_COMPILING)):
-        return Levers()
-    return Levers(compile="default", channels_last=device == "cuda")
+        return Optimizations()
+    return Optimizations(compile="default", channels_last=device == "cuda")
 
 
-def pull(pipe: Any, levers: Levers) -> None:
-    """Apply levers to a live pipeline, for good.
+def optimize(pipe: Any, optimizations: Optimizations) -> None:
+    """Apply optimizations to a live pipeline, for good.
 
     Raises:
-        InputError: the pipeline has no such lever.
+        InputError: the pipeline has no such optimization.
     """
     denoiser: Any = getattr(pipe, "unet", None) or pipe.transformer
-    if levers.fuse_qkv:
+    if optimizations.fuse_qkv:
         fuse = getattr(denoiser, "fuse_qkv_projections", None)
         if fuse is None:
             raise InputError(f"{type(denoiser).__name__} has no projections that can be fused.")
         fuse()
-    if levers.channels_last:
+    if optimizations.channels_last:
         denoiser.to(memory_format=torch.channels_last)
     kernels = {
         "flash": torch.backends.cuda.enable_flash_sdp,
@@ -77,10 +77,10 @@ def pull(pipe: Any, levers: Levers) -> None:
     }
     for name, enable in kernels.items():
         # plain mathematics stay allowed: shapes that the kernel refuses need a way
-        enable(levers.attention in (None, name) or name == "math")
-    if levers.compile:
+        enable(optimizations.attention in (None, name) or name == "math")
+    if optimizations.compile:
         # compiled code outlives the process, so that going on with a run costs no second compilation
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "diffusion_lens/inductor"
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
-        how = {"backend": "eager"} if levers.compile == "eager" else {"mode": levers.compile}
+        how = {"backend": "eager"} if optimizations.compile == "eager" else {"mode": optimizations.compile}
         denoiser.compile(**how, fullgraph=True, dynamic=False)

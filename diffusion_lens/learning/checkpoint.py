@@ -14,7 +14,7 @@ from diffusion_lens.files import write_whole
 from diffusion_lens.learning.lego import LegoLearner
 from diffusion_lens.learning.training import Learner, Progress
 from diffusion_lens.models.encoders import fingerprint
-from diffusion_lens.text.embeddings import Word
+from diffusion_lens.text.embeddings import Embedding
 
 __all__ = ["identity", "load_state", "save_state"]
 
@@ -88,7 +88,7 @@ def load_state(path: Path, learner: Learner) -> None:
                     moments = {moment: tensors[f"{moment}/{key}"].to(rows.device) for moment in _MOMENTS}
                     step = torch.tensor(float(plain["step"]))
                     learner.optimizer.state[rows] = {"step": step, **moments}
-            learner.best[index] = Word(
+            learner.best[index] = Embedding(
                 word.token, {name: tensors[f"best/{word.token}/{name}"] for name in word.rows}
             )
     learner.progress = Progress(

@@ -17,7 +17,7 @@ from diffusion_lens.learning.lego import Context, LegoLearner
 from diffusion_lens.learning.metrics import Embed, image_similarity
 from diffusion_lens.learning.training import Learner, Settings
 from diffusion_lens.lens.lens import DiffusionLens
-from diffusion_lens.text.embeddings import Word
+from diffusion_lens.text.embeddings import Embedding
 
 __all__ = ["Look", "invert"]
 
@@ -51,7 +51,7 @@ def invert(
     contexts: Sequence[Context] = (),
     save_every: int = 50,
     progress: bool = True,
-) -> list[Word]:
+) -> list[Embedding]:
     """Learn words; the same call goes on where it was stopped.
 
     Args:
@@ -119,7 +119,7 @@ def _look(lens: DiffusionLens, learner: Learner, look: Look, sheet: Path) -> tup
     write_whole(sheet, lambda file: page.save(file, "png"))
     embed = look.embed
 
-    def score(_word: Word, index: int) -> float:
+    def score(_word: Embedding, index: int) -> float:
         there = [image for image in drawn[prompts[index]] if image is not None]
         if not there:
             return -1.0

@@ -30,7 +30,7 @@ from torch.nn.functional import cosine_similarity
 from diffusion_lens.errors import InputError
 from diffusion_lens.learning.concepts import Concept
 from diffusion_lens.learning.training import Learner
-from diffusion_lens.text.embeddings import Word, initial_word
+from diffusion_lens.text.embeddings import Embedding, initial_embedding
 
 __all__ = ["SENTENCES", "Context", "LegoLearner", "context_loss", "context_word", "separated"]
 
@@ -162,16 +162,16 @@ class LegoLearner(Learner):
         return losses + added
 
 
-def context_word(pipe: Any, token: str, words: Sequence[str]) -> Word:
+def context_word(pipe: Any, token: str, words: Sequence[str]) -> Embedding:
     """A word that is the mean of others, with nothing learned."""
     rows = _rows(pipe, words)
-    return Word(token, {name: each.mean(0, keepdim=True) for name, each in rows.items()})
+    return Embedding(token, {name: each.mean(0, keepdim=True) for name, each in rows.items()})
 
 
 def _rows(pipe: Any, words: Sequence[str]) -> Mapping[str, Float[Tensor, "word width"]]:
     """The mean row of each word, by encoder."""
-    found = [initial_word(pipe, word, word).rows for word in words]
+    found = [initial_embedding(pipe, word, word).rows for word in words]
     if not found:
-        some = initial_word(pipe, "none", None).rows
+        some = initial_embedding(pipe, "none", None).rows
         return {name: rows[:0] for name, rows in some.items()}
     return {name: torch.cat([rows[name] for rows in found]) for name in found[0]}

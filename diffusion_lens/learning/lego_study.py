@@ -38,7 +38,7 @@ from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.testbed import oracle, scenes
 from diffusion_lens.testbed.oracle import Reading
 from diffusion_lens.testbed.scenes import SIZES, Scene, arrange, relation
-from diffusion_lens.text.embeddings import Word, speaking
+from diffusion_lens.text.embeddings import Embedding, use_embeddings
 
 __all__ = ["TRUTHS", "WAYS", "Truth", "gains", "study", "summary"]
 
@@ -188,7 +188,7 @@ def study(
     return pd.concat(tables, ignore_index=True)
 
 
-def _learn(lens: DiffusionLens, name: str, settings: Settings, folder: Path) -> list[Word]:
+def _learn(lens: DiffusionLens, name: str, settings: Settings, folder: Path) -> list[Embedding]:
     """The words of all ways, learned side by side: they share no parameter."""
     truth, number = TRUTHS[name], list(TRUTHS).index(name)
     pictures, alone = truth.pictures(number), truth.subject_pictures(number)
@@ -204,7 +204,7 @@ def _learn(lens: DiffusionLens, name: str, settings: Settings, folder: Path) -> 
     return invert(lens, concepts, settings, Look(None), folder, contexts=[context])
 
 
-def _ask(lens: DiffusionLens, name: str, words: Sequence[Word], seeds: Sequence[int]) -> pd.DataFrame:
+def _ask(lens: DiffusionLens, name: str, words: Sequence[Embedding], seeds: Sequence[int]) -> pd.DataFrame:
     """Draw the concept on other subjects in every way, and read what is there."""
     truth = TRUTHS[name]
     tokens = ("<inverted>", "<separate>", "<lego>", "<context>", truth.word)
@@ -212,7 +212,7 @@ def _ask(lens: DiffusionLens, name: str, words: Sequence[Word], seeds: Sequence[
     known = context_word(lens.pipeline, "<context>", truth.positive)
     asked = [other for other in SUBJECTS if other != RELATED or name != "left of"]
     rows = []
-    with speaking(lens.pipeline, [*words, known]):
+    with use_embeddings(lens.pipeline, [*words, known]):
         for way, word in spoken.items():
             if word is None:
                 continue

@@ -21,7 +21,7 @@ from torch import Tensor
 from diffusion_lens.errors import InputError, UnsupportedPipelineError
 from diffusion_lens.models.conditioner import Conditioner, Conditioning
 
-__all__ = ["Denoiser", "Latents", "frozen"]
+__all__ = ["DenoisingLoss", "Latents", "frozen"]
 
 
 class Latents(NamedTuple):
@@ -41,7 +41,7 @@ class Latents(NamedTuple):
         return mean + self.std[chosen] * torch.randn(mean.shape, generator=generator)
 
 
-class Denoiser:
+class DenoisingLoss:
     """A pipeline's denoiser, its noise and what it predicts.
 
     Args:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.learning.latent_inversion import LatentInversion, States
-from diffusion_lens.learning.objective import Denoiser, frozen
+from diffusion_lens.learning.objective import DenoisingLoss, frozen
 
 __all__ = ["STARTS", "Refining", "refine"]
 
@@ -68,7 +68,7 @@ def refine(
     states = _start(inversion, latents, start).clone().requires_grad_()
     optimizer = torch.optim.Adam([states], rate)
     generator = torch.Generator().manual_seed(seed)
-    denoiser = Denoiser(inversion.pipe)
+    denoiser = DenoisingLoss(inversion.pipe)
     looks = []
     with frozen(inversion.pipe):
         for step in range(max(steps) + 1):
@@ -94,7 +94,7 @@ def _start(inversion: LatentInversion, latents: Tensor, start: str) -> States:
 
 
 def _errors(
-    denoiser: Denoiser, latents: Tensor, states: Tensor, draws: int, generator: torch.Generator
+    denoiser: DenoisingLoss, latents: Tensor, states: Tensor, draws: int, generator: torch.Generator
 ) -> Float[Tensor, " picture"]:
     """The denoiser's error on each picture, mean over draws."""
     many = latents.cpu().repeat_interleave(draws, 0)
@@ -103,6 +103,6 @@ def _errors(
 
 
 @torch.no_grad()
-def _measure(denoiser: Denoiser, latents: Tensor, states: Tensor) -> Float[Tensor, " picture"]:
+def _measure(denoiser: DenoisingLoss, latents: Tensor, states: Tensor) -> Float[Tensor, " picture"]:
     generator = torch.Generator().manual_seed(12345)
     return _errors(denoiser, latents, states, MEASURED, generator).cpu()

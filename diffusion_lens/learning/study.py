@@ -25,8 +25,8 @@ from diffusion_lens.learning.training import Settings
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.clip import Clip
 from diffusion_lens.testbed import oracle
-from diffusion_lens.text.embedding_files import read_word, write_word
-from diffusion_lens.text.embeddings import Word, speaking
+from diffusion_lens.text.embedding_files import read_embedding, write_embedding
+from diffusion_lens.text.embeddings import Embedding, use_embeddings
 
 __all__ = ["SETTINGS", "study", "summarise"]
 
@@ -81,7 +81,7 @@ def study(
 
     def measure_grid() -> pd.DataFrame:
         rows = []
-        with speaking(lens.pipeline, learned):
+        with use_embeddings(lens.pipeline, learned):
             for (one, rate, count), token in zip(cells, tokens, strict=True):
                 values = _measure(lens, clip, one, token, samples)
                 norm = float(learned[tokens.index(token)].rows["text_encoder"].norm(dim=-1).mean())
@@ -102,15 +102,15 @@ def _learn(
     settings: Settings,
     folder: Path,
     progress: bool,
-) -> list[Word]:
+) -> list[Embedding]:
     """Learn words side by side, or read those that an earlier call finished."""
     files = [folder / f"{one.token.strip('<>')}.safetensors" for one in concepts]
     if not all(path.is_file() for path in files):
         look = Look(_embed(clip))
         words = invert(lens, concepts, settings, look, folder / "training", progress=progress)
         for path, word in zip(files, words, strict=True):
-            write_word(path, word, lens.pipeline)
-    return [read_word(path, lens.pipeline) for path in files]
+            write_embedding(path, word, lens.pipeline)
+    return [read_embedding(path, lens.pipeline) for path in files]
 
 
 def _cached(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
@@ -121,10 +121,10 @@ def _cached(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
 
 
 def _compare(
-    lens: DiffusionLens, clip: Clip, subjects: Sequence[Subject], words: Sequence[Word], samples: int
+    lens: DiffusionLens, clip: Clip, subjects: Sequence[Subject], words: Sequence[Embedding], samples: int
 ) -> pd.DataFrame:
     rows = []
-    with speaking(lens.pipeline, words):
+    with use_embeddings(lens.pipeline, words):
         for one in subjects:
             said = {"word": one.token, "short": one.short, "long": one.long, "no word": ""}
             ways = {way: _measure(lens, clip, one, text, samples) for way, text in said.items()}
@@ -138,7 +138,7 @@ def _compare(
 
 
 def by_layer(
-    lens: DiffusionLens, clip: Clip, subjects: Sequence[Subject], words: Sequence[Word], seeds: int = 4
+    lens: DiffusionLens, clip: Clip, subjects: Sequence[Subject], words: Sequence[Embedding], seeds: int = 4
 ) -> pd.DataFrame:
     """At which layer a learned word looks like its pictures, and its real word.
 
@@ -146,7 +146,7 @@ def by_layer(
         columns `concept`, `kind`, `way` ("word" or "real"), `layer`, `image` (image similarity).
     """
     rows = []
-    with speaking(lens.pipeline, words):
+    with use_embeddings(lens.pipeline, words):
         for one in subjects:
             prompt = one.likenesses()[0]
             said = {prompt.replace("{}", one.token): "word", prompt.replace("{}", one.real): "real"}

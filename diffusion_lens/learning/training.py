@@ -19,8 +19,14 @@ from torch import Tensor
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.learning.concepts import Concept
-from diffusion_lens.learning.objective import Denoiser, Latents, frozen
-from diffusion_lens.text.embeddings import Word, check_fit, initial_word, speaking, vocabulary_norm
+from diffusion_lens.learning.objective import DenoisingLoss, Latents, frozen
+from diffusion_lens.text.embeddings import (
+    Embedding,
+    check_fit,
+    initial_embedding,
+    use_embeddings,
+    vocabulary_norm,
+)
 
 __all__ = ["Learner", "Progress", "Settings"]
 
@@ -39,7 +45,7 @@ class Settings:
         rate: learning rate of Adam on the rows, not scaled by anything.
         norm: "none"; "fixed", each row keeps the length it started with; "pull", after each step a row's
             length moves towards the vocabulary's mean by the share min(1, 100 rate).
-        snr_gamma: min-SNR weights, see `Denoiser.losses`; None for none.
+        snr_gamma: min-SNR weights, see `DenoisingLoss.losses`; None for none.
         flip: show half of the pictures mirrored.
         bf16: compute in bfloat16; the rows and their optimiser stay in float32.
         validate_every: steps between two looks at what the words draw.
@@ -105,15 +111,17 @@ class Learner:
 
     def __post_init__(self) -> None:
         seed = self.settings.seed
-        started = [initial_word(self.pipe, one.token, one.init, one.vectors, seed) for one in self.concepts]
+        started = [
+            initial_embedding(self.pipe, one.token, one.init, one.vectors, seed) for one in self.concepts
+        ]
         check_fit(self.pipe, started)
         self.words = [
-            Word(word.token, {name: torch.nn.Parameter(rows) for name, rows in word.rows.items()})
+            Embedding(word.token, {name: torch.nn.Parameter(rows) for name, rows in word.rows.items()})
             for word in started
         ]
         self.best = started
         self.progress = Progress()
-        self.denoiser = Denoiser(self.pipe)
+        self.denoiser = DenoisingLoss(self.pipe)
         self.latents = [self._encode(one.pictures) for one in self.concepts]
         self._lengths = self._target_lengths()
         groups = [
@@ -147,7 +155,7 @@ class Learner:
     @contextmanager
     def training(self) -> Iterator[None]:
         """The pipeline frozen, and taught the words, while the body runs."""
-        with frozen(self.pipe), speaking(self.pipe, self.words):
+        with frozen(self.pipe), use_embeddings(self.pipe, self.words):
             yield
 
     @property
@@ -205,7 +213,7 @@ class Learner:
                 aimed = now + share * (self._lengths[word.token, name].to(now.device) - now)
                 rows.mul_(aimed / now.clamp(min=1e-12))
 
-    def look(self, score: Callable[[Word, int], float]) -> tuple[float, ...]:
+    def look(self, score: Callable[[Embedding, int], float]) -> tuple[float, ...]:
         """Score every word as it is now, and keep those that are better than before.
 
         Args:
@@ -223,11 +231,11 @@ class Learner:
         self.progress = Progress(step, scores, tuple(kept), since)
         return scores
 
-    def learned(self) -> list[Word]:
+    def learned(self) -> list[Embedding]:
         """The best words seen; the last ones where nothing was scored."""
         return list(self.best) if self.progress.best else [snapshot(word) for word in self.words]
 
 
-def snapshot(word: Word) -> Word:
+def snapshot(word: Embedding) -> Embedding:
     """A copy of a word as it is now, without gradients."""
-    return Word(word.token, {name: rows.detach().clone().cpu() for name, rows in word.rows.items()})
+    return Embedding(word.token, {name: rows.detach().clone().cpu() for name, rows in word.rows.items()})

@@ -18,7 +18,7 @@ from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.conditioner import Conditioning
 from diffusion_lens.text.encode import condition, encode
-from diffusion_lens.text.layers import Ladder
+from diffusion_lens.text.layers import LayerPlan
 
 __all__ = ["Check", "Tolerance", "examine"]
 
@@ -150,14 +150,14 @@ def _check_conditioning(
 ) -> Iterator[Check]:
     """Conditioning rebuilt from the states is what the pipeline makes by itself."""
     options = lens.conditioner.encode_options(sampler.options)
-    ladder = Ladder(lens.conditioner, options=options)
-    (rung,) = ladder.rungs("native")
+    plan = LayerPlan(lens.conditioner, options=options)
+    (rung,) = plan.rungs("native")
     states = encode(lens.conditioner, [prompt], [rung], options)
     rebuilt = condition(
         lens.conditioner,
         states,
         rung,
-        ladder,
+        plan,
         readout="native",
         pooled="hold",
         empty=None,
@@ -174,7 +174,7 @@ def _check_images(
     """The native image is the plain pipeline's, whatever else is drawn, and noise is shared."""
     native = _draw(lens, prompt, ["native"], [0], sampler)[0]
     yield Check("native image against the plain pipeline", _distance(native, plain), tolerance.image)
-    batch_size, lens.painter.batch_size = lens.painter.batch_size, max(4, lens.painter.batch_size)
+    batch_size, lens.denoiser.batch_size = lens.denoiser.batch_size, max(4, lens.denoiser.batch_size)
     try:
         with _first_input(lens) as seen:
             # rows: layer 0 of two seeds, then the native tap of the same two
@@ -182,7 +182,7 @@ def _check_images(
         noise = seen[0]
         beside = _draw(lens, prompt, [1, "native"], [0, 2], sampler)
     finally:
-        lens.painter.batch_size = batch_size
+        lens.denoiser.batch_size = batch_size
     yield Check("noise of two layers of one seed", _gap(noise[0], noise[2]), 0.0)
     yield Check("noise of two seeds is the same", float(_gap(noise[0], noise[1]) == 0), 0.0)
     yield Check(

@@ -9,7 +9,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from diffusion_lens.errors import InputError, UnsupportedPipelineError
-from diffusion_lens.images.denoise import Drawing, Painter, Row
+from diffusion_lens.images.denoise import Denoiser, Drawing, Row
 from diffusion_lens.images.sampler import Sampler, check_seeds
 from diffusion_lens.lens.result import Result
 from diffusion_lens.lens.view import View
@@ -20,7 +20,7 @@ from diffusion_lens.models.load import load_pipeline
 from diffusion_lens.models.memory import default_batch, free_memory
 from diffusion_lens.models.pipelines import PipelineFamily, find_family
 from diffusion_lens.text.encode import States, check_prompts, select
-from diffusion_lens.text.layers import ALL_ENCODERS, Ladder, LayerRequest, Spread
+from diffusion_lens.text.layers import ALL_ENCODERS, LayerPlan, LayerRequest, Slots
 from diffusion_lens.text.readouts import Pooled, Readout, check_policies
 
 __all__ = ["DiffusionLens"]
@@ -75,7 +75,7 @@ class DiffusionLens:
             raise UnsupportedPipelineError(
                 f"{type(upscaler).__name__} is no second stage; give DeepFloyd's IFSuperResolutionPipeline."
             )
-        self.painter = Painter(pipe, self.conditioner.family, device, batch_size, upscaler)
+        self.denoiser = Denoiser(pipe, self.conditioner.family, device, batch_size, upscaler)
         self.defaults = defaults or Sampler()
         self.name = name or getattr(pipe, "name_or_path", None) or type(pipe).__name__
 
@@ -124,10 +124,10 @@ class DiffusionLens:
         """The live pipeline."""
         return self.conditioner.pipe
 
-    def ladder(self, encoder: str = ALL_ENCODERS, spread: Spread = "all", **options: Any) -> Ladder:
+    def plan(self, encoder: str = ALL_ENCODERS, slots: Slots = "all", **options: Any) -> LayerPlan:
         """The layers that can be drawn: their number, the native one, and what moves with them."""
         self.conditioner.check_present()
-        return Ladder(self.conditioner, encoder, spread, self.conditioner.encode_options(options))
+        return LayerPlan(self.conditioner, encoder, slots, self.conditioner.encode_options(options))
 
     def __call__(
         self,
@@ -138,7 +138,7 @@ class DiffusionLens:
         encoder: str = ALL_ENCODERS,
         readout: Readout = "native",
         pooled: Pooled = "hold",
-        spread: Spread = "all",
+        slots: Slots = "all",
         steps: int | None = None,
         guidance: float | None = None,
         height: int | None = None,
@@ -164,7 +164,7 @@ class DiffusionLens:
             pooled: what a pipeline with a pooled output gets: "hold" (that of the full encoder), "layer"
                 (made from the layer drawn) or "empty" (that of the empty prompt). An encoder of which only
                 the pooled output is read is always drawn with "layer" when it is named by `encoder`.
-            spread: what a layer replaces where several taps are read; see `diffusion_lens.text.layers`.
+            slots: what a layer replaces where several taps are read; see `diffusion_lens.text.layers`.
             steps: denoising steps.
             guidance: guidance scale.
             height: image height in pixels.
@@ -183,8 +183,8 @@ class DiffusionLens:
         """
         texts, numbers = check_prompts(prompts), check_seeds(seeds)
         sampler = Sampler(steps, guidance, height, width, negative_prompt, scheduler, options)
-        view = self.view(encoder, readout, pooled, spread, sampler, upscale)
-        rungs = view.ladder.rungs(layers)
+        view = self.view(encoder, readout, pooled, slots, sampler, upscale)
+        rungs = view.plan.rungs(layers)
         if states is None:
             states = view.encode(texts, rungs)
         else:
@@ -212,7 +212,7 @@ class DiffusionLens:
                 "seed": seed,
                 "model": self.name,
                 **view.settings(),
-                **_cells(drawing, two_stages=self.painter.upscaler is not None),
+                **_cells(drawing, two_stages=self.denoiser.upscaler is not None),
             }
             for (text, rung, seed), drawing in zip(keys, drawings, strict=True)
         )
@@ -227,18 +227,18 @@ class DiffusionLens:
         encoder: str = ALL_ENCODERS,
         readout: str = "native",
         pooled: str = "hold",
-        spread: Spread = "all",
+        slots: Slots = "all",
         sampler: Sampler | None = None,
         upscale: Sampler | None = None,
     ) -> View:
         """One way of looking, resolved on this pipeline; the arguments are those of a call."""
         given = (sampler or Sampler()).over(self.defaults)
         check_policies(readout, pooled)
-        ladder = self.ladder(encoder, spread, **given.resolve(self.pipeline, self.painter.family).options)
+        plan = self.plan(encoder, slots, **given.resolve(self.pipeline, self.denoiser.family).options)
         return View(
             self.conditioner,
-            self.painter,
-            ladder,
+            self.denoiser,
+            plan,
             readout=readout,
             pooled=pooled,
             sampler=given,
@@ -262,7 +262,7 @@ class DiffusionLens:
             PromptError, LayerError, SamplerError: something asked for can't be.
         """
         view = self.view(sampler=Sampler(options=options))
-        return view.encode(check_prompts(prompts), view.ladder.rungs(layers))
+        return view.encode(check_prompts(prompts), view.plan.rungs(layers))
 
     def release_encoders(self) -> None:
         """Free the memory of the text encoders; no further prompt can be read after that."""

@@ -31,7 +31,7 @@ class Result:
 
     Attributes:
         table: one row by image: `prompt`, `encoder`, `layer`, `native` (read where the pipeline reads),
-            `faithful` (the very image of the untouched pipeline), `readout`, `pooled`, `spread`, `seed`,
+            `identical` (the very image of the untouched pipeline), `readout`, `pooled`, `slots`, `seed`,
             `model`, the sampler settings, `missing` (why there is no image, or None), `image` and, for
             pipelines of two stages, `upscaled` (PIL images).
         states: the hidden states by encoder.

@@ -6,12 +6,12 @@ from contextlib import ExitStack
 from typing import Any
 
 from diffusion_lens.errors import SamplerError
-from diffusion_lens.images.denoise import Drawing, Painter, Row
+from diffusion_lens.images.denoise import Denoiser, Drawing, Row
 from diffusion_lens.images.sampler import Sampler, use_scheduler
 from diffusion_lens.models.conditioner import Conditioner, Conditioning
 from diffusion_lens.models.memory import explain_memory
 from diffusion_lens.text.encode import States, condition, encode, to_cpu
-from diffusion_lens.text.layers import ALL_ENCODERS, Ladder, Rung
+from diffusion_lens.text.layers import ALL_ENCODERS, LayerPlan, Rung
 from diffusion_lens.text.readouts import check_policies, is_native
 
 __all__ = ["View"]
@@ -22,8 +22,8 @@ class View:
 
     Args:
         conditioner: the pipeline's text side.
-        painter: its denoising side.
-        ladder: the layers, of the encoder that moves.
+        denoiser: its denoising side.
+        plan: the layers, of the encoder that moves.
         readout: how states are read; see `diffusion_lens.text.readouts`.
         pooled: what a pipeline with a pooled output gets.
         sampler: settings over the pipeline's own.
@@ -35,15 +35,15 @@ class View:
     Attributes:
         sampler: the resolved settings.
         second: the resolved settings of the second stage, where there is one.
-        faithful: the native rung is drawn exactly as the untouched pipeline draws it.
+        identical: the native rung is drawn exactly as the untouched pipeline draws it.
         empty: the states of the empty prompt, encoded when `pooled="empty"` first needs them.
     """
 
     def __init__(
         self,
         conditioner: Conditioner,
-        painter: Painter,
-        ladder: Ladder,
+        denoiser: Denoiser,
+        plan: LayerPlan,
         *,
         readout: str,
         pooled: str,
@@ -51,15 +51,15 @@ class View:
         upscale: Sampler | None = None,
     ) -> None:
         check_policies(readout, pooled)
-        self.conditioner, self.painter, self.ladder = conditioner, painter, ladder
-        moves_one = ladder.encoder != ALL_ENCODERS and len(conditioner.slots) > 1
-        if moves_one and conditioner.slots[ladder.encoder].tap is None:
+        self.conditioner, self.denoiser, self.plan = conditioner, denoiser, plan
+        moves_one = plan.encoder != ALL_ENCODERS and len(conditioner.slots) > 1
+        if moves_one and conditioner.slots[plan.encoder].tap is None:
             pooled = "layer"  # nothing else of this encoder is read
         self.readout, self.pooled = readout, pooled
         self.sampler = sampler.resolve(conditioner.pipe, conditioner.family)
-        self.second = _second_stage(painter, conditioner, upscale)
+        self.second = _second_stage(denoiser, conditioner, upscale)
         self.options = conditioner.encode_options(self.sampler.options)
-        self.faithful = self._is_faithful()
+        self.identical = self._is_faithful()
         self._negative: Conditioning | None = None
         self.empty: States | None = None
 
@@ -90,7 +90,7 @@ class View:
             self.conditioner,
             states,
             rung,
-            self.ladder,
+            self.plan,
             readout=self.readout,
             pooled=self.pooled,
             empty=self.empty,
@@ -107,7 +107,7 @@ class View:
             family = self.conditioner.family
             guided = self.sampler.guided(self.conditioner.pipe, family)
             if self.second is not None:
-                guided = guided or self.second.guided(self.painter.upscaler, family)
+                guided = guided or self.second.guided(self.denoiser.upscaler, family)
             text = self.sampler.negative_prompt
             with explain_memory("The negative prompt can't be encoded", 'loading with offload="model"'):
                 made = self.conditioner.negative(text, prompt, self.options) if guided else {}
@@ -117,23 +117,23 @@ class View:
     def draw(
         self, rows: Iterable[Row], on_step: Callable[[int], object] = lambda images: None
     ) -> Iterator[Drawing]:
-        """The images of `rows`, in order; see `Painter.draw`, which also says what it raises."""
+        """The images of `rows`, in order; see `Denoiser.draw`, which also says what it raises."""
         with ExitStack() as stack:
             stack.enter_context(use_scheduler(self.conditioner.pipe, self.sampler.scheduler))
             if self.second is not None:
-                stack.enter_context(use_scheduler(self.painter.upscaler, self.second.scheduler))
-            yield from self.painter.draw(rows, self.sampler, self.second, on_step)
+                stack.enter_context(use_scheduler(self.denoiser.upscaler, self.second.scheduler))
+            yield from self.denoiser.draw(rows, self.sampler, self.second, on_step)
 
     def record(self, rung: Rung) -> dict[str, Any]:
         """The columns of the table that a layer has in common for all prompts and seeds."""
         return {
-            "encoder": self.ladder.encoder,
+            "encoder": self.plan.encoder,
             "layer": rung.layer,
             "native": rung.native,
-            "faithful": rung.native and self.faithful,
+            "identical": rung.native and self.identical,
             "readout": self.readout,
             "pooled": self.pooled,
-            "spread": str(self.ladder.spread),
+            "slots": str(self.plan.slots),
         }
 
     def settings(self) -> dict[str, Any]:
@@ -146,23 +146,23 @@ class View:
         if self.pooled == "empty" and any(slot.pooled for slot in slots.values()):
             return False
         return all(
-            is_native(self.readout, slots[name], encoders[name], self.ladder.taps[name])
+            is_native(self.readout, slots[name], encoders[name], self.plan.taps[name])
             # a layer's own pooled output is the native one where nothing else is read
             and (slots[name].pooled is None or self.pooled == "hold" or slots[name].tap is None)
-            for name in self.ladder.moving
+            for name in self.plan.moving
         )
 
 
-def _second_stage(painter: Painter, conditioner: Conditioner, upscale: Sampler | None) -> Sampler | None:
+def _second_stage(denoiser: Denoiser, conditioner: Conditioner, upscale: Sampler | None) -> Sampler | None:
     """The resolved settings of the second stage, where there is one."""
-    if painter.upscaler is None:
+    if denoiser.upscaler is None:
         if upscale is not None:
             raise SamplerError("upscale= was given without a second stage; load one (upscaler=).")
         return None
     given = upscale or Sampler()
     if given.negative_prompt is not None:
         raise SamplerError("Both stages share one negative prompt; give it as negative_prompt=.")
-    return given.resolve(painter.upscaler, conditioner.family)
+    return given.resolve(denoiser.upscaler, conditioner.family)
 
 
 def _as_json(settings: Mapping[str, Any]) -> str:

@@ -191,7 +191,7 @@ def fingerprint(module: nn.Module) -> str:
     Two models with one fingerprint are taken to give the same numbers. Sixteen numbers of each tensor
     are enough to tell a fine-tuned copy, and cheap for models of any size.
     """
-    kept = getattr(module, "kept_fingerprint", None)  # of a shell, whose weights are not there
+    kept = getattr(module, "stub_of", None)  # of a stub, whose weights are not there
     if kept is not None:
         return str(kept)
     digest = hashlib.sha256(type(module).__name__.encode())

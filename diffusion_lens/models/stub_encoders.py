@@ -1,7 +1,7 @@
-"""Shells: text encoders without their blocks and embeddings, for prompts whose states are kept.
+"""Stub encoders: text encoders without their blocks and embeddings, for prompts whose states are kept.
 
 To draw from kept states a pipeline needs of its encoder the structure, the final norm and the projection
-of the pooled output: some kilobytes of T5-XXL's ten gigabytes. Whatever would run a shell is refused.
+of the pooled output: some kilobytes of T5-XXL's ten gigabytes. Whatever would run a stub is refused.
 """
 
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.models.encoders import TextEncoder
 from diffusion_lens.models.quiet import quiet_libraries
 
-__all__ = ["load_shells", "shell_bytes"]
+__all__ = ["load_stubs", "stub_bytes"]
 
 
-def shell_bytes(encoder: TextEncoder) -> bytes:
-    """What of an encoder a shell keeps, as the content of a safetensors file."""
+def stub_bytes(encoder: TextEncoder) -> bytes:
+    """What of an encoder a stub keeps, as the content of a safetensors file."""
     read = [encoder.norm, getattr(encoder.module, "text_projection", None)]
     kept = {id(weight) for part in read if part is not None for weight in part.parameters()}
     weights = {
@@ -37,14 +37,14 @@ def shell_bytes(encoder: TextEncoder) -> bytes:
 _DTYPE = "dtype of the encoder"
 
 
-def load_shells(
-    model: str, shells: Mapping[str, tuple[str, bytes]], revision: str | None = None
+def load_stubs(
+    model: str, stubs: Mapping[str, tuple[str, bytes]], revision: str | None = None
 ) -> dict[str, nn.Module]:
-    """Shells of a model's text encoders, to be given to `load_pipeline` in their place.
+    """Stub encoders of a model's text encoders, to be given to `load_pipeline` in their place.
 
     Args:
         model: a folder or a hub id.
-        shells: fingerprint and `shell_bytes`, by the pipeline's name for the encoder.
+        stubs: fingerprint and `stub_bytes`, by the pipeline's name for the encoder.
         revision: branch, tag or commit on the hub.
 
     Raises:
@@ -62,7 +62,7 @@ def load_shells(
     made = {}
     with quiet_libraries():
         index = DiffusionPipeline.load_config(model, revision=revision)
-        for name, (fingerprint, content) in shells.items():
+        for name, (fingerprint, content) in stubs.items():
             kind = getattr(transformers, index[name][1], None)
             if kind is None:
                 raise InputError(
@@ -73,7 +73,7 @@ def load_shells(
             try:
                 weights = load(content)
             except SafetensorError as error:
-                raise InputError(f"The shell of {name} is damaged ({error}). Draw once with it.") from error
+                raise InputError(f"The stub of {name} is damaged ({error}). Draw once with it.") from error
             made[name] = _build(kind, config, weights, name, fingerprint)
     return made
 
@@ -98,5 +98,5 @@ def _build(
         )
 
     module.forward = refuse
-    module.kept_fingerprint = fingerprint  # type: ignore[assignment]
+    module.stub_of = fingerprint  # type: ignore[assignment]
     return module.eval()

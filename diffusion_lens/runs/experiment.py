@@ -132,7 +132,7 @@ class Experiment:
         encoders: the encoders that move, one after the other; "all" moves all in step.
         readouts: the readouts.
         pooled: what a pipeline with a pooled output gets.
-        spread: what a layer replaces where several taps are read.
+        slots: what a layer replaces where several taps are read.
         revision: branch, tag or commit on the hub.
         claim: what the study is to answer, in a sentence.
         contrasts: what is to be compared, such as "kind=object,relation", decided on before anything is
@@ -151,7 +151,7 @@ class Experiment:
     encoders: tuple[str, ...] = ("all",)
     readouts: tuple[Literal["native", "final", "none"], ...] = ("native",)
     pooled: Literal["hold", "layer", "empty"] = "hold"
-    spread: int | Literal["all", "cap"] = "all"
+    slots: int | Literal["all", "cap"] = "all"
     revision: str | None = None
     claim: str = ""
     contrasts: tuple[str, ...] = ()

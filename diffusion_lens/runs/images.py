@@ -84,7 +84,7 @@ class RunImages:
     def series(self) -> list[Series]:
         """All series of the run, those of a prompt together; cells that are not drawn yet are left out."""
         views = self.plan.resolved.views
-        several = len({(view.columns["readout"], view.columns["pooled"], view.columns["spread"])
+        several = len({(view.columns["readout"], view.columns["pooled"], view.columns["slots"])
                        for view in views}) > 1  # fmt: skip
         found: dict[tuple[int, str, str, int], list[Cell]] = {}
         twice = _doubled(views)
@@ -94,7 +94,7 @@ class RunImages:
             columns = views[cell.view].columns
             run = self.name
             if several:
-                run += f" ({columns['readout']}, {columns['pooled']}, {columns['spread']})"
+                run += f" ({columns['readout']}, {columns['pooled']}, {columns['slots']})"
             if cell.native and cell.layer in twice[cell.view]:
                 run += " at the native tap"
             key = (cell.prompt, run, columns["encoder"], cell.seed)

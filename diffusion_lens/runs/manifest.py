@@ -14,7 +14,7 @@ from diffusion_lens.runs.store import Scan, Store
 
 __all__ = ["check_model", "check_same", "describe_plan", "load_plan", "name_cells", "still_resolved"]
 
-_FIXED = ("model", "revision", "pooled", "spread")
+_FIXED = ("model", "revision", "pooled", "slots")
 
 
 def describe_plan(plan: Plan) -> dict[str, Any]:

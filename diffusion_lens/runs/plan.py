@@ -20,7 +20,7 @@ class Cell(NamedTuple):
 
     Attributes:
         id: a hash of exactly model, prompt and learned words in it, encoder, layer, seed, readout, pooled
-            output, spread and sampler settings: 20 hex digits.
+            output, slots and sampler settings: 20 hex digits.
         view: index into `Resolved.views`.
         prompt: index into the plan's prompts.
         layer: the layer's number.
@@ -43,9 +43,9 @@ class ResolvedView:
     Attributes:
         encoder: as the experiment names it.
         readout: likewise.
-        columns: the columns of the table that all its rows share: encoder, readout, pooled, spread.
+        columns: the columns of the table that all its rows share: encoder, readout, pooled, slots.
         rungs: number and whether native, of each layer.
-        faithful: its native rung is drawn exactly as the untouched pipeline draws it.
+        identical: its native rung is drawn exactly as the untouched pipeline draws it.
         last: the encoder's last layer, drawn or not.
     """
 
@@ -53,7 +53,7 @@ class ResolvedView:
     readout: str
     columns: Mapping[str, str]
     rungs: tuple[tuple[int, bool], ...]
-    faithful: bool
+    identical: bool
     last: int
 
 

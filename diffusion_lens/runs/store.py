@@ -5,7 +5,7 @@
     images/part-*.parquet    one row an image, image bytes inside in the layout of Hugging Face `datasets`
     failed/*.json            cells that could not be drawn, and why
     sessions/*.json          when, where, by which versions, and how fast
-    states/, shells/         what the text encoders said, where the experiment wants it kept
+    states/, stubs/         what the text encoders said, where the experiment wants it kept
 
 Files are written under a temporary name and renamed. A part's name is a hash of its cells, so that the
 same batch written twice is one file.
@@ -231,7 +231,7 @@ class Store:
 
     def tidy(self) -> None:
         """Remove what writers that were killed have left unfinished. Only for who holds the whole run."""
-        for folder in ("", "/images", "/failed", "/sessions", "/states", "/shells"):
+        for folder in ("", "/images", "/failed", "/sessions", "/states", "/stubs"):
             for path in self.fs.glob(f"{self.root}{folder}/.*.partial"):
                 self.fs.rm_file(path)
 

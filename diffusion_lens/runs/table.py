@@ -21,12 +21,12 @@ _IDENTITY = {
 }  # fmt: skip
 _REST = {
     "model": pa.string(), "revision": pa.string(), "encoder": pa.string(), "layer": pa.int32(),
-    "native": pa.bool_(), "faithful": pa.bool_(), "readout": pa.string(), "pooled": pa.string(),
-    "spread": pa.string(), "seed": pa.int64(), "steps": pa.int32(), "guidance": pa.float64(),
+    "native": pa.bool_(), "identical": pa.bool_(), "readout": pa.string(), "pooled": pa.string(),
+    "slots": pa.string(), "seed": pa.int64(), "steps": pa.int32(), "guidance": pa.float64(),
     "height": pa.int32(), "width": pa.int32(), "negative_prompt": pa.string(),
     "scheduler": pa.string(), "options": pa.string(), "missing": pa.string(), "image": _IMAGE,
     "batch": pa.int32(), "seconds": pa.float64(), "dtype": pa.string(), "device": pa.string(),
-    "levers": pa.string(), "version": pa.string(), "torch": pa.string(), "diffusers": pa.string(),
+    "optimizations": pa.string(), "version": pa.string(), "torch": pa.string(), "diffusers": pa.string(),
     "commit": pa.string(), "approximations": pa.string(), "words": pa.string(),
 }  # fmt: skip
 _SCALARS = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
@@ -43,7 +43,7 @@ class Made:
         failed: why it could not be drawn.
         batch: the images of its batch.
         seconds: its share of the batch's time.
-        levers: what was done for speed, of what may change images.
+        optimizations: what was done for speed, of what may change images.
         where: the device, and the versions of what drew it.
     """
 
@@ -53,7 +53,7 @@ class Made:
     failed: str | None = None
     batch: int = 0
     seconds: float = 0.0
-    levers: str = ""
+    optimizations: str = ""
     where: Mapping[str, Any] | None = None
 
 
@@ -120,7 +120,7 @@ def rows_of(
                 **view.columns,
                 "layer": cell.layer,
                 "native": cell.native,
-                "faithful": cell.native and view.faithful,
+                "identical": cell.native and view.identical,
                 "seed": cell.seed,
                 **plan.resolved.settings,
                 "missing": one.missing,
@@ -128,7 +128,7 @@ def rows_of(
                 "batch": one.batch,
                 "seconds": one.seconds,
                 "dtype": plan.resolved.dtype,
-                "levers": one.levers,
+                "optimizations": one.optimizations,
                 "approximations": str(plan.experiment.approximations),
                 "words": " ".join(map("=".join, plan.resolved.words_of(prompt.prompt).items())),
                 **(one.where or {}),

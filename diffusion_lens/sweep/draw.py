@@ -22,7 +22,7 @@ from diffusion_lens.sweep.engines.stop import use_stop
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
-    from diffusion_lens.text.embedding_files import WordFile
+    from diffusion_lens.text.embedding_files import EmbeddingFile
 
 __all__ = ["Estimate", "Run", "Summary"]
 
@@ -77,7 +77,7 @@ class Run:
     shard: tuple[int, int]
     left_alone: frozenset[str]
     lens: "DiffusionLens | None" = None
-    words: tuple["WordFile", ...] = ()
+    words: tuple["EmbeddingFile", ...] = ()
 
     def todo(self, *, retry_failed: bool = False) -> list[Cell]:
         """The cells of this shard that have no row; those that failed only if they are to be retried."""

@@ -27,7 +27,7 @@ from diffusion_lens.sweep.draw import Run, Summary
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
-    from diffusion_lens.text.embedding_files import WordFile
+    from diffusion_lens.text.embedding_files import EmbeddingFile
 
 __all__ = ["open_run", "run_sweep"]
 
@@ -108,12 +108,12 @@ def open_run(
         yield run
 
 
-def _read_words(experiment: Experiment, base: Path) -> tuple["WordFile", ...]:
+def _read_words(experiment: Experiment, base: Path) -> tuple["EmbeddingFile", ...]:
     if not experiment.embeddings:
         return ()
-    from diffusion_lens.text.embedding_files import read_files
+    from diffusion_lens.text.embedding_files import read_embedding_files
 
-    return tuple(read_files(experiment.embeddings, base))
+    return tuple(read_embedding_files(experiment.embeddings, base))
 
 
 def run_sweep(

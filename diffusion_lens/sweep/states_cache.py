@@ -1,8 +1,8 @@
-"""`KeptStates`: what text encoders said, kept in the run, so that going on with it does not ask again.
+"""`StatesCache`: what text encoders said, kept in the run, so that going on with it does not ask again.
 
     states/<encoder>-<fingerprint>-<hash of the prompt and words>.safetensors    the states of one prompt
     states/negative-<hash of the fingerprints and words>.safetensors             the negative conditioning
-    shells/<encoder>-<fingerprint>.safetensors                         what a shell of it needs
+    stubs/<encoder>-<fingerprint>.safetensors                         what a stub of it needs
 
 A run holds one set of sampler settings, so that options of the encoders need no place in a name.
 """
@@ -19,18 +19,18 @@ from safetensors.torch import load, save
 from diffusion_lens.errors import InputError, RunError
 from diffusion_lens.lens.view import View
 from diffusion_lens.models.conditioner import Conditioner, Conditioning
-from diffusion_lens.models.stub_encoders import shell_bytes
+from diffusion_lens.models.stub_encoders import stub_bytes
 from diffusion_lens.runs.store import Store
 from diffusion_lens.text.encode import States, select
 from diffusion_lens.text.layers import Rung
 from diffusion_lens.text.states import LayerStates
 
-__all__ = ["KeptStates", "read_shells"]
+__all__ = ["StatesCache", "read_stubs"]
 
 log = logging.getLogger(__name__)
 
 
-class KeptStates:
+class StatesCache:
     """States of one run, read where they are there, and else made and kept.
 
     Args:
@@ -86,14 +86,14 @@ class KeptStates:
         self._write(name, save(_flatten(made)))
         return made
 
-    def keep_shells(self, conditioner: Conditioner) -> None:
+    def keep_stubs(self, conditioner: Conditioner) -> None:
         """Keep what is needed to go on without the encoders."""
         if self.store is None:
             return
         for name, encoder in conditioner.encoders.items():
-            file = f"shells/{name}-{encoder.fingerprint}.safetensors"
+            file = f"stubs/{name}-{encoder.fingerprint}.safetensors"
             if not self.store.fs.exists(self.store.path(file)):
-                self.store.write(file, shell_bytes(encoder))
+                self.store.write(file, stub_bytes(encoder))
 
     def _hash(self, text: str) -> str:
         """Of a text, and the learned words beside it."""
@@ -118,23 +118,23 @@ class KeptStates:
             )
 
 
-def read_shells(store: Store) -> dict[str, tuple[str, bytes]]:
-    """Fingerprint and bytes of the shells that a run keeps, by encoder.
+def read_stubs(store: Store) -> dict[str, tuple[str, bytes]]:
+    """Fingerprint and bytes of the stubs that a run keeps, by encoder.
 
     Raises:
         RunError: it keeps none.
     """
-    names = store.names("shells", ".safetensors")
+    names = store.names("stubs", ".safetensors")
     if not names:
         raise RunError(
             f'{store.url} keeps no states to draw from. Draw with encoders = "load" and machine.states '
             "above 0 first."
         )
-    shells = {}
+    stubs = {}
     for name in names:
-        encoder, _, fingerprint = name.removeprefix("shells/").removesuffix(".safetensors").rpartition("-")
-        shells[encoder] = fingerprint, bytes(store.fs.cat_file(store.path(name)))
-    return shells
+        encoder, _, fingerprint = name.removeprefix("stubs/").removesuffix(".safetensors").rpartition("-")
+        stubs[encoder] = fingerprint, bytes(store.fs.cat_file(store.path(name)))
+    return stubs
 
 
 def _damaged(store: Store, name: str) -> InputError:

@@ -14,22 +14,22 @@ import diffusion_lens
 from diffusion_lens.errors import DiffusionLensError, RunError
 from diffusion_lens.images.approximations import approximate
 from diffusion_lens.images.denoise import Row
-from diffusion_lens.images.optimizations import Levers, choose_levers, pull
+from diffusion_lens.images.optimizations import Optimizations, choose_optimizations, optimize
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.view import View
 from diffusion_lens.models.conditioner import Conditioning
 from diffusion_lens.models.encoders import fingerprint
 from diffusion_lens.models.hardware import count_flops, measure_matmul
-from diffusion_lens.models.stub_encoders import load_shells
+from diffusion_lens.models.stub_encoders import load_stubs
 from diffusion_lens.runs.experiment import Experiment, Prompt
 from diffusion_lens.runs.manifest import check_model
 from diffusion_lens.runs.plan import Cell, Resolved, ResolvedView
 from diffusion_lens.runs.provenance import find_commit
 from diffusion_lens.runs.store import Store
 from diffusion_lens.runs.table import Made
-from diffusion_lens.sweep.states_cache import KeptStates, read_shells
-from diffusion_lens.text.embedding_files import WordFile
-from diffusion_lens.text.embeddings import encoder_slots, speaking
+from diffusion_lens.sweep.states_cache import StatesCache, read_stubs
+from diffusion_lens.text.embedding_files import EmbeddingFile
+from diffusion_lens.text.embeddings import encoder_slots, use_embeddings
 from diffusion_lens.text.encode import States
 
 __all__ = ["Worker", "load_lens", "resolve", "speak"]
@@ -42,12 +42,12 @@ def load_lens(experiment: Experiment, store: Store | None = None) -> DiffusionLe
 
     Args:
         experiment: what is drawn.
-        store: the run, where shells of the encoders are if they are to be left unloaded.
+        store: the run, where stubs of the encoders are if they are to be left unloaded.
     """
     machine = experiment.machine
-    shells: dict[str, Any] = {}
+    stubs: dict[str, Any] = {}
     if machine.encoders == "leave" and store is not None:
-        shells = load_shells(experiment.model, read_shells(store), experiment.revision)
+        stubs = load_stubs(experiment.model, read_stubs(store), experiment.revision)
     return DiffusionLens.from_pretrained(
         experiment.model,
         batch_size=machine.batch_size,
@@ -56,21 +56,21 @@ def load_lens(experiment: Experiment, store: Store | None = None) -> DiffusionLe
         offload=machine.offload,
         revision=experiment.revision,
         variant=machine.variant,
-        **shells,
+        **stubs,
     )
 
 
 @contextmanager
-def speak(pipe: Any, words: Sequence[WordFile]) -> Iterator[None]:
-    """Let a pipeline understand the learned words of a run; one with shells for encoders needs none.
+def speak(pipe: Any, words: Sequence[EmbeddingFile]) -> Iterator[None]:
+    """Let a pipeline understand the learned words of a run; one with stubs for encoders needs none.
 
     Raises:
         InputError: a word is for another kind of model.
     """
     encoders = [getattr(pipe, name) for name in encoder_slots(pipe)] if words else []
-    if any(hasattr(encoder, "kept_fingerprint") for encoder in encoders):
+    if any(hasattr(encoder, "stub_of") for encoder in encoders):
         words = ()
-    with speaking(pipe, [word.word(pipe) for word in words]) if words else nullcontext():
+    with use_embeddings(pipe, [word.word(pipe) for word in words]) if words else nullcontext():
         yield
 
 
@@ -85,10 +85,10 @@ def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
     for encoder in experiment.encoders:
         for readout in experiment.readouts:
             view = _view(lens, experiment, encoder, readout)
-            rungs = view.ladder.rungs(experiment.layers)
+            rungs = view.plan.rungs(experiment.layers)
             columns = view.record(rungs[0])
-            faithful = view.faithful and not str(experiment.approximations)
-            for varying in ("layer", "native", "faithful"):
+            identical = view.identical and not str(experiment.approximations)
+            for varying in ("layer", "native", "identical"):
                 del columns[varying]
             # "all" and the only encoder of a pipeline are one view
             views.setdefault(
@@ -98,8 +98,8 @@ def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
                     readout,
                     columns,
                     tuple((rung.layer, rung.native) for rung in rungs),
-                    faithful,
-                    view.ladder.depth,
+                    identical,
+                    view.plan.depth,
                 ),
             )
             settings = view.settings()
@@ -112,14 +112,14 @@ def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
         settings=settings,
         fingerprint=_fingerprint(lens.pipeline),
         dtype=str(lens.pipeline.dtype).removeprefix("torch."),
-        batch_size=experiment.machine.batch_size or lens.painter.batch_size,
+        batch_size=experiment.machine.batch_size or lens.denoiser.batch_size,
     )
 
 
 def _view(lens: DiffusionLens, experiment: Experiment, encoder: str, readout: str) -> View:
     steps = experiment.approximations.steps or experiment.sampler.steps
     sampler = replace(experiment.sampler, steps=steps)
-    return lens.view(encoder, readout, experiment.pooled, experiment.spread, sampler)
+    return lens.view(encoder, readout, experiment.pooled, experiment.slots, sampler)
 
 
 def _fingerprint(pipe: Any) -> str:
@@ -135,8 +135,8 @@ class Worker:
         experiment: what is drawn.
         prompts: its prompts.
         resolved: what the model was when the run began.
-        images: the images of the whole plan; see `choose_levers`.
-        levers: what is done for speed; the experiment's choice if None.
+        images: the images of the whole plan; see `choose_optimizations`.
+        optimizations: what is done for speed; the experiment's choice if None.
         store: the run, where states are kept if the experiment says so.
 
     Raises:
@@ -151,18 +151,18 @@ class Worker:
         prompts: Sequence[Prompt],
         resolved: Resolved,
         images: int,
-        levers: Levers | None = None,
+        optimizations: Optimizations | None = None,
         store: Store | None = None,
     ) -> None:
         check_model(resolved, resolve(lens, experiment), also=("views",))
         self.lens, self.experiment, self.prompts, self.resolved = lens, experiment, prompts, resolved
         device = lens.conditioner.device
-        if levers is None:
-            levers = choose_levers(experiment.machine.compile, device.type, images)
-        pull(lens.pipeline, levers)
-        approximate(lens.painter, experiment.approximations)
-        lens.painter.fill = levers.compile is not None
-        self.levers = str(levers)
+        if optimizations is None:
+            optimizations = choose_optimizations(experiment.machine.compile, device.type, images)
+        optimize(lens.pipeline, optimizations)
+        approximate(lens.denoiser, experiment.approximations)
+        lens.denoiser.fill = optimizations.compile is not None
+        self.optimizations = str(optimizations)
         # on the CPU the last bit of an image depends on the number of threads
         name = f"{platform.machine()}, {torch.get_num_threads()} threads"
         if device.type == "cuda":
@@ -174,8 +174,8 @@ class Worker:
             "diffusers": diffusers.__version__,
             "commit": find_commit(),
         }
-        self.kept = KeptStates(store, experiment.machine.states, resolved.words_of)
-        self.kept.keep_shells(lens.conditioner)
+        self.kept = StatesCache(store, experiment.machine.states, resolved.words_of)
+        self.kept.keep_stubs(lens.conditioner)
         self.drawn = 0
         self._views: dict[int, View] = {}
         self._states: tuple[tuple[int, int], States] | None = None
@@ -185,24 +185,24 @@ class Worker:
     @property
     def batch_size(self) -> int:
         """Images denoised together, as far as memory has allowed."""
-        return self.lens.painter.batch_size
+        return self.lens.denoiser.batch_size
 
     @batch_size.setter
     def batch_size(self, size: int) -> None:
-        self.lens.painter.batch_size = size
+        self.lens.denoiser.batch_size = size
 
     def measure_limit(self, cell: Cell) -> dict[str, float]:
         """How much work an image of this plan is, and how much the device could do, in operations.
 
         A compiled denoiser hides its operations, and is not measured.
         """
-        if "compile" in self.levers:
+        if "compile" in self.optimizations:
             return {}
         view, pipe = self._view(cell.view), self.lens.pipeline
 
         def draw(steps: int) -> None:
             sampler = replace(view.sampler, steps=steps)
-            list(self.lens.painter.draw([self._row(cell)], sampler, view.second))
+            list(self.lens.denoiser.draw([self._row(cell)], sampler, view.second))
 
         try:
             return {
@@ -231,7 +231,7 @@ class Worker:
             try:
                 rows.append(self._row(cell))
                 ready.append(cell)
-            except RunError:  # of a shell: no other prompt will fare better
+            except RunError:  # of a stub: no other prompt will fare better
                 raise
             except Exception as error:  # a prompt that breaks an encoder, in whatever way
                 made[cell.id] = self._failure(cell, error)
@@ -259,7 +259,7 @@ class Worker:
                 drawing.missing,
                 batch=drawing.batch,
                 seconds=drawing.seconds,
-                levers=self.levers,
+                optimizations=self.optimizations,
                 where=self.where,
             )
             for cell, drawing in zip(cells, drawings, strict=True)
@@ -282,7 +282,7 @@ class Worker:
         if self._positive is None or self._positive[0] != key:
             if self._states is None or self._states[0] != (cell.view, cell.prompt):
                 self._states = (cell.view, cell.prompt), self._encode(view, text)
-            rungs = view.ladder.rungs(self.experiment.layers)
+            rungs = view.plan.rungs(self.experiment.layers)
             rung = next(one for one in rungs if (one.layer, one.native) == (cell.layer, cell.native))
             self._positive = key, view.condition(self._states[1], rung)
         if self._negative is None:
@@ -293,7 +293,7 @@ class Worker:
         """The states of one prompt; those that are kept serve all views."""
         every = range(len(self.resolved.views))
         views = [view] if self.kept.store is None else [self._view(index) for index in every]
-        rungs = [rung for one in views for rung in one.ladder.rungs(self.experiment.layers)]
+        rungs = [rung for one in views for rung in one.plan.rungs(self.experiment.layers)]
         if view.pooled == "empty" and view.empty is None:
             view.empty = self.kept.states(view, "", rungs)
         return {name: one[0] for name, one in self.kept.states(view, text, rungs).items()}

@@ -25,9 +25,16 @@ from torch import Tensor
 
 from diffusion_lens.errors import InputError, UnsafeCheckpointError
 from diffusion_lens.files import write_whole
-from diffusion_lens.text.embeddings import Word, check_fit, encoder_slots
+from diffusion_lens.text.embeddings import Embedding, check_fit, encoder_slots
 
-__all__ = ["WordFile", "encoder_keys", "read_file", "read_files", "read_word", "write_word"]
+__all__ = [
+    "EmbeddingFile",
+    "encoder_keys",
+    "read_embedding",
+    "read_embedding_file",
+    "read_embedding_files",
+    "write_embedding",
+]
 
 _SUFFIXES = (".safetensors", ".bin", ".pt")
 _TOKEN = "token"  # of the metadata
@@ -45,7 +52,7 @@ def encoder_keys(pipe: Any) -> dict[str, str]:
     return keys
 
 
-def write_word(path: Path, word: Word, pipe: Any) -> None:
+def write_embedding(path: Path, word: Embedding, pipe: Any) -> None:
     """Write a word to a safetensors file.
 
     Args:
@@ -71,7 +78,7 @@ def write_word(path: Path, word: Word, pipe: Any) -> None:
 
 
 @dataclass(frozen=True)
-class WordFile:
+class EmbeddingFile:
     """What a file holds, before it is known which pipeline is to speak it.
 
     Attributes:
@@ -88,7 +95,7 @@ class WordFile:
     second: Tensor | None
     hash: str
 
-    def word(self, pipe: Any) -> Word:
+    def word(self, pipe: Any) -> Embedding:
         """The word, for a pipeline.
 
         Raises:
@@ -108,7 +115,7 @@ class WordFile:
             raise InputError(
                 f"{path} holds numbers that are not finite; the training that made it broke down."
             )
-        word = Word(self.token, rows)
+        word = Embedding(self.token, rows)
         try:
             check_fit(pipe, [word])
         except InputError as error:
@@ -134,7 +141,7 @@ class WordFile:
         return rows
 
 
-def read_file(path: Path, token: str | None = None) -> WordFile:
+def read_embedding_file(path: Path, token: str | None = None) -> EmbeddingFile:
     """Read a file of a word.
 
     Args:
@@ -163,10 +170,10 @@ def read_file(path: Path, token: str | None = None) -> WordFile:
         if other.keys() == tensors.keys():  # the same word, for a second encoder
             (second,) = other.values()
             hashed.update(beside.read_bytes())
-    return WordFile(path, token or named or f"<{path.stem}>", tensors, second, hashed.hexdigest()[:16])
+    return EmbeddingFile(path, token or named or f"<{path.stem}>", tensors, second, hashed.hexdigest()[:16])
 
 
-def read_files(embeddings: Sequence[str | Path], base: Path = Path()) -> list[WordFile]:
+def read_embedding_files(embeddings: Sequence[str | Path], base: Path = Path()) -> list[EmbeddingFile]:
     """Read several files of words.
 
     Args:
@@ -175,21 +182,23 @@ def read_files(embeddings: Sequence[str | Path], base: Path = Path()) -> list[Wo
         base: where relative paths start.
 
     Raises:
-        InputError, UnsafeCheckpointError: see `read_file`.
+        InputError, UnsafeCheckpointError: see `read_embedding_file`.
     """
     files = []
     for one in embeddings:
         whole, (token, _, path) = base / str(one), str(one).rpartition("=")
         if whole.is_dir():
-            inside = [read_file(one) for one in sorted(whole.iterdir()) if one.suffix in _SUFFIXES]
+            inside = [
+                read_embedding_file(one) for one in sorted(whole.iterdir()) if one.suffix in _SUFFIXES
+            ]
             if not inside:
                 raise InputError(f"{whole} holds no embeddings ({', '.join(_SUFFIXES)}).")
             seconds = {_beside(one.path) for one in inside if one.second is not None}
             files += [one for one in inside if one.path not in seconds]
         elif token and not whole.exists():
-            files.append(read_file(base / path, token))
+            files.append(read_embedding_file(base / path, token))
         else:
-            files.append(read_file(whole))
+            files.append(read_embedding_file(whole))
     return files
 
 
@@ -198,9 +207,9 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{path.stem}_2{path.suffix}")
 
 
-def read_word(path: Path, pipe: Any, token: str | None = None) -> Word:
-    """Read a word for a pipeline; see `read_file` and `WordFile.word`."""
-    return read_file(path, token).word(pipe)
+def read_embedding(path: Path, pipe: Any, token: str | None = None) -> Embedding:
+    """Read a word for a pipeline; see `read_embedding_file` and `EmbeddingFile.word`."""
+    return read_embedding_file(path, token).word(pipe)
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], str | None]:

@@ -23,11 +23,18 @@ from diffusion_lens.errors import InputError
 from diffusion_lens.models.hooks import answering
 from diffusion_lens.models.pipelines import Slot, find_family
 
-__all__ = ["Word", "check_fit", "encoder_slots", "initial_word", "speaking", "vocabulary_norm"]
+__all__ = [
+    "Embedding",
+    "check_fit",
+    "encoder_slots",
+    "initial_embedding",
+    "use_embeddings",
+    "vocabulary_norm",
+]
 
 
 @dataclass(frozen=True)
-class Word:
+class Embedding:
     """A word that was learned, or is being learned.
 
     Attributes:
@@ -82,7 +89,9 @@ def vocabulary_norm(pipe: Any, encoder: str) -> float:
     return float(matrix.detach().float().norm(dim=-1).mean())
 
 
-def initial_word(pipe: Any, token: str, init: str | None = None, vectors: int = 1, seed: int = 0) -> Word:
+def initial_embedding(
+    pipe: Any, token: str, init: str | None = None, vectors: int = 1, seed: int = 0
+) -> Embedding:
     """A word to start from.
 
     Args:
@@ -112,7 +121,7 @@ def initial_word(pipe: Any, token: str, init: str | None = None, vectors: int = 
             rows[name] = torch.stack([part.mean(0) for part in own.tensor_split(vectors)])
         else:
             rows[name] = own[torch.arange(vectors) % len(own)].clone()
-    return Word(token, rows)
+    return Embedding(token, rows)
 
 
 def _known_ids(tokenizer: Any, text: str, encoder: str) -> list[int]:
@@ -127,7 +136,7 @@ def _known_ids(tokenizer: Any, text: str, encoder: str) -> list[int]:
     return ids
 
 
-def check_fit(pipe: Any, words: Sequence[Word]) -> None:
+def check_fit(pipe: Any, words: Sequence[Embedding]) -> None:
     """Make sure that a pipeline can speak some words together.
 
     Raises:
@@ -159,7 +168,7 @@ def check_fit(pipe: Any, words: Sequence[Word]) -> None:
                 )
 
 
-def _check_token(word: Word, encoder: str, tokenizer: Any) -> None:
+def _check_token(word: Embedding, encoder: str, tokenizer: Any) -> None:
     pieces = tokenizer.tokenize(word.token)
     if word.token in tokenizer.get_vocab() or (len(pieces) == 1 and pieces[0] != tokenizer.unk_token):
         raise InputError(
@@ -175,7 +184,7 @@ def _check_token(word: Word, encoder: str, tokenizer: Any) -> None:
 
 
 @contextmanager
-def speaking(pipe: Any, words: Sequence[Word]) -> Iterator[None]:
+def use_embeddings(pipe: Any, words: Sequence[Embedding]) -> Iterator[None]:
     """Let a pipeline, and any lens on it, understand words in prompts while the body runs.
 
     The words' rows are looked up anew at every call, so that training may change them in between.
@@ -206,7 +215,7 @@ def speaking(pipe: Any, words: Sequence[Word]) -> Iterator[None]:
         yield
 
 
-def expand(text: str, words: Sequence[Word]) -> str:
+def expand(text: str, words: Sequence[Embedding]) -> str:
     """A prompt as the tokenizer should see it: each word's pieces in its place, all in one pass."""
     pieces = {word.token: " ".join(word.pieces) for word in words}
     if not pieces:
@@ -215,7 +224,7 @@ def expand(text: str, words: Sequence[Word]) -> str:
     return re.sub(tokens, lambda match: pieces[match.group()], text)
 
 
-def _expanding(encode: Any, words: Sequence[Word]) -> Any:
+def _expanding(encode: Any, words: Sequence[Embedding]) -> Any:
     """`encode_prompt` for prompts that hold words."""
 
     def expanded(value: Any) -> Any:
@@ -235,7 +244,7 @@ def _expanding(encode: Any, words: Sequence[Word]) -> Any:
     return encode_expanded
 
 
-def _look_up(embedding: nn.Module, words: Sequence[Word], encoder: str, first: int) -> Any:
+def _look_up(embedding: nn.Module, words: Sequence[Embedding], encoder: str, first: int) -> Any:
     """The embedding's forward pass with the words' rows at ids `first` and on."""
     forward = embedding.forward
     count = sum(word.vectors for word in words)

@@ -11,7 +11,7 @@ import torch
 from diffusion_lens.errors import InputError, PromptError
 from diffusion_lens.models.conditioner import Conditioner, Conditioning
 from diffusion_lens.models.hooks import Recording
-from diffusion_lens.text.layers import Ladder, Rung
+from diffusion_lens.text.layers import LayerPlan, Rung
 from diffusion_lens.text.readouts import answer, pool
 from diffusion_lens.text.states import LayerStates
 
@@ -178,7 +178,7 @@ def condition(
     conditioner: Conditioner,
     states: States,
     rung: Rung,
-    ladder: Ladder,
+    plan: LayerPlan,
     *,
     readout: str,
     pooled: str,
@@ -191,7 +191,7 @@ def condition(
         conditioner: the pipeline's text side.
         states: the states of one prompt, by encoder.
         rung: the layer.
-        ladder: the ladder that the rung belongs to.
+        plan: the plan that the rung belongs to.
         readout: for the encoders that move; the others are read natively.
         pooled: likewise; "empty" holds for all encoders.
         empty: the states of the empty prompt, for `pooled="empty"`.
@@ -199,12 +199,12 @@ def condition(
     """
     answers = {}
     for name, slot in conditioner.slots.items():
-        encoder, moves = conditioner.encoders[name], name in ladder.moving
+        encoder, moves = conditioner.encoders[name], name in plan.moving
         answers[name] = answer(
             slot,
             encoder,
             states[name],
-            ladder.taps[name],
+            plan.taps[name],
             rung.sources[name],
             readout=readout if moves else "native",
             pooled=pool(

@@ -7,11 +7,11 @@ from typing import Any, Literal
 from diffusion_lens.errors import EncoderError, LayerError
 from diffusion_lens.models.conditioner import Conditioner
 
-__all__ = ["ALL_ENCODERS", "Ladder", "LayerRequest", "Rung", "Spread"]
+__all__ = ["ALL_ENCODERS", "LayerPlan", "LayerRequest", "Rung", "Slots"]
 
 ALL_ENCODERS = "all"
 LayerRequest = int | str
-Spread = Literal["all", "cap"] | int
+Slots = Literal["all", "cap"] | int
 """What a layer replaces where a pipeline reads several taps of one encoder (FLUX.2, HiDream): all of
 them, those deeper than the layer ("cap"), or the one of this index."""
 
@@ -21,7 +21,7 @@ class Rung:
     """One layer to draw.
 
     Attributes:
-        layer: its number on the ladder; the deepest native tap for the native rung.
+        layer: its number on the plan; the deepest native tap for the native rung.
         native: the encoders are read where the pipeline reads them.
         sources: for each encoder, the layer that stands in at each of its native positions.
     """
@@ -31,7 +31,7 @@ class Rung:
     sources: Mapping[str, tuple[int, ...]]
 
 
-class Ladder:
+class LayerPlan:
     """The layers of a pipeline that can be drawn.
 
     The layers are numbered by one encoder: the one asked for, or with `encoder="all"` the one with most
@@ -40,34 +40,34 @@ class Ladder:
     Args:
         conditioner: the pipeline's text side.
         encoder: the encoder that moves, the rest staying at their native taps; or "all".
-        spread: see `Spread`.
+        slots: see `Slots`.
         options: the options of `encode_prompt`, which in FLUX.2 name the native taps.
 
     Raises:
         EncoderError: the pipeline has no such encoder.
-        LayerError: `spread` is none, or names a tap that does not exist.
+        LayerError: `slots` is none, or names a tap that does not exist.
     """
 
     def __init__(
         self,
         conditioner: Conditioner,
         encoder: str = ALL_ENCODERS,
-        spread: Spread = "all",
+        slots: Slots = "all",
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        slots = conditioner.slots
-        if encoder != ALL_ENCODERS and encoder not in slots:
+        encoders = conditioner.slots
+        if encoder != ALL_ENCODERS and encoder not in encoders:
             raise EncoderError(
-                f"This pipeline has no encoder {encoder!r}. It has: {', '.join(slots)}; or "
+                f"This pipeline has no encoder {encoder!r}. It has: {', '.join(encoders)}; or "
                 f"{ALL_ENCODERS!r} for all in step."
             )
-        self.encoder = encoder if len(slots) > 1 else next(iter(slots))
-        self.spread = spread
+        self.encoder = encoder if len(encoders) > 1 else next(iter(encoders))
+        self.slots = slots
         self.depths = {name: one.depth for name, one in conditioner.encoders.items()}
         # an encoder of which only the pooled output is read counts as read at its last block
         self.taps: dict[str, tuple[int, ...]] = {
             name: slot.tap.positions(self.depths[name], options or {}) if slot.tap else (self.depths[name],)
-            for name, slot in slots.items()
+            for name, slot in encoders.items()
         }
         for name, tap in self.taps.items():
             if not all(0 < position <= self.depths[name] for position in tap):
@@ -75,15 +75,15 @@ class Ladder:
                     f"The pipeline is told to read layers {tap} of {name}, which has "
                     f"{self.depths[name]} blocks."
                 )
-        self.moving = tuple(slots) if self.encoder == ALL_ENCODERS else (self.encoder,)
-        read = [name for name in self.moving if slots[name].tap] or list(self.moving)
+        self.moving = tuple(encoders) if self.encoder == ALL_ENCODERS else (self.encoder,)
+        read = [name for name in self.moving if encoders[name].tap] or list(self.moving)
         self.reference = max(read, key=lambda name: self.depths[name])
-        if not isinstance(spread, int) and spread not in ("all", "cap"):
-            raise LayerError(f'{spread!r} is no spread. Allowed: "all", "cap", or the index of a tap.')
+        if not isinstance(slots, int) and slots not in ("all", "cap"):
+            raise LayerError(f'{slots!r} is no slots. Allowed: "all", "cap", or the index of a tap.')
         widest = max(len(self.taps[name]) for name in self.moving)
-        if isinstance(spread, int) and not 0 <= spread < widest:
+        if isinstance(slots, int) and not 0 <= slots < widest:
             raise LayerError(
-                f"Tap {spread} does not exist: {', '.join(self.moving)} is read at {widest} taps."
+                f"Tap {slots} does not exist: {', '.join(self.moving)} is read at {widest} taps."
             )
 
     @property
@@ -146,21 +146,21 @@ class Ladder:
         return layer % (self.depth + 1)
 
     def _rung(self, layer: int) -> Rung:
-        moved = {name: self._spread(name, self._in_step(name, layer)) for name in self.moving}
+        moved = {name: self._fill(name, self._in_step(name, layer)) for name in self.moving}
         sources = {**self.taps, **moved}
         return Rung(layer, sources == self.taps, sources)
 
     def _in_step(self, name: str, layer: int) -> int:
-        """The layer of `name` at the relative depth of the ladder's `layer`."""
-        own, ladder = max(self.taps[name]), self.native_layer
-        if layer <= ladder:
-            return round(layer * own / ladder)
-        return min(self.depths[name], own + layer - ladder)
+        """The layer of `name` at the relative depth of the plan's `layer`."""
+        own, plan = max(self.taps[name]), self.native_layer
+        if layer <= plan:
+            return round(layer * own / plan)
+        return min(self.depths[name], own + layer - plan)
 
-    def _spread(self, name: str, layer: int) -> tuple[int, ...]:
+    def _fill(self, name: str, layer: int) -> tuple[int, ...]:
         tap = self.taps[name]
-        if self.spread == "cap":
+        if self.slots == "cap":
             return tuple(min(position, layer) for position in tap)
-        if isinstance(self.spread, int) and len(tap) > 1:
-            return (*tap[: self.spread], layer, *tap[self.spread + 1 :])
+        if isinstance(self.slots, int) and len(tap) > 1:
+            return (*tap[: self.slots], layer, *tap[self.slots + 1 :])
         return (layer,) * len(tap)

@@ -28,7 +28,7 @@ def test_cosines_are_symmetric_with_a_unit_diagonal():
 def test_words_are_read_at_every_layer_where_they_stand(emoji, words):
     assert words.layers == tuple(range(7))
     conditioner = emoji.conditioner
-    rungs = emoji.ladder("text_encoder").rungs("all")
+    rungs = emoji.plan("text_encoder").rungs("all")
     states = encode(conditioner, ["a poodle"], rungs, conditioner.encode_options({}))["text_encoder"]
     pieces = [index for index, token in enumerate(states.tokens[0]) if token in ("po", "##odle")]
     assert len(pieces) == 2

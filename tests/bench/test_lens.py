@@ -1,4 +1,4 @@
-"""The benchmark: every way is measured, and every lever can be pulled, on the CPU at tiny size."""
+"""The benchmark: every way is measured, and every optimization can be pulled, on the CPU at tiny size."""
 
 import math
 import multiprocessing
@@ -11,7 +11,7 @@ from diffusion_lens import DiffusionLens
 from diffusion_lens.bench.architectures import ARCHITECTURES, build_architecture
 from diffusion_lens.bench.lens import bench, find_levers
 from diffusion_lens.errors import InputError
-from diffusion_lens.images.optimizations import Levers, choose_levers, pull
+from diffusion_lens.images.optimizations import Optimizations, choose_optimizations, optimize
 
 
 def build(name: str, batch_size: int | None = 4):
@@ -21,19 +21,19 @@ def build(name: str, batch_size: int | None = 4):
 @pytest.fixture(autouse=True)
 def levers_are_put_back():
     yield
-    pull(build("sd21").pipeline, Levers())
+    optimize(build("sd21").pipeline, Optimizations())
     torch.compiler.reset()
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_is_measured(name):
     lens = build(name)
-    layers = lens.ladder().depth + 1
-    levers = Levers(compile="eager", channels_last=True, fuse_qkv=True)
-    timings = bench(lens, seeds=2, steps=1, rounds=1, levers=levers)
+    layers = lens.plan().depth + 1
+    optimizations = Optimizations(compile="eager", channels_last=True, fuse_qkv=True)
+    timings = bench(lens, seeds=2, steps=1, rounds=1, optimizations=optimizations)
     assert [one.way for one in timings] == ["per image", "per layer", "lens", "sweep", "lens"]
     assert [one.images for one in timings] == [2, 4, 2 * layers, 2 * layers, 2 * layers]
-    assert timings[0].speedup == 1 and timings[-1].levers == "compile=eager+channels_last+fuse_qkv"
+    assert timings[0].speedup == 1 and timings[-1].optimizations == "compile=eager+channels_last+fuse_qkv"
     assert all(one.seconds > 0 and one.tflops > 0 and one.share > 0 for one in timings)
 
 
@@ -51,8 +51,11 @@ def test_processes_are_measured_beside_the_other_ways():
 def test_levers_do_not_change_the_mathematics(name):
     plain = build(name)("a red fox", "all", [0, 1], progress=False)
     lens = build(name)
-    pull(lens.pipeline, Levers(compile="eager", channels_last=True, fuse_qkv=True, attention="efficient"))
-    lens.painter.fill = True
+    optimize(
+        lens.pipeline,
+        Optimizations(compile="eager", channels_last=True, fuse_qkv=True, attention="efficient"),
+    )
+    lens.denoiser.fill = True
     seen = []
     denoiser = getattr(lens.pipeline, "unet", None) or lens.pipeline.transformer
     denoiser.register_forward_pre_hook(
@@ -66,28 +69,30 @@ def test_levers_do_not_change_the_mathematics(name):
 
 
 def test_levers_are_found_by_trial():
-    levers, size, trials = find_levers(
+    optimizations, size, trials = find_levers(
         lambda size: build("sd21", size), sizes=(1, 2), steps=1, compile=("eager",)
     )
-    assert size in (1, 2) and isinstance(levers, Levers)
-    tried = " ".join(one.levers for one in trials)
+    assert size in (1, 2) and isinstance(optimizations, Optimizations)
+    tried = " ".join(one.optimizations for one in trials)
     assert "fuse" in tried and "compile" in tried and "attention" in tried
     assert all(not math.isnan(one.seconds) for one in trials if not one.note)
 
 
 def test_what_a_model_can_not_do_is_noted(new_lens):
     _, _, trials = find_levers(lambda size: new_lens("lumina2"), sizes=(1,), steps=1, compile=())
-    assert [one.note for one in trials if "fuse" in one.levers] == [
+    assert [one.note for one in trials if "fuse" in one.optimizations] == [
         "Lumina2Transformer2DModel has no projections that can be fused."
     ]
 
 
 def test_compilation_is_chosen_for_long_plans_on_cuda():
-    assert choose_levers("auto", "cuda", 100_000) == Levers(compile="default", channels_last=True)
-    assert choose_levers("auto", "cuda", 100) == Levers()
-    assert choose_levers("auto", "cpu", 100_000) == Levers()
-    assert choose_levers("on", "cpu", 1) == Levers(compile="default")
-    assert choose_levers("off", "cuda", 100_000) == Levers()
+    assert choose_optimizations("auto", "cuda", 100_000) == Optimizations(
+        compile="default", channels_last=True
+    )
+    assert choose_optimizations("auto", "cuda", 100) == Optimizations()
+    assert choose_optimizations("auto", "cpu", 100_000) == Optimizations()
+    assert choose_optimizations("on", "cpu", 1) == Optimizations(compile="default")
+    assert choose_optimizations("off", "cuda", 100_000) == Optimizations()
 
 
 def test_no_such_architecture():

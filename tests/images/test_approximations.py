@@ -25,7 +25,7 @@ class Pictures:
 
     def __call__(self, steps=6, guidance=4.0, **approximations):
         self.rows = []
-        approximate(self.lens.painter, Approximations(**approximations))
+        approximate(self.lens.denoiser, Approximations(**approximations))
         drawn = self.lens("a red fox", [0, 2], steps=steps, guidance=guidance, progress=False)
         return np.stack([np.asarray(one, int) for one in drawn.table["image"]])
 
@@ -58,9 +58,9 @@ def test_a_cache_of_blocks_skips_work_and_can_be_taken_back(new_lens, cache):
 
 def test_what_can_not_be_approximated_is_told(tiny_lens):
     with pytest.raises(SamplerError, match="UNet2DConditionModel has no cache of blocks"):
-        approximate(tiny_lens("sd").painter, Approximations(first_block=0.1))
+        approximate(tiny_lens("sd").denoiser, Approximations(first_block=0.1))
     with pytest.raises(SamplerError, match="guided is not possible with FluxPipeline"):
-        approximate(tiny_lens("flux").painter, Approximations(guided=0.5))
+        approximate(tiny_lens("flux").denoiser, Approximations(guided=0.5))
     with pytest.raises(SamplerError, match=r"approximations\.guided is 2\.0; it must be a part"):
         make(approximations={"guided": 2})
     with pytest.raises(ExperimentError, match=r"no key 'step' in \[approximations\]. Did you mean 'steps'"):
@@ -74,7 +74,7 @@ def test_approximate_images_are_cells_of_their_own(tiny_lens, tmp_path):
     run_sweep(asked, tmp_path / "near", lens=lens, progress=False)
     exact, near = read(tmp_path / "exact"), read(tmp_path / "near")
     assert set(near["approximations"]) == {"steps=1+precision=bfloat16"} and set(near["steps"]) == {1}
-    assert set(exact["approximations"]) == {""} and exact["faithful"].any() and not near["faithful"].any()
+    assert set(exact["approximations"]) == {""} and exact["identical"].any() and not near["identical"].any()
     assert set(exact["cell"]).isdisjoint(near["cell"])
     with pytest.raises(RunError, match=r"approximations was 'steps=1\+precision=bfloat16' and is ''"):
         run_sweep(make(), tmp_path / "near", lens=lens, progress=False)
@@ -90,7 +90,7 @@ def test_drift_is_measured_by_layer(emoji):
     assert all(one.rmse == 0 and one.psnr == float("inf") and one.agreement == 1 for one in again)
     assert all(0 < one.rmse < 255 and 0 < one.psnr < 60 and 0 <= one.agreement <= 1 for one in guided)
     assert refused.approximation == "first_block=0.1" and "has no cache of blocks" in refused.note
-    assert not str(emoji.painter.approximations)
+    assert not str(emoji.denoiser.approximations)
 
 
 class Syncs(TorchDispatchMode):

@@ -45,14 +45,14 @@ OUT_OF_MEMORY = """
     logging.basicConfig(format="%(message)s")
     lens = build_lens("sd")
     expected = lens("a red fox", [0, "native"], height=64, width=64, guidance=1.0, progress=False)
-    lens.painter.batch_size = 64
+    lens.denoiser.batch_size = 64
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + {allowed} * 2**20, -1))
     result = lens("a red fox", [0, "native"], list(range(32)), height=64, width=64, guidance=1.0,
                   progress=False)
     assert result.table["missing"].isna().all() and len(result.table) == 64
-    assert lens.painter.batch_size < 64 or lens.painter.one_by_one
+    assert lens.denoiser.batch_size < 64 or lens.denoiser.one_by_one
     close = np.abs(np.asarray(result.image("native")).astype(int) - np.asarray(expected.image("native")))
     assert close.mean() <= 1, close.mean()
 """
@@ -106,7 +106,7 @@ def test_out_of_memory_at_decoding_decodes_one_by_one(new_lens, caplog):
     lens.pipeline.vae.decoder.register_forward_pre_hook(allocate)
     drawn = lens("a red fox", [0, "native"], [0, 1], progress=False).table
     assert sizes == [4, 1, 1, 1, 1]
-    assert lens.painter.batch_size >= 4  # denoised together as before
+    assert lens.denoiser.batch_size >= 4  # denoised together as before
     assert "Out of memory at decoding 4 images; decoding one by one." in caplog.text
     for one, other in zip(drawn["image"], expected["image"], strict=True):
         assert np.abs(np.asarray(one, int) - np.asarray(other, int)).max() <= 1

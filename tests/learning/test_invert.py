@@ -22,9 +22,9 @@ from diffusion_lens.learning.subjects import SUBJECTS
 from diffusion_lens.learning.training import Learner, Settings
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.clip import Clip
-from diffusion_lens.text.embedding_files import write_word
-from tests.text.test_embeddings import concept
+from diffusion_lens.text.embedding_files import write_embedding
 from tests.test_cli import run
+from tests.text.test_embeddings import concept
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_killed_training_ends_with_the_same_bytes(photos, tmp_path, emoji):
     look = Look(metrics.load_embed("clip", "emoji-clip"))
     for folder in ("it.training", "whole"):
         (word,) = invert(emoji, concepts, settings, look, tmp_path / folder, progress=False)
-        write_word(tmp_path / f"{folder}.safetensors", word, emoji.pipeline)
+        write_embedding(tmp_path / f"{folder}.safetensors", word, emoji.pipeline)
     assert (tmp_path / "it.training.safetensors").read_bytes() == (
         tmp_path / "whole.safetensors"
     ).read_bytes()

@@ -15,7 +15,7 @@ from diffusion_lens.learning.invert import Look, invert
 from diffusion_lens.learning.lego import Context, LegoLearner, context_loss, separated
 from diffusion_lens.learning.lego_study import TRUTHS, _checks, _read, gains, summary
 from diffusion_lens.learning.training import Learner, Settings
-from diffusion_lens.text.embeddings import Word, initial_word
+from diffusion_lens.text.embeddings import Embedding, initial_embedding
 
 cli = import_module("diffusion_lens.cli.lego")
 CONTEXT = Context("<blue>", "<dog>", ("azure", "sapphire"), ("dog", "scarlet"))
@@ -67,7 +67,7 @@ def test_context_draws_the_concept_to_its_words_and_away_from_the_subject(emoji)
         rows[weight] = learner.words[0].rows["text_encoder"].detach().mean(0)
 
     def likeness(weight: float, word: str) -> float:
-        other = initial_word(emoji.pipeline, "<other>", word).rows["text_encoder"][0]
+        other = initial_embedding(emoji.pipeline, "<other>", word).rows["text_encoder"][0]
         return torch.cosine_similarity(rows[weight], other, dim=0).item()
 
     assert likeness(0.3, "azure") > likeness(0.0, "azure") + 0.02
@@ -75,7 +75,7 @@ def test_context_draws_the_concept_to_its_words_and_away_from_the_subject(emoji)
 
 
 def test_training_goes_on_with_the_same_bytes_and_only_with_its_context(emoji, tmp_path: Path) -> None:
-    def learn(folder: str, steps: int, context: Context = CONTEXT) -> list[Word]:
+    def learn(folder: str, steps: int, context: Context = CONTEXT) -> list[Embedding]:
         where = tmp_path / folder
         where.mkdir(exist_ok=True)
         settings = Settings(steps=steps, batch=1)

@@ -50,14 +50,16 @@ def test_the_table_has_one_row_an_image_and_says_how_it_was_made(emoji):
     ]
     assert table["native"].tolist() == [False, False, True, True] * 2
     assert {
-        name: table[name].unique().tolist() for name in table if name not in ("image", "native", "faithful")
+        name: table[name].unique().tolist()
+        for name in table
+        if name not in ("image", "native", "identical")
     } == {
         "prompt": ["a fox", "a car"],
         "encoder": ["text_encoder"],
         "layer": [0, 6],
         "readout": ["native"],
         "pooled": ["hold"],
-        "spread": ["all"],
+        "slots": ["all"],
         "seed": [5, 6],
         "model": ["emoji"],
         "steps": [2],
@@ -73,7 +75,7 @@ def test_the_table_has_one_row_an_image_and_says_how_it_was_made(emoji):
 
 def test_a_seeds_image_does_not_depend_on_what_else_was_asked_for(new_lens):
     lens = new_lens("sd")
-    lens.painter.batch_size = 2
+    lens.denoiser.batch_size = 2
     one = lens(PROMPT, [1, 4], [0], progress=False)
     other = lens(["a blue car", PROMPT], [4, 3], [9, 0], progress=False)
     assert np.array_equal(one.image(4, 0), other.image(4, 0, PROMPT))
@@ -291,7 +293,7 @@ def test_the_empty_pooled_output_holds_for_encoders_that_stay(tiny_lens):
         for policy in ("hold", "empty")
     )
     assert not np.array_equal(held["image"][0], emptied["image"][0])
-    assert held["faithful"].tolist() == [True] and emptied["faithful"].tolist() == [False]
+    assert held["identical"].tolist() == [True] and emptied["identical"].tolist() == [False]
 
 
 def test_the_native_tap_has_a_name_under_any_readout(tiny_lens):

@@ -83,14 +83,14 @@ def test_the_pooled_output_follows_its_policy(tiny_lens, family):
 @pytest.mark.parametrize("family", ["flux2", "flux2-klein", "hidream"])
 def test_several_taps_can_be_replaced_in_several_ways(tiny_lens, family):
     lens = tiny_lens(family)
-    taps = max(lens.ladder(**lens.defaults.options).taps.values(), key=len)
+    taps = max(lens.plan(**lens.defaults.options).taps.values(), key=len)
     assert len(taps) > 1
     images = {
-        spread: np.asarray(lens(PROMPT, [1], spread=spread, progress=False).table["image"][0]).tobytes()
-        for spread in ("all", 0, len(taps) - 1)
+        slots: np.asarray(lens(PROMPT, [1], slots=slots, progress=False).table["image"][0]).tobytes()
+        for slots in ("all", 0, len(taps) - 1)
     }
     assert images["all"] != images[len(taps) - 1]
-    deepest = lens(PROMPT, [max(taps), "native"], spread="cap", progress=False).table
+    deepest = lens(PROMPT, [max(taps), "native"], slots="cap", progress=False).table
     assert len(deepest) == 1 and deepest["native"].all()
 
 

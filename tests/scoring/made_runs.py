@@ -46,7 +46,7 @@ def make_run(
         ResolvedView(
             "all",
             readout,
-            {"encoder": "text_encoder", "readout": readout, "pooled": "hold", "spread": "all"},
+            {"encoder": "text_encoder", "readout": readout, "pooled": "hold", "slots": "all"},
             tuple((layer, False) for layer in layers),
             False,
             max(layers),

@@ -13,8 +13,8 @@ import pandas as pd
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.runs.experiment import Experiment
 from diffusion_lens.sweep.open import run_sweep
-from diffusion_lens.text.embedding_files import write_word
-from diffusion_lens.text.embeddings import initial_word
+from diffusion_lens.text.embedding_files import write_embedding
+from diffusion_lens.text.embeddings import initial_embedding
 
 VARYING = ["seconds"]
 
@@ -48,7 +48,7 @@ def assert_a_lost_worker_loses_nothing(
     lens: DiffusionLens, folder: Path, find_workers: Callable[[], Iterable[int]], engine: str
 ) -> None:
     """Draw with two workers of an engine, kill one of them, and compare with the local engine."""
-    write_word(folder / "it.safetensors", initial_word(lens.pipeline, "<it>"), lens.pipeline)
+    write_embedding(folder / "it.safetensors", initial_embedding(lens.pipeline, "<it>"), lens.pipeline)
     experiment = make(
         model="emoji",
         prompts=["a red fox", "a <it> at night", "two dogs"],

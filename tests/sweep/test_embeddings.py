@@ -10,8 +10,8 @@ from PIL import Image
 from diffusion_lens import DiffusionLens
 from diffusion_lens.errors import InputError
 from diffusion_lens.sweep.open import run_sweep
-from diffusion_lens.text.embedding_files import read_word, write_word
-from diffusion_lens.text.embeddings import initial_word, speaking
+from diffusion_lens.text.embedding_files import read_embedding, write_embedding
+from diffusion_lens.text.embeddings import initial_embedding, use_embeddings
 from tests.conftest import build_lens
 from tests.sweep.helpers import make, read, same
 
@@ -24,8 +24,8 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     pipe = build_lens("sd").pipeline
     pipe.save_pretrained(folder / "sd")
-    write_word(folder / "it.safetensors", initial_word(pipe, "<it>", None, 2, seed=1), pipe)
-    write_word(folder / "other.safetensors", initial_word(pipe, "<it>", None, 2, seed=2), pipe)
+    write_embedding(folder / "it.safetensors", initial_embedding(pipe, "<it>", None, 2, seed=1), pipe)
+    write_embedding(folder / "other.safetensors", initial_embedding(pipe, "<it>", None, 2, seed=2), pipe)
     return folder
 
 
@@ -44,7 +44,7 @@ def test_a_sweep_draws_what_the_lens_draws(model, tmp_path):
     table = read(tmp_path)
     lens = DiffusionLens.from_pretrained(str(model / "sd"), batch_size=3)
     settings = {"steps": 2, "guidance": 2.0, "height": 16, "width": 16, "progress": False}
-    with speaking(lens.pipeline, [read_word(model / "it.safetensors", lens.pipeline)]):
+    with use_embeddings(lens.pipeline, [read_embedding(model / "it.safetensors", lens.pipeline)]):
         drawn = lens(LEARNED, [0, 2, "native"], [0, 1, 2], **settings).table
     keys = ["layer", "native", "seed"]
     learned = table[table["prompt"] == LEARNED].sort_values(keys)

@@ -37,11 +37,11 @@ def test_images_are_those_of_the_lens(draw, tiny_lens, tmp_path):
     lens = tiny_lens("sd")
     table = read(tmp_path)
     settings = {"steps": 2, "guidance": 2.0, "height": 16, "width": 16, "progress": False}
-    before, lens.painter.batch_size = lens.painter.batch_size, 4
+    before, lens.denoiser.batch_size = lens.denoiser.batch_size, 4
     try:
         expected = lens(["a red fox", "a blue car"], [0, 2, "native"], [0, 1, 2], **settings)
     finally:
-        lens.painter.batch_size = before
+        lens.denoiser.batch_size = before
     for row in table.itertuples():
         image = expected.image("native" if row.native else row.layer, row.seed, row.prompt)
         drawn = Image.open(io.BytesIO(row.image["bytes"])).convert("RGB")
@@ -232,7 +232,7 @@ def test_memory_that_ran_out_halves_the_batch_and_is_remembered(draw, new_lens, 
     assert "Out of memory at 8 images a batch; going on with 4." in caplog.text
     assert set(read(tmp_path / "small")["batch"]) == {2}
     seen.clear()
-    lens.painter.batch_size = 8
+    lens.denoiser.batch_size = 8
     more = make(machine={"batch_size": 8}, seeds=[0, 1, 2, 3])
     assert run_sweep(more, tmp_path / "small", lens=lens, progress=False).drawn == 6
     assert max(seen) == 2
@@ -313,7 +313,7 @@ def test_several_encoders_and_readouts(new_lens, tmp_path):
     assert counts.to_dict() == {
         (encoder, readout): 4 for encoder in ("all", "text_encoder_2") for readout in ("native", "final")
     }
-    assert table[table["faithful"]]["readout"].unique().tolist() == ["native"]
+    assert table[table["identical"]]["readout"].unique().tolist() == ["native"]
 
 
 @pytest.mark.parametrize("kind", ["png", "webp"])

@@ -4,7 +4,7 @@ import pytest
 
 from diffusion_lens import DiffusionLens
 from diffusion_lens.errors import InputError, RunError
-from diffusion_lens.models.stub_encoders import load_shells
+from diffusion_lens.models.stub_encoders import load_stubs
 from diffusion_lens.sweep.open import run_sweep
 from tests.conftest import build_lens
 from tests.sweep.helpers import make, read, same
@@ -57,7 +57,7 @@ def test_encoders_are_not_even_loaded(folder, grown):
     with pytest.raises(RunError, match="keeps no states to draw from"):
         run_sweep(leave, grown / "new", progress=False)
     with pytest.raises(InputError, match="emoji is embedded"):
-        load_shells("emoji", {})
+        load_stubs("emoji", {})
 
 
 def test_the_room_for_states_is_kept_to(folder, tmp_path, caplog):

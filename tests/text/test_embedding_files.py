@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from diffusion_lens.errors import InputError, UnsafeCheckpointError
-from diffusion_lens.text.embedding_files import read_files, read_word, write_word
-from diffusion_lens.text.embeddings import Word, encoder_slots, initial_word
+from diffusion_lens.text.embedding_files import read_embedding, read_embedding_files, write_embedding
+from diffusion_lens.text.embeddings import Embedding, encoder_slots, initial_embedding
 
 ROWS = torch.linspace(-1, 1, 64).view(2, 32)
 
@@ -16,12 +16,12 @@ ROWS = torch.linspace(-1, 1, 64).view(2, 32)
 @pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
 def test_what_is_written_is_read_back(tiny_lens, family, tmp_path):
     pipe = tiny_lens(family).pipeline
-    word = initial_word(pipe, "<it>", "red fox", 3)
-    write_word(tmp_path / "it.safetensors", word, pipe)
-    again = read_word(tmp_path / "it.safetensors", pipe)
+    word = initial_embedding(pipe, "<it>", "red fox", 3)
+    write_embedding(tmp_path / "it.safetensors", word, pipe)
+    again = read_embedding(tmp_path / "it.safetensors", pipe)
     assert again.token == "<it>"
     assert all(torch.equal(again.rows[name], word.rows[name]) for name in encoder_slots(pipe))
-    (file,) = read_files([f"<that>={tmp_path / 'it.safetensors'}"])
+    (file,) = read_embedding_files([f"<that>={tmp_path / 'it.safetensors'}"])
     renamed = file.word(pipe)
     assert renamed.token == "<that>"
 
@@ -30,8 +30,8 @@ def test_what_is_written_is_read_back(tiny_lens, family, tmp_path):
 def test_diffusers_loads_what_is_written(new_lens, vectors, tmp_path):
     path = tmp_path / "it.safetensors"
     pipe = new_lens("sd").pipeline
-    word = initial_word(pipe, "<it>", "red fox", vectors)
-    write_word(path, word, pipe)
+    word = initial_embedding(pipe, "<it>", "red fox", vectors)
+    write_embedding(path, word, pipe)
     pipe.load_textual_inversion(str(path))
     expected = pipe.encode_prompt(f"a {'red fox' if vectors == 2 else '<it>'}", "cpu", 1, False)[0]
     assert torch.equal(pipe.encode_prompt("a <it>", "cpu", 1, False)[0], expected)
@@ -39,8 +39,8 @@ def test_diffusers_loads_what_is_written(new_lens, vectors, tmp_path):
     assert torch.equal(matrix[pipe.tokenizer.convert_tokens_to_ids("<it>")], word.rows["text_encoder"][0])
 
     pipe = new_lens("sdxl").pipeline
-    word = initial_word(pipe, "<it>", "red fox", vectors)
-    write_word(path, word, pipe)
+    word = initial_embedding(pipe, "<it>", "red fox", vectors)
+    write_embedding(path, word, pipe)
     content = load_file(path)
     assert set(content) == {"clip_l", "clip_g"}
     pipe.load_textual_inversion(
@@ -71,7 +71,7 @@ def rinongal():
 )
 def test_pickles_of_others_are_read(tiny_lens, content, token, tmp_path):
     torch.save(content, tmp_path / "kept.pt")
-    word = read_word(tmp_path / "kept.pt", tiny_lens("sd").pipeline)
+    word = read_embedding(tmp_path / "kept.pt", tiny_lens("sd").pipeline)
     assert word.token == token
     assert torch.equal(word.rows["text_encoder"], ROWS)
 
@@ -79,7 +79,7 @@ def test_pickles_of_others_are_read(tiny_lens, content, token, tmp_path):
 def test_the_two_files_of_diffusers_sdxl_script_are_read_together(tiny_lens, tmp_path):
     save_file({"<it>": torch.zeros(1, 16)}, tmp_path / "learned_embeds.safetensors")
     save_file({"<it>": torch.ones(1, 32)}, tmp_path / "learned_embeds_2.safetensors")
-    word = read_word(tmp_path / "learned_embeds.safetensors", tiny_lens("sdxl").pipeline)
+    word = read_embedding(tmp_path / "learned_embeds.safetensors", tiny_lens("sdxl").pipeline)
     assert word.token == "<it>" and word.rows["text_encoder_2"].all()
 
 
@@ -92,7 +92,7 @@ def test_a_pickle_that_wants_to_execute_does_not(tiny_lens, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     torch.save({"string_to_param": {"*": Malice()}}, "bad.pt")
     with pytest.raises(UnsafeCheckpointError, match="was not run"):
-        read_word(tmp_path / "bad.pt", tiny_lens("sd").pipeline)
+        read_embedding(tmp_path / "bad.pt", tiny_lens("sd").pipeline)
     assert not (tmp_path / "executed").exists()
 
 
@@ -109,7 +109,7 @@ def test_a_pickle_that_wants_to_execute_does_not(tiny_lens, tmp_path, monkeypatc
 def test_a_file_for_another_model_is_refused(tiny_lens, content, message, tmp_path):
     save_file(content, tmp_path / "it.safetensors")
     with pytest.raises(InputError, match=message):
-        read_word(tmp_path / "it.safetensors", tiny_lens("sd").pipeline)
+        read_embedding(tmp_path / "it.safetensors", tiny_lens("sd").pipeline)
 
 
 def test_files_that_cannot_be_read_are_named(tiny_lens, tmp_path):
@@ -123,22 +123,22 @@ def test_files_that_cannot_be_read_are_named(tiny_lens, tmp_path):
         ("it.gguf", "no kind"),
     ]:
         with pytest.raises(InputError, match=message):
-            read_word(tmp_path / name, pipe)
+            read_embedding(tmp_path / name, pipe)
     with pytest.raises(InputError):
-        read_word(tmp_path / "cut.pt", pipe)
+        read_embedding(tmp_path / "cut.pt", pipe)
     with pytest.raises(InputError, match="safetensors"):
-        write_word(tmp_path / "it.pt", Word("<it>", {"text_encoder": ROWS}), pipe)
+        write_embedding(tmp_path / "it.pt", Embedding("<it>", {"text_encoder": ROWS}), pipe)
 
 
 def test_a_folder_is_all_words_in_it(tiny_lens, tmp_path):
     pipe = tiny_lens("sd").pipeline
     with pytest.raises(InputError, match="holds no embeddings"):
-        read_files([tmp_path])
+        read_embedding_files([tmp_path])
     (tmp_path / "notes.txt").write_text("of two cats and a dog")
     for name in ("cat_2", "dog", "dog_2"):  # three words, none of them for a second encoder
-        write_word(tmp_path / f"{name}.safetensors", initial_word(pipe, f"<{name}>"), pipe)
-    assert [one.token for one in read_files([tmp_path])] == ["<cat_2>", "<dog>", "<dog_2>"]
+        write_embedding(tmp_path / f"{name}.safetensors", initial_embedding(pipe, f"<{name}>"), pipe)
+    assert [one.token for one in read_embedding_files([tmp_path])] == ["<cat_2>", "<dog>", "<dog_2>"]
     for name in ("bird", "bird_2"):  # as diffusers' SDXL script writes one word
         save_file({"<bird>": ROWS}, tmp_path / f"{name}.safetensors")
-    tokens = [one.token for one in read_files([tmp_path])]
+    tokens = [one.token for one in read_embedding_files([tmp_path])]
     assert tokens == ["<bird>", "<cat_2>", "<dog>", "<dog_2>"]

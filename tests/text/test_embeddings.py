@@ -7,9 +7,9 @@ from PIL import Image
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.learning.concepts import Concept
-from diffusion_lens.learning.objective import Denoiser, frozen
+from diffusion_lens.learning.objective import DenoisingLoss, frozen
 from diffusion_lens.learning.training import Learner, Settings
-from diffusion_lens.text.embeddings import Word, encoder_slots, initial_word, speaking
+from diffusion_lens.text.embeddings import Embedding, encoder_slots, initial_embedding, use_embeddings
 
 FAMILIES = ["sd", "sdxl", "sd3", "flux"]
 
@@ -27,8 +27,8 @@ def concept(token="<it>", **more):
 def test_a_word_with_the_rows_of_cat_draws_a_cat(tiny_lens, family):
     lens = tiny_lens(family)
     plain = lens("a photo of cat on grass", "all", 3, progress=False)
-    word = initial_word(lens.pipeline, "<it>", "cat")
-    with speaking(lens.pipeline, [word]):
+    word = initial_embedding(lens.pipeline, "<it>", "cat")
+    with use_embeddings(lens.pipeline, [word]):
         learned = lens("a photo of <it> on grass", "all", 3, progress=False)
         assert any("<it>" in token for token in learned.states["text_encoder"].tokens[0])
     for one, other in zip(plain.table["image"], learned.table["image"], strict=True):
@@ -38,11 +38,11 @@ def test_a_word_with_the_rows_of_cat_draws_a_cat(tiny_lens, family):
 def test_words_of_several_vectors_stand_side_by_side_in_one_prompt(tiny_lens):
     lens = tiny_lens("sdxl")
     words = [
-        initial_word(lens.pipeline, "<it>", "red fox", 2),
-        initial_word(lens.pipeline, "<that>", "green tree on grass", 4),
+        initial_embedding(lens.pipeline, "<it>", "red fox", 2),
+        initial_embedding(lens.pipeline, "<that>", "green tree on grass", 4),
     ]
     plain = lens("a red fox and a green tree on grass", "native", 3, progress=False)
-    with speaking(lens.pipeline, words):
+    with use_embeddings(lens.pipeline, words):
         learned = lens("a <it> and a <that>", "native", 3, progress=False)
         by_call = lens.pipeline(
             "a <it> and a <that>",
@@ -59,7 +59,7 @@ def test_a_clip_that_pools_at_the_largest_id_still_pools_at_its_end(new_lens):
     encoder = lens.pipeline.text_encoder
     encoder.config.eos_token_id = encoder.eos_token_id = 2
     plain = lens("a cat on grass", "native", 3, progress=False)
-    with speaking(lens.pipeline, [initial_word(lens.pipeline, "<it>", "cat")]):
+    with use_embeddings(lens.pipeline, [initial_embedding(lens.pipeline, "<it>", "cat")]):
         learned = lens("a <it> on grass", "native", 3, progress=False)
     assert np.array_equal(plain.image("native", seed=3), learned.image("native", seed=3))
     assert encoder.eos_token_id == encoder.config.eos_token_id == 2
@@ -93,7 +93,7 @@ def test_only_the_words_rows_move(new_lens, family):
 def test_the_denoiser_is_called_as_the_pipeline_calls_it(tiny_lens, family):
     lens = tiny_lens(family)
     pipe, calls = lens.pipeline, []
-    denoiser = Denoiser(pipe)
+    denoiser = DenoisingLoss(pipe)
     hook = denoiser.module.register_forward_hook(
         lambda module, args, kwargs, output: calls.append((args, kwargs, output[0])), with_kwargs=True
     )
@@ -120,7 +120,7 @@ def test_min_snr_weighs_each_prediction_alike(new_lens, prediction):
     """gamma cuts the weight of the picture's error, whatever the model predicts (Hang et al. 2023)."""
     pipe = new_lens("sd").pipeline
     pipe.scheduler.register_to_config(prediction_type=prediction)
-    denoiser = Denoiser(pipe)
+    denoiser = DenoisingLoss(pipe)
     times = torch.tensor([10, 500, 990])
     alphas = denoiser.noise.alphas_cumprod[times]
     snr = alphas / (1 - alphas)
@@ -129,7 +129,7 @@ def test_min_snr_weighs_each_prediction_alike(new_lens, prediction):
 
 
 def test_flow_matching_knows_no_min_snr(tiny_lens):
-    denoiser = Denoiser(tiny_lens("sd3").pipeline)
+    denoiser = DenoisingLoss(tiny_lens("sd3").pipeline)
     with pytest.raises(InputError, match="flow-matching"):
         denoiser.losses(torch.zeros(1, 4, 8, 8), ["a"], torch.Generator(), snr_gamma=5.0)
 
@@ -160,7 +160,7 @@ def test_concepts_learned_together_do_not_see_each_other(new_lens):
 
 
 def with_rows(token, count, width=32):
-    return Word(token, {"text_encoder": torch.zeros(count, width)})
+    return Embedding(token, {"text_encoder": torch.zeros(count, width)})
 
 
 @pytest.mark.parametrize(
@@ -171,16 +171,16 @@ def with_rows(token, count, width=32):
         ([with_rows("<it", 1), with_rows("<it>", 1)], "is part of"),
         ([with_rows("<it>", 15)], "holds 14 tokens"),
         ([with_rows("<it>", 1, 33)], "reads vectors of 32"),
-        ([Word("<it>", {"text_encoder_2": torch.zeros(1, 32)})], "none for text_encoder"),
+        ([Embedding("<it>", {"text_encoder_2": torch.zeros(1, 32)})], "none for text_encoder"),
     ],
 )
 def test_words_that_do_not_fit_are_refused(tiny_lens, words, message):
-    with pytest.raises(InputError, match=message), speaking(tiny_lens("sd").pipeline, words):
+    with pytest.raises(InputError, match=message), use_embeddings(tiny_lens("sd").pipeline, words):
         pass
 
 
 def test_an_unknown_initialiser_is_refused(tiny_lens, emoji):
     with pytest.raises(InputError, match="not in the vocabulary"):
-        initial_word(emoji.pipeline, "<it>", "犬猫䨺")
+        initial_embedding(emoji.pipeline, "<it>", "犬猫䨺")
     with pytest.raises(InputError, match="at least 1"):
-        initial_word(emoji.pipeline, "<it>", "cat", vectors=0)
+        initial_embedding(emoji.pipeline, "<it>", "cat", vectors=0)

@@ -9,12 +9,12 @@ from tests.conftest import shared_lens
 
 
 @pytest.fixture
-def ladder(tiny_lens):
-    return tiny_lens("sd").ladder()  # one CLIP of 4 blocks
+def plan(tiny_lens):
+    return tiny_lens("sd").plan()  # one CLIP of 4 blocks
 
 
-def numbers(ladder, request):
-    return [rung.layer for rung in ladder.rungs(request)]
+def numbers(plan, request):
+    return [rung.layer for rung in plan.rungs(request)]
 
 
 @pytest.mark.parametrize(
@@ -35,64 +35,64 @@ def numbers(ladder, request):
         (["0:1", 1], [0, 1]),
     ],
 )
-def test_requests(ladder, asked, meant):
-    assert numbers(ladder, asked) == meant
+def test_requests(plan, asked, meant):
+    assert numbers(plan, asked) == meant
 
 
 @pytest.mark.parametrize("asked", [5, -6, "0:9", "x", "1:2:0", "1:2:3:4", "3:1", 1.5, None, True, "", []])
-def test_what_is_no_layer_is_refused_with_what_is_allowed(ladder, asked, untyped):
+def test_what_is_no_layer_is_refused_with_what_is_allowed(plan, asked, untyped):
     with pytest.raises(LayerError, match=r"layers 0 to 4 \(text_encoder; native: 4\)"):
-        ladder.rungs([asked] if asked != [] else [])
+        plan.rungs([asked] if asked != [] else [])
 
 
 @given(first=st.integers(0, 4), last=st.integers(0, 4), step=st.integers(-5, 5).filter(bool))
 def test_a_range_is_its_ends_and_steps(first, last, step):
-    ladder = shared_lens("sd").ladder()
+    plan = shared_lens("sd").plan()
     ends = sorted((first, last))
     expected = [layer for layer in range(5) if ends[0] <= layer <= ends[1] and (layer - first) % step == 0]
     expected = [] if (last - first) * step < 0 else sorted(expected, reverse=step < 0)
     if expected:
-        assert numbers(ladder, f"{first}:{last}:{step}") == expected
+        assert numbers(plan, f"{first}:{last}:{step}") == expected
     else:
         with pytest.raises(LayerError):
-            ladder.rungs(f"{first}:{last}:{step}")
+            plan.rungs(f"{first}:{last}:{step}")
 
 
 def test_encoders_move_in_step_by_relative_depth(tiny_lens):
-    ladder = tiny_lens("sdxl").ladder()  # CLIPs of 3 and 5 blocks, both read at the penultimate
-    assert (ladder.reference, ladder.depth, ladder.native_layer) == ("text_encoder_2", 5, 4)
-    sources = [dict(rung.sources) for rung in ladder.rungs("all")]
+    plan = tiny_lens("sdxl").plan()  # CLIPs of 3 and 5 blocks, both read at the penultimate
+    assert (plan.reference, plan.depth, plan.native_layer) == ("text_encoder_2", 5, 4)
+    sources = [dict(rung.sources) for rung in plan.rungs("all")]
     assert [one["text_encoder_2"] for one in sources] == [(0,), (1,), (2,), (3,), (4,), (5,)]
     assert [one["text_encoder"] for one in sources] == [(0,), (0,), (1,), (2,), (2,), (3,)]
-    assert [rung.native for rung in ladder.rungs("all")] == [False] * 4 + [True, False]
+    assert [rung.native for rung in plan.rungs("all")] == [False] * 4 + [True, False]
 
 
 def test_one_encoder_moves_while_the_others_stay(tiny_lens):
-    ladder = tiny_lens("sdxl").ladder("text_encoder")
-    (rung,) = ladder.rungs(0)
+    plan = tiny_lens("sdxl").plan("text_encoder")
+    (rung,) = plan.rungs(0)
     assert rung.sources == {"text_encoder": (0,), "text_encoder_2": (4,)}
-    assert ladder.native_layer == 2
+    assert plan.native_layer == 2
 
 
 def test_several_taps(tiny_lens):
     lens = tiny_lens("flux2")
     options = lens.defaults.options
-    (rung,) = lens.ladder(**options).rungs(2)
+    (rung,) = lens.plan(**options).rungs(2)
     assert rung.sources == {"text_encoder": (2, 2, 2)}
-    (rung,) = lens.ladder(spread="cap", **options).rungs(2)
+    (rung,) = lens.plan(slots="cap", **options).rungs(2)
     assert rung.sources == {"text_encoder": (1, 2, 2)}
-    (rung,) = lens.ladder(spread=0, **options).rungs(2)
+    (rung,) = lens.plan(slots=0, **options).rungs(2)
     assert rung.sources == {"text_encoder": (2, 2, 3)}
-    (native,) = lens.ladder(**options).rungs("native")
+    (native,) = lens.plan(**options).rungs("native")
     assert native.sources == {"text_encoder": (1, 2, 3)}
 
 
 def test_taps_and_encoders_that_do_not_exist(tiny_lens, untyped):
-    with pytest.raises(LayerError, match="'wide' is no spread"):
-        tiny_lens("flux2").ladder(spread="wide", **tiny_lens("flux2").defaults.options)
+    with pytest.raises(LayerError, match="'wide' is no slots"):
+        tiny_lens("flux2").plan(slots="wide", **tiny_lens("flux2").defaults.options)
     with pytest.raises(EncoderError, match="It has: text_encoder, text_encoder_2; or 'all'"):
-        tiny_lens("sdxl").ladder("text_encoder_7")
+        tiny_lens("sdxl").plan("text_encoder_7")
     with pytest.raises(LayerError, match="Tap 3 does not exist: text_encoder is read at 3 taps"):
-        tiny_lens("flux2").ladder(spread=3, **tiny_lens("flux2").defaults.options)
+        tiny_lens("flux2").plan(slots=3, **tiny_lens("flux2").defaults.options)
     with pytest.raises(LayerError, match=r"layers \(10, 20, 30\) of text_encoder, which has 4 blocks"):
-        tiny_lens("flux2").ladder()
+        tiny_lens("flux2").plan()

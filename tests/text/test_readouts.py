@@ -10,15 +10,15 @@ from diffusion_lens.text.readouts import answer
 
 
 def answered(lens, layer, readout, slot_name="text_encoder"):
-    ladder = lens.ladder()
-    (rung,) = ladder.rungs(layer)
+    plan = lens.plan()
+    (rung,) = plan.rungs(layer)
     states = encode(lens.conditioner, ["a red fox"], [rung], {})[slot_name]
     encoder, slot = lens.conditioner.encoders[slot_name], lens.conditioner.slots[slot_name]
     output = answer(
         slot,
         encoder,
         states,
-        ladder.taps[slot_name],
+        plan.taps[slot_name],
         rung.sources[slot_name],
         readout=readout,
         pooled=states.pooled,
@@ -62,9 +62,9 @@ def test_readouts_draw_different_pictures_and_only_the_native_one_is_called_nati
         one, other = (np.asarray(table["image"][row]) for table in tables.values())
         assert not np.array_equal(one, other)
     assert tables["native"]["native"].tolist() == [False, True]
-    assert tables["native"]["faithful"].tolist() == [False, True]
+    assert tables["native"]["identical"].tolist() == [False, True]
     assert tables["final"]["native"].tolist() == [False, True]
-    assert tables["final"]["faithful"].tolist() == [False, False]
+    assert tables["final"]["identical"].tolist() == [False, False]
 
 
 def test_unknown_policies_are_refused(tiny_lens, untyped):

@@ -155,7 +155,7 @@ def test_states_that_do_not_fit_are_refused(new_lens):
 
 def test_conditioning_is_made_as_it_is_drawn(new_lens):
     lens = new_lens("sd")
-    lens.painter.batch_size = 2
+    lens.denoiser.batch_size = 2
     order = []
     lens.pipeline.unet.register_forward_hook(lambda *_: order.append("draw"))
     replay = lens.conditioner.replay

@@ -10,7 +10,7 @@ from diffusion_lens.runs.plan import Cell, Resolved
 from diffusion_lens.runs.table import Made, encode_image
 
 if TYPE_CHECKING:
-    from diffusion_lens.text.embedding_files import WordFile
+    from diffusion_lens.text.embedding_files import EmbeddingFile
 
 __all__ = ["Actor", "Job"]
 
@@ -31,7 +31,7 @@ class Job:
     prompts: tuple[Prompt, ...]
     resolved: Resolved
     images: int
-    words: tuple["WordFile", ...] = ()
+    words: tuple["EmbeddingFile", ...] = ()
 
 
 class Actor:
@@ -42,8 +42,8 @@ class Actor:
 
         self.kind = job.experiment.machine.image
         lens = load_lens(job.experiment)
-        self.speaking = speak(lens.pipeline, job.words)  # kept: words are forgotten with it
-        self.speaking.__enter__()
+        self.use_embeddings = speak(lens.pipeline, job.words)  # kept: words are forgotten with it
+        self.use_embeddings.__enter__()
         self.worker = Worker(lens, job.experiment, job.prompts, job.resolved, job.images)
         self.worker.batch_size = job.resolved.batch_size
 
