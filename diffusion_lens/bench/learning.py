@@ -22,7 +22,7 @@ from diffusion_lens.errors import UnsupportedPipelineError
 from diffusion_lens.learning.concepts import TEMPLATES, Concept
 from diffusion_lens.learning.objective import DenoisingLoss, frozen
 from diffusion_lens.learning.training import Learner, Settings
-from diffusion_lens.models.hooks import answering
+from diffusion_lens.models.hooks import replace_forward
 from diffusion_lens.text.embeddings import initial_embedding, use_embeddings
 
 __all__ = ["InversionTiming", "bench_inversion"]
@@ -107,7 +107,7 @@ class _WholeMatrix:
     @contextmanager
     def training(self) -> Iterator[None]:
         with frozen(self.pipe, plain=False), use_embeddings(self.pipe, [self.word]):
-            with answering(self.embedding, lambda ids: functional.embedding(ids, self.matrix)):
+            with replace_forward(self.embedding, lambda ids: functional.embedding(ids, self.matrix)):
                 yield
 
     def step(self, together: int) -> None:

@@ -240,7 +240,7 @@ def _collate(
     batch: dict[str, Any] = {}
     for name, value in parts[0].items():
         if isinstance(value, torch.Tensor):
-            batch[name] = torch.cat([part[name] for part in parts], dims.get(name, 0)).to(device)
+            batch[name] = torch.cat([part.tensor(name) for part in parts], dims.get(name, 0)).to(device)
         elif isinstance(value, list):
             batch[name] = [item.to(device) for part in parts for item in part[name]]
     return batch

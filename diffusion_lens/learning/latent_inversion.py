@@ -29,6 +29,7 @@ from diffusion_lens.errors import InputError, UnknownModelError
 from diffusion_lens.images.denoise import Row
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.lens import DiffusionLens
+from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.models.embedded import weights_of
 from diffusion_lens.testbed.autoencoder import to_tensor
 from diffusion_lens.testbed.inverter import LatentInverter
@@ -167,7 +168,7 @@ class LatentInversion:
         view = self.lens.view(sampler=Sampler(steps, guidance))
         negative = view.negative("")
         kind = self.pipe.unet.dtype
-        positive = [{"prompt_embeds": one[None].to(kind)} for one in states]
+        positive = [Conditioning({"prompt_embeds": one[None].to(kind)}) for one in states]
         rows = [Row(one, negative, seed) for one in positive for seed in seeds]
         black = Image.new("RGB", (int(self.pipe.vae.config.sample_size),) * 2)
         drawn = [drawing.image or black for drawing in view.draw(rows)]

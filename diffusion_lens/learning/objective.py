@@ -156,7 +156,7 @@ class DenoisingLoss:
         unique = list(dict.fromkeys(prompts))
         encoded = self.conditioner.differentiable(unique, self.options)
         rows = torch.tensor([unique.index(prompt) for prompt in prompts], device=self.conditioner.device)
-        return {name: value[rows] for name, value in encoded.items()}
+        return encoded.map(lambda value: value[rows])
 
     def _target(self, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         assert self.noise is not None
@@ -255,7 +255,7 @@ def _flux(pipe: Any, noisy: Tensor, times: Tensor, text: Conditioning) -> Tensor
     places = torch.zeros(y, x, 3, device=noisy.device, dtype=noisy.dtype)
     places[..., 1] += torch.arange(y, device=noisy.device)[:, None]
     places[..., 2] += torch.arange(x, device=noisy.device)
-    embeds = text["prompt_embeds"]
+    embeds = text.tensor("prompt_embeds")
     guidance = None
     if pipe.transformer.config.guidance_embeds:
         guidance = torch.ones(batch, device=noisy.device)  # none: the distilled model's own prediction

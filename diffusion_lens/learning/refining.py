@@ -16,6 +16,7 @@ from torch import Tensor
 from diffusion_lens.errors import InputError
 from diffusion_lens.learning.latent_inversion import LatentInversion, States
 from diffusion_lens.learning.objective import DenoisingLoss, frozen
+from diffusion_lens.models.conditioning import Conditioning
 
 __all__ = ["STARTS", "Refining", "refine"]
 
@@ -98,7 +99,7 @@ def _errors(
 ) -> Float[Tensor, " picture"]:
     """The denoiser's error on each picture, mean over draws."""
     many = latents.cpu().repeat_interleave(draws, 0)
-    text = {"prompt_embeds": states.repeat_interleave(draws, 0).to(denoiser.module.dtype)}
+    text = Conditioning({"prompt_embeds": states.repeat_interleave(draws, 0).to(denoiser.module.dtype)})
     return denoiser.errors(many, text, generator).view(len(latents), draws).mean(1)
 
 

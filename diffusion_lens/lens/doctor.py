@@ -127,7 +127,7 @@ def _check_encoders(
     """The norm of the last block's output is the encoder's own last state, and likewise pooled."""
     conditioner = lens.conditioner
     everything = {name: range(one.depth + 1) for name, one in conditioner.encoders.items()}
-    recordings = conditioner.record(prompt, everything, conditioner.encode_options(sampler.options))
+    recordings = conditioner.capture(prompt, everything, conditioner.encode_options(sampler.options))
     for name, recording in recordings.items():
         encoder, slot = conditioner.encoders[name], conditioner.slots[name]
         state = recording.states[encoder.depth]
@@ -228,7 +228,7 @@ def _plain(lens: DiffusionLens, prompt: str, sampler: Sampler) -> np.ndarray:
 def _pairs(one: Conditioning, other: Conditioning, name: str) -> Iterator[tuple[Any, Any]]:
     if isinstance(one[name], list):
         yield from zip(one[name], other[name], strict=True)
-    elif one[name] is not None:
+    else:
         yield one[name], other[name]
 
 
@@ -279,7 +279,7 @@ def _check_early_stop(lens: DiffusionLens, prompt: str, sampler: Sampler) -> Ite
             block.register_forward_hook(lambda *_, ran=ran: ran.append(1)) for block in encoder.blocks[1:]
         ]
         try:
-            conditioner.record(prompt, {name: [1]}, options, frozenset({name}))
+            conditioner.capture(prompt, {name: [1]}, options, frozenset({name}))
         finally:
             for handle in handles:
                 handle.remove()
@@ -292,7 +292,7 @@ def _check_cost(lens: DiffusionLens, prompt: str, sampler: Sampler) -> Iterator[
     options = conditioner.encode_options(sampler.options)
     layers = {name: range(one.depth + 1) for name, one in conditioner.encoders.items()}
     plain = _best_time(lambda: conditioner.native(prompt, options))
-    every = _best_time(lambda: conditioner.record(prompt, layers, options))
+    every = _best_time(lambda: conditioner.capture(prompt, layers, options))
     yield Check("time to encode all layers / plain", every / plain, 1.1)
 
 

@@ -110,7 +110,7 @@ class View:
                 guided = guided or self.second.guided(self.denoiser.upscaler, family)
             text = self.sampler.negative_prompt
             with explain_memory("The negative prompt can't be encoded", 'loading with offload="model"'):
-                made = self.conditioner.negative(text, prompt, self.options) if guided else {}
+                made = self.conditioner.negative(text, prompt, self.options) if guided else Conditioning()
             self._negative = to_cpu(made)
         return self._negative
 

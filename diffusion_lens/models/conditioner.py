@@ -8,15 +8,13 @@ from typing import Any
 import torch
 
 from diffusion_lens.errors import EncoderError, UnsupportedPipelineError
+from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.models.encoders import EncoderFamily, TextEncoder
-from diffusion_lens.models.hooks import Recording, answering
+from diffusion_lens.models.hooks import Recording, replace_forward
 from diffusion_lens.models.pipelines import PipelineFamily, Slot, find_family
 from diffusion_lens.models.quiet import quiet_libraries
 
 __all__ = ["Conditioner", "Conditioning"]
-
-Conditioning = dict[str, Any]
-"""The text arguments of one image, by name: tensors with a batch of one, or lists of one tensor."""
 
 
 class Conditioner:
@@ -85,7 +83,7 @@ class Conditioner:
 
     def _run(
         self, prompt: str | list[str], options: Mapping[str, Any], gradient: bool = False, **more: Any
-    ) -> Conditioning:
+    ) -> dict[str, Any]:
         """Call `encode_prompt` and name what it returns."""
         given = {
             "prompt": prompt,
@@ -115,7 +113,7 @@ class Conditioner:
                 named[name] = named[name].to(self.device)
         return named
 
-    def record(
+    def capture(
         self,
         prompt: str,
         layers: Mapping[str, Sequence[int]],
@@ -135,7 +133,7 @@ class Conditioner:
         """
         with ExitStack() as stack:
             recordings = {
-                name: stack.enter_context(self.encoders[name].record(wanted, stop=name in stop))
+                name: stack.enter_context(self.encoders[name].capture(wanted, stop=name in stop))
                 for name, wanted in layers.items()
             }
             self._run(prompt, options)
@@ -161,9 +159,9 @@ class Conditioner:
         """
         with ExitStack() as stack:
             for name, output in answers.items():
-                stack.enter_context(answering(self.encoders[name].module, _always(output)))
+                stack.enter_context(replace_forward(self.encoders[name].module, _always(output)))
             named = self._run(prompt, options)
-        return {name: named[name] for name in self.family.positive}
+        return Conditioning({name: named[name] for name in self.family.positive})
 
     def release(self) -> None:
         """Take the text encoders out of the pipeline; nobody else holding them, their memory is free."""
@@ -175,7 +173,7 @@ class Conditioner:
     def differentiable(self, prompts: Sequence[str], options: Mapping[str, Any]) -> Conditioning:
         """The positive text arguments of a batch of prompts, with gradients to what the encoders read."""
         named = self._run(list(prompts), options, gradient=True)
-        return {name: named[name] for name in self.family.positive}
+        return Conditioning({name: named[name] for name in self.family.positive})
 
     def native(self, prompt: str, options: Mapping[str, Any]) -> Conditioning:
         """The positive text arguments as the untouched pipeline makes them."""
@@ -193,16 +191,18 @@ class Conditioner:
             options: see `encode_options`.
         """
         if not any(name.startswith("negative_prompt_embeds") for name in self._call):
-            return {}
+            return Conditioning()
         if "negative_prompt" in self._encode:
             default = self._call["negative_prompt"].default
             text = default if negative_prompt is None else negative_prompt
             named = self._run(prompt, options, negative_prompt=text, do_classifier_free_guidance=True)
-            return {name: value for name, value in named.items() if name.startswith("negative_")}
+            return Conditioning(
+                {name: value for name, value in named.items() if name.startswith("negative_")}
+            )
         if "negative_prompt" in self._call and negative_prompt is None:
-            return {}
+            return Conditioning()
         named = self._run(negative_prompt or "", options)
-        return {f"negative_{name}": value for name, value in named.items()}
+        return Conditioning({f"negative_{name}": value for name, value in named.items()})
 
 
 def _always(output: Any) -> Callable[..., Any]:

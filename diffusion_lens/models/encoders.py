@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from diffusion_lens.errors import EncoderError
-from diffusion_lens.models.hooks import Recording, find_module, record
+from diffusion_lens.models.hooks import Recording, capture, find_module
 
 __all__ = ["ENCODERS", "EncoderFamily", "TextEncoder", "fingerprint"]
 
@@ -171,9 +171,9 @@ class TextEncoder:
             raise EncoderError(f"{self.name} ({type(self.module).__name__}) has no pooled output.")
         return self.family.pool(self.module, self.final_norm(state), input_ids.to(state.device))
 
-    def record(self, layers: Sequence[int], *, stop: bool = False) -> AbstractContextManager[Recording]:
-        """Read `layers` while the body of the `with` runs the encoder; see `taps.record`."""
-        return record(self.module, self.blocks, layers, stop=stop)
+    def capture(self, layers: Sequence[int], *, stop: bool = False) -> AbstractContextManager[Recording]:
+        """Read `layers` while the body of the `with` runs the encoder; see `hooks.capture`."""
+        return capture(self.module, self.blocks, layers, stop=stop)
 
     def batch_first(self, state: torch.Tensor) -> Float[torch.Tensor, "batch token width"]:
         """A block's output as `[batch, token, width]`."""

@@ -1,8 +1,8 @@
-"""Forward hooks as context managers: read a module's layers, stop early, answer in its place.
+"""Forward hooks as context managers: capture a module's layers, stop early, replace its forward pass.
 
-`record` reads the input of the first block and the output of each block in one forward pass, and can
-stop the pass after the deepest block that is needed. `answering` lets something else answer for a
-module. Both take back exactly what they put in, also after an exception, and nothing else.
+`capture` reads the input of the first block and the output of each block in one forward pass, and can
+stop the pass after the deepest block that is needed. `replace_forward` replaces what a module computes.
+Both remove exactly what they installed, also after an exception, and leave other hooks as they are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutput
 
-__all__ = ["Recording", "answering", "find_module", "record"]
+__all__ = ["Recording", "capture", "find_module", "replace_forward"]
 
 
 @dataclass
@@ -51,7 +51,7 @@ def find_module(root: nn.Module, path: str) -> nn.Module | None:
 
 
 @contextmanager
-def record(
+def capture(
     encoder: nn.Module, blocks: Sequence[nn.Module], layers: Sequence[int], *, stop: bool = False
 ) -> Iterator[Recording]:
     """Read the states of `layers` while the body runs the encoder once.
@@ -112,19 +112,19 @@ def record(
         for layer, block in enumerate(blocks, start=1):
             hook(block.register_forward_hook(on_block(layer)))
         if stop:
-            stack.enter_context(answering(encoder, stopping))
+            stack.enter_context(replace_forward(encoder, stopping))
         yield recording
 
 
 @contextmanager
-def answering(module: nn.Module, answer: Callable[..., Any]) -> Iterator[None]:
-    """Let `answer(*args, **kwargs)` stand in for the module's forward pass while the body runs.
+def replace_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Call `forward(*args, **kwargs)` in place of the module's own forward pass while the body runs.
 
     A forward that was set on the instance before (as accelerate's offloading does) comes back after.
     """
     missing = object()
     before = module.__dict__.get("forward", missing)
-    module.forward = answer
+    module.forward = forward
     try:
         yield
     finally:

@@ -10,9 +10,7 @@ A run holds one set of sampler settings, so that options of the encoders need no
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
@@ -79,11 +77,11 @@ class StatesCache:
         content = self._read(name)
         if content is not None:
             try:
-                return _unflatten(load(content))
+                return Conditioning.from_flat(load(content))
             except SafetensorError as error:
                 raise _damaged(self.store, name) from error
         made = make()
-        self._write(name, save(_flatten(made)))
+        self._write(name, save(made.to_flat()))
         return made
 
     def keep_stubs(self, conditioner: Conditioner) -> None:
@@ -139,25 +137,3 @@ def read_stubs(store: Store) -> dict[str, tuple[str, bytes]]:
 
 def _damaged(store: Store, name: str) -> InputError:
     return InputError(f"{store.url}/{name} is cut short or damaged. Delete it; it is made again.")
-
-
-def _flatten(conditioning: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Lists of tensors, which ragged arguments are, by number."""
-    flat: dict[str, torch.Tensor] = {}
-    for name, value in conditioning.items():
-        if isinstance(value, list):
-            flat |= {f"{name} {index}": item.contiguous() for index, item in enumerate(value)}
-        else:
-            flat[name] = value.contiguous()
-    return flat
-
-
-def _unflatten(flat: Mapping[str, torch.Tensor]) -> Conditioning:
-    made: Conditioning = {}
-    for name in sorted(flat, key=lambda one: (one.partition(" ")[0], int(one.partition(" ")[2] or 0))):
-        base, space, _ = name.partition(" ")
-        if space:
-            made.setdefault(base, []).append(flat[name])
-        else:
-            made[base] = flat[name]
-    return made

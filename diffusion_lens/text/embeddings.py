@@ -20,7 +20,7 @@ from tokenizers import AddedToken
 from torch import Tensor, nn
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.models.hooks import answering
+from diffusion_lens.models.hooks import replace_forward
 from diffusion_lens.models.pipelines import Slot, find_family
 
 __all__ = [
@@ -209,7 +209,7 @@ def use_embeddings(pipe: Any, words: Sequence[Embedding]) -> Iterator[None]:
             encoder = getattr(pipe, name)
             for embedding in _embeddings(encoder):
                 looked_up = _look_up(embedding, words, name, ids[0] if ids else 0)
-                stack.enter_context(answering(embedding, looked_up))
+                stack.enter_context(replace_forward(embedding, looked_up))
             _pool_at_end(stack, encoder, tokenizer)
         stack.enter_context(_swapped(pipe, "encode_prompt", _expanding(pipe.encode_prompt, words)))
         yield

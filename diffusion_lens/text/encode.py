@@ -66,7 +66,7 @@ def encode(
     }
     parts: dict[str, list[LayerStates]] = {name: [] for name in needed}
     for prompt in prompts:
-        recordings = conditioner.record(prompt, needed, options, frozenset(stop))
+        recordings = conditioner.capture(prompt, needed, options, frozenset(stop))
         for name, recording in recordings.items():
             states = _states(conditioner, name, prompt, recording)
             _warn_of_cut_words(conditioner, name, prompt, states)
@@ -223,8 +223,4 @@ def condition(
 
 def to_cpu(conditioning: Conditioning) -> Conditioning:
     """Where conditioning waits for its turn: that of many layers together may not fit elsewhere."""
-    return {
-        name: [item.cpu() for item in value] if isinstance(value, list) else value.cpu()
-        for name, value in conditioning.items()
-        if value is not None
-    }
+    return conditioning.to("cpu")

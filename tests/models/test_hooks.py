@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from diffusion_lens.models.hooks import answering, find_module, record
+from diffusion_lens.models.hooks import capture, find_module, replace_forward
 
 
 class Toy(nn.Module):
@@ -35,9 +35,9 @@ def hooks(module: nn.Module) -> int:
 IDS = torch.tensor([[5, 7]])
 
 
-def test_record_sees_the_input_of_the_first_block_and_each_output():
+def test_capture_sees_the_input_of_the_first_block_and_each_output():
     toy = Toy()
-    with record(toy, list(toy.blocks), [0, 1, 3]) as seen:
+    with capture(toy, list(toy.blocks), [0, 1, 3]) as seen:
         output = toy(IDS, attention_mask=IDS > 5)
     assert {layer: state[0, 0].item() for layer, state in seen.states.items()} == {0: 5, 1: 6, 3: 8}
     assert seen.calls == 1
@@ -49,7 +49,7 @@ def test_record_sees_the_input_of_the_first_block_and_each_output():
 
 def test_stop_runs_no_block_above_and_still_returns_to_the_caller():
     toy = Toy()
-    with record(toy, list(toy.blocks), [0, 2], stop=True) as seen:
+    with capture(toy, list(toy.blocks), [0, 2], stop=True) as seen:
         returned = toy(IDS)
     assert toy.ran == 1  # the second block's hook ended the pass before it was counted
     assert returned.last_hidden_state[0, 0] == 7
@@ -67,7 +67,7 @@ def test_hooks_come_off_after_an_exception_and_the_users_own_stay(error):
 
     broken = toy.blocks[2].register_forward_hook(interrupt)
     with pytest.raises(error):
-        with record(toy, list(toy.blocks), [1], stop=False):
+        with capture(toy, list(toy.blocks), [1], stop=False):
             toy(IDS)
     assert hooks(toy) == 2
     broken.remove()
@@ -75,15 +75,15 @@ def test_hooks_come_off_after_an_exception_and_the_users_own_stay(error):
     assert hooks(toy) == 0
 
 
-def test_answering_stands_in_and_puts_back_what_was_there():
+def test_replace_forward_stands_in_and_puts_back_what_was_there():
     toy = Toy()
     plain = toy(IDS)
-    with answering(toy, lambda *_args, **_kwargs: "answer"):
+    with replace_forward(toy, lambda *_args, **_kwargs: "answer"):
         assert toy(IDS) == "answer"
     assert torch.equal(toy(IDS), plain)
 
     toy.forward = lambda *_: "offloaded"  # as accelerate's hooks leave it
-    with pytest.raises(ZeroDivisionError), answering(toy, lambda *_: 1 / 0):
+    with pytest.raises(ZeroDivisionError), replace_forward(toy, lambda *_: 1 / 0):
         toy(IDS)
     assert toy(IDS) == "offloaded"
 
