@@ -20,9 +20,9 @@ from PIL import Image
 from torch import Tensor
 
 from diffusion_lens.anatomy.sampling import sample
-from diffusion_lens.errors import InputError, UnsupportedPipelineError
+from diffusion_lens.errors import InputError, PromptError, UnsupportedPipelineError
 from diffusion_lens.figures.panels import Picture, as_text, draw_images
-from diffusion_lens.models.tokens import find_words
+from diffusion_lens.models.tokens import align_prompt
 
 __all__ = ["AttentionMaps", "AttentionRecord", "attend", "draw_attention", "overlay", "record_attention"]
 
@@ -146,10 +146,14 @@ def attend(
         guidance: guidance scale.
 
     Raises:
-        UnsupportedPipelineError: no cross-attention layer, or a tokenizer that knows no offsets.
+        UnsupportedPipelineError: no cross-attention layer.
         PromptError: the prompt is longer than the encoder reads.
     """
-    words = find_words(pipe.tokenizer, prompt)
+    ids = pipe.tokenizer(prompt, padding="max_length", truncation=True).input_ids
+    read = align_prompt(pipe.tokenizer, prompt, ids)
+    if read.cut_words():
+        raise PromptError(f"{' '.join(read.cut_words())!r} was cut off: the prompt {prompt!r} is too long.")
+    words = read.words()
     with record_attention(pipe.unet) as record:
         image = sample(pipe, [prompt], [seed], steps=steps, guidance=guidance)[0]
     layers = list(record.maps.values())

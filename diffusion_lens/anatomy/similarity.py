@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from diffusion_lens.errors import InputError, LayerError, UnsupportedPipelineError
+from diffusion_lens.errors import InputError, LayerError, PromptError
 from diffusion_lens.figures.panels import DPI, as_text, make_axes, text_width, use_style
 from diffusion_lens.figures.style import COLOURS, PAGE
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.clip import Clip
-from diffusion_lens.models.tokens import find_tokens
+from diffusion_lens.models.tokens import align_prompt, find_tokenizer
 from diffusion_lens.text.encode import check_prompts, encode
 from diffusion_lens.text.states import LayerStates
 
@@ -107,7 +107,6 @@ def read_words(
     Raises:
         InputError: the template has no place for the word, or a word is given twice.
         PromptError: a word is cut off.
-        UnsupportedPipelineError: the tokenizer does not say where a word's tokens are.
     """
     if template.count("{}") != 1:
         raise InputError(f"The template {template!r} needs one {{}}, where the word goes.")
@@ -117,17 +116,14 @@ def read_words(
     texts = [template.replace("{}", word) for word in words]
     states = _read(lens, texts, encoder)
     conditioner = lens.conditioner
-    tokenizer = getattr(conditioner.pipe, conditioner.slots[states.encoder].tokenizer)
+    tokenizer = find_tokenizer(conditioner.pipe, conditioner.slots[states.encoder])
     norm = conditioner.encoders[states.encoder].final_norm
     vectors = []
     for index, (text, word) in enumerate(zip(texts, words, strict=True)):
-        (positions,) = find_tokens(tokenizer, text, [(start, start + len(word))])
-        ids = tokenizer(text, padding="max_length", truncation=True).input_ids
-        if ids != states.input_ids[index, : len(ids)].tolist():
-            raise UnsupportedPipelineError(
-                f"{type(conditioner.pipe).__name__} puts other text around a prompt: where its words are "
-                "is not known."
-            )
+        read = align_prompt(tokenizer, text, states.input_ids[index].tolist())
+        positions = read.covering(start, start + len(word))
+        if not positions:
+            raise PromptError(f"No token of {text!r} stands for {word!r}: it was cut off.")
         state = states.states[:, index, list(positions)].to(conditioner.device)
         vectors.append(norm(state).float().mean(1).cpu())
     return WordVectors(tuple(words), states.layers, torch.stack(vectors, 1))

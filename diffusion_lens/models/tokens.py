@@ -1,51 +1,190 @@
-"""Where the words of a text are among its tokens."""
+"""Tokens of prompts: the tokenizer of an encoder, and which tokens stand for which words.
 
-from collections.abc import Sequence
+Pipelines put special tokens, pads and whole chat templates around a prompt, and some change its case or
+accents first. So a prompt is looked for among the tokens that its encoder really read: first as the
+tokenizer writes the prompt alone, and where that is not to be found, by the letters of the tokens.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from diffusion_lens.errors import PromptError, UnsupportedPipelineError
+from diffusion_lens.errors import PromptError
+from diffusion_lens.models.pipelines import Slot
 
-__all__ = ["find_tokens", "find_words"]
+__all__ = ["PromptTokens", "align_prompt", "find_tokenizer"]
+
+_UNDECODED = "\N{REPLACEMENT CHARACTER}"  # a token that is a part of a character
 
 
-def find_words(tokenizer: Any, text: str) -> list[tuple[str, tuple[int, ...]]]:
-    """The words of a text between spaces, each with the positions of its tokens.
+def find_tokenizer(pipe: Any, slot: Slot) -> Any:
+    """The tokenizer of a pipeline's encoder; a processor holds it inside."""
+    found = getattr(pipe, slot.tokenizer)
+    return found if hasattr(found, "convert_ids_to_tokens") else found.tokenizer
+
+
+@dataclass(frozen=True)
+class PromptTokens:
+    """Which characters of a prompt each token of its encoder stands for.
+
+    Attributes:
+        prompt: the prompt.
+        spans: for each token position, the characters `(start, end)` of the prompt that the token stands
+            for; None for special tokens, pads and the words of a template.
+    """
+
+    prompt: str
+    spans: tuple[tuple[int, int] | None, ...]
+
+    @property
+    def content(self) -> tuple[int, ...]:
+        """The positions of all tokens of the prompt."""
+        return tuple(i for i, span in enumerate(self.spans) if span is not None)
+
+    @property
+    def end(self) -> int:
+        """The character of the prompt at which reading stopped; its length if nothing was cut off."""
+        return max((span[1] for span in self.spans if span is not None), default=0)
+
+    def covering(self, start: int, end: int) -> tuple[int, ...]:
+        """The positions of the tokens that stand for any of the characters from `start` to `end`."""
+        return tuple(i for i, span in enumerate(self.spans) if span and span[0] < end and span[1] > start)
+
+    def words(self) -> list[tuple[str, tuple[int, ...]]]:
+        """The words of the prompt between spaces, each with its token positions; none if it was cut off."""
+        found = re.finditer(r"\S+", self.prompt)
+        return [(match.group(), self.covering(*match.span())) for match in found]
+
+    def cut_words(self) -> list[str]:
+        """The words that the encoder did not read, or not to their end."""
+        if not self.content:
+            return []  # the prompt was rewritten: what was read of it is not known
+        return [match.group() for match in re.finditer(r"\S+", self.prompt) if match.end() > self.end]
+
+    def find(self, phrase: str) -> tuple[tuple[int, ...], ...]:
+        """The token positions of each place where a word or several stand in the prompt.
+
+        Whole words count, in any letter case: "fox" is not found in "foxes".
+
+        Raises:
+            PromptError: the phrase is not in the prompt, was cut off, or can't be told from other tokens.
+        """
+        pattern = re.compile(rf"(?<!\w){re.escape(phrase)}(?!\w)", re.IGNORECASE)
+        matches = list(pattern.finditer(self.prompt)) if phrase.strip() else []
+        if not matches:
+            words = ", ".join(repr(word) for word in self.prompt.split()) or "no word"
+            raise PromptError(f"The prompt {self.prompt!r} does not hold {phrase!r}. It holds: {words}.")
+        if not self.content:
+            raise PromptError(
+                f"The prompt {self.prompt!r} was rewritten before it was read, so that the tokens of "
+                f"{phrase!r} are not known. Give the token positions themselves."
+            )
+        if matches[-1].end() > self.end:
+            raise PromptError(
+                f"{phrase!r} stands where the encoder no longer reads the prompt {self.prompt!r}: it was "
+                "cut off. Use a shorter prompt."
+            )
+        return tuple(self.covering(*match.span()) for match in matches)
+
+
+def align_prompt(tokenizer: Any, prompt: str, ids: Sequence[int]) -> PromptTokens:
+    """Find a prompt among the tokens that an encoder read.
 
     Args:
-        tokenizer: a tokenizer of transformers that knows offsets.
-        text: the text; it is padded and cut as a pipeline does.
+        tokenizer: the encoder's tokenizer, fast or slow.
+        prompt: the prompt, with learned words as the tokenizer sees them.
+        ids: the token ids that the encoder read, with all that the pipeline put around the prompt.
 
-    Raises:
-        PromptError: a word was cut off.
-        UnsupportedPipelineError: the tokenizer knows no offsets.
+    Returns:
+        The characters by token; no token has any if the pipeline rewrote the prompt beyond recognition.
     """
-    words, spans, end = text.split(), [], 0
-    for word in words:
-        start = text.index(word, end)
-        end = start + len(word)
-        spans.append((start, end))
-    return list(zip(words, find_tokens(tokenizer, text, spans), strict=True))
+    bare = list(ids)
+    while bare and bare[-1] == tokenizer.pad_token_id:
+        bare.pop()
+    found = _align_ids(tokenizer, prompt, bare) or _align_letters(tokenizer, prompt, bare)
+    return PromptTokens(prompt, tuple(found.get(position) for position in range(len(ids))))
 
 
-def find_tokens(tokenizer: Any, text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
-    """The positions of the tokens that cover each span of characters (start, end) of a text.
+def _align_ids(tokenizer: Any, prompt: str, ids: list[int]) -> dict[int, tuple[int, int]]:
+    """Spans by position where all tokens of the prompt stand in a row; the last such place counts."""
+    if not getattr(tokenizer, "is_fast", False) or not ids:
+        return {}
+    written = tokenizer(
+        prompt,
+        add_special_tokens=False,
+        truncation=True,
+        max_length=len(ids) + 1,
+        return_offsets_mapping=True,
+    )
+    own = list(written.input_ids)
+    for first in reversed(range(len(ids) - len(own) + 1)):
+        if ids[first : first + len(own)] == own:
+            return {first + i: (start, end) for i, (start, end) in enumerate(written.offset_mapping)}
+    return {}
 
-    Raises:
-        PromptError: a span has no token, as when it was cut off.
-        UnsupportedPipelineError: the tokenizer knows no offsets.
+
+def _align_letters(tokenizer: Any, prompt: str, ids: list[int]) -> dict[int, tuple[int, int]]:
+    """Spans by position, by the letters that tokens stand for; the end of the prompt may be cut off."""
+    pieces = _pieces(tokenizer, ids)
+    for marks in (True, False):
+        stream = [(letter, place) for text, place in pieces for letter, _ in _letters(text, marks)]
+        read = "".join(letter for letter, _ in stream)
+        # a prompt longer than what was read was cut off: its rest need not be looked at
+        own = list(islice(_letters(prompt, marks), len(read) + 1))
+        text = "".join(letter for letter, _ in own)
+        first = read.rfind(text) if text else -1
+        if first < 0 and not marks:
+            first = _cut_start(read, text)
+        if first >= 0:
+            return _spans(stream[first : first + len(own)], own)
+    return {}
+
+
+def _cut_start(read: str, text: str) -> int:
+    """Where a text begins that runs to the end of what was read and was cut off there; -1 if nowhere.
+
+    A few letters may be equal by chance, so that at least 8 must be.
     """
-    if not getattr(tokenizer, "is_fast", False):
-        raise UnsupportedPipelineError(
-            f"{type(tokenizer).__name__} does not say where its tokens are in a text."
-        )
-    offsets = tokenizer(
-        text, padding="max_length", truncation=True, return_offsets_mapping=True
-    ).offset_mapping
-    found = []
-    for start, end in spans:
-        covering = (i for i, (first, last) in enumerate(offsets) if first < end and last > start)
-        positions = tuple(covering)
-        if not positions:
-            raise PromptError(f"No token of {text!r} covers {text[start:end]!r}: was it cut off?")
-        found.append(positions)
-    return found
+    enough = range(len(read) - min(len(read), 8) + 1) if read else range(0)
+    return next((first for first in enough if text.startswith(read[first:])), -1)
+
+
+def _pieces(tokenizer: Any, ids: list[int]) -> list[tuple[str, tuple[int, ...]]]:
+    """The text of each token, with its position; tokens that share a character stand together."""
+    special = set(tokenizer.all_special_ids)
+    pieces: list[tuple[str, tuple[int, ...]]] = []
+    group: tuple[int, ...] = ()
+    for position, token in enumerate(ids):
+        if token in special:
+            group = ()
+            continue
+        group = (*group, position)
+        text = tokenizer.decode([ids[i] for i in group])
+        if _UNDECODED in text and len(group) < 4:  # UTF-8 has at most 4 bytes a character
+            continue
+        pieces.append((text.removeprefix("##"), group))
+        group = ()
+    return pieces
+
+
+def _letters(text: str, marks: bool) -> Iterator[tuple[str, int]]:
+    """The letters of a text with their places, without case and accents, and without marks if asked."""
+    for place, character in enumerate(text):
+        for letter in unicodedata.normalize("NFKD", character).casefold():
+            if letter.isalnum() or (marks and not letter.isspace() and not unicodedata.combining(letter)):
+                yield letter, place
+
+
+def _spans(
+    stream: Sequence[tuple[str, tuple[int, ...]]], own: Sequence[tuple[str, int]]
+) -> dict[int, tuple[int, int]]:
+    """The characters of each token, from letters that stand side by side."""
+    spans: dict[int, tuple[int, int]] = {}
+    for (_, positions), (_, place) in zip(stream, own, strict=False):
+        for position in positions:
+            start, end = spans.get(position, (place, place + 1))
+            spans[position] = (min(start, place), max(end, place + 1))
+    return spans

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from diffusion_lens.errors import InputError
 from diffusion_lens.models.hooks import replace_forward
 from diffusion_lens.models.pipelines import Slot, find_family
+from diffusion_lens.models.tokens import find_tokenizer
 
 __all__ = [
     "Embedding",
@@ -75,12 +76,6 @@ def encoder_slots(pipe: Any) -> dict[str, Slot]:
     """
     slots = find_family(type(pipe)).slots
     return {slot.name: slot for slot in slots if getattr(pipe, slot.name, None) is not None}
-
-
-def find_tokenizer(pipe: Any, slot: Slot) -> Any:
-    """The tokenizer of an encoder; a processor holds it inside."""
-    found = getattr(pipe, slot.tokenizer)
-    return found if hasattr(found, "convert_ids_to_tokens") else found.tokenizer
 
 
 def vocabulary_norm(pipe: Any, encoder: str) -> float:

@@ -1,8 +1,6 @@
 """From prompts to states, and from states to conditioning: the encoder's side of the lens."""
 
 import logging
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +9,7 @@ import torch
 from diffusion_lens.errors import InputError, PromptError
 from diffusion_lens.models.conditioner import Conditioner, Conditioning
 from diffusion_lens.models.hooks import Recording
+from diffusion_lens.models.tokens import align_prompt, find_tokenizer
 from diffusion_lens.text.layers import LayerPlan, Rung
 from diffusion_lens.text.readouts import answer, pool
 from diffusion_lens.text.states import LayerStates
@@ -133,45 +132,20 @@ def _states(conditioner: Conditioner, name: str, prompt: str, recording: Recordi
         states=stacked,
         input_ids=ids,
         mask=mask.bool(),
-        tokens=(tuple(_tokenizer(conditioner, name).convert_ids_to_tokens(ids[0].tolist())),),
+        tokens=(tuple(find_tokenizer(conditioner.pipe, slot).convert_ids_to_tokens(ids[0].tolist())),),
         pooled=pooled,
     )
 
 
-def _tokenizer(conditioner: Conditioner, name: str) -> Any:
-    """The tokenizer of an encoder; a processor holds it inside."""
-    found = getattr(conditioner.pipe, conditioner.slots[name].tokenizer)
-    return found if hasattr(found, "convert_ids_to_tokens") else found.tokenizer
-
-
 def _warn_of_cut_words(conditioner: Conditioner, name: str, prompt: str, states: LayerStates) -> None:
-    """Say which words of a prompt the encoder never saw.
-
-    Only a sequence without pads can have been cut. The words are looked for in the text of the tokens,
-    so that templates and prefixes around the prompt do not matter.
-    """
-    tokenizer = _tokenizer(conditioner, name)
-    ids = states.input_ids[0].tolist()
-    ends = {tokenizer.pad_token_id} - {tokenizer.eos_token_id}
-    if not states.mask.all() or ids[-1] in ends or ids[-2:-1] == ids[-1:]:
-        return
-    seen = _squash(tokenizer.decode(ids))
-    words = prompt.split()
-    kept = len(words)
-    while kept and _squash(" ".join(words[:kept])) not in seen:
-        kept -= 1
-    if kept < len(words):
+    """Say which words of a prompt the encoder never saw."""
+    tokenizer = find_tokenizer(conditioner.pipe, conditioner.slots[name])
+    cut = align_prompt(tokenizer, prompt, states.input_ids[0].tolist()).cut_words()
+    if cut:
+        length = states.input_ids.shape[1]
         log.warning(
-            "The prompt is longer than %s reads (%d tokens); cut off: %r",
-            name,
-            len(ids),
-            " ".join(words[kept:]),
+            "The prompt is longer than %s reads (%d tokens); cut off: %r", name, length, " ".join(cut)
         )
-
-
-def _squash(text: str) -> str:
-    """Letters and digits alone, without case and accents, which tokenizers may drop."""
-    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKD", text)).casefold()
 
 
 def condition(

@@ -11,7 +11,6 @@ from diffusion_lens.anatomy import attention
 from diffusion_lens.anatomy.latents import levels
 from diffusion_lens.anatomy.sampling import follow, sample
 from diffusion_lens.errors import InputError, PromptError, UnsupportedPipelineError
-from diffusion_lens.models.tokens import find_tokens, find_words
 
 PROMPT = "a red fox near Zorvak"
 
@@ -136,14 +135,9 @@ def test_the_pass_that_was_told_the_caption_counts(emoji):
     assert torch.allclose(found.tokens, unguided.tokens, atol=1e-5)
 
 
-def test_words_are_found_among_tokens(emoji):
-    tokenizer = emoji.pipeline.tokenizer
-    words = find_words(tokenizer, "a dog, a dog")
-    assert words == [("a", (1,)), ("dog,", (2, 3)), ("a", (4,)), ("dog", (5,))]
+def test_a_prompt_that_is_too_long_is_refused(emoji):
     with pytest.raises(PromptError, match="cut off"):
-        find_words(tokenizer, "dog " * 30)
-    with pytest.raises(UnsupportedPipelineError, match="does not say"):
-        find_tokens(object(), "a dog", [(0, 1)])
+        attention.attend(emoji.pipeline, "dog " * 30)
 
 
 def test_an_overlay_is_red_where_much_was_read_and_nowhere_else(emoji):
