@@ -17,13 +17,13 @@ Model = Annotated[str, tyro.conf.Positional]
 def models() -> None:
     """List the embedded models and the pipeline families, and what is native where."""
     from diffusion_lens.models.embedded import EMBEDDED
-    from diffusion_lens.models.pipelines import PIPELINES
+    from diffusion_lens.models.pipelines import known_families
 
     embedded = Table("embedded", "what it is", "native tap", box=None)
     for name, model in EMBEDDED.items():
         embedded.add_row(name, model.title, "text_encoder: last")
     families = Table("family", "native tap", "example", box=None)
-    for family in PIPELINES.values():
+    for family in known_families().values():
         families.add_row(family.title, "\n".join(slot.describe() for slot in family.slots), family.example)
     out.print(embedded, "", families)
 

@@ -4,23 +4,17 @@ A lens compares images of nearby conditionings, and these savings were validated
 only. `diffusion-lens bench --approximations` shows what each does to the images of every layer.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from diffusion_lens.errors import SamplerError
+from diffusion_lens.models.denoisers import find_denoiser
+from diffusion_lens.models.pipelines import PipelineFamily, known_families
 
 if TYPE_CHECKING:
     from diffusion_lens.images.denoise import Denoiser
 
-__all__ = ["Approximations", "approximate", "drop_guidance", "guided_inputs"]
-
-# pipelines whose guided batch is twice the size, by what of it their loop takes back from a callback
-_GUIDED: Mapping[str, tuple[str, ...]] = {
-    "StableDiffusionPipeline": ("prompt_embeds",),
-    "StableDiffusionXLPipeline": ("prompt_embeds", "add_text_embeds", "add_time_ids"),
-    "StableDiffusion3Pipeline": ("prompt_embeds", "pooled_prompt_embeds"),
-}
+__all__ = ["Approximations", "approximate", "drop_guidance"]
 
 
 @dataclass(frozen=True)
@@ -72,11 +66,12 @@ def approximate(denoiser: "Denoiser", approximations: Approximations) -> None:
         SamplerError: the pipeline can't be approximated so.
     """
     pipe = denoiser.pipe
-    network: Any = getattr(pipe, "unet", None) or pipe.transformer
-    if approximations.guided is not None and _guided_parts(pipe) is None:
+    network: Any = find_denoiser(pipe)
+    if approximations.guided is not None and not denoiser.family.guided_inputs:
+        able = (name for name, family in known_families().items() if family.guided_inputs)
         raise SamplerError(
             f"approximations.guided is not possible with {type(pipe).__name__}; leave it out. It is with: "
-            f"{', '.join(_GUIDED)}."
+            f"{', '.join(able)}."
         )
     cached = approximations.first_block is not None or approximations.pyramid is not None
     if cached and not hasattr(network, "enable_cache"):
@@ -102,23 +97,14 @@ def _cache_config(pipe: Any, approximations: Approximations) -> Any:
     )
 
 
-def _guided_parts(pipe: Any) -> tuple[str, ...] | None:
-    known = (_GUIDED.get(base.__name__) for base in type(pipe).__mro__)
-    return next((parts for parts in known if parts), None)
-
-
-def guided_inputs(pipe: Any) -> list[str]:
-    """The tensors that `drop_guidance` must be given by the pipeline's loop."""
-    return list(_guided_parts(pipe) or ())
-
-
-def drop_guidance(pipe: Any, tensors: dict[str, Any]) -> None:
+def drop_guidance(pipe: Any, family: PipelineFamily, tensors: dict[str, Any]) -> None:
     """In a callback at the end of a step: go on without guidance, as diffusers' documentation does it.
 
     Args:
         pipe: the pipeline that is drawing.
-        tensors: its `guided_inputs`, negative half first; they are cut in place.
+        family: its family.
+        tensors: the family's `guided_inputs`, negative half first; they are cut in place.
     """
     pipe._guidance_scale = 0.0
-    for name in guided_inputs(pipe):
+    for name in family.guided_inputs:
         tensors[name] = tensors[name].chunk(2)[-1]

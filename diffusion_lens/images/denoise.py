@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from diffusion_lens.errors import OutOfMemoryError, SamplerError
-from diffusion_lens.images.approximations import Approximations, drop_guidance, guided_inputs
+from diffusion_lens.images.approximations import Approximations, drop_guidance
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.models.conditioner import Conditioning
 from diffusion_lens.models.memory import is_decoding, is_out_of_memory, use_slicing
@@ -205,7 +205,9 @@ class Denoiser:
     ) -> Any:
         """Call a pipeline with a generator for each seed."""
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        callback = _step_callback(pipe, lambda: on_step(len(seeds)), self.approximations.guided)
+        callback = _step_callback(
+            pipe, self.family, lambda: on_step(len(seeds)), self.approximations.guided
+        )
         precision = self.approximations.precision
         autocast = torch.autocast(
             self.device.type, getattr(torch, precision or "bfloat16"), enabled=precision is not None
@@ -250,11 +252,14 @@ def _parameters(pipe: Any) -> Mapping[str, Any]:
     return inspect.signature(pipe.__call__).parameters
 
 
-def _step_callback(pipe: Any, tell: Callable[[], object], guided: float | None) -> dict[str, Any]:
+def _step_callback(
+    pipe: Any, family: PipelineFamily, tell: Callable[[], object], guided: float | None
+) -> dict[str, Any]:
     """The pipeline's own way to report each step, under either of its two names.
 
     Args:
         pipe: the pipeline.
+        family: its family.
         tell: called at each step.
         guided: the part of the steps after which guidance is dropped; never if None.
     """
@@ -265,10 +270,12 @@ def _step_callback(pipe: Any, tell: Callable[[], object], guided: float | None) 
             tell()
             late = guided is not None and step + 1 >= guided * pipe.num_timesteps
             if late and pipe.do_classifier_free_guidance:
-                drop_guidance(pipe, tensors)
+                drop_guidance(pipe, family, tensors)
             return tensors
 
-        inputs = {} if guided is None else {"callback_on_step_end_tensor_inputs": guided_inputs(pipe)}
+        inputs = (
+            {} if guided is None else {"callback_on_step_end_tensor_inputs": list(family.guided_inputs)}
+        )
         return {"callback_on_step_end": on_end, **inputs}
     if "callback" in parameters:
         return {"callback": lambda *_: tell()}

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.models.denoisers import find_denoiser
 
 __all__ = ["ATTENTION", "Optimizations", "choose_optimizations", "optimize"]
 
@@ -61,7 +62,7 @@ def optimize(pipe: Any, optimizations: Optimizations) -> None:
     Raises:
         InputError: the pipeline has no such optimization.
     """
-    denoiser: Any = getattr(pipe, "unet", None) or pipe.transformer
+    denoiser: Any = find_denoiser(pipe)
     if optimizations.fuse_qkv:
         fuse = getattr(denoiser, "fuse_qkv_projections", None)
         if fuse is None:

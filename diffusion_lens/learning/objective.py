@@ -6,7 +6,7 @@ a straight path from picture to noise (Esser et al. 2024, arXiv 2403.03206). The
 model was trained with; gradients go to the text side.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ from torch import Tensor
 
 from diffusion_lens.errors import InputError, UnsupportedPipelineError
 from diffusion_lens.models.conditioner import Conditioner, Conditioning
+from diffusion_lens.models.denoisers import find_denoiser
+from diffusion_lens.models.pipelines import known_families
 
 __all__ = ["DenoisingLoss", "Latents", "frozen"]
 
@@ -54,16 +56,15 @@ class DenoisingLoss:
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
         self.conditioner = Conditioner(pipe)
-        found = next(
-            (_PREDICT[base.__name__] for base in type(pipe).__mro__ if base.__name__ in _PREDICT), None
-        )
-        if found is None:
+        predict = self.conditioner.family.predict
+        if predict is None:
+            able = (name for name, family in known_families().items() if family.predict is not None)
             raise UnsupportedPipelineError(
-                f"Words can't be learned on {type(pipe).__name__}. They can on: {', '.join(_PREDICT)}."
+                f"Words can't be learned on {type(pipe).__name__}. They can on: {', '.join(able)}."
             )
-        self._predict = found
+        self._predict = predict
         self.flow = not hasattr(pipe, "unet")
-        self.module: Any = pipe.transformer if self.flow else pipe.unet
+        self.module: Any = find_denoiser(pipe)
         self.options = self.conditioner.encode_options({})
         config = pipe.scheduler.config
         self.noise = None if self.flow else DDPMScheduler.from_config(config)
@@ -219,61 +220,3 @@ def frozen(pipe: Any, *, plain: bool = True) -> Iterator[None]:
             weight.requires_grad_(want)
         for part, mode in zip(parts, modes, strict=True):
             part.train(mode)
-
-
-# How each family's denoiser is called: noisy latents [batch, channel, y, x], times in 0..1000, and the
-# text arguments of the pipeline's `__call__`.
-
-
-def _stable_diffusion(pipe: Any, noisy: Tensor, times: Tensor, text: Conditioning) -> Tensor:
-    return pipe.unet(noisy, times, encoder_hidden_states=text["prompt_embeds"]).sample
-
-
-def _stable_diffusion_xl(pipe: Any, noisy: Tensor, times: Tensor, text: Conditioning) -> Tensor:
-    height, width = (size * pipe.vae_scale_factor for size in noisy.shape[-2:])
-    # original size, cut-off at the top left, size aimed at
-    sizes = torch.tensor([height, width, 0, 0, height, width], device=noisy.device, dtype=noisy.dtype)
-    added = {"text_embeds": text["pooled_prompt_embeds"], "time_ids": sizes.expand(len(noisy), -1)}
-    embeds = text["prompt_embeds"]
-    return pipe.unet(noisy, times, encoder_hidden_states=embeds, added_cond_kwargs=added).sample
-
-
-def _stable_diffusion_3(pipe: Any, noisy: Tensor, times: Tensor, text: Conditioning) -> Tensor:
-    return pipe.transformer(
-        hidden_states=noisy,
-        timestep=times,
-        encoder_hidden_states=text["prompt_embeds"],
-        pooled_projections=text["pooled_prompt_embeds"],
-    ).sample
-
-
-def _flux(pipe: Any, noisy: Tensor, times: Tensor, text: Conditioning) -> Tensor:
-    batch, channels, height, width = noisy.shape
-    y, x = height // 2, width // 2
-    # patches of 2 x 2 latents are the transformer's tokens
-    patches = noisy.view(batch, channels, y, 2, x, 2).permute(0, 2, 4, 1, 3, 5)
-    places = torch.zeros(y, x, 3, device=noisy.device, dtype=noisy.dtype)
-    places[..., 1] += torch.arange(y, device=noisy.device)[:, None]
-    places[..., 2] += torch.arange(x, device=noisy.device)
-    embeds = text.tensor("prompt_embeds")
-    guidance = None
-    if pipe.transformer.config.guidance_embeds:
-        guidance = torch.ones(batch, device=noisy.device)  # none: the distilled model's own prediction
-    output = pipe.transformer(
-        hidden_states=patches.reshape(batch, y * x, channels * 4),
-        timestep=times / 1000,
-        guidance=guidance,
-        pooled_projections=text["pooled_prompt_embeds"],
-        encoder_hidden_states=embeds,
-        txt_ids=torch.zeros(embeds.shape[1], 3, device=noisy.device, dtype=noisy.dtype),
-        img_ids=places.view(y * x, 3),
-    ).sample
-    return output.view(batch, y, x, channels, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(noisy.shape)
-
-
-_PREDICT: Mapping[str, Callable[[Any, Tensor, Tensor, Conditioning], Tensor]] = {
-    "StableDiffusionPipeline": _stable_diffusion,
-    "StableDiffusionXLPipeline": _stable_diffusion_xl,
-    "StableDiffusion3Pipeline": _stable_diffusion_3,
-    "FluxPipeline": _flux,
-}

@@ -17,6 +17,7 @@ from diffusion_lens.images.denoise import use_quiet
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.conditioner import Conditioning
+from diffusion_lens.models.denoisers import find_denoiser
 from diffusion_lens.text.encode import condition, encode
 from diffusion_lens.text.layers import LayerPlan
 
@@ -248,7 +249,7 @@ def _distance(one: np.ndarray, other: np.ndarray) -> float:
 def _first_input(lens: DiffusionLens) -> Iterator[list[Any]]:
     """What the denoiser is first given: the noise, row by row."""
     pipe = lens.pipeline
-    denoiser = getattr(pipe, "unet", None) or pipe.transformer
+    denoiser = find_denoiser(pipe)
     seen: list[Any] = []
 
     def hook(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

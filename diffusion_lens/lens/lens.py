@@ -34,7 +34,8 @@ class DiffusionLens:
     Args:
         pipe: a diffusers pipeline; it is used through its own `encode_prompt` and `__call__`, and is the
             same after as before.
-        family: how the pipeline takes its text, for one of no known class.
+        family: how the pipeline takes its text, for one of no known class: a family, the name of a known
+            class, or "package.module:NAME".
         encoders: how its encoders are built, by the pipeline's name, for those of no known class.
         upscaler: DeepFloyd IF's second stage, a live `IFSuperResolutionPipeline`.
         defaults: sampler settings for calls that give none.
@@ -58,8 +59,8 @@ class DiffusionLens:
         self,
         pipe: Any,
         *,
-        family: PipelineFamily | None = None,
-        encoders: Mapping[str, EncoderFamily] | None = None,
+        family: PipelineFamily | str | None = None,
+        encoders: Mapping[str, EncoderFamily | str] | None = None,
         upscaler: Any = None,
         defaults: Sampler | None = None,
         batch_size: int | None = None,
@@ -84,8 +85,8 @@ class DiffusionLens:
         cls,
         model: str | os.PathLike[str],
         *,
-        family: PipelineFamily | None = None,
-        encoders: Mapping[str, EncoderFamily] | None = None,
+        family: PipelineFamily | str | None = None,
+        encoders: Mapping[str, EncoderFamily | str] | None = None,
         upscaler: str | os.PathLike[str] | None = None,
         batch_size: int | None = None,
         **options: Any,

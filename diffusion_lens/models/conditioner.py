@@ -9,9 +9,9 @@ import torch
 
 from diffusion_lens.errors import EncoderError, UnsupportedPipelineError
 from diffusion_lens.models.conditioning import Conditioning
-from diffusion_lens.models.encoders import EncoderFamily, TextEncoder
+from diffusion_lens.models.encoders import EncoderFamily, TextEncoder, resolve_encoder
 from diffusion_lens.models.hooks import Recording, replace_forward
-from diffusion_lens.models.pipelines import PipelineFamily, Slot, find_family
+from diffusion_lens.models.pipelines import PipelineFamily, Slot, find_family, resolve_family
 from diffusion_lens.models.quiet import quiet_libraries
 
 __all__ = ["Conditioner", "Conditioning"]
@@ -22,23 +22,31 @@ class Conditioner:
 
     Args:
         pipe: a live diffusers pipeline; it is used, never changed.
-        family: how it takes its text; looked up by class if None.
-        encoders: families of encoders whose class is not known, by the pipeline's name for them.
+        family: how it takes its text; looked up by class if None. A family, the name of a known class, or
+            "package.module:NAME" for one of your own.
+        encoders: families of encoders whose class is not known, by the pipeline's name for them; written
+            likewise.
 
     Raises:
         UnsupportedPipelineError: no family fits, or the pipeline has none of its text encoders.
         EncoderError: an encoder is of no known family.
+        InputError: a family is named that can't be found.
     """
 
     def __init__(
         self,
         pipe: Any,
-        family: PipelineFamily | None = None,
-        encoders: Mapping[str, EncoderFamily] | None = None,
+        family: PipelineFamily | str | None = None,
+        encoders: Mapping[str, EncoderFamily | str] | None = None,
     ) -> None:
         self.pipe = pipe
-        self.family = family or find_family(type(pipe))
-        described = encoders or {}
+        self.family = (
+            resolve_family(family) if isinstance(family, str) else family or find_family(type(pipe))
+        )
+        described = {
+            name: resolve_encoder(one) if isinstance(one, str) else one
+            for name, one in (encoders or {}).items()
+        }
         present = [slot for slot in self.family.slots if getattr(pipe, slot.name, None) is not None]
         absent = [slot.name for slot in self.family.slots if slot not in present and not slot.optional]
         if absent:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, cast
 
 import torch
@@ -18,8 +18,16 @@ from torch import nn
 
 from diffusion_lens.errors import EncoderError
 from diffusion_lens.models.hooks import Recording, capture, find_module
+from diffusion_lens.models.registry import load_entry_points, resolve
 
-__all__ = ["ENCODERS", "EncoderFamily", "TextEncoder", "fingerprint"]
+__all__ = [
+    "ENCODERS",
+    "EncoderFamily",
+    "TextEncoder",
+    "fingerprint",
+    "known_encoders",
+    "resolve_encoder",
+]
 
 Pool = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -108,6 +116,28 @@ ENCODERS: Mapping[str, EncoderFamily] = {
 }
 
 
+@cache
+def known_encoders() -> Mapping[str, EncoderFamily]:
+    """All families by class name: those of this package, and those that other packages register.
+
+    A package adds its own with an entry point in its `pyproject.toml`:
+    `[project.entry-points."diffusion_lens.encoders"]`, `MyEncoder = "mypackage.lens:ENCODER"`.
+
+    Raises:
+        InputError: an installed package registers something that is no family.
+    """
+    return {**ENCODERS, **load_entry_points("diffusion_lens.encoders", EncoderFamily)}
+
+
+def resolve_encoder(name: str) -> EncoderFamily:
+    """A family by the class that it describes, or by where a user's own is: "mypackage.lens:ENCODER".
+
+    Raises:
+        InputError: there is none.
+    """
+    return resolve(name, known_encoders(), EncoderFamily)
+
+
 class TextEncoder:
     """A live text encoder seen as blocks and a final norm.
 
@@ -122,11 +152,12 @@ class TextEncoder:
 
     def __init__(self, name: str, module: nn.Module, family: EncoderFamily | None = None) -> None:
         kind = type(module).__name__
-        known = (ENCODERS.get(base.__name__) for base in type(module).__mro__)
-        family = family or next((one for one in known if one), None)
+        known = known_encoders()
+        matching = (known[base.__name__] for base in type(module).__mro__ if base.__name__ in known)
+        family = family or next(matching, None)
         if family is None:
             raise EncoderError(
-                f"{name} is a {kind}, an encoder of no known family (known: {', '.join(ENCODERS)}). "
+                f"{name} is a {kind}, an encoder of no known family (known: {', '.join(known)}). "
                 "Describe it by key paths: EncoderFamily(blocks=('encoder.layers',), "
                 "final_norm=('final_layer_norm',)), given as "
                 f"DiffusionLens(pipe, encoders={{'{name}': family}})."

@@ -15,7 +15,7 @@ from diffusion_lens.errors import (
 )
 from diffusion_lens.models.embedded import EMBEDDED, load_embedded
 from diffusion_lens.models.memory import explain_memory
-from diffusion_lens.models.pipelines import PIPELINES, PipelineFamily, find_family
+from diffusion_lens.models.pipelines import PipelineFamily, find_family, known_families, resolve_family
 from diffusion_lens.models.quiet import quiet_libraries
 
 __all__ = ["DTYPES", "Offload", "choose_device", "load_pipeline"]
@@ -34,7 +34,7 @@ def load_pipeline(
     variant: str | None = None,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
-    family: PipelineFamily | None = None,
+    family: PipelineFamily | str | None = None,
     **options: Any,
 ) -> Any:
     """A live pipeline, on its device, ready to draw.
@@ -50,7 +50,8 @@ def load_pipeline(
         variant: a variant of the weights, such as "fp16".
         allow_pickle: load weights that are not safetensors. Pickles can run any code.
         trust_remote_code: run code that comes with the model.
-        family: how the pipeline takes its text, for one of no known class.
+        family: how the pipeline takes its text, for one of no known class; a family, the name of a known
+            class, or "package.module:NAME".
         options: passed to `DiffusionPipeline.from_pretrained`: parts of the pipeline by name, and where
             and how to fetch it.
 
@@ -63,6 +64,7 @@ def load_pipeline(
     import torch
 
     device = choose_device(device)
+    family = resolve_family(family) if isinstance(family, str) else family
     if dtype is not None and dtype not in DTYPES:
         raise InputError(f"{dtype!r} is no dtype. Allowed: {', '.join(DTYPES)}.")
     if offload not in ("none", "model", "sequential"):
@@ -152,7 +154,7 @@ def _family_of(kind: str) -> PipelineFamily | None:
     import diffusers
 
     found = getattr(diffusers, kind, None)
-    return PIPELINES.get(kind) if found is None else find_family(found)
+    return known_families().get(kind) if found is None else find_family(found)
 
 
 def _pipeline_class(model: str | os.PathLike[str], revision: str | None, trust_remote_code: bool) -> str:

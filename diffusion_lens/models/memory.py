@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from diffusion_lens.errors import OutOfMemoryError
+from diffusion_lens.models.denoisers import find_denoiser
 
 __all__ = [
     "default_batch",
@@ -37,7 +38,7 @@ def default_batch(pipe: Any, device: torch.device) -> int:
     """
     if device.type != "cpu":
         return 16
-    denoiser = getattr(pipe, "unet", None) or pipe.transformer
+    denoiser = find_denoiser(pipe)
     side = getattr(denoiser.config, "sample_size", None)
     return 32 if isinstance(side, int) and side <= 16 else 8
 

@@ -1,0 +1,109 @@
+"""`PipelineFamily`: all facts about how one class of pipelines takes its text, in one frozen value.
+
+A pipeline is used through its own `encode_prompt` and `__call__` only. To condition it on another layer,
+the forward pass of an encoder is replaced by one that returns that layer's state, and `encode_prompt` runs
+unchanged, so that masks, prefixes, joins and paddings are the pipeline's own.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+from diffusion_lens.models.conditioning import Conditioning
+
+__all__ = ["PipelineFamily", "Predict", "Slot", "Tap"]
+
+Predict: TypeAlias = Callable[[Any, Tensor, Tensor, Conditioning], Tensor]
+"""One call of a denoiser: (pipeline, noisy latents `[batch, channel, y, x]`, times in 0..1000, text
+arguments) to the prediction, in the shape of the latents."""
+
+
+@dataclass(frozen=True)
+class Tap:
+    """The states of an encoder that its pipeline reads: the native tap.
+
+    Attributes:
+        read: an index into the L + 1 hidden states (-1 the last, -2 the penultimate), the name of the
+            option of `encode_prompt` that holds the indices, or "all" for all blocks.
+        normed: the pipeline reads it after the final norm.
+    """
+
+    read: int | str
+    normed: bool
+
+    def positions(self, depth: int, options: Mapping[str, Any]) -> tuple[int, ...]:
+        """The layers read, in `0..depth`, in the pipeline's order."""
+        if self.read == "all":
+            return tuple(range(1, depth + 1))
+        indices = options[self.read] if isinstance(self.read, str) else (self.read,)
+        return tuple(index if index >= 0 else depth + 1 + index for index in indices)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One text encoder of a pipeline.
+
+    Attributes:
+        name: the pipeline's name for it.
+        tap: the states that the pipeline reads; None where it reads only the pooled output.
+        pooled: where the pipeline finds the pooled output, if it reads one: "text_embeds" (first field
+            of a projecting CLIP), "pooler_output", or "last_state" (the last block's raw state).
+        tokenizer: the pipeline's name for its tokenizer or processor.
+        optional: the pipeline works without it.
+    """
+
+    name: str
+    tap: Tap | None
+    pooled: str | None = None
+    tokenizer: str = "tokenizer"
+    optional: bool = False
+
+    def describe(self) -> str:
+        """What the pipeline reads of this encoder, in a few words."""
+        if self.tap is None:
+            return f"{self.name}: pooled only"
+        read = {-1: "last", -2: "penultimate", "all": "every block"}.get(self.tap.read, "several")
+        extras = (", normed" if self.tap.normed else "", " + pooled" if self.pooled else "")
+        return f"{self.name}: {read}{''.join(extras)}"
+
+
+@dataclass(frozen=True)
+class PipelineFamily:
+    """How a class of pipelines takes its text.
+
+    Attributes:
+        title: the models it stands for.
+        slots: its text encoders.
+        returns: what `encode_prompt` returns, in order, by the `__call__` argument that takes it; None
+            for what `__call__` works out again by itself.
+        guidance: the `__call__` argument that users mean by guidance.
+        cfg: the `__call__` argument that turns classifier-free guidance on.
+        cfg_above: the value above which it does.
+        not_encoded: options that `__call__` takes and does not hand on to `encode_prompt`.
+        batch_dims: the batch dimension of arguments where it is not the first.
+        half: the 16-bit type that suits its checkpoints on a GPU.
+        example: a checkpoint on the hub.
+        guided_inputs: the tensors of the denoising loop whose batch is doubled by guidance, by the names
+            that `callback_on_step_end` takes; empty where guidance can't be dropped during the loop.
+        predict: one call of the denoiser; None where words can't be learned on the family.
+    """
+
+    title: str
+    slots: tuple[Slot, ...]
+    returns: tuple[str | None, ...]
+    guidance: str = "guidance_scale"
+    cfg: str = "guidance_scale"
+    cfg_above: float = 1.0
+    not_encoded: tuple[str, ...] = ()
+    batch_dims: Mapping[str, int] = field(default_factory=dict)
+    half: str = "bfloat16"
+    example: str = ""
+    guided_inputs: tuple[str, ...] = ()
+    predict: Predict | None = None
+
+    @property
+    def positive(self) -> tuple[str, ...]:
+        """The `__call__` arguments that carry the prompt."""
+        return tuple(name for name in self.returns if name and not name.startswith("negative_"))
