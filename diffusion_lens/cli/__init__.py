@@ -18,6 +18,7 @@ from diffusion_lens.cli.examine import doctor, models
 from diffusion_lens.cli.invert import invert
 from diffusion_lens.cli.latent import LATENT
 from diffusion_lens.cli.lego import LEGO
+from diffusion_lens.cli.report import report
 from diffusion_lens.cli.score import score
 from diffusion_lens.cli.sheet import SHEET
 from diffusion_lens.cli.show import show
@@ -58,6 +59,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "sheet": sheet,
     "analyze": analyze,
     "labels": labels,
+    "report": report,
     "invert": invert,
     "bench": bench,
     "models": models,

@@ -1,0 +1,291 @@
+"""`RunIndex`: a run, or any table of images, opened for looking.
+
+A sweep refuses a damaged run, because going on with it would make it worse. Looking at one does no harm,
+so everything readable is shown, and what is not becomes a note.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+
+from diffusion_lens.errors import RunError
+
+__all__ = ["RunIndex", "Strip"]
+
+log = logging.getLogger(__name__)
+
+NEEDED = ("prompt", "layer", "seed", "image")
+ANSWERS = ("cell", "scorer", "check", "kind", "p", "label", "reason")
+# what tells two images of one prompt, seed and layer apart
+READING = (
+    "model",
+    "encoder",
+    "readout",
+    "pooled",
+    "slots",
+    "interventions",
+    "embeddings",
+    "approximations",
+)
+# what the package itself writes; everything else is a column of the user's
+_OTHERS = """cell native site identical edits revision steps guidance height width negative_prompt scheduler
+options upscale upscaled missing batch seconds dtype device optimizations version torch diffusers commit
+digest column order"""
+OWN = frozenset((*NEEDED, *READING, *_OTHERS.split()))
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The images of one prompt and seed, one by layer.
+
+    Attributes:
+        key: the values that its images share, by column.
+        cells: the id of the image, by column label ("4", "6, native").
+    """
+
+    key: Mapping[str, Any]
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RunIndex:
+    """What a run holds, without its images in memory.
+
+    Attributes:
+        name: the name of its folder or file.
+        url: where it is.
+        manifest: the content of manifest.json; empty where there is none.
+        table: one row by image with all its columns but the image, in the order of prompts, seeds and
+            layers; `column` is the label of its layer.
+        answers: what scorers said: `cell`, `scorer`, `check`, `kind`, `p`, `label`, `reason`.
+        notes: what could not be read, or is not there yet.
+    """
+
+    name: str
+    url: str
+    manifest: Mapping[str, Any]
+    table: pd.DataFrame
+    answers: pd.DataFrame
+    notes: tuple[str, ...]
+    _fs: Any = field(repr=False)
+    _where: Mapping[str, tuple[str, int]] = field(repr=False)
+
+    @classmethod
+    def open(cls, url: str | os.PathLike[str]) -> "RunIndex":
+        """Open the folder of a run or of `Result.save`, or a parquet file of images.
+
+        Args:
+            url: a path, or a URL of fsspec.
+
+        Raises:
+            RunError: nothing of it is a table of images; what was found is said.
+        """
+        text = os.fspath(url).rstrip("/")
+        try:
+            fs, root = url_to_fs(text)
+        except (ValueError, ImportError) as error:
+            raise RunError(f"{text} can't be opened: {error}.") from error
+        if not fs.exists(root):
+            raise RunError(f"There is no {text}. Name the folder of a run, or a parquet file of images.")
+        notes: list[str] = []
+        parts = _parts(fs, root, text)
+        table, where = _read_parts(fs, root, parts, notes)
+        manifest = _read_manifest(fs, root, text, notes) if fs.isdir(root) else {}
+        if table.empty:
+            raise RunError(f"{text} has no image to show. " + " ".join(notes))
+        table = _in_order(table, manifest)
+        answers = _read_answers(fs, root, notes) if fs.isdir(root) else _no_answers()
+        planned = manifest.get("cells")
+        if isinstance(planned, int) and planned > len(table):
+            notes.insert(0, f"Unfinished: {len(table)} of {planned} images are drawn.")
+        name = root.rstrip("/").rpartition("/")[2]
+        return cls(name.removesuffix(".parquet"), text, manifest, table, answers, tuple(notes), fs, where)
+
+    @property
+    def claim(self) -> str:
+        """What the experiment is to answer; empty where nothing is written down."""
+        return str(self.manifest.get("experiment", {}).get("claim", ""))
+
+    @property
+    def columns(self) -> list[str]:
+        """The labels of its layers, in order."""
+        known = self.table.drop_duplicates("column").sort_values("order")
+        return [str(name) for name in known["column"]]
+
+    @property
+    def user_columns(self) -> list[str]:
+        """The columns that came with the prompts."""
+        listed = self.manifest.get("prompts")
+        if listed:
+            return list(dict.fromkeys(name for _, metadata in listed for name in metadata))
+        return [str(name) for name in self.table.columns if name not in OWN]
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why images are missing, by cell."""
+        missing = self.table[self.table["missing"].notna()]
+        return dict(zip(missing["cell"], missing["missing"].astype(str), strict=True))
+
+    def strips(self, table: pd.DataFrame | None = None) -> list[Strip]:
+        """The rows of a grid: one by prompt, reading and seed.
+
+        Args:
+            table: rows of `table`; all by default.
+        """
+        rows = self.table if table is None else table
+        several = [name for name in READING if name in rows and self.table[name].nunique(dropna=False) > 1]
+        keys = ["prompt", *several, "seed"]
+        found = []
+        for values, group in rows.groupby(keys, sort=False, dropna=False):
+            cells = dict(zip(group["column"].astype(str), group["cell"].astype(str), strict=True))
+            found.append(Strip(dict(zip(keys, values, strict=True)), cells))
+        return found
+
+    def row(self, cell: str) -> dict[str, Any]:
+        """Every column of one image.
+
+        Raises:
+            RunError: there is no such image.
+        """
+        found = self.table[self.table["cell"] == cell]
+        if found.empty:
+            raise RunError(f"{self.name} has no image {cell!r}.")
+        values = found.iloc[0].drop(["column", "order"]).to_dict()
+        return {str(name): None if pd.isna(value) else value for name, value in values.items()}
+
+    def image(self, cell: str) -> bytes | None:
+        """The encoded image of a cell, as it lies in the run; None where it is missing."""
+        if cell not in self._where:
+            return None
+        part, index = self._where[cell]
+        return _images_of(self._fs, part)[index]
+
+    def read_images(self, cells: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Images, each part of the run read once."""
+        wanted = sorted(cells, key=lambda cell: self._where.get(cell, ("", 0)))
+        for cell in wanted:
+            yield cell, self.image(cell)
+
+
+def _parts(fs: Any, root: str, url: str) -> list[str]:
+    """The parquet files that may hold images."""
+    if not fs.isdir(root):
+        return [root]
+    for pattern in ("images/*.parquet", "images.parquet", "*.parquet"):
+        found = [path for path in sorted(fs.glob(f"{root}/{pattern}")) if "/." not in path]
+        if found:
+            return found
+    inside = sorted(path.rpartition("/")[2] for path in fs.ls(root, detail=False))
+    shown = ", ".join(inside[:6]) + (", ..." if len(inside) > 6 else "")
+    begun = "The run is planned, and no image is drawn yet" if "manifest.json" in inside else "No run"
+    raise RunError(
+        f"{begun}: {url} has no images/*.parquet. It holds {shown or 'nothing'}. Name the folder that "
+        "`diffusion-lens sweep` or `result.save` wrote, or a parquet file with the columns "
+        f"{', '.join(NEEDED)}."
+    )
+
+
+def _read_parts(
+    fs: Any, root: str, parts: Sequence[str], notes: list[str]
+) -> tuple[pd.DataFrame, dict[str, tuple[str, int]]]:
+    frames: list[pd.DataFrame] = []
+    where: dict[str, tuple[str, int]] = {}
+    for path in parts:
+        short = path.removeprefix(root).lstrip("/") or path.rpartition("/")[2]
+        try:
+            with fs.open(path, "rb") as file:
+                part = pq.ParquetFile(file)
+                schema = part.schema_arrow
+                lacking = [name for name in NEEDED if name not in schema.names]
+                if lacking:
+                    notes.append(f"{short} has no column {', '.join(lacking)}; it is no table of images.")
+                    continue
+                plain = [name for name in schema.names if not pa.types.is_struct(schema.field(name).type)]
+                frame = part.read(plain).to_pandas()
+        except (OSError, pa.ArrowException) as error:
+            notes.append(f"{short} is damaged and left out ({str(error).splitlines()[0]}).")
+            continue
+        if "cell" not in frame:
+            frame["cell"] = [
+                f"{short.removesuffix('.parquet').replace('/', '-')}-{i}" for i in range(len(frame))
+            ]
+        doubled = frame["cell"].isin(list(where))
+        if doubled.any():
+            notes.append(
+                f"{short} repeats {int(doubled.sum())} images of other parts; they are shown once."
+            )
+        where |= {cell: (path, i) for i, cell in enumerate(frame["cell"]) if cell not in where}
+        frames.append(frame[~doubled])
+    return (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()), where
+
+
+def _in_order(table: pd.DataFrame, manifest: Mapping[str, Any]) -> pd.DataFrame:
+    """Rows by prompt, reading, seed and layer; with the label and the place of each layer."""
+    if "missing" not in table:
+        table["missing"] = None
+    native = table["native"].fillna(False).astype(bool) if "native" in table else False
+    site = table["site"].astype(str) if "site" in table else table["layer"].astype(str)
+    site = site.where(site != "native", table["layer"].astype(str))
+    table = table.assign(native=native)
+    table["column"] = site + table["native"].map({True: ", native", False: ""})
+    names = sorted(set(zip(table["layer"], table["native"], table["column"], strict=True)))
+    table["order"] = table["column"].map({name: place for place, (_, _, name) in enumerate(names)})
+    planned = {prompt[0]: place for place, prompt in enumerate(manifest.get("prompts", ()))}
+    place = {
+        prompt: planned.get(prompt, len(planned) + i) for i, prompt in enumerate(table["prompt"].unique())
+    }
+    by = ["_prompt", *(name for name in READING if name in table), "seed", "order"]
+    table["_prompt"] = table["prompt"].map(place)
+    return table.sort_values(by, kind="stable").drop(columns="_prompt").reset_index(drop=True)
+
+
+def _read_manifest(fs: Any, root: str, url: str, notes: list[str]) -> Mapping[str, Any]:
+    path = f"{root}/manifest.json"
+    if not fs.exists(path):
+        notes.append(f"{url} has no manifest.json: claim, plan and contrasts are unknown.")
+        return {}
+    try:
+        found = json.loads(fs.cat_file(path))
+    except (OSError, ValueError) as error:
+        notes.append(f"manifest.json is damaged ({error}): claim, plan and contrasts are unknown.")
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _no_answers() -> pd.DataFrame:
+    return pd.DataFrame(columns=list(ANSWERS))
+
+
+def _read_answers(fs: Any, root: str, notes: list[str]) -> pd.DataFrame:
+    """The answers of all scorers, without those on baselines."""
+    frames = []
+    for path in sorted(fs.glob(f"{root}/scores/*.parquet")):
+        try:
+            with fs.open(path, "rb") as file:
+                frame = pq.read_table(file, columns=list(ANSWERS)).to_pandas()
+        except (OSError, pa.ArrowException) as error:
+            name = path.removeprefix(root).lstrip("/")
+            notes.append(f"{name} holds no scores of this run ({str(error).splitlines()[0]}).")
+            continue
+        frames.append(frame[~frame["scorer"].str.contains(": ")])
+    if not frames:
+        return _no_answers()
+    answers = pd.concat(frames, ignore_index=True)
+    return answers.astype({"p": "Float64", "label": "boolean"})
+
+
+@lru_cache(maxsize=8)  # a part of large images has some 50 MB
+def _images_of(fs: Any, path: str) -> tuple[bytes | None, ...]:
+    """The encoded images of one part."""
+    with fs.open(path, "rb") as file:
+        column = pq.read_table(file, columns=["image"]).column("image").to_pylist()
+    return tuple(None if one is None else one["bytes"] for one in column)

@@ -1,0 +1,143 @@
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from diffusion_lens.analysis.tables import analyse
+from diffusion_lens.errors import RunError
+from diffusion_lens.pages.report import build_report, write_report
+from diffusion_lens.pages.run_index import RunIndex
+from diffusion_lens.scoring import table as scores
+from tests.scoring.made_runs import make_run
+
+
+class Page(HTMLParser):
+    """The tags, the text, the numbers by table, and the points of the curves of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+        self.numbers: dict[str, list[tuple[float, str]]] = {}
+        self.points: list[tuple[str, int, float]] = []
+        self._table = self._line = ""
+        self._value: float | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        given = dict(attrs)
+        self._table = given.get("data-table") or self._table
+        self._line = given.get("data-line") or self._line
+        if "data-rate" in given:
+            self.points.append(
+                (self._line, int(given["data-layer"] or ""), float(given["data-rate"] or ""))
+            )
+        if tag == "data":
+            self._value = float(given["value"] or "")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._value is not None:
+            self.numbers.setdefault(self._table, []).append((self._value, data))
+            self._value = None
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> str:
+    return build_report([run])
+
+
+def test_the_page_is_whole_and_asks_for_nothing_outside_itself(page: str) -> None:
+    assert "a red fox" in page and "Glossary" in page
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", page)
+    assert "<script" not in page and "@import" not in page and "url(" not in page
+
+
+def test_a_prompt_of_html_is_text(page: str) -> None:
+    assert "<img src=x onerror=alert(1)><script>alert(2)</script>" in Page(page).text
+    assert "script" not in Page(page).tags
+    assert "b" not in Page(page).tags
+
+
+def test_every_number_is_the_tables_own(run: Path, page: str) -> None:
+    tables = analyse(scores.read(run)).tables
+    read = Page(page)
+    assert {"curves", "summary"} <= set(read.numbers)
+    for name, found in read.numbers.items():
+        known = set(tables["curves"].select_dtypes("number").to_numpy(float).ravel())
+        known |= set(tables[name].select_dtypes("number").to_numpy(float).ravel())
+        known |= set(tables[name].groupby(["scorer", "run"])[["missing"]].sum().to_numpy(float).ravel()
+                     if name == "missing" else [])  # fmt: skip
+        for value, text in found:
+            assert value in known or name == "missing", (name, value)
+            shown = float(text.replace("<", ""))
+            digits = len(text.partition(".")[2])
+            assert abs(shown - value) <= 0.5 * 10**-digits + 1e-12
+
+
+def test_the_points_of_the_curves_are_the_rates_of_the_table(run: Path, page: str) -> None:
+    curves = analyse(scores.read(run)).tables["curves"]
+    real = curves[(curves["scorer"] == "oracle") & (curves["kind"] == "attribute") & curves["rate"].notna()]
+    drawn = {layer: rate for line, layer, rate in Page(page).points if line == "attribute"}
+    assert drawn == dict(zip(real["layer"], real["rate"], strict=True))
+
+
+def test_failures_that_were_right_before_are_shown(page: str) -> None:
+    lost = page[page.index('id="lost-1"') :]
+    assert 'aria-label="a red fox, seed 1"' in lost
+    assert 'aria-label="a blue car' not in lost
+
+
+def test_a_contrast_that_nothing_answers_is_named(run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(run, tmp_path / "made")
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["experiment"]["contrasts"] = ["season=winter,summer"]
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    read = Page(build_report([other]))
+    assert "season" in read.text[read.text.index("Missing and left out") :]
+
+
+def test_500_images_stay_under_10_megabytes(tmp_path: Path) -> None:
+    noise = Image.effect_noise((512, 512), 60).convert("RGB")
+    make_run(tmp_path / "large", [f"prompt {i}" for i in range(84)], lambda cell, prompt: noise)
+    written = write_report([tmp_path / "large"], tmp_path / "page.html")
+    content = written.read_text()
+    assert content.count("<img") >= 490
+    assert written.stat().st_size < 10e6
+
+
+def test_an_unfinished_run_says_so_and_shows_what_it_has(tmp_path: Path) -> None:
+    grey = Image.new("RGB", (64, 64), "grey")
+    make_run(tmp_path / "half", ["a", "b"], lambda cell, prompt: grey if cell.prompt == 0 else None)
+    page = build_report([tmp_path / "half"])
+    assert "Unfinished: 6 of 12 images are drawn." in page
+    assert "there are no scores" in page
+    assert page.count("<img") == 6
+
+
+def test_a_damaged_part_is_named_and_the_rest_is_shown(run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(run, tmp_path / "made")
+    first = sorted((other / "images").iterdir())[0]
+    first.write_bytes(first.read_bytes()[:200])
+    index = RunIndex.open(other)
+    assert any(first.name in note and "damaged" in note for note in index.notes)
+    assert 0 < len(index.table) < 24
+    (other / "manifest.json").write_text("{")
+    assert any("manifest.json is damaged" in note for note in RunIndex.open(other).notes)
+
+
+def test_a_foreign_folder_is_refused_by_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(RunError, match=r"It holds notes\.txt"):
+        RunIndex.open(tmp_path)
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(RunError, match=r"a\.parquet has no column prompt, layer, seed, image"):
+        RunIndex.open(tmp_path / "a.parquet")
+    with pytest.raises(RunError, match="There is no"):
+        RunIndex.open(tmp_path / "nothing")
