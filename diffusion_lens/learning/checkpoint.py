@@ -13,7 +13,7 @@ from diffusion_lens.errors import RunError
 from diffusion_lens.files import write_whole
 from diffusion_lens.learning.lego import LegoLearner
 from diffusion_lens.learning.training import Learner, Progress
-from diffusion_lens.models.encoders import fingerprint
+from diffusion_lens.models.digest_parts import digest_module
 from diffusion_lens.text.embeddings import Embedding
 
 __all__ = ["identity", "load_state", "save_state"]
@@ -35,7 +35,7 @@ def identity(learner: Learner) -> str:
     if isinstance(learner, LegoLearner):
         digest.update(json.dumps([asdict(one) for one in learner.contexts]).encode())
     for part in (learner.denoiser.module, *(getattr(learner.pipe, name) for name in learner.words[0].rows)):
-        digest.update(fingerprint(part).encode())
+        digest.update(digest_module(part).encode())
     return digest.hexdigest()[:16]
 
 

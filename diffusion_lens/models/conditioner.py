@@ -56,7 +56,10 @@ class Conditioner:
             )
         self.slots: dict[str, Slot] = {slot.name: slot for slot in present}
         self.encoders: dict[str, TextEncoder] = {
-            name: TextEncoder(name, getattr(pipe, name), described.get(name)) for name in self.slots
+            name: TextEncoder(
+                name, getattr(pipe, name), described.get(name), getattr(pipe, slot.tokenizer, None)
+            )
+            for name, slot in self.slots.items()
         }
         self._encode = inspect.signature(pipe.encode_prompt).parameters
         self._call = inspect.signature(pipe.__call__).parameters

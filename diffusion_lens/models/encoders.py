@@ -4,12 +4,10 @@ One table row per class of `transformers`; nothing else in the package asks what
 An encoder of another class is described by the user with an `EncoderFamily` of key paths.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -17,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from diffusion_lens.errors import EncoderError
+from diffusion_lens.models.digest_parts import digest_module, digest_tokenizer
 from diffusion_lens.models.hooks import Recording, capture, find_module
 from diffusion_lens.models.registry import load_entry_points, resolve
 
@@ -24,7 +23,6 @@ __all__ = [
     "ENCODERS",
     "EncoderFamily",
     "TextEncoder",
-    "fingerprint",
     "known_encoders",
     "resolve_encoder",
 ]
@@ -145,12 +143,19 @@ class TextEncoder:
         name: the pipeline's name for it, such as `text_encoder_2`.
         module: the encoder.
         family: how it is built; looked up by class name if None.
+        tokenizer: its tokenizer or processor, which is part of its identity.
 
     Raises:
         EncoderError: the class is unknown, or has no blocks or norm where its family says.
     """
 
-    def __init__(self, name: str, module: nn.Module, family: EncoderFamily | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        family: EncoderFamily | None = None,
+        tokenizer: Any = None,
+    ) -> None:
         kind = type(module).__name__
         known = known_encoders()
         matching = (known[base.__name__] for base in type(module).__mro__ if base.__name__ in known)
@@ -163,6 +168,7 @@ class TextEncoder:
                 f"DiffusionLens(pipe, encoders={{'{name}': family}})."
             )
         self.name = name
+        self.tokenizer = tokenizer
         self.module = module
         self.family = family
         self.blocks = list(cast(nn.ModuleList, self._find(family.blocks, "blocks")))
@@ -210,33 +216,8 @@ class TextEncoder:
         """A block's output as `[batch, token, width]`."""
         return state.transpose(0, 1) if self.family.token_first else state
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """What tells this encoder from others; see `fingerprint`."""
-        return fingerprint(self.module)
-
-
-def fingerprint(module: nn.Module) -> str:
-    """A hash of a model's class, config and a sample of every weight: 16 hex digits.
-
-    Two models with one fingerprint are taken to give the same numbers. Sixteen numbers of each tensor
-    are enough to tell a fine-tuned copy, and cheap for models of any size.
-    """
-    kept = getattr(module, "stub_of", None)  # of a stub, whose weights are not there
-    if kept is not None:
-        return str(kept)
-    digest = hashlib.sha256(type(module).__name__.encode())
-    config = getattr(module, "config", None)
-    if config is not None:
-        volatile = ("_name_or_path", "transformers_version", "_diffusers_version", "_use_default_values")
-        items = config.items() if isinstance(config, Mapping) else config.to_dict().items()
-        fields = {name: value for name, value in items if name not in volatile}
-        digest.update(json.dumps(fields, sort_keys=True, default=str).encode())
-    for path, part in module.named_modules():
-        for name, weight in part.named_parameters(recurse=False):
-            if weight.is_meta:  # offloaded by accelerate, whose hook knows where the numbers are
-                weight = cast(Any, part)._hf_hook.weights_map[name]
-            sample = weight.detach().flatten()[:16].to("cpu", torch.float32)
-            digest.update(f"{path}.{name}{tuple(weight.shape)}".encode())
-            digest.update(sample.numpy().tobytes())
-    return digest.hexdigest()[:16]
+        """What tells this encoder from others: the digest of the module, then that of its tokenizer."""
+        tokenizer = "" if self.tokenizer is None else digest_tokenizer(self.tokenizer)
+        return digest_module(self.module) + tokenizer

@@ -80,12 +80,12 @@ def _similarity(models: Models) -> list[Any]:
 
 
 def _similarity_clip(models: Models) -> list[Any]:
-    from diffusion_lens.models.encoders import fingerprint
+    from diffusion_lens.models.digest_parts import digest_module
     from diffusion_lens.scoring.scorers.clip import load_clip
     from diffusion_lens.scoring.scorers.similarity import SimilarityScorer, clip_measure
 
     clip = load_clip(models.clip, models.device)
-    version = f"{Path(models.clip).name} {fingerprint(clip.vision)}"
+    version = f"{Path(models.clip).name} {digest_module(clip.vision)}"
     return [SimilarityScorer(clip_measure(clip, version))]
 
 

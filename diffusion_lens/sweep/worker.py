@@ -18,7 +18,7 @@ from diffusion_lens.images.optimizations import Optimizations, choose_optimizati
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.view import View
 from diffusion_lens.models.conditioner import Conditioning
-from diffusion_lens.models.encoders import fingerprint
+from diffusion_lens.models.digest import digest_pipeline
 from diffusion_lens.models.hardware import count_flops, measure_matmul
 from diffusion_lens.models.stub_encoders import load_stubs
 from diffusion_lens.runs.experiment import Experiment, Prompt
@@ -110,7 +110,7 @@ def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
     return Resolved(
         views=tuple(views.values()),
         settings=settings,
-        fingerprint=_fingerprint(lens.pipeline),
+        fingerprint=str(digest_pipeline(lens.pipeline)),
         dtype=str(lens.pipeline.dtype).removeprefix("torch."),
         batch_size=experiment.machine.batch_size or lens.denoiser.batch_size,
     )
@@ -120,11 +120,6 @@ def _view(lens: DiffusionLens, experiment: Experiment, encoder: str, readout: st
     steps = experiment.approximations.steps or experiment.sampler.steps
     sampler = replace(experiment.sampler, steps=steps)
     return lens.view(encoder, readout, experiment.pooled, experiment.slots, sampler)
-
-
-def _fingerprint(pipe: Any) -> str:
-    parts = sorted(pipe.components.items())
-    return "-".join(fingerprint(part)[:8] for _, part in parts if isinstance(part, torch.nn.Module))
 
 
 class Worker:

@@ -28,8 +28,8 @@ from diffusion_lens.checks.checks import KINDS, WHOLE, Check, CheckedPrompt, Jud
 from diffusion_lens.checks.choices import with_choices
 from diffusion_lens.errors import ScorerError
 from diffusion_lens.models.clip import Clip
+from diffusion_lens.models.digest_parts import digest_module
 from diffusion_lens.models.embedded import EMBEDDED
-from diffusion_lens.models.encoders import fingerprint
 from diffusion_lens.scoring.scorers.weights import load_parts, warn_if_circular
 
 __all__ = ["ClipScorer", "ClipSettings", "load_clip"]
@@ -101,7 +101,7 @@ class ClipScorer:
 
     def __init__(self, clip: Clip, settings: ClipSettings = ClipSettings()) -> None:
         self.clip, self.settings = clip, settings
-        marks = f"{fingerprint(clip.text)}/{fingerprint(clip.vision)}"
+        marks = f"{digest_module(clip.text)}/{digest_module(clip.vision)}"
         self.version = f"clip 1, {Path(clip.name).name} {marks}, {settings}"
         self._texts: dict[str, np.ndarray] = {}
         self._told = False

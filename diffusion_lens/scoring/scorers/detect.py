@@ -16,7 +16,7 @@ from PIL.Image import Image
 
 from diffusion_lens.checks.checks import Check, Judgement
 from diffusion_lens.checks.english import number_word, plural
-from diffusion_lens.models.encoders import fingerprint
+from diffusion_lens.models.digest_parts import digest_module
 from diffusion_lens.scoring.scorers.boxes import Box, stand, suppress
 from diffusion_lens.scoring.scorers.detectors import Detector
 
@@ -95,7 +95,7 @@ class DetectScorer:
         self, detector: Detector, clip: Matcher | None = None, settings: DetectSettings = DetectSettings()
     ) -> None:
         self.detector, self.clip, self.settings = detector, clip, settings
-        colours = f"{fingerprint(clip.text)}/{fingerprint(clip.vision)}" if clip else "no colours"
+        colours = f"{digest_module(clip.text)}/{digest_module(clip.vision)}" if clip else "no colours"
         self.version = f"detect 1, {detector.name}, {colours}, {settings}"
 
     def score(self, images: Sequence[Image], checks: Sequence[Sequence[Check]]) -> list[list[Judgement]]:

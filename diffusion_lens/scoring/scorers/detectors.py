@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from PIL.Image import Image
 
-from diffusion_lens.models.encoders import fingerprint
+from diffusion_lens.models.digest_parts import digest_module
 from diffusion_lens.scoring.scorers.boxes import Box
 from diffusion_lens.scoring.scorers.weights import load_parts
 
@@ -53,7 +53,7 @@ class ClassDetector:
 
     def __init__(self, model: Any, processor: Any, name: str, batch_size: int = 8) -> None:
         self.model, self.processor, self.batch_size = model.eval(), processor, batch_size
-        self.name = f"{name} {fingerprint(model)}"
+        self.name = f"{name} {digest_module(model)}"
         plain = {_plain(label) for label in model.config.id2label.values()}
         self.classes: frozenset[str] | None = frozenset(
             plain | {_ALIASES[name] for name in plain if name in _ALIASES}
@@ -95,7 +95,7 @@ class WordDetector:
 
     def __init__(self, model: Any, processor: Any, name: str) -> None:
         self.model, self.processor = model.eval(), processor
-        self.name = f"{name} {fingerprint(model)}"
+        self.name = f"{name} {digest_module(model)}"
         self.classes: frozenset[str] | None = None
 
     @torch.no_grad()

@@ -219,7 +219,7 @@ def load_dinov2(model: str, device: str = "cpu", revision: str | None = None) ->
     import torch
     from transformers import AutoImageProcessor, AutoModel
 
-    from diffusion_lens.models.encoders import fingerprint
+    from diffusion_lens.models.digest_parts import digest_module
     from diffusion_lens.scoring.scorers.weights import load_parts
 
     def load() -> VectorMeasure:
@@ -232,6 +232,6 @@ def load_dinov2(model: str, device: str = "cpu", revision: str | None = None) ->
             tokens = network(pixel_values=pixels).last_hidden_state[:, 0]
             return np.asarray(torch.nn.functional.normalize(tokens, dim=-1).float().cpu())
 
-        return VectorMeasure("dinov2", f"{model} {fingerprint(network)}", embed)
+        return VectorMeasure("dinov2", f"{model} {digest_module(network)}", embed)
 
     return load_parts("the scorer similarity-dinov2", model, load)

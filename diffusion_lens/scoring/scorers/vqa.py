@@ -12,7 +12,7 @@ import torch
 from PIL.Image import Image
 
 from diffusion_lens.checks.checks import KINDS, Check, Judgement
-from diffusion_lens.models.encoders import fingerprint
+from diffusion_lens.models.digest_parts import digest_module
 from diffusion_lens.scoring.scorers.answers import Question, judge_answer, pose, spelled
 from diffusion_lens.scoring.scorers.weights import load_parts
 
@@ -37,7 +37,7 @@ class VqaScorer:
     def __init__(self, model: Any, processor: Any, name: str, batch_size: int = 8) -> None:
         self.model, self.processor, self.batch_size = model.eval(), processor, batch_size
         self.model_name = name
-        self.version = f"vqa 1, {name} {fingerprint(model)}, {pose(Check('', 'global', '{}')).text}"
+        self.version = f"vqa 1, {name} {digest_module(model)}, {pose(Check('', 'global', '{}')).text}"
         tokenizer = processor.tokenizer
         # the answer is read off the last position, so that must not be padding
         tokenizer.padding_side = "left"
