@@ -1,5 +1,9 @@
-"""The command line as a user meets it: in a process of its own."""
+"""The command line as a user meets it; in process but for what only a process can show."""
 
+import io
+import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -7,52 +11,87 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 from PIL import Image
 
+from diffusion_lens import __version__
+from diffusion_lens.cli import main
+from diffusion_lens.cli.entry import CONFIG
+from diffusion_lens.cli.values import VALUES
+from diffusion_lens.cli.verbs import verbs
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "diffusion_lens", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+EXAMPLES = [(one, example) for one in verbs() for example in one.examples]
 
 
-HELP = [[verb, "--help"] for verb in ("show", "sweep", "status", "export", "bench", "doctor")]
-HELP += [[group, verb, "--help"] for group, verb in (("latent", "edit"), ("lego", "learn"))]
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    """The exit code, what is printed, and what is said of errors."""
+    code = 0
+    try:
+        main(arguments)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    said = capsys.readouterr()
+    return code, said.out, said.err
 
 
-@pytest.mark.parametrize("verb", [["--help"], *HELP, ["models"]])
-def test_help_and_models_do_not_import_torch(verb):
-    code = "import sys; from diffusion_lens.cli import main\ntry: main()\nexcept SystemExit: pass\n"
-    code += "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code, *verb], capture_output=True, check=False)
-    assert done.returncode == 0
+def test_no_help_imports_torch():
+    code = """
+import sys
+from diffusion_lens.cli import main
+from diffusion_lens.cli.verbs import verbs
+for arguments in ([], *(one.path for one in verbs())):
+    try:
+        main([*arguments, "--help"])
+    except SystemExit as stop:
+        assert not stop.code, arguments
+main(["models"])
+main(["--version"])
+loaded = {"torch", "transformers", "diffusers", "pandas"} & set(sys.modules)
+assert not loaded, loaded
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
-def test_models_names_every_family(tmp_path):
-    done = run("models", cwd=tmp_path)
-    assert "emoji" in done.stdout and "Qwen-Image" in done.stdout and "penultimate" in done.stdout
+@pytest.mark.parametrize("one", verbs(), ids=lambda one: one.name)
+def test_help_has_examples_and_defaults_in_words(capsys, one):
+    code, said, _ = run(capsys, *one.path, "--help")
+    assert code == 0
+    for example in one.examples:
+        assert example[:60] in said
+    assert not re.search(r"\bNone\b|\(default: \)", said)
+    assert one.summary.endswith((".", "?")) and one.summary[0].isupper()
+
+
+@pytest.mark.parametrize(("one", "example"), EXAMPLES, ids=[example for _, example in EXAMPLES])
+def test_examples_in_help_are_understood(one, example):
+    program, *words = shlex.split(example)
+    assert program == "diffusion-lens"
+    named = next(verb for verb in verbs() if tuple(words[: len(verb.path)]) == verb.path)
+    received = []
+
+    def receive(*given: object, **options: object) -> None:
+        received.append(given)
+
+    receive.__signature__ = __import__("inspect").signature(named.function)
+    receive.__annotations__ = named.function.__annotations__
+    tyro.cli(receive, args=words[len(named.path) :], config=CONFIG, registry=VALUES)
+    assert received
+
+
+def test_the_version_and_the_way_on(capsys):
+    assert run(capsys, "--version") == (0, f"diffusion-lens {__version__}\n", "")
+    code, said, _ = run(capsys, "models")
+    assert code == 0
+    assert "emoji" in said and "Qwen-Image" in said and "penultimate" in said
+    assert said.rstrip().endswith('diffusion-lens show "a purple cat" --model emoji')
 
 
 def test_show_writes_the_grid_and_the_table_behind_it(tmp_path, emoji):
     prompt = "a [red] fox / on grass"
-    arguments = (
-        "show",
-        prompt,
-        "--layers",
-        "0",
-        "-1",
-        "--seeds",
-        "2",
-        "--steps",
-        "2",
-        "--out",
-        "a b/fox.png",
-    )
-    done = run(*arguments, cwd=tmp_path)
+    command = [sys.executable, "-m", "diffusion_lens", "show", prompt, "--layers", "0", "-1"]
+    command += ["--seeds", "2", "--steps", "2", "--out", "a b/fox.png"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:2] == ["grid   a b/fox.png", "table  a b/fox.parquet"]
     assert "Warning" not in done.stderr and "torchvision" not in done.stderr
@@ -60,39 +99,81 @@ def test_show_writes_the_grid_and_the_table_behind_it(tmp_path, emoji):
     written = Image.open(tmp_path / "a b" / "fox.png")
     assert np.array_equal(written, expected.grid())
 
-    again = run(*arguments, cwd=tmp_path)
-    assert again.returncode == 2
-    assert again.stderr.startswith("error: a b/fox.png exists. Choose another path")
+
+BAD = [
+    (["show"], "No prompt was given"),
+    (["show", "x", "--model", "nonsense"], "error: There is no model 'nonsense'"),
+    (["show", "x", "--layers", "99"], "error: Layer 99 is out of range. Allowed: layers 0 to 6"),
+    (["show", "x", "--slots", "²"], "error: '²' names no slots. Allowed: all, cap, or an index"),
+    (["show", "x", "--out", "fox.pdf"], "error: fox.pdf names no image"),
+    (["show", "x", "--out", "file/fox.png"], "error: file/fox.png can't be written"),
+    (["show", "x", "--out", "x" * 300 + ".png"], "is too long for a file system"),
+    (["show", "x", "--seeds", "one"], "error: --seeds: 'one' is not a whole number"),
+    (["show", "x", "--seeds", "9" * 30], "not a whole number of at most 64 bits"),
+    (["show", "x", "--guidance", "nan"], "is not a number"),
+    (["show", "caf\udce9"], "is not valid UTF-8"),
+    (["show", "x", "--device", "None"], "None"),
+    (["show", "x", "--seed", "1"], "--seeds"),
+    (["sweep", "x.toml", "--shard", "²/3"], "x.toml"),
+    (["doctor", "file"], "error: There is no model 'file'"),
+    (["nonsense"], "nonsense"),
+    (["latent"], "caption"),
+]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["show"], "error: No prompt was given"),
-        (["show", "x", "--model", "nonsense"], "error: There is no model 'nonsense'"),
-        (["show", "x", "--layers", "99"], "error: Layer 99 is out of range. Allowed: layers 0 to 6"),
-        (["show", "x", "--out", "fox.pdf"], "error: fox.pdf names no picture"),
-        (["show", "x", "--out", "file/fox.png"], "error: file/fox.png can't be written"),
-        (["show", "x", "--seeds", "one"], "Error parsing --seeds: "),
-        (["doctor", "file"], "error: There is no model 'file'"),
-    ],
-)
-def test_errors_are_one_message_and_exit_code_2(tmp_path, arguments, message):
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda part: ascii(part)[:40])
+def test_errors_are_one_message_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert message in " ".join(line.strip("│ ") for line in (out + err).splitlines())
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_doctor_says_what_is_wrong_with_a_model(tmp_path, new_lens):
-    pipe = new_lens("sd").pipeline
-    pipe.save_pretrained(tmp_path / "sd")
-    done = run("doctor", "sd", "--height", "16", "--width", "16", cwd=tmp_path)
-    assert "native image against the plain pipeline" in done.stdout
-    # on a model this small a busy machine can fail the one check that measures time
-    assert done.stdout.count("FAILED") == done.stdout.count("FAILED  time to encode")
+def test_files_are_replaced_only_when_asked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fox.png").write_text("mine")
+    code, _, err = run(capsys, "show", "a fox", "--out", "fox.png")
+    assert code == 2 and err.startswith("error: fox.png exists. Choose another path")
+    assert (tmp_path / "fox.png").read_text() == "mine"
+
+
+def test_doctor_passes_a_sound_model(tmp_path, monkeypatch, capsys, new_lens):
+    new_lens("sd").pipeline.save_pretrained(tmp_path / "sd")
+    code, out, _ = run(capsys, "doctor", str(tmp_path / "sd"), "--height", "16", "--width", "16")
+    assert code == 0
+    assert "native image against the plain pipeline" in out and "FAILED" not in out
+
+
+def test_what_nobody_reads_is_not_an_error(tmp_path):
+    """`diffusion-lens ... | head`: the work is done all the same."""
+    command = [sys.executable, "-m", "diffusion_lens", "testbed", "scenes", "--n", "40"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len((tmp_path / "scenes.jsonl").read_text().splitlines()) == 40
+
+
+def test_output_in_any_encoding(monkeypatch, capsys):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    main(["models"])
+    stream.seek(0)
+    assert "Stable Diffusion" in stream.read()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_a_full_disk_is_one_message():
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "diffusion_lens", "models"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: No space left on device") and "Traceback" not in done.stderr
 
 
 def test_ctrl_c_ends_with_one_word(tmp_path):

@@ -1,4 +1,4 @@
-"""`diffusion-lens analyze` and `diffusion-lens labels`."""
+"""`diffusion-lens analyze`: scores turned into tables and figures."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,8 @@ import tyro
 
 from diffusion_lens.cli.console import err, say
 from diffusion_lens.cli.console import out as console
+from diffusion_lens.cli.options import Overwrite, values
+from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,41 +17,52 @@ if TYPE_CHECKING:
 
     from diffusion_lens.analysis.findings import Source as About
 
-__all__ = ["analyze", "labels"]
+__all__ = ["analyze"]
 
-Source = Annotated[Path, tyro.conf.Positional]
 # tables that are also written for a paper
 _PRINTED = ("summary", "summary_given_final_correct", "order", "contrasts", "planned", "agreement",
             "correction_areas")  # fmt: skip
 
 
+@verb(
+    "analyze",
+    Topic.SCORE,
+    examples=[
+        "diffusion-lens analyze runs/relations --out found",
+        "diffusion-lens analyze runs/relations --out found --contrast kind=object,relation",
+    ],
+)
 def analyze(
-    scores: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    scores: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="SCORES [SCORES ...]", help_behavior_hint=""),
+    ],
     /,
-    out: Path,
-    by: tuple[str, ...] = (),
-    contrast: tuple[str, ...] = (),
-    truth: str = "human",
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")],
+    by: Annotated[tuple[str, ...], values("COLUMN", "category and kind")] = (),
+    contrast: Annotated[tuple[str, ...], values("CONTRAST", "those that the experiments plan")] = (),
+    truth: Annotated[str, tyro.conf.arg(metavar="SCORER")] = "human",
     level: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
     figures: bool = True,
-    overwrite: bool = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Turn scores into tables (csv, LaTeX) and figures (png, pdf), with intervals over prompts.
 
     Args:
-        scores: folders of runs, or tables of scores as .parquet or .csv.
-        out: the folder that tables, figures and findings.md go to.
-        by: columns that make a curve, such as category kind; run, scorer and encoder always do.
-        contrast: planned beforehand, such as kind=object,relation; tested apart from the grid of all pairs.
-            If left out, those of the runs' experiments.
-        truth: the scorer that others are corrected by, where it labelled a part of the images.
-        level: of intervals and bands.
-        resamples: how often prompts are resampled.
-        seed: of the resampling.
-        figures: draw figures as well.
-        overwrite: replace an analysis that is there.
+        scores: Folders of runs, or tables of scores as .parquet or .csv.
+        out: The folder for the tables, the figures and findings.md.
+        by: The columns whose values make a curve each, such as category kind; run, scorer and encoder
+            always do.
+        contrast: A comparison that was planned beforehand, such as kind=object,relation; it is tested
+            apart from the grid of all pairs.
+        truth: The scorer that the others are corrected by, where it labelled a part of the images.
+        level: The level of intervals and bands.
+        resamples: How often prompts are resampled.
+        seed: The seed of the resampling.
+        figures: Do not draw figures.
     """
     from diffusion_lens.analysis.findings import findings
     from diffusion_lens.analysis.tables import analyse, write_csv, write_latex
@@ -165,43 +178,3 @@ def _plain(text: object) -> str:
     from rich.markup import escape
 
     return escape(str(text))
-
-
-def labels(
-    folder: Source,
-    /,
-    out: Path = Path("labels.parquet"),
-    cut: float = 5.0,
-    overwrite: bool = False,
-) -> None:
-    """Read the published labels from your copy of the authors' repository into a table of scores.
-
-    Args:
-        folder: the copy, with human_annotations, gpt_annotations and prompts.
-        out: the table, as .parquet or .csv; what was found goes beside it as .report.csv.
-        cut: a GPT score above it is right.
-        overwrite: replace files that exist.
-    """
-    from rich.table import Table
-
-    from diffusion_lens.analysis.labels import load
-    from diffusion_lens.analysis.tables import write_csv
-    from diffusion_lens.files import check_output
-    from diffusion_lens.scoring import table as scoring_table
-
-    if out.suffix not in (".parquet", ".csv"):
-        raise InputError(f"{out} names no table; end it in .parquet or .csv.")
-    report = out.with_suffix(".report.csv")
-    for path in (out, report):
-        check_output(path, overwrite=overwrite)
-    found = load(folder, cut=cut)
-    scoring_table.write(found.table, out)
-    write_csv(found.report, report)
-    view = Table("", "", "", box=None, show_header=False)
-    for (scorer, what), part in found.report.groupby(["scorer", "what"], sort=False):
-        view.add_row(str(scorer), str(what), f"{part['count'].sum():g}")
-    console.print(view)
-    unread = found.report[found.report["what"].isin(["file not read", "file ignored", "row not read"])]
-    for line in unread.itertuples():
-        err.print(f"{line.what}  {line.detail}", markup=False, highlight=False, style="yellow")
-    say(f"table   {out}  ({len(found.table)} cells)\nreport  {report}")

@@ -2,55 +2,58 @@
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from rich.table import Table
 
+from diffusion_lens.choices import Dtype
 from diffusion_lens.cli.console import out as console
 from diffusion_lens.cli.console import say
+from diffusion_lens.cli.options import BatchSize, Device, Model, Overwrite, default
+from diffusion_lens.cli.verbs import Topic, verb
 
 __all__ = ["bench"]
 
 
+@verb(
+    "bench",
+    Topic.MODELS,
+    examples=["diffusion-lens bench", "diffusion-lens bench --approximations --out results/bench"],
+)
 def bench(
-    model: str = "emoji",
-    architecture: Literal["sd21", "sdxl", "flux"] | None = None,
+    model: Model = "emoji",
+    architecture: Annotated[Literal["sd21", "sdxl", "flux"] | None, default("measure the model")] = None,
     size: Literal["full", "tiny"] = "full",
     seeds: int = 4,
-    steps: int | None = None,
+    steps: Annotated[int | None, default("the model's own", "INT")] = None,
     rounds: int = 3,
-    tune: bool = False,
-    inversion: bool = False,
-    processes: int | None = None,
-    device: str | None = None,
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
-    batch_size: int | None = None,
-    approximations: bool = False,
-    out: Path | None = None,
-    overwrite: bool = False,
+    tune: Annotated[bool, default("measure as it is")] = False,
+    inversion: Annotated[bool, default("measure drawing")] = False,
+    processes: Annotated[int | None, default("one a core for an embedded model on the CPU", "INT")] = None,
+    device: Device = None,
+    dtype: Annotated[Dtype | None, default("as in `show`", "DTYPE")] = None,
+    batch_size: BatchSize = None,
+    approximations: Annotated[bool, default("skip them")] = False,
+    out: Annotated[Path | None, default("write no files", "FOLDER")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Measure how much faster the lens is than calling the pipeline once an image or once a layer.
+    """Measure how much faster the lens is than one call of the pipeline for each image, or for each layer.
 
     Args:
-        model: an embedded model, a folder, or a hub id.
-        architecture: random weights of a well-known architecture in place of a model.
-        size: of the architecture; tiny is for trying the command.
-        seeds: images a layer.
-        steps: denoising steps; the model's own if left out.
-        rounds: each way is measured so often, and the best counts.
-        tune: try batch sizes, attention kernels, fused projections and compilation first, and measure
-            with what helps. Of an architecture only.
-        inversion: measure learning a word instead: rows alone against the whole embedding matrix.
-        processes: measure so many processes as well, which share the cores; one a core if left out, where
-            an embedded model is on the CPU.
-        device: cpu, cuda, cuda:1, mps; the fastest at hand if left out.
-        dtype: as in `show`.
-        batch_size: images denoised together.
-        approximations: measure what each approximation saves, too, and what it does to the images of
-            every layer: pixels, and on an embedded model the oracle's answers.
-        out: a folder for the figures, and a README with the machine and the command; inversion.csv of
-            learning a word.
-        overwrite: replace figures that are there.
+        architecture: Measure random weights of a well-known architecture in place of a model.
+        size: The size of the architecture; tiny is for trying the command.
+        seeds: The number of images of each layer.
+        steps: The number of denoising steps.
+        rounds: How often each way is measured; the fastest round counts.
+        tune: Try batch sizes, attention kernels, fused projections and compilation first, and measure
+            with what helps. It needs an architecture.
+        inversion: Measure how fast an embedding is learned: only its vectors, against the whole embedding
+            matrix.
+        processes: Measure this number of processes as well, which share the cores.
+        dtype: The type of the weights: float32, bfloat16 or float16.
+        approximations: Measure also what each approximation saves, and how it changes the images of every
+            layer: by pixels, and on an embedded model by the oracle's answers.
+        out: A folder for the numbers, and a README that names the machine and the command.
     """
     from diffusion_lens.errors import InputError
     from diffusion_lens.files import check_output

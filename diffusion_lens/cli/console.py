@@ -1,13 +1,41 @@
-"""Where the command line speaks: results to standard output, all else to standard error."""
+"""What the command line prints: results to standard output, all else to standard error."""
+
+import os
+import sys
 
 from rich.console import Console
 
-__all__ = ["err", "out", "say"]
+__all__ = ["err", "fail", "out", "prepare_streams", "say", "warn"]
 
-out = Console()
+
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        """Go on without a reader: a verb's work is worth more than what it prints of it."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+out = _Output()
 err = Console(stderr=True)
 
 
 def say(text: str) -> None:
     """Print text as it is: a prompt or a path is no markup, and is never wrapped."""
     out.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print what the user should know of the result, to standard error."""
+    err.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def fail(text: str) -> None:
+    """Print what went wrong, to standard error."""
+    err.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def prepare_streams() -> None:
+    """Let streams of any encoding take any text: what they can't hold is written as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""`diffusion-lens invert`: learn words from pictures."""
+"""`diffusion-lens invert`: learn embeddings from images."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,75 +6,77 @@ from typing import Annotated, Literal
 import tyro
 
 from diffusion_lens.cli.console import say
+from diffusion_lens.cli.options import Load, Model, Overwrite, default, values
+from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
 
 __all__ = ["invert"]
 
-Folders = Annotated[tuple[Path, ...], tyro.conf.Positional]
+Folders = Annotated[
+    tuple[Path, ...],
+    tyro.conf.Positional,
+    tyro.conf.arg(metavar="FOLDER [FOLDER ...]", help_behavior_hint=""),
+]
 
 
+@verb(
+    "invert",
+    Topic.LEARN,
+    examples=[
+        'diffusion-lens invert photos/ --token "<mycat>" --init cat',
+        'diffusion-lens show "a photo of <mycat>" --embedding mycat.safetensors',
+    ],
+)
 def invert(
     folders: Folders,
     /,
-    token: tuple[str, ...],
-    init: tuple[str, ...] = (),
-    model: str = "emoji",
+    token: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TOKEN [TOKEN ...]")],
+    init: Annotated[tuple[str, ...], values("TEXT", "random vectors")] = (),
+    model: Model = "emoji",
     vectors: int = 1,
-    out: tuple[Path, ...] = (),
-    overwrite: bool = False,
+    out: Annotated[tuple[Path, ...], values("FILE", "named after the tokens")] = (),
+    overwrite: Overwrite = False,
     templates: Literal["object", "style"] = "object",
     steps: int = 400,
     batch: int = 4,
-    rate: float = 5e-3,
+    lr: float = 5e-3,
     norm: Literal["none", "fixed", "pull"] = "none",
-    snr_gamma: float | None = None,
-    flip: bool = False,
-    bf16: bool = False,
+    snr_gamma: Annotated[float | None, default("equal weights", "NUMBER")] = None,
+    flip: Annotated[bool, default("as they are")] = False,
+    bf16: Annotated[bool, default("the type of the model")] = False,
     similarity: Literal["clip", "dinov2", "none"] = "clip",
-    clip: str = "emoji-clip",
-    dinov2: str = "facebook/dinov2-small",
+    clip: Annotated[str, tyro.conf.arg(metavar="MODEL")] = "emoji-clip",
+    dinov2: Annotated[str, tyro.conf.arg(metavar="MODEL")] = "facebook/dinov2-small",
     validate_every: int = 100,
-    patience: int | None = None,
+    patience: Annotated[int | None, default("never stop early", "INT")] = None,
     seed: int = 0,
-    device: str | None = None,
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
-    revision: str | None = None,
-    variant: str | None = None,
-    allow_pickle: bool = False,
-    trust_remote_code: bool = False,
+    load: Load = Load(),
 ) -> None:
-    """Learn one or several words from pictures; the same command goes on where it was stopped.
+    """Learn one or several embeddings from images. If it was stopped, the same command resumes it.
 
     Args:
-        folders: a folder of three to five pictures for each word; cat1.txt beside cat1.png holds sentences
-            for that picture, with the token where the word belongs.
-        token: how each word is written in prompts, such as "<mycat>".
-        init: text that each word starts as, such as "cat"; left out, random vectors.
-        model: an embedded model, a folder, or a hub id.
-        vectors: vectors of each word.
-        out: a .safetensors file for each word, by default named after the token. The state, drawings and
-            course of the training go into a folder beside the first.
-        overwrite: replace files that exist.
-        templates: the sentences that words stand in: of an object or of a style.
-        steps: at most so many.
-        batch: pictures of each word in a step.
-        rate: learning rate.
-        norm: keep each vector's length (fixed), pull it to the vocabulary's (pull), or neither.
-        snr_gamma: min-SNR weights; 5 is usual.
-        flip: show half of the pictures mirrored.
-        bf16: compute in bfloat16; vectors stay float32.
-        similarity: what tells the best vectors: likeness by CLIP or DINOv2; none keeps the last.
-        clip: an embedded model with a CLIP, a folder, or a hub id.
-        dinov2: a folder or hub id.
-        validate_every: steps between two looks.
-        patience: stop after so many looks without a better one.
-        seed: of all that is random.
-        device: cpu, cuda, cuda:1, mps; the fastest at hand if left out.
-        dtype: of the model; as in `show`.
-        revision: branch, tag or commit on the hub.
-        variant: a variant of the weights, such as fp16.
-        allow_pickle: load weights that are not safetensors.
-        trust_remote_code: run code that comes with the model.
+        folders: A folder of three to five images for each embedding. cat1.txt beside cat1.png holds
+            sentences for that image, with the token where the embedding belongs.
+        token: How each embedding is written in prompts, such as "<mycat>".
+        init: The text whose vectors each embedding starts with, such as "cat".
+        vectors: The number of vectors of each embedding.
+        out: A .safetensors file for each embedding. The state, drawings and losses of the training go
+            into a folder beside the first.
+        templates: The sentences that the embeddings are learned in: those of an object or of a style.
+        steps: The largest number of training steps.
+        batch: The number of images of each embedding in a step.
+        lr: The learning rate.
+        norm: Keep each vector's length (fixed), pull it to the vocabulary's (pull), or do neither.
+        snr_gamma: Weight the losses by min-SNR; 5 is usual.
+        flip: Show half of the images mirrored.
+        bf16: Compute in bfloat16; the vectors stay float32.
+        similarity: The best vectors are chosen by the likeness of their images, by CLIP or DINOv2; none
+            keeps the last vectors.
+        clip: An embedded model with a CLIP, a folder, or a hub id.
+        dinov2: A folder or hub id of a DINOv2 model.
+        validate_every: The number of steps between two validations.
+        patience: Stop after this number of validations without a better one.
+        seed: The seed of the first vectors, the order of images and the noise.
     """
     for name, given in (("token", token), ("init", init), ("out", out)):
         if len(given) != len(folders) and (given or name == "token"):
@@ -87,7 +89,7 @@ def invert(
     for path in files:
         if path.suffix != ".safetensors":
             raise InputError(
-                f"{path} does not end in .safetensors, the kind of file that words are kept in."
+                f"{path} does not end in .safetensors, the kind of file that embeddings are kept in."
             )
         check_output(path, overwrite=overwrite)
 
@@ -104,25 +106,22 @@ def invert(
         for folder, name, start in zip(folders, token, starts, strict=True)
     ]
     settings = Settings(
-        steps=steps, batch=batch, rate=rate, norm=norm, snr_gamma=snr_gamma, flip=flip, bf16=bf16,
-        validate_every=validate_every, patience=patience, seed=seed,
-    )  # fmt: skip
-
-    from diffusion_lens.lens.lens import DiffusionLens
-
-    lens = DiffusionLens.from_pretrained(
-        model,
-        device=device,
-        dtype=dtype,
-        revision=revision,
-        variant=variant,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
+        steps=steps,
+        batch=batch,
+        rate=lr,
+        norm=norm,
+        snr_gamma=snr_gamma,
+        flip=flip,
+        bf16=bf16,
+        validate_every=validate_every,
+        patience=patience,
+        seed=seed,
     )
+    lens = load.lens(model)
     embed = load_embed(similarity, clip if similarity == "clip" else dinov2)
     folder = files[0].with_suffix(".training")
     words = learn(lens, concepts, settings, Look(embed), folder)
     for path, word in zip(files, words, strict=True):
         write_embedding(path, word, lens.pipeline)
-        say(f"word      {word.token}  {path}")
-    say(f"training  {folder}")
+        say(f"embedding  {word.token}  {path}")
+    say(f"training   {folder}")

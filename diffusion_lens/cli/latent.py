@@ -1,47 +1,56 @@
-"""`diffusion-lens latent ...`: pictures read back into the text-latent space of their model."""
+"""`diffusion-lens latent ...`: images read back into the text states of their model."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from diffusion_lens.cli.console import say
+from diffusion_lens.cli.options import Layers, Overwrite, Prompts, Seeds, default
+from diffusion_lens.cli.verbs import Topic, group, verb
 from diffusion_lens.errors import InputError
 
 if TYPE_CHECKING:
     from diffusion_lens.learning.latent_inversion import LatentInversion
 
-__all__ = ["LATENT", "caption", "cycle", "edit", "personalise", "redraw", "study"]
+__all__ = ["caption", "cycle", "edit", "personalise", "redraw", "study"]
 
-Pictures = Annotated[tuple[Path, ...], tyro.conf.Positional]
-Picture = Annotated[Path, tyro.conf.Positional]
-Text = Annotated[str, tyro.conf.Positional]
-Texts = Annotated[tuple[str, ...], tyro.conf.Positional]
+group("latent", "Read images back into text states: caption, edit, personalise and draw them again.")
+
+Images = Annotated[
+    tuple[Path, ...],
+    tyro.conf.Positional,
+    tyro.conf.arg(metavar="IMAGE [IMAGE ...]", help="Image files.", help_behavior_hint=""),
+]
+Image = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE", help="An image file.")]
+Model = Annotated[str, tyro.conf.arg(metavar="MODEL", help="emoji, or a folder in diffusers format.")]
+Inverter = Annotated[Path | None, default("the model's own", "FOLDER", "The folder of an inverter.")]
+Refine = Annotated[
+    int,
+    tyro.conf.arg(help="The number of steps that refine what was read of the image through the denoiser."),
+]
 
 
+@verb("latent caption", Topic.LEARN, examples=["diffusion-lens latent caption fox.png"])
 def caption(
-    pictures: Pictures,
+    pictures: Images,
     /,
-    candidates: Path | None = None,
+    candidates: Annotated[Path | None, default("write a caption", "FILE")] = None,
     top: int = 3,
-    model: str = "emoji",
-    inverter: Path | None = None,
+    model: Model = "emoji",
+    inverter: Inverter = None,
 ) -> None:
-    """Say what pictures show: captions that are written, or the nearest of those given.
+    """Caption images: with captions that are written, or with the nearest of given ones.
 
     Args:
-        pictures: files.
-        candidates: a text file of captions to choose from, one a line.
-        top: how many of the candidates to show.
-        model: emoji, or a folder in diffusers format.
-        inverter: a folder of an inverter; the model's own if left out.
+        candidates: A text file of captions to choose from, one a line.
+        top: How many of the candidates to show.
     """
     from diffusion_lens.learning.captioning import nearest_captions, write_captions
     from diffusion_lens.learning.concepts import read_picture
 
     if not pictures:
-        raise InputError("No picture was given. For example: diffusion-lens latent caption fox.png")
+        raise InputError("No image was given. For example: diffusion-lens latent caption fox.png")
     read = [read_picture(path) for path in pictures]
     texts = _lines(candidates) if candidates is not None else None
     inversion = _load(model, inverter)
@@ -54,32 +63,31 @@ def caption(
             say(f"{path}  {one.error:.2f}  {one.text}")
 
 
+@verb(
+    "latent edit",
+    Topic.LEARN,
+    examples=["diffusion-lens latent edit fox.png --replace red=blue --out blue.png"],
+)
 def edit(
-    picture: Picture,
+    picture: Image,
     /,
-    replace: tuple[str, ...],
+    replace: Annotated[tuple[str, ...], tyro.conf.arg(metavar="OLD=NEW [OLD=NEW ...]")],
     out: Path,
-    source: str | None = None,
+    source: Annotated[str | None, default("read from the image", "TEXT")] = None,
     how: Literal["shift", "swap"] = "shift",
-    refine_steps: int = 40,
-    seeds: tuple[int, ...] = (0,),
-    model: str = "emoji",
-    inverter: Path | None = None,
-    overwrite: bool = False,
+    refine_steps: Refine = 40,
+    seeds: Seeds = (0,),
+    model: Model = "emoji",
+    inverter: Inverter = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Change words of a picture and draw it again: the colour, and the rest stays.
+    """Change words of an image and draw it again: the colour changes, and the rest stays.
 
     Args:
-        picture: a file.
-        replace: words to change, each as old=new, such as red=blue.
-        out: the sheet: the picture, what is read from it, and the changed one with each seed.
-        source: the caption whose words change; read from the picture if left out.
-        how: shift adds what the words change; swap takes the new words' states in their places.
-        refine_steps: steps that optimise what was read of the picture through the denoiser, first.
-        seeds: pictures to draw.
-        model: emoji, or a folder in diffusers format.
-        inverter: a folder of an inverter; the model's own if left out.
-        overwrite: replace a file that exists.
+        replace: The words to change, each as old=new, such as red=blue.
+        out: The path of the sheet: the image, and the changed one with each seed.
+        source: The caption whose words change.
+        how: shift adds what the words change; swap puts the states of the new words in their places.
     """
     from diffusion_lens.learning import editing
     from diffusion_lens.learning.captioning import write_captions
@@ -99,30 +107,29 @@ def edit(
     _draw_sheet(inversion, out, {"picture": before}, {target: state}, seeds)
 
 
+@verb(
+    "latent personalise",
+    Topic.LEARN,
+    examples=['diffusion-lens latent personalise fox.png "{} at night" --out night.png'],
+)
 def personalise(
-    picture: Picture,
-    prompts: Texts,
+    picture: Image,
+    prompts: Prompts,
     /,
     out: Path,
-    subject: str | None = None,
-    refine_steps: int = 40,
-    seeds: tuple[int, ...] = (0,),
-    model: str = "emoji",
-    inverter: Path | None = None,
-    overwrite: bool = False,
+    subject: Annotated[str | None, default("read from the image", "TEXT")] = None,
+    refine_steps: Refine = 40,
+    seeds: Seeds = (0,),
+    model: Model = "emoji",
+    inverter: Inverter = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Draw the subject of one picture in new prompts, without training.
+    """Draw the subject of one image in new prompts, without training.
 
     Args:
-        picture: a file, with the subject alone.
-        prompts: with {} for the subject, such as "{} at night".
-        out: the sheet: the picture, and each prompt with each seed.
-        subject: words for the subject, such as "a red fox"; read from the picture if left out.
-        refine_steps: steps that optimise what was read of the picture through the denoiser, first.
-        seeds: pictures to draw.
-        model: emoji, or a folder in diffusers format.
-        inverter: a folder of an inverter; the model's own if left out.
-        overwrite: replace a file that exists.
+        prompts: Prompts with {} for the subject, such as "{} at night".
+        out: The path of the sheet: the image, and each prompt with each seed.
+        subject: Words for the subject, such as "a red fox".
     """
     from diffusion_lens.learning import editing
     from diffusion_lens.learning.concepts import read_picture
@@ -138,32 +145,27 @@ def personalise(
     _draw_sheet(inversion, out, {"picture": before}, states, seeds)
 
 
+@verb("latent redraw", Topic.LEARN, examples=["diffusion-lens latent redraw fox.png --out again.png"])
 def redraw(
-    pictures: Pictures,
+    pictures: Images,
     /,
     out: Path,
-    refine_steps: int = 0,
-    seeds: tuple[int, ...] = (0,),
-    model: str = "emoji",
-    inverter: Path | None = None,
-    overwrite: bool = False,
+    refine_steps: Refine = 0,
+    seeds: Seeds = (0,),
+    model: Model = "emoji",
+    inverter: Inverter = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Read pictures into conditioning and draw them again.
+    """Read images into conditioning and draw them again.
 
     Args:
-        pictures: files.
-        out: the sheet: each picture, and what is drawn from it with each seed.
-        refine_steps: steps that optimise the conditioning through the denoiser, from what was read.
-        seeds: pictures to draw.
-        model: emoji, or a folder in diffusers format.
-        inverter: a folder of an inverter; the model's own if left out.
-        overwrite: replace a file that exists.
+        out: The path of the sheet: each image, and what is drawn from it with each seed.
     """
     from diffusion_lens.learning.concepts import read_picture
     from diffusion_lens.learning.refining import refine
 
     if not pictures:
-        raise InputError("No picture was given. For example: latent redraw fox.png --out again.png")
+        raise InputError("No image was given. For example: latent redraw fox.png --out again.png")
     _check_sheet(out, overwrite)
     read = {path.name: read_picture(path) for path in pictures}
     inversion = _load(model, inverter)
@@ -171,27 +173,28 @@ def redraw(
     _draw_sheet(inversion, out, read, dict(zip(read, states, strict=True)), seeds)
 
 
+@verb(
+    "latent cycle",
+    Topic.LEARN,
+    examples=['diffusion-lens latent cycle "a red fox" "a blue car" --layers all --out cycle.csv'],
+)
 def cycle(
-    prompts: Texts,
+    prompts: Prompts,
     /,
     out: Path,
-    layers: tuple[str, ...] = ("native",),
-    seeds: tuple[int, ...] = (0,),
-    model: str = "emoji",
-    inverter: Path | None = None,
-    overwrite: bool = False,
+    layers: Layers = ("native",),
+    seeds: Seeds = (0,),
+    model: Model = "emoji",
+    inverter: Inverter = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Draw prompts at layers, read the pictures back, and compare: is the prompt still there?
+    """Draw prompts at layers, read the images back, and compare: is the prompt still there?
 
     Args:
-        prompts: two or more; they are each other's alternatives.
-        out: a CSV file: a row by picture, with its error (0: its own conditioning, 1: knows nothing) and
-            its prompt's rank.
-        layers: as in `show`.
-        seeds: pictures of each prompt and layer.
-        model: emoji, or a folder in diffusers format.
-        inverter: a folder of an inverter; the model's own if left out.
-        overwrite: replace a file that exists.
+        prompts: Two or more prompts; each is ranked among the others.
+        out: A CSV file with a row for each image: its error (0: its own conditioning, 1: nothing is
+            known) and the rank of its prompt.
+        layers: The layers to draw, as in `show`.
     """
     from diffusion_lens.files import check_output, write_whole
     from diffusion_lens.learning.cycle import measure_cycle
@@ -206,14 +209,13 @@ def cycle(
             f"{(rows['rank'] == 1).mean():.0%}")  # fmt: skip
 
 
-def study(out: Path, scenes: int = 100, model: str = "emoji", inverter: Path | None = None) -> None:
-    """Count what latent inversion can do, by the oracle; goes on where a study in the folder stopped.
+@verb("latent study", Topic.LEARN, examples=["diffusion-lens latent study --out results/latent_inversion"])
+def study(out: Path, scenes: int = 100, model: Model = "emoji", inverter: Inverter = None) -> None:
+    """Count what latent inversion can do, by the oracle. The same command resumes the study.
 
     Args:
-        out: a folder: gets the answers of each part as .parquet, summary.csv with intervals, and a figure.
-        scenes: of the larger parts.
-        model: emoji, or a folder in diffusers format.
-        inverter: a folder of an inverter; the model's own if left out.
+        out: A folder for the answers of each part as .parquet, summary.csv with intervals, and a figure.
+        scenes: The number of scenes of the larger parts.
     """
     from diffusion_lens.figures.latent_inversion import draw_latent_inversion
     from diffusion_lens.figures.style import save
@@ -256,7 +258,7 @@ def _check_sheet(out: Path, overwrite: bool) -> None:
     from diffusion_lens.files import check_output
 
     if out.suffix.lower() not in (".png", ".webp"):
-        raise InputError(f"{out} names no picture; end it in .png or .webp.")
+        raise InputError(f"{out} names no image; end it in .png or .webp.")
     check_output(out, overwrite=overwrite)
 
 
@@ -281,13 +283,3 @@ def _draw_sheet(
     sheet = contact_sheet(rows, list(states), ["picture", *(f"seed {seed}" for seed in seeds)])
     write_whole(out, lambda file: sheet.save(file, out.suffix[1:].lower()))
     say(f"sheet   {out}")
-
-
-LATENT: dict[str, Callable[..., Any]] = {
-    "caption": caption,
-    "edit": edit,
-    "personalise": personalise,
-    "redraw": redraw,
-    "cycle": cycle,
-    "study": study,
-}

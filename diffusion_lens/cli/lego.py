@@ -1,71 +1,78 @@
 """`diffusion-lens lego ...`: learn concepts beyond a subject's looks."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
+from diffusion_lens.choices import Dtype
 from diffusion_lens.cli.console import say
+from diffusion_lens.cli.options import Device, Model, Overwrite, default, values
+from diffusion_lens.cli.verbs import Topic, group, verb
 from diffusion_lens.errors import InputError
 
-__all__ = ["LEGO", "learn", "study"]
+__all__ = ["learn", "study"]
 
-Folder = Annotated[Path, tyro.conf.Positional]
+group("lego", "Learn adjectives, states and relations from images (LEGO).")
 
 
+@verb(
+    "lego learn",
+    Topic.LEARN,
+    examples=[
+        "diffusion-lens lego learn melting/ --subject-images cube/ --positive melted "
+        '--concept "<melting>" --subject "<cube>"'
+    ],
+)
 def learn(
-    folder: Folder,
+    folder: Annotated[Path, tyro.conf.Positional],
     /,
-    subject_images: Path,
-    concept: str,
-    subject: str,
-    positive: tuple[str, ...],
-    negative: tuple[str, ...] = (),
-    sentences: tuple[str, ...] = (),
-    init: str | None = None,
-    subject_init: str | None = None,
+    subject_images: Annotated[Path, tyro.conf.arg(metavar="FOLDER")],
+    concept: Annotated[str, tyro.conf.arg(metavar="TOKEN")],
+    subject: Annotated[str, tyro.conf.arg(metavar="TOKEN")],
+    positive: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD [WORD ...]")],
+    negative: Annotated[tuple[str, ...], values("WORD", "none")] = (),
+    sentences: Annotated[tuple[str, ...], values("SENTENCE", "those of an adjective")] = (),
+    init: Annotated[str | None, default("random vectors", "TEXT")] = None,
+    subject_init: Annotated[str | None, default("random vectors", "TEXT")] = None,
     vectors: int = 1,
-    out: Path | None = None,
-    overwrite: bool = False,
-    model: str = "emoji",
+    out: Annotated[Path | None, default("named after the concept", "FILE")] = None,
+    overwrite: Overwrite = False,
+    model: Model = "emoji",
     weight: float = 0.01,
     temperature: float = 0.07,
     steps: int = 400,
     batch: int = 4,
-    rate: float = 5e-3,
-    bf16: bool = False,
+    lr: float = 5e-3,
+    bf16: Annotated[bool, default("the type of the model")] = False,
     seed: int = 0,
-    device: str | None = None,
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
+    device: Device = None,
+    dtype: Annotated[Dtype | None, default("as in `show`", "DTYPE")] = None,
 ) -> None:
-    """Learn an adjective, a state or a relation; the same command goes on where it was stopped.
+    """Learn an adjective, a state or a relation. If it was stopped, the same command resumes it.
 
     Args:
-        folder: three to five pictures of the concept, on one subject.
-        subject_images: a folder of pictures of that subject without the concept.
-        concept: how the concept is written in prompts, such as "<melting>".
-        subject: how the subject is written, such as "<cube>".
-        positive: words that describe the concept.
-        negative: words that it is not, such as antonyms and the subject's name.
-        sentences: what the concept's pictures are told by, with {} for the concept and {subject} for the
-            subject, such as "a {subject} {} a tree"; an adjective's if left out.
-        init: text that the concept's word starts as; random if left out.
-        subject_init: text that the subject's word starts as; random if left out.
-        vectors: vectors of the concept's word.
-        out: a .safetensors file for the concept's word, by default named after it; the subject's goes
-            beside it, and the state of the training into a folder.
-        overwrite: replace files that exist.
-        model: an embedded model, a folder, or a hub id.
-        weight: of the context loss.
-        temperature: of the context loss.
-        steps: how many.
-        batch: pictures of each word in a step.
-        rate: learning rate.
-        bf16: compute in bfloat16; vectors stay float32.
-        seed: of all that is random.
-        device: cpu, cuda, cuda:1, mps; the fastest at hand if left out.
-        dtype: of the model; as in `show`.
+        folder: Three to five images of the concept, on one subject.
+        subject_images: A folder of images of that subject without the concept.
+        concept: How the concept is written in prompts, such as "<melting>".
+        subject: How the subject is written, such as "<cube>".
+        positive: Words that describe the concept.
+        negative: Words that the concept is not, such as antonyms and the subject's name.
+        sentences: Sentences that describe the concept's images, with {} for the concept and {subject} for
+            the subject, such as "a {subject} {} a tree".
+        init: The text whose vectors the concept's embedding starts with.
+        subject_init: The text whose vectors the subject's embedding starts with.
+        vectors: The number of vectors of the concept's embedding.
+        out: A .safetensors file for the concept's embedding; the subject's goes beside it, and the state
+            of the training into a folder.
+        weight: The weight of the context loss.
+        temperature: The temperature of the context loss.
+        steps: The number of training steps.
+        batch: The number of images of each embedding in a step.
+        lr: The learning rate.
+        bf16: Compute in bfloat16; the vectors stay float32.
+        seed: The seed of the first vectors, the order of images and the noise.
+        dtype: The type of the weights: float32, bfloat16 or float16.
     """
     from diffusion_lens.files import check_output
     from diffusion_lens.learning.concepts import TEMPLATES, read_concept
@@ -76,7 +83,9 @@ def learn(
 
     path = out or Path(f"{concept.strip('<>')}.safetensors")
     if path.suffix != ".safetensors":
-        raise InputError(f"{path} does not end in .safetensors, the kind of file that words are kept in.")
+        raise InputError(
+            f"{path} does not end in .safetensors, the kind of file that embeddings are kept in."
+        )
     files = (path, path.with_name(f"{path.stem}-subject.safetensors"))
     for file in files:
         check_output(file, overwrite=overwrite)
@@ -86,7 +95,7 @@ def learn(
         read_concept(subject_images, subject, subject_init),
         sentences or SENTENCES,
     )
-    settings = Settings(steps=steps, batch=batch, rate=rate, bf16=bf16, seed=seed)
+    settings = Settings(steps=steps, batch=batch, rate=lr, bf16=bf16, seed=seed)
 
     from diffusion_lens.lens.lens import DiffusionLens
 
@@ -99,26 +108,26 @@ def learn(
     say(f"training  {training}")
 
 
+@verb("lego study", Topic.LEARN, examples=["diffusion-lens lego study --out results/lego"])
 def study(
-    out: Path,
-    concepts: tuple[str, ...] = (),
-    seeds: tuple[int, ...] = (0, 1),
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")],
+    concepts: Annotated[tuple[str, ...], values("CONCEPT", "all of the study")] = (),
+    seeds: Annotated[tuple[int, ...], values("SEED", "0 1")] = (0, 1),
     steps: int = 200,
     batch: int = 2,
-    rate: float = 1e-2,
+    lr: float = 1e-2,
     dtype: Literal["float32", "bfloat16"] = "float32",
 ) -> None:
-    """LEGO against Textual Inversion on the embedded model; goes on where a study in the folder stopped.
+    """Compare LEGO with Textual Inversion on the embedded model. The same command resumes the study.
 
     Args:
-        out: a folder: gets a folder by concept, summary.csv with intervals, what LEGO gains in
-            gains.csv, and a figure.
-        concepts: some of those of the study; all if left out.
-        seeds: pictures of each prompt.
-        steps: of learning.
-        batch: pictures of each word in a step.
-        rate: learning rate.
-        dtype: that learning computes in; the vectors stay float32.
+        out: A folder for the concepts, summary.csv with intervals, gains.csv, and a figure.
+        concepts: The concepts of the study to learn.
+        seeds: The seeds of the images of each prompt.
+        steps: The number of training steps.
+        batch: The number of images of each embedding in a step.
+        lr: The learning rate.
+        dtype: The type that learning computes in; the vectors stay float32.
     """
     from diffusion_lens.figures.lego import draw_lego
     from diffusion_lens.figures.style import save
@@ -127,7 +136,7 @@ def study(
     from diffusion_lens.learning.training import Settings
     from diffusion_lens.lens.lens import DiffusionLens
 
-    settings = Settings(steps=steps, batch=batch, rate=rate, bf16=dtype == "bfloat16")
+    settings = Settings(steps=steps, batch=batch, rate=lr, bf16=dtype == "bfloat16")
     lens = DiffusionLens.from_pretrained("emoji", batch_size=64)
     table = lego_study.study(lens, out, concepts or tuple(lego_study.TRUTHS), settings, seeds)
     rates = lego_study.summary(table)
@@ -137,6 +146,3 @@ def study(
     save(draw_lego(rates), out / "lego")
     for shown in (rates[rates["concept"] == "all"], gains):
         say(shown.round(3).to_string(index=False))
-
-
-LEGO: dict[str, Callable[..., Any]] = {"learn": learn, "study": study}

@@ -1,4 +1,4 @@
-"""`diffusion-lens report`."""
+"""`diffusion-lens report`: runs as one HTML page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,25 +6,29 @@ from typing import Annotated
 import tyro
 
 from diffusion_lens.cli.console import say
+from diffusion_lens.cli.options import Overwrite
+from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
 
 __all__ = ["report"]
 
 
+@verb("report", Topic.STUDY, examples=["diffusion-lens report runs/relations --out report.html"])
 def report(
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional],
+    runs: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="")
+    ],
     /,
     out: Path = Path("report.html"),
     images: int = 500,
-    overwrite: bool = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write one HTML page of finished or unfinished runs: claim, curves, images, failures, settings.
 
     Args:
-        runs: folders of runs, or parquet files of images.
-        out: the page.
-        images: the most images that it holds; the others stay in the run.
-        overwrite: replace a file that exists.
+        runs: Folders of runs, or parquet files of images.
+        out: The path of the page.
+        images: The largest number of images that the page holds; the others stay in the run.
     """
     from diffusion_lens.files import check_output
     from diffusion_lens.pages.report import write_report

@@ -1,6 +1,5 @@
 """`diffusion-lens score`."""
 
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.table import Table
 
-from diffusion_lens.cli.console import err, out, say
+from diffusion_lens.cli.console import fail, out, say
+from diffusion_lens.cli.options import Device, Run, default
+from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.runs.experiment import ScorerName
 
 if TYPE_CHECKING:
@@ -22,49 +23,55 @@ if TYPE_CHECKING:
 
 __all__ = ["run_scorers", "score"]
 
-Place = Annotated[str, tyro.conf.Positional]
 
-
+@verb(
+    "score",
+    Topic.SCORE,
+    examples=[
+        "diffusion-lens score runs/relations --scorer oracle similarity",
+        "diffusion-lens score runs/relations --scorer clip --clip openai/clip-vit-base-patch32",
+    ],
+)
 def score(
-    run: Place,
+    run: Run,
     /,
-    scorer: tuple[ScorerName, ...],
-    checks: Path | None = None,
-    clip: str = "emoji-clip",
-    vqa: str = "Qwen/Qwen2.5-VL-3B-Instruct",
-    endpoint: str | None = None,
-    endpoint_model: str | None = None,
-    detector: str = "google/owlv2-base-patch16-ensemble",
-    dinov2: str = "facebook/dinov2-small",
-    device: str = "cpu",
+    scorer: Annotated[tuple[ScorerName, ...], tyro.conf.arg(metavar="SCORER [SCORER ...]")],
+    checks: Annotated[Path | None, default("those of the prompts", "FILE")] = None,
+    clip: Annotated[str, tyro.conf.arg(metavar="MODEL")] = "emoji-clip",
+    vqa: Annotated[str, tyro.conf.arg(metavar="MODEL")] = "Qwen/Qwen2.5-VL-3B-Instruct",
+    endpoint: Annotated[str | None, default("none", "URL")] = None,
+    endpoint_model: Annotated[str | None, default("the first one there", "MODEL")] = None,
+    detector: Annotated[str, tyro.conf.arg(metavar="MODEL")] = "google/owlv2-base-patch16-ensemble",
+    dinov2: Annotated[str, tyro.conf.arg(metavar="MODEL")] = "facebook/dinov2-small",
+    device: Device = None,
     baselines: bool = True,
     seed: int = 0,
     images_at_once: int = 64,
 ) -> None:
-    """Score a run's images, or go on with it: the same command scores what has come since.
+    """Score the images of a run. The same command scores what was drawn since.
 
-    Each scorer writes RUN/scores/SCORER.parquet. What is asked of an image comes from --checks, from its
-    prompt's metadata (GenEval, DSG, TIFA, a template), or from its words where the testbed's grammar reads
-    them; every prompt is also asked for as a whole.
+    Each scorer writes RUN/scores/SCORER.parquet. The checks of an image come from --checks, from its
+    prompt's metadata (GenEval, DSG, TIFA, a template), or from its words where the testbed's grammar can
+    parse them; one more check asks for every prompt as a whole.
 
     Args:
-        run: the run's folder, or a URL of fsspec.
-        scorer: one or more. oracle: exact, for emoji scenes. clip: CLIPScore, and choice between captions.
-            vqa, endpoint: yes or no from a model that reads pictures, here or behind an address. detect:
-            objects, counts, places and colours from a detector. similarity: change from layer to layer
-            and to the last one, by pixels and SSIM; similarity-clip, similarity-dinov2: by vectors.
-        checks: a file of checks: .jsonl (ours, or GenEval's), .csv (DSG), .json (TIFA).
-        clip: an embedded model with a CLIP, a folder, or a hub id.
-        vqa: a folder or hub id of an image-text-to-text model.
-        endpoint: address of a server that speaks OpenAI's chat completions; its key is read from
+        scorer: One or more of oracle (exact, for emoji scenes), clip (CLIPScore, and a choice between
+            captions), vqa and endpoint (yes or no from a model that reads images, on this machine or
+            behind an address), detect (objects, counts, places and colours from a detector), similarity
+            (change from layer to layer and to the last one, by pixels and SSIM), and similarity-clip and
+            similarity-dinov2 (the same by vectors).
+        checks: A file of checks: .jsonl (ours, or GenEval's), .csv (DSG), .json (TIFA).
+        clip: An embedded model with a CLIP, a folder, or a hub id.
+        vqa: A folder or hub id of an image-text-to-text model.
+        endpoint: The address of a server that offers OpenAI's chat completions; its key is read from
             OPENAI_API_KEY.
-        endpoint_model: the model there, if it has several.
-        detector: a folder or hub id of a detector; of COCO's classes, or one that searches for words.
-        dinov2: a folder or hub id.
-        device: where scorers' models run: cpu, cuda, cuda:1, mps.
-        baselines: score shuffled prompts, blank and noise images too.
-        seed: decides the order of images, and which prompts are shuffled.
-        images_at_once: images held in memory.
+        endpoint_model: The model of that server to ask.
+        detector: A folder or hub id of a detector, either of COCO's classes or one that searches for
+            words.
+        dinov2: A folder or hub id of a DINOv2 model.
+        baselines: Do not score shuffled prompts, blank images and noise images.
+        seed: The seed of the order of images and of the shuffled prompts.
+        images_at_once: How many images are held in memory.
     """
     from diffusion_lens.checks.assign import read_given
     from diffusion_lens.errors import InputError
@@ -75,7 +82,10 @@ def score(
         raise InputError("No scorer was given. For example: --scorer oracle")
     if images_at_once < 1:
         raise InputError(f"--images-at-once is {images_at_once}; it must be 1 or more.")
-    models = Models(clip, vqa, endpoint, endpoint_model, detector, dinov2, device)
+    from diffusion_lens.models.load import choose_device
+
+    chosen = choose_device(device)
+    models = Models(clip, vqa, endpoint, endpoint_model, detector, dinov2, chosen)
     settings = Settings(baselines, seed, images_at_once)
     run_scorers(run, scorer, models, read_given(checks) if checks else [], settings)
 
@@ -91,14 +101,12 @@ def run_scorers(
     from diffusion_lens.scoring.registry import make_scorers
     from diffusion_lens.scoring.score_run import Settings, score_run
 
-    # where the checks come from is worth a line
-    logging.getLogger("diffusion_lens").setLevel(logging.INFO)
     scorers, failed = make_scorers(names, models)
     found = score_run(run, scorers, given=given, settings=settings or Settings()) if scorers else []
     failed |= {one.scorer: one.failed for one in found if one.failed is not None}
     _report(run, found)
     for name, reason in failed.items():
-        err.print(f"{name}: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
+        fail(f"{name}: {reason}")
     if failed:
         sys.exit(2)
 

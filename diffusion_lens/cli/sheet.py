@@ -1,40 +1,42 @@
 """`diffusion-lens sheet write` and `sheet read`: people as scorers of a run."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from diffusion_lens.cli.console import say
+from diffusion_lens.cli.options import Overwrite, Run, default, values
+from diffusion_lens.cli.verbs import Topic, group, verb
 
-__all__ = ["SHEET", "read", "write"]
+__all__ = ["read", "write"]
+
+group("sheet", "Let people score a run: write a blinded page of its images, and read their answers.")
 
 
+@verb("sheet write", Topic.SCORE, examples=["diffusion-lens sheet write runs/relations --out sheet.html"])
 def write(
-    run: Annotated[str, tyro.conf.Positional],
+    run: Run,
     /,
     out: Path = Path("sheet.html"),
     images: int = 140,
-    kinds: tuple[str, ...] = (),
-    checks: Path | None = None,
-    show_prompt: bool = False,
+    kinds: Annotated[tuple[str, ...], values("KIND", "all")] = (),
+    checks: Annotated[Path | None, default("those of the prompts", "FILE")] = None,
+    show_prompt: Annotated[bool, default("hide it")] = False,
     seed: int = 0,
-    overwrite: bool = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a blinded, shuffled page of a run's images and questions, which saves answers as csv.
 
     The key, which says what each image is, goes beside the page as .key.csv: keep it from raters.
 
     Args:
-        run: the run's folder, or a URL of fsspec.
-        out: the page.
-        images: how many, spread evenly over the layers.
-        kinds: only checks of these kinds, such as object attribute.
-        checks: a file of checks, as for `score`.
-        show_prompt: show the prompt above the question.
-        seed: of the draw and of the order.
-        overwrite: replace files that exist.
+        out: The path of the page.
+        images: The number of images, spread evenly over the layers.
+        kinds: Ask only checks of these kinds, such as object attribute.
+        checks: A file of checks, as for `score`.
+        show_prompt: Show the prompt above the question.
+        seed: The seed of the choice and the order of images.
     """
     from diffusion_lens.checks.assign import read_given
     from diffusion_lens.scoring.sheet import write_sheet
@@ -46,20 +48,24 @@ def write(
     say(f"page  {out}  ({len(questions)} questions)\nkey   {key}")
 
 
+@verb(
+    "sheet read",
+    Topic.SCORE,
+    examples=["diffusion-lens sheet read runs/relations answers.csv --key sheet.key.csv --rater human:ann"],
+)
 def read(
-    run: Annotated[str, tyro.conf.Positional],
+    run: Run,
     answers: Annotated[Path, tyro.conf.Positional],
     /,
     key: Path,
-    rater: str = "human",
+    rater: Annotated[str, tyro.conf.arg(metavar="NAME")] = "human",
 ) -> None:
-    """Make scores of the answers that a page saved, beside the run's other scores.
+    """Make scores of the answers that a page saved, and put them beside the run's other scores.
 
     Args:
-        run: the run's folder.
-        answers: the csv file.
-        key: the page's key.
-        rater: what to call the scorer; name several apart, such as human:ann.
+        answers: The csv file that the page saved.
+        key: The key of the page, a .key.csv file.
+        rater: The name of the scorer; several people need several names, such as human:ann.
     """
     from diffusion_lens.errors import InputError
     from diffusion_lens.scoring import table as scores
@@ -70,6 +76,3 @@ def read(
     table = read_answers(answers, key, scorer=rater)
     (path,) = scores.write(table, run)
     say(f"scores  {path}  ({int(table['label'].notna().sum())} answers of {len(table)})")
-
-
-SHEET: dict[str, Callable[..., Any]] = {"write": write, "read": read}

@@ -1,5 +1,6 @@
-"""`diffusion-lens sweep`, `status` and `export`."""
+"""`diffusion-lens sweep`: an experiment, drawn."""
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,68 +8,84 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from diffusion_lens.choices import Compile, Dtype
 from diffusion_lens.cli.console import err, say
+from diffusion_lens.cli.options import Device, default, values
 from diffusion_lens.cli.score import run_scorers
+from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
 from diffusion_lens.runs.experiment import ScorerName
 
 if TYPE_CHECKING:
     from diffusion_lens.sweep.draw import Estimate, Run
 
-__all__ = ["export", "status", "sweep"]
+__all__ = ["sweep"]
 
-Place = Annotated[str, tyro.conf.Positional]
+_OWN = "the experiment's own"
+Experiments = Annotated[
+    tuple[Path, ...],
+    tyro.conf.Positional,
+    tyro.conf.arg(metavar="EXPERIMENT [EXPERIMENT ...]", help_behavior_hint=""),
+]
 
 
+@verb(
+    "sweep",
+    Topic.STUDY,
+    examples=[
+        "diffusion-lens sweep experiments/relations.toml --out runs/relations",
+        "diffusion-lens sweep experiments/relations.toml --dry-run",
+    ],
+)
 def sweep(
-    experiment: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    experiment: Experiments,
     /,
-    out: str | None = None,
-    model: str | None = None,
-    layers: tuple[str, ...] = (),
-    seeds: tuple[int, ...] = (),
-    encoders: tuple[str, ...] = (),
-    readouts: tuple[Literal["native", "final", "none"], ...] = (),
-    limit: int | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
-    device: str | None = None,
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
-    batch_size: int | None = None,
-    compile: Literal["auto", "on", "off"] | None = None,
+    out: Annotated[str | None, default("results/ and the names of the files", "RUN")] = None,
+    model: Annotated[str | None, default(_OWN, "MODEL")] = None,
+    layers: Annotated[tuple[str, ...], values("LAYER", _OWN)] = (),
+    seeds: Annotated[tuple[int, ...], values("SEED", _OWN)] = (),
+    encoders: Annotated[tuple[str, ...], values("ENCODER", _OWN)] = (),
+    readouts: Annotated[tuple[str, ...], values("READOUT", _OWN)] = (),
+    limit: Annotated[int | None, default("all prompts", "INT")] = None,
+    steps: Annotated[int | None, default(_OWN, "INT")] = None,
+    guidance: Annotated[float | None, default(_OWN, "NUMBER")] = None,
+    device: Device = None,
+    dtype: Annotated[Dtype | None, default(_OWN, "DTYPE")] = None,
+    batch_size: Annotated[int | None, default(_OWN, "INT")] = None,
+    compile: Annotated[Compile | None, default(_OWN)] = None,
     engine: Literal["local", "processes", "ray"] = "local",
-    workers: int | None = None,
-    shard: str = "1/1",
-    scorers: tuple[ScorerName, ...] = (),
-    retry_failed: bool = False,
-    dry_run: bool = False,
+    workers: Annotated[int | None, default("one a GPU, or one a CPU core without a GPU", "INT")] = None,
+    shard: Annotated[str, tyro.conf.arg(metavar="INDEX/COUNT")] = "1/1",
+    scorers: Annotated[tuple[ScorerName, ...], values("SCORER", _OWN)] = (),
+    retry_failed: Annotated[bool, default("skip them")] = False,
+    dry_run: Annotated[bool, default("draw")] = False,
 ) -> None:
-    """Draw an experiment, or go on with it: the same command resumes what was stopped.
+    """Draw an experiment. If it was stopped, the same command resumes it.
 
     Args:
-        experiment: a TOML file; see experiments/README.md. Of several, the later go before the earlier: a
-            study, then a model to run it on. The flags below go before all of them.
-        out: the run's folder, or a URL of fsspec; by default results/ and the names of the files.
-        model: an embedded model, a folder, or a hub id.
-        layers: as in `show`.
-        seeds: one or more.
-        encoders: the encoders that move, one after the other; "all" moves all in step.
-        readouts: one or more.
-        limit: only so many prompts.
-        steps: denoising steps.
-        guidance: guidance scale.
-        device: cpu, cuda, cuda:1, mps; the fastest at hand if left out.
-        dtype: as in `show`.
-        batch_size: images denoised together.
-        compile: compile the denoiser; auto does so on CUDA where the plan is long enough.
-        engine: local: this process. processes: one on each GPU of this machine, or on each core of its
-            CPU. ray: all devices of a Ray cluster.
-        workers: how many the other engines have; if left out one a GPU, and where there is none one a core,
-            or one of Ray.
-        shard: 3/16: the third of sixteen processes that share the folder.
-        scorers: who scores the images once they are drawn; see `score`, also for their models.
-        retry_failed: draw again what could not be drawn.
-        dry_run: plan and estimate only.
+        experiment: One or more TOML files, which experiments/README.md describes. A later file overrides
+            an earlier one, such as a model's file the study's. The options below override all files.
+        out: The run's folder, or a URL that fsspec can open.
+        model: An embedded model, a folder in diffusers format, or a model id of the hub.
+        layers: The layers to draw, as in `show`.
+        seeds: The seeds; each gives one image of each prompt and layer.
+        encoders: The encoders whose layers are drawn, one after the other; with all, the encoders move
+            together.
+        readouts: The readouts: native, final or none, as in `show`.
+        limit: How many of the prompts are drawn.
+        steps: The number of denoising steps.
+        guidance: The guidance scale.
+        dtype: The type of the weights: float32, bfloat16 or float16.
+        batch_size: How many images are denoised together.
+        compile: Compile the denoiser. auto does so on CUDA where the plan is long enough to win.
+        engine: local draws in this process. processes draws in one process on each GPU of this machine,
+            or on each core of its CPU. ray draws on all devices of a Ray cluster.
+        workers: The number of workers of the other engines.
+        shard: Which part of the run this process draws: 3/16 is the third of sixteen that share the
+            folder.
+        scorers: The scorers that judge the images once they are drawn; `score` describes them.
+        retry_failed: Draw again what could not be drawn.
+        dry_run: Plan and estimate only.
     """
     from diffusion_lens.runs.experiment import Experiment, load_experiments
     from diffusion_lens.sweep.open import open_run
@@ -132,10 +149,10 @@ def _overlay(data: dict[str, Any], table: str, flags: Mapping[str, Any]) -> None
 
 
 def _parse_shard(text: str) -> tuple[int, int]:
-    index, _, count = text.partition("/")
-    if not (index.isdigit() and count.isdigit()):
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if found is None:
         raise InputError(f"{text!r} is no shard; give one as 3/16, the third of sixteen.")
-    return int(index), int(count)
+    return int(found[1]), int(found[2])
 
 
 def _announce(run: "Run", todo: int, target: str) -> str:
@@ -177,42 +194,3 @@ def _duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
-
-
-def status(run: Place, /) -> None:
-    """Tell how far a run is, what failed and why, and how fast it went.
-
-    Args:
-        run: the run's folder, or a URL of fsspec.
-    """
-    from diffusion_lens.runs.status import read_status
-
-    found = read_status(run)
-    if found.claim:
-        say(f"claim    {found.claim}")
-    say(f"planned  {found.planned}")
-    say(f"done     {found.done} ({found.size / 1e6:.1f} MB)")
-    for reason, count in found.missing.items():
-        say(f"         {count} without a picture: {reason}")
-    say(f"failed   {sum(found.failed.values())}")
-    for reason, count in found.failed.items():
-        say(f"         {count}: {reason}")
-    say(f"to do    {found.to_do}")
-    if found.left_alone:
-        say(f"other    {found.left_alone} images that are not of the experiment any more")
-    for device, rate in found.rate.items():
-        share = f", {found.share[device]:.0%} of its matrix products" if device in found.share else ""
-        say(f"speed    {rate:.2f} images a second and worker on {device}{share}")
-
-
-def export(run: Place, /, out: Path, format: Literal["png", "webdataset"] = "png") -> None:
-    """Write a run as plain files: PNGs with a table beside them, or tar shards.
-
-    Args:
-        run: the run's folder, or a URL of fsspec.
-        out: a new folder.
-        format: png: one file an image, and metadata.csv. webdataset: shards of 1000 images.
-    """
-    from diffusion_lens.runs.export import export_run
-
-    say(f"{export_run(run, out, format)} images in {out}")

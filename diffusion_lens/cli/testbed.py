@@ -1,33 +1,39 @@
 """`diffusion-lens testbed ...`: the scenes, the training and the examination of the embedded models."""
 
-from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from rich.table import Table
 
+from diffusion_lens.choices import Dtype
 from diffusion_lens.cli.console import out as console
 from diffusion_lens.cli.console import say
+from diffusion_lens.cli.options import Device, Layers, Overwrite, default, values
+from diffusion_lens.cli.verbs import Topic, group, verb
 from diffusion_lens.errors import InputError
 
-__all__ = ["TESTBED", "evaluate", "scenes", "train"]
+__all__ = ["evaluate", "scenes", "train"]
 
-Models = Annotated[tuple[str, ...], tyro.conf.Positional]
+group("testbed", "Draw the scenes of the embedded models, train the models, and count what they get right.")
 
 
+@verb("testbed scenes", Topic.MODELS, examples=["diffusion-lens testbed scenes --n 16"])
 def scenes(
-    n: int = 16, seed: int = 0, flat: bool = False, out: Path = Path("scenes.png"), overwrite: bool = False
+    n: int = 16,
+    seed: int = 0,
+    flat: Annotated[bool, default("a few objects most often")] = False,
+    out: Path = Path("scenes.png"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw scenes of the testbed with their captions: a sheet, and the scenes as JSON lines beside it.
 
     Args:
-        n: how many.
-        seed: the stream that they are drawn from.
-        flat: all objects equally often, instead of a few most often.
-        out: the sheet's path; the scenes go beside it as .jsonl.
-        overwrite: replace files that exist.
+        n: The number of scenes.
+        seed: The seed of the scenes.
+        flat: Draw all objects equally often.
+        out: The path of the sheet; the scenes go beside it as .jsonl.
     """
     from diffusion_lens.files import check_output, write_whole
     from diffusion_lens.testbed.captions import caption
@@ -51,40 +57,50 @@ def scenes(
     say(f"sheet   {out}\nscenes  {records}")
 
 
+@verb(
+    "testbed train",
+    Topic.MODELS,
+    examples=[
+        "diffusion-lens testbed train --quick --folder trained",
+        "diffusion-lens testbed train --stage autoencoder --folder trained --minutes 60",
+    ],
+)
 def train(
     folder: Path,
-    stage: Literal["autoencoder", "clip", "diffusion", "inversion"] | None = None,
+    stage: Annotated[
+        Literal["autoencoder", "clip", "diffusion", "inversion"] | None,
+        default("none; needed without --quick"),
+    ] = None,
     minutes: float = 30.0,
-    resume: bool = False,
-    quick: bool = False,
-    encoder: Literal["minilm", "clip", "random"] | None = None,
-    start: Path | None = None,
-    decay_samples: int | None = None,
-    decoder_only: bool = False,
-    batch: int | None = None,
-    rate: float | None = None,
-    seed: int | None = None,
-    channels: tuple[int, ...] | None = None,
-    device: str | None = None,
+    resume: Annotated[bool, default("start anew")] = False,
+    quick: Annotated[bool, default("full size")] = False,
+    encoder: Annotated[Literal["minilm", "clip", "random"] | None, default("minilm")] = None,
+    start: Annotated[Path | None, default("random weights", "FOLDER")] = None,
+    decay_samples: Annotated[int | None, default("no decay", "INT")] = None,
+    decoder_only: Annotated[bool, default("train both halves")] = False,
+    batch: Annotated[int | None, default("the stage's own", "INT")] = None,
+    lr: Annotated[float | None, default("the stage's own", "NUMBER")] = None,
+    seed: Annotated[int | None, default("the stage's own", "INT")] = None,
+    channels: Annotated[tuple[int, ...] | None, values("INT", "the stage's own")] = None,
+    device: Device = None,
 ) -> None:
-    """Train one stage for some minutes; it can be stopped at any time and resumed.
+    """Train one stage for some minutes. It can be stopped at any time and resumed.
 
     Args:
-        folder: where checkpoint, log and exported model live.
-        stage: what to train: first the autoencoder, then the CLIP if it is wanted, then the diffusion;
+        folder: The folder of the checkpoint, the log and the exported model.
+        stage: What to train: first the autoencoder, then the CLIP if it is wanted, then the diffusion;
             the inversion needs the autoencoder alone.
-        minutes: of training; 0 only exports what was trained.
-        resume: go on from the checkpoint in the folder.
-        quick: the first three stages at tiny sizes, in two minutes.
-        encoder: the text encoder that the diffusion stage reads; minilm if left out.
-        start: weights to start from, in diffusers format.
-        decay_samples: let the rate fall to zero over so many samples, then stop.
-        decoder_only: train the autoencoder's decoder and leave its latents as they are.
-        batch: scenes per step.
-        rate: the learning rate.
-        seed: of the scenes and the first weights.
-        channels: of the blocks of the autoencoder or the denoiser.
-        device: cpu or cuda; the GPU if there is one.
+        minutes: The minutes of training; 0 only exports what was trained.
+        resume: Resume from the checkpoint in the folder.
+        quick: Train the first three stages at tiny sizes, in two minutes.
+        encoder: The text encoder that the diffusion stage reads.
+        start: The weights to start from, in diffusers format.
+        decay_samples: Let the learning rate fall to zero over this number of samples, then stop.
+        decoder_only: Train the autoencoder's decoder and keep its latents as they are.
+        batch: The number of scenes in a step.
+        lr: The learning rate.
+        seed: The seed of the scenes and of the first weights.
+        channels: The channels of the blocks of the autoencoder or the denoiser.
     """
     from diffusion_lens.testbed.train import STAGES, train_quickly
     from diffusion_lens.testbed.train import train as run
@@ -95,7 +111,8 @@ def train(
     if stage is None:
         raise InputError(f"No stage was given: --stage {', '.join(STAGES)}, or --quick for all, tiny.")
     kind = STAGES[stage][1]
-    asked = {"encoder": encoder, "batch": batch, "rate": rate, "seed": seed, "channels": channels}
+    asked: dict[str, object] = {"encoder": encoder, "batch": batch, "rate": lr}
+    asked |= {"seed": seed, "channels": channels}
     asked |= {"decoder_only": decoder_only or None}
     changes = {name: value for name, value in asked.items() if value is not None}
     unknown = changes.keys() - {field.name for field in fields(kind)}
@@ -108,31 +125,40 @@ def train(
     say(f"{stage}: {progress.samples} samples in {progress.seconds / 60:.1f} minutes, in {folder}")
 
 
+@verb(
+    "testbed evaluate",
+    Topic.MODELS,
+    examples=["diffusion-lens testbed evaluate emoji --layers all --out layers.csv"],
+)
 def evaluate(
-    models: Models,
+    models: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="MODEL [MODEL ...]", help_behavior_hint=""),
+    ],
     /,
-    out: Path,
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")],
     captions: int = 500,
-    layers: tuple[str, ...] = ("native",),
-    seeds: tuple[int, ...] = (0, 1),
+    layers: Layers = ("native",),
+    seeds: Annotated[tuple[int, ...], values("SEED", "0 1")] = (0, 1),
     synonyms: bool = True,
     steps: int = 20,
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
-    overwrite: bool = False,
+    dtype: Annotated[Dtype | None, default("float32", "DTYPE")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Count how often an embedded model draws what captions state, at each layer, as the oracle sees it.
 
     Args:
-        models: embedded models, or folders of `testbed train` that hold a text encoder.
-        out: a CSV file of rates with intervals; every answer goes beside it as .parquet, and with more
+        models: Embedded models, or folders of `testbed train` that hold a text encoder.
+        out: A CSV file of rates with intervals; every answer goes beside it as .parquet, and with more
             than one layer a figure as .png and .pdf.
-        captions: how many held-out captions.
-        layers: as in `show`.
-        seeds: pictures of each caption and layer.
-        synonyms: ask for the words that training holds back, too: one caption each.
-        steps: denoising steps.
-        dtype: float32 if left out; bfloat16 is faster where the hardware has it.
-        overwrite: replace files that exist.
+        captions: The number of held-out captions.
+        layers: The layers to draw, as in `show`.
+        seeds: The seeds of the images of each caption and layer.
+        synonyms: Do not ask for the words that training held back.
+        steps: The number of denoising steps.
+        dtype: The type of the weights: float32, bfloat16 or float16; bfloat16 is faster where the
+            hardware has it.
     """
     import pandas as pd
 
@@ -164,6 +190,3 @@ def evaluate(
     for row in rates.itertuples(index=False):
         page.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
     console.print(page)
-
-
-TESTBED: dict[str, Callable[..., Any]] = {"scenes": scenes, "train": train, "evaluate": evaluate}

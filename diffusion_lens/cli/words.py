@@ -1,34 +1,40 @@
 """`diffusion-lens words ...`: learned words on the embedded model, measured."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import tyro
 from rich.table import Table
 
 from diffusion_lens.cli.console import out as console
 from diffusion_lens.cli.console import say
+from diffusion_lens.cli.options import Device, Model
+from diffusion_lens.cli.verbs import Topic, group, verb
 
-__all__ = ["WORDS", "study"]
+__all__ = ["study"]
+
+group("words", "Measure learned embeddings on the embedded model.")
 
 
+@verb("words study", Topic.LEARN, examples=["diffusion-lens words study --out results/textual_inversion"])
 def study(
-    out: Path = Path("results/textual_inversion"),
-    model: str = "emoji",
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")] = Path("results/textual_inversion"),
+    model: Model = "emoji",
     steps: int = 150,
     grid_steps: int = 60,
     samples: int = 16,
-    device: str | None = None,
+    device: Device = None,
 ) -> None:
-    """Learn ten concepts of the testbed and compare the words with captions; the same command goes on.
+    """Learn ten concepts of the testbed and compare the embeddings with captions.
+
+    If it was stopped, the same command resumes it.
 
     Args:
-        out: a folder for the tables, the figure and the words.
-        model: an embedded model.
-        steps: of each word.
-        grid_steps: of each word at several rates and numbers of vectors; 0 leaves these out.
-        samples: drawings for each measure; the paper has 64.
-        device: cpu, cuda, cuda:1, mps; the fastest at hand if left out.
+        out: A folder for the tables, the figure and the embeddings.
+        steps: The number of training steps of each embedding.
+        grid_steps: The training steps of each embedding at several learning rates and numbers of vectors;
+            0 skips these.
+        samples: The number of images of each measure; the paper has 64.
     """
     from dataclasses import replace
 
@@ -61,6 +67,3 @@ def study(
         )
     console.print(shown)
     say(f"tables  {summary_file}\nfigure  {out / 'words.png'}")
-
-
-WORDS: dict[str, Callable[..., Any]] = {"study": study}

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
+from diffusion_lens.choices import Pooled
 from diffusion_lens.errors import InputError, UnsupportedPipelineError
 from diffusion_lens.images.denoise import Denoiser, Drawing, Row
 from diffusion_lens.images.sampler import Sampler, check_seeds
@@ -21,7 +22,7 @@ from diffusion_lens.models.memory import default_batch, free_memory
 from diffusion_lens.models.pipelines import PipelineFamily, find_family
 from diffusion_lens.text.encode import States, check_prompts, select
 from diffusion_lens.text.layers import ALL_ENCODERS, LayerPlan, LayerRequest, Slots
-from diffusion_lens.text.readouts import Pooled, Readout, check_policies
+from diffusion_lens.text.readouts import Readout, check_policies
 
 __all__ = ["DiffusionLens"]
 

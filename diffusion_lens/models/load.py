@@ -5,8 +5,9 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from diffusion_lens.choices import DTYPES, Offload
 from diffusion_lens.errors import (
     InputError,
     UnknownModelError,
@@ -18,10 +19,7 @@ from diffusion_lens.models.memory import explain_memory
 from diffusion_lens.models.pipelines import PipelineFamily, find_family, known_families, resolve_family
 from diffusion_lens.models.quiet import quiet_libraries
 
-__all__ = ["DTYPES", "Offload", "choose_device", "load_pipeline"]
-
-Offload = Literal["none", "model", "sequential"]
-DTYPES = ("float32", "bfloat16", "float16")
+__all__ = ["choose_device", "load_pipeline"]
 
 
 def load_pipeline(

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import tomli_w
 
+from diffusion_lens.choices import Compile, Dtype, Offload, Pooled
 from diffusion_lens.errors import ExperimentError
 from diffusion_lens.images.approximations import Approximations
 from diffusion_lens.images.sampler import Sampler
@@ -108,11 +109,11 @@ class Machine:
     """
 
     device: str | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    offload: Literal["none", "model", "sequential"] = "none"
+    dtype: Dtype | None = None
+    offload: Offload = "none"
     variant: str | None = None
     batch_size: int | None = None
-    compile: Literal["auto", "on", "off"] = "auto"
+    compile: Compile = "auto"
     image: Literal["png", "webp"] = "png"
     states: float = 0.0
     encoders: Literal["load", "leave"] = "load"
@@ -150,7 +151,7 @@ class Experiment:
     embeddings: tuple[str, ...] = ()
     encoders: tuple[str, ...] = ("all",)
     readouts: tuple[Literal["native", "final", "none"], ...] = ("native",)
-    pooled: Literal["hold", "layer", "empty"] = "hold"
+    pooled: Pooled = "hold"
     slots: int | Literal["all", "cap"] = "all"
     revision: str | None = None
     claim: str = ""

@@ -19,15 +19,14 @@ from transformers.modeling_outputs import (
 )
 from transformers.models.clip.modeling_clip import CLIPTextModelOutput
 
+from diffusion_lens.choices import POOLED
 from diffusion_lens.errors import EncoderError, InputError
 from diffusion_lens.models.encoders import TextEncoder
 from diffusion_lens.models.pipelines import Slot
 from diffusion_lens.text.states import LayerStates
 
 __all__ = [
-    "POOLED",
     "READOUTS",
-    "Pooled",
     "Readout",
     "answer",
     "check_policies",
@@ -36,10 +35,7 @@ __all__ = [
 ]
 
 Readout = Literal["native", "final", "none"]
-Pooled = Literal["hold", "layer", "empty"]
-"""The pooled output: held at full depth, made from the layer drawn, or that of the empty prompt."""
 READOUTS: tuple[str, ...] = get_args(Readout)
-POOLED: tuple[str, ...] = get_args(Pooled)
 
 
 def check_policies(readout: str, pooled: str) -> None:

@@ -1,0 +1,172 @@
+"""Options that several verbs share: each is defined once, with its help and the words of its default."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from diffusion_lens.choices import Dtype, Offload, Pooled
+from diffusion_lens.errors import InputError
+
+if TYPE_CHECKING:
+    from diffusion_lens.lens.lens import DiffusionLens
+
+__all__ = [
+    "BatchSize",
+    "Device",
+    "Layers",
+    "Load",
+    "Model",
+    "Overwrite",
+    "Prompts",
+    "ReadingOptions",
+    "Run",
+    "SamplerOptions",
+    "Seeds",
+    "default",
+    "values",
+]
+
+
+def default(words: str, metavar: str | None = None, help: str | None = None) -> Any:
+    """Annotate an option whose default is better said in words than as a value."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {words})", metavar=metavar, help=help)
+
+
+def values(metavar: str, words: str, help: str | None = None) -> Any:
+    """Annotate an option that takes several values."""
+    return default(words, f"{metavar} [{metavar} ...]", help)
+
+
+def _positional(metavar: str, help: str) -> Any:
+    return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint="")
+
+
+Prompts = Annotated[
+    tuple[str, ...], tyro.conf.Positional, _positional("PROMPT [PROMPT ...]", "One or more prompts.")
+]
+Run = Annotated[
+    str, tyro.conf.Positional, _positional("RUN", "The folder of the run, or a URL that fsspec can open.")
+]
+Model = Annotated[
+    str,
+    tyro.conf.arg(
+        metavar="MODEL",
+        help="An embedded model (`diffusion-lens models` lists them), a folder in diffusers format, or a "
+        "model id of the Hugging Face hub.",
+    ),
+]
+Layers = Annotated[
+    tuple[str, ...],
+    values(
+        "LAYER",
+        "all",
+        "Layers to draw: all, native, a number (0 is the embedding, -1 the last layer), or a range with "
+        "both ends such as 0:24:4.",
+    ),
+]
+Seeds = Annotated[tuple[int, ...], values("SEED", "0", "Each seed gives one image of each layer.")]
+Device = Annotated[
+    str | None,
+    default(
+        "the fastest one at hand", "DEVICE", "The device that the model runs on: cpu, cuda, cuda:1 or mps."
+    ),
+]
+BatchSize = Annotated[
+    int | None, default("chosen by the image size", "INT", "How many images are denoised together.")
+]
+Overwrite = Annotated[bool, tyro.conf.arg(help="Replace files that exist.", help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class Load:
+    """How the model is loaded.
+
+    Attributes:
+        dtype: The type of the weights.
+        offload: Keeps on the accelerator only the model, or with sequential only the layer, that is at
+            work.
+        revision: A branch, tag or commit of the model on the hub.
+        variant: A variant of the weights, such as fp16.
+        allow_pickle: Load weights that are pickles. A pickle can run any program: allow it only for a
+            file that you trust.
+        trust_remote_code: Run Python code that comes with the model. Allow it only for a model that you
+            trust.
+    """
+
+    device: Device = None
+    dtype: Annotated[
+        Dtype | None, default("float32 on the CPU, the model's own on an accelerator", "DTYPE")
+    ] = None
+    offload: Offload = "none"
+    revision: Annotated[str | None, default("the newest", "REVISION")] = None
+    variant: Annotated[str | None, default("none", "VARIANT")] = None
+    allow_pickle: Annotated[bool, default("refuse them")] = False
+    trust_remote_code: Annotated[bool, default("refuse it")] = False
+
+    def lens(self, model: str, **options: Any) -> "DiffusionLens":
+        """The lens of a model; `options` are further ones of `DiffusionLens.from_pretrained`."""
+        from diffusion_lens.lens.lens import DiffusionLens
+
+        return DiffusionLens.from_pretrained(model, **asdict(self), **options)
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How a layer is read.
+
+    Attributes:
+        encoder: The text encoder whose layers are drawn, such as text_encoder_2; with all, the encoders
+            move together.
+        readout: native treats a layer as the pipeline treats its own. final applies the encoder's final
+            norm, as in the paper. none takes the hidden state as it is.
+        pooled: The pooled output is held at full depth, made from the layer, or that of the empty prompt.
+        slots: Where the pipeline reads several layers, one layer replaces all of them, only the deeper
+            ones (cap), or the one of this index.
+    """
+
+    encoder: Annotated[str, tyro.conf.arg(metavar="ENCODER")] = "all"
+    readout: Literal["native", "final", "none"] = "native"
+    pooled: Pooled = "hold"
+    slots: Annotated[str, tyro.conf.arg(metavar="{all,cap,INDEX}")] = "all"
+
+    def arguments(self) -> dict[str, Any]:
+        """The options as arguments of a lens.
+
+        Raises:
+            InputError: `slots` is neither all, cap nor an index.
+        """
+        return {**asdict(self), "slots": _parse_slots(self.slots)}
+
+
+def _parse_slots(text: str) -> int | str:
+    if text in ("all", "cap"):
+        return text
+    if text.isascii() and text.isdigit() and len(text) < 4:
+        return int(text)
+    raise InputError(f"{text!r} names no slots. Allowed: all, cap, or an index such as 0.")
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """How images are denoised.
+
+    Attributes:
+        steps: The number of denoising steps.
+        guidance: The guidance scale; 1 or less turns guidance off.
+        height: The height of an image in pixels.
+        width: The width of an image in pixels.
+        negative_prompt: What an image should not show.
+        scheduler: The class name of a diffusers scheduler, such as DPMSolverMultistepScheduler.
+    """
+
+    steps: Annotated[int | None, default("the model's own", "INT")] = None
+    guidance: Annotated[float | None, default("the model's own", "NUMBER")] = None
+    height: Annotated[int | None, default("the model's own", "PIXELS")] = None
+    width: Annotated[int | None, default("the model's own", "PIXELS")] = None
+    negative_prompt: Annotated[str | None, default("none", "TEXT")] = None
+    scheduler: Annotated[str | None, default("the model's own", "CLASS")] = None
+
+    def arguments(self) -> dict[str, Any]:
+        """The options as arguments of a lens."""
+        return asdict(self)
