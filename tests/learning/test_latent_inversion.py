@@ -187,12 +187,12 @@ def test_bad_input_is_told_before_anything_is_loaded(car: Path, inversion: Laten
     out = car.with_name("out.png")
     (car.with_name("empty.txt")).write_text("\n")
     for call, message in (
-        (lambda: cli.caption(()), "No picture"),
+        (lambda: cli.caption(()), "No image"),
         (lambda: cli.caption((car,), car.with_name("empty.txt")), "holds no captions"),
         (lambda: cli.edit(car, ("blue",), out), "no change of words"),
         (lambda: cli.edit(car, ("blue=red",), car.with_name("out.txt")), "names no picture"),
         (lambda: cli.personalise(car, (), out), "No prompt"),
-        (lambda: cli.redraw((), out), "No picture"),
+        (lambda: cli.redraw((), out), "No image"),
         (lambda: cli.cycle(("a dog",), out), "two or more"),
         (lambda: study(inversion, car.parent, 3), "too few"),
     ):
