@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from diffusion_lens.errors import SamplerError
-from diffusion_lens.models.denoisers import find_denoiser
 from diffusion_lens.models.pipelines import PipelineFamily, known_families
 
 if TYPE_CHECKING:
@@ -65,6 +64,8 @@ def approximate(denoiser: "Denoiser", approximations: Approximations) -> None:
     Raises:
         SamplerError: the pipeline can't be approximated so.
     """
+    from diffusion_lens.models.denoisers import find_denoiser  # runs and the command line need no torch
+
     pipe = denoiser.pipe
     network: Any = find_denoiser(pipe)
     if approximations.guided is not None and not denoiser.family.guided_inputs:
