@@ -5,6 +5,7 @@ red, the fox is left of the pizza. The last two depend on the first two: `parent
 Davidsonian Scene Graph (Cho et al., ICLR 2024, arXiv 2310.18235).
 """
 
+import graphlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +24,10 @@ __all__ = [
     "CheckedPrompt",
     "Judgement",
     "Kind",
+    "find_circle",
+    "join_parents",
     "read_checks",
+    "split_parents",
     "write_checks",
 ]
 
@@ -72,6 +76,11 @@ class Check:
         if self.kind not in KINDS:
             raise CheckError(
                 f"Check {self.id!r} is of no known kind: {self.kind!r}. Kinds are {list(KINDS)}."
+            )
+        if ";" in self.id or self.id != self.id.strip():
+            raise CheckError(
+                f"The id {self.id!r} of a check holds a semicolon or outer spaces. Rename it: a semicolon "
+                "separates the ids of parents."
             )
         if self.choices and self.answer not in self.choices:
             raise CheckError(
@@ -135,18 +144,31 @@ class CheckedPrompt:
             raise CheckError(
                 f"Prompt {self.prompt_id!r}: checks depend on {sorted(unknown)}, but its checks are {ids}."
             )
-        if _circular(self.checks):
-            raise CheckError(f"Prompt {self.prompt_id!r}: checks depend on each other in a circle.")
+        circle = find_circle({check.id: check.parents for check in self.checks})
+        if circle:
+            raise CheckError(
+                f"Prompt {self.prompt_id!r}: checks depend on each other in a "
+                f"circle: {' -> '.join(circle)}. Take one of these parents out."
+            )
 
 
-def _circular(checks: Sequence[Check]) -> bool:
-    waiting = {check.id: set(check.parents) for check in checks}
-    while ready := [name for name, parents in waiting.items() if not parents]:
-        for name in ready:
-            del waiting[name]
-        for parents in waiting.values():
-            parents.difference_update(ready)
-    return bool(waiting)
+def find_circle(parents: Mapping[str, Sequence[str]]) -> list[str]:
+    """The ids of a circle among checks and their parents, the first one repeated at the end; [] if none."""
+    try:
+        graphlib.TopologicalSorter(parents).prepare()
+    except graphlib.CycleError as error:
+        return [str(name) for name in error.args[1]]
+    return []
+
+
+def join_parents(parents: Iterable[str]) -> str:
+    """Ids of parents as one cell of a table, "object-0; object-1"."""
+    return "; ".join(parents)
+
+
+def split_parents(cell: str) -> tuple[str, ...]:
+    """The ids in a cell of `join_parents`."""
+    return tuple(dict.fromkeys(part.strip() for part in cell.split(";") if part.strip()))
 
 
 def write_checks(path: str | os.PathLike[str], prompts: Iterable[CheckedPrompt]) -> None:

@@ -39,8 +39,7 @@ def write(
         seed: The seed of the choice and the order of images.
     """
     from diffusion_lens.checks.assign import read_given
-    from diffusion_lens.scoring.sheet import write_sheet
-    from diffusion_lens.scoring.sheet_sample import sample_questions
+    from diffusion_lens.scoring.sheet import sample_questions, write_sheet
 
     given = read_given(checks) if checks else []
     questions = sample_questions(run, images=images, kinds=kinds, given=given, seed=seed)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from diffusion_lens.checks.checks import Check, CheckedPrompt
+from diffusion_lens.checks.checks import Check, CheckedPrompt, join_parents
 from diffusion_lens.runs.images import RunImages, Series
 from diffusion_lens.scoring.answer_store import digest_of, digest_of_checks
 from diffusion_lens.scoring.baselines import scorer_name
@@ -149,8 +149,12 @@ def table_of(
     """
     rows = pd.DataFrame(job.rows, columns=list(Row._fields))
     asked = pd.DataFrame(
-        [(digest, check.id, check.kind) for digest, checks in job.checks.items() for check in checks],
-        columns=["asked", "check", "kind"],
+        [
+            (digest, check.id, check.kind, join_parents(check.parents))
+            for digest, checks in job.checks.items()
+            for check in checks
+        ],
+        columns=["asked", "check", "kind", "parents"],
     )
     frame = rows.merge(asked, on="asked").merge(answers, on=["item", "asked", "check"], how="left")
     why = frame["item"].map(dict(missing))

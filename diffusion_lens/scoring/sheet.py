@@ -13,7 +13,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -22,19 +22,24 @@ import numpy as np
 import pandas as pd
 from PIL.Image import Image
 
-from diffusion_lens.checks.checks import Check
+from diffusion_lens.checks.assign import ask
+from diffusion_lens.checks.checks import KINDS, WHOLE, Check, CheckedPrompt, join_parents
 from diffusion_lens.errors import CheckError, ScoresError
 from diffusion_lens.files import check_output, write_whole
+from diffusion_lens.runs.images import RunImages
 from diffusion_lens.scoring import table as scores
 
-__all__ = ["Question", "read_answers", "write_sheet"]
+__all__ = ["SheetQuestion", "read_answers", "sample_questions", "write_sheet"]
 
 _ANSWERS = {"yes": True, "no": False, "unsure": None}
-_KEY = ("run", "prompt_id", "prompt", "category", "encoder", "layer", "depth", "seed", "check", "kind")
+_KEY = (
+    *("run", "prompt_id", "prompt", "category", "encoder", "layer", "depth", "seed"),
+    *("check", "kind", "parents"),
+)
 
 
 @dataclass(frozen=True)
-class Question:
+class SheetQuestion:
     """One check on one image, and where the image is from.
 
     Attributes:
@@ -62,9 +67,91 @@ class Question:
     category: str = ""
 
 
+def sample_questions(
+    url: str | os.PathLike[str],
+    *,
+    images: int = 140,
+    kinds: Sequence[str] = (),
+    given: Sequence[CheckedPrompt] = (),
+    seed: int = 0,
+) -> list[SheetQuestion]:
+    """Questions on a sample of a run's images, stratified by layer: what a judge is corrected by.
+
+    From each layer, as many images are drawn at random; of each, all checks are asked.
+
+    Args:
+        url: the run's folder, or a URL of fsspec.
+        images: how many images in all; all there are, if fewer.
+        kinds: only checks of these kinds, and those that they depend on; all but that of the whole prompt
+            if left out.
+        given: checks of prompts, as for `score_run`.
+        seed: of the draw.
+
+    Raises:
+        CheckError: no prompt has a check of these kinds, or a kind is unknown.
+        RunError: there is no run, or it is damaged.
+    """
+    unknown = sorted(set(kinds) - set(KINDS))
+    if unknown or images < 1:
+        raise CheckError(
+            f"A sheet takes one image or more, and kinds of {list(KINDS)}; not {images} and {unknown}."
+        )
+    run = RunImages(url)
+    asked = ask(run.plan.prompts, given).prompts
+    checks = [_chosen(prompt.checks, kinds) for prompt in asked]
+    by_layer: dict[int, list[tuple[int, int]]] = {}
+    series = run.series()
+    for number, line in enumerate(series):
+        if checks[line.prompt]:
+            for place, cell in enumerate(line.cells):
+                by_layer.setdefault(cell.layer, []).append((number, place))
+    if not by_layer:
+        raise CheckError(
+            f"No drawn prompt of {url} has a check {f'of {list(kinds)}' if kinds else 'to ask'}."
+        )
+    rng = np.random.default_rng(seed)
+    shuffled = [[cells[place] for place in rng.permutation(len(cells))] for cells in by_layer.values()]
+    chosen: list[tuple[int, int]] = []
+    for turn in range(max(map(len, shuffled))):
+        chosen += [cells[turn] for cells in shuffled if turn < len(cells)]
+    pictures = run.read([series[number].cells[place].id for number, place in chosen[:images]])
+    questions = []
+    for number, place in chosen[:images]:
+        line = series[number]
+        cell, prompt = line.cells[place], asked[line.prompt]
+        picture = pictures[cell.id].image
+        if picture is None:
+            continue
+        for check in checks[line.prompt]:
+            questions.append(
+                SheetQuestion(
+                    picture,
+                    check,
+                    prompt.prompt_id,
+                    prompt.prompt,
+                    layer=cell.layer,
+                    depth=cell.layer / line.last if line.last else 1.0,
+                    seed=cell.seed,
+                    encoder=line.encoder,
+                    run=line.run,
+                    category=prompt.category,
+                )
+            )
+    return questions
+
+
+def _chosen(checks: Sequence[Check], kinds: Sequence[str]) -> list[Check]:
+    """The checks of these kinds and all that they depend on, without which they could not be gated."""
+    by_id = {check.id: check for check in checks}
+    wanted = [check.id for check in checks if (check.kind in kinds if kinds else check.id != WHOLE)]
+    for name in wanted:  # grows while it is read, until all ancestors are there
+        wanted += [parent for parent in by_id[name].parents if parent not in wanted]
+    return [check for check in checks if check.id in wanted]
+
+
 def write_sheet(
     path: str | os.PathLike[str],
-    questions: Iterable[Question],
+    questions: Iterable[SheetQuestion],
     *,
     title: str = "Labelling",
     show_prompt: bool = False,
@@ -110,8 +197,10 @@ def write_sheet(
         if question.check.choices or question.check.answer != "yes":
             item["answer"] = question.check.answer
         items.append(item | ({"prompt": question.prompt} if show_prompt else {}))
-        row = {part: getattr(question, part) for part in _KEY if part not in ("check", "kind")}
-        lines.append({"id": name, **row, "check": question.check.id, "kind": question.check.kind})
+        row = {part: getattr(question, part) for part in _KEY[:-3]}
+        check = question.check
+        row |= {"check": check.id, "kind": check.kind, "parents": join_parents(check.parents)}
+        lines.append({"id": name, **row})
     # in the order of the sheet too: the order they came in would tell layers apart
     images = {pictures[id(one.image)]: _png(one.image) for one in (asked[place] for place in order)}
     data = {"sheet": sheet, "items": items, "images": images}

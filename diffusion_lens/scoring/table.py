@@ -12,10 +12,15 @@
 | seed | integer | the seed of the image |
 | check | text | id of the check |
 | kind | text | kind of the check, one of `checks.KINDS` |
+| parents | text | ids of the checks that it depends on, separated by semicolons; empty if there are none |
 | scorer | text | who answered |
 | p | number or missing | probability or score that the check is met, 0 to 1 |
 | label | true, false or missing | met or not; missing is missing, never wrong |
 | reason | text or missing | why it is so, or why it is missing |
+| p_ungated | number or missing | p as the scorer gave it, whatever became of the parents |
+| label_ungated | true, false or missing | likewise the label |
+
+`p` and `label` are gated by the parents, see `scoring.gating`: a check with a wrong parent is wrong.
 
 No two rows have the same run, prompt_id, encoder, layer, seed, check and scorer. Further columns are
 kept as they are.
@@ -30,28 +35,34 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from diffusion_lens.checks.checks import KINDS, CheckedPrompt, Judgement
+from diffusion_lens.checks.checks import KINDS, CheckedPrompt, Judgement, join_parents
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.files import write_whole
+from diffusion_lens.scoring.gating import gate
 
 __all__ = ["COLUMNS", "KEY", "read", "read_all", "rows", "validate", "write"]
 
 COLUMNS: tuple[str, ...] = (
-    "run", "prompt_id", "prompt", "category", "encoder", "layer", "depth", "seed", "check", "kind",
-    "scorer", "p", "label", "reason",
-)  # fmt: skip
+    *("run", "prompt_id", "prompt", "category", "encoder", "layer", "depth", "seed"),
+    *("check", "kind", "parents", "scorer", "p", "label", "reason", "p_ungated", "label_ungated"),
+)
 KEY: tuple[str, ...] = ("run", "prompt_id", "encoder", "layer", "seed", "check", "scorer")
+_IMAGE = tuple(name for name in KEY if name != "check")
+_UNGATED = ("p_ungated", "label_ungated")
 _NEEDED = ("prompt_id", "layer", "seed", "check", "scorer")
 _DEFAULTS = {
     "run": "",
     "category": "",
     "encoder": "text_encoder",
     "kind": "global",
+    "parents": "",
     "p": None,
     "label": None,
+    "reason": None,
 }
-_LABELS = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False,
-           "no": False}  # fmt: skip
+_LABELS = {word: True for word in ("true", "1", "1.0", "yes")} | {
+    word: False for word in ("false", "0", "0.0", "no")
+}
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +72,8 @@ def validate(table: pd.DataFrame) -> pd.DataFrame:
 
     Columns other than prompt_id, layer, seed, check, scorer and one of p and label may be left out:
     `prompt` is then the prompt_id, `depth` is layer / the deepest layer of that run and encoder,
-    `kind` is "global", `encoder` "text_encoder", all else empty or missing.
+    `kind` is "global", `encoder` "text_encoder", all else empty or missing. A table without the columns
+    p_ungated and label_ungated is gated by its column `parents`.
 
     Args:
         table: rows with at least the columns named; labels as booleans, 0/1 or words.
@@ -82,7 +94,7 @@ def validate(table: pd.DataFrame) -> pd.DataFrame:
     table = table.assign(**{name: value for name, value in _DEFAULTS.items() if name not in table})
     if "prompt" not in table:
         table["prompt"] = table["prompt_id"]
-    for name in ("run", "prompt_id", "prompt", "category", "encoder", "check", "kind", "scorer"):
+    for name in ("run", "prompt_id", "prompt", "category", "encoder", "check", "kind", "parents", "scorer"):
         if name in _NEEDED and table[name].isna().any():
             raise ScoresError(f"The column {name} of a table of scores has empty cells; fill them in.")
         table[name] = table[name].fillna("").astype(str).astype("str")
@@ -100,10 +112,16 @@ def validate(table: pd.DataFrame) -> pd.DataFrame:
         raise ScoresError(
             "The column depth of a table of scores has empty cells; it is layer / last layer."
         )
-    table["p"] = _fractions(table["p"])
-    table["label"] = _labels(table["label"])
-    reason = table["reason"] if "reason" in table else pd.Series(None, index=table.index, dtype=object)
-    table["reason"] = reason.where(reason.notna(), None).astype("str")
+    given = [name for name in _UNGATED if name in table]
+    if len(given) == 1:
+        raise ScoresError(
+            f"A table of scores has {given[0]} alone; give both of {list(_UNGATED)}, or none."
+        )
+    for name in ("p", *given[:1]):
+        table[name] = _fractions(table[name])
+    for name in ("label", *given[1:]):
+        table[name] = _labels(table[name])
+    table["reason"] = table["reason"].where(table["reason"].notna(), None).astype("str")
     unknown = sorted(set(table["kind"]) - set(KINDS))
     if unknown:
         raise ScoresError(f"The column kind of a table of scores has {unknown}; kinds are {list(KINDS)}.")
@@ -114,6 +132,8 @@ def validate(table: pd.DataFrame) -> pd.DataFrame:
             f"{int(twice.sum())} rows of a table of scores repeat another's key, such as {first}. One "
             "scorer gives one answer to one check on one image; call a second rater by another name."
         )
+    if not given:
+        table = gate(table.reset_index(drop=True), _IMAGE)
     others = [name for name in table.columns if name not in COLUMNS]
     return table[[*COLUMNS, *others]].reset_index(drop=True)
 
@@ -153,13 +173,23 @@ def rows(
         given = answers.get(check.id, Judgement(check.id, reason="not judged"))
         made.append(
             {
-                "run": run, "prompt_id": asked.prompt_id, "prompt": asked.prompt,
-                "category": asked.category, "encoder": encoder, "layer": layer,
-                "depth": layer / last if last else 1.0, "seed": seed,
-                "check": check.id, "kind": check.kind, "scorer": scorer, "p": given.p, "label": given.label,
+                "run": run,
+                "prompt_id": asked.prompt_id,
+                "prompt": asked.prompt,
+                "category": asked.category,
+                "encoder": encoder,
+                "layer": layer,
+                "depth": layer / last if last else 1.0,
+                "seed": seed,
+                "check": check.id,
+                "kind": check.kind,
+                "parents": join_parents(check.parents),
+                "scorer": scorer,
+                "p": given.p,
+                "label": given.label,
                 "reason": given.reason,
             }
-        )  # fmt: skip
+        )
     return made
 
 

@@ -64,7 +64,9 @@ def test_a_run_becomes_the_documented_table(tmp_path):
     assert len(real[real["check"] == "prompt"]) == 4 * 3 * 2
     assert rate(real, check="prompt", layer=0) == 0
     assert rate(real, check="prompt", layer=1) == rate(real, check="prompt", layer=2) == 1
-    assert real[(real["layer"] == 0) & (real["check"] == "attribute-0")]["label"].isna().all()
+    # there is no fox to be red: wrong, and the oracle itself did not answer
+    grey = real[(real["layer"] == 0) & (real["check"] == "attribute-0")]
+    assert not grey["label"].any() and grey["label"].notna().all() and grey["label_ungated"].isna().all()
     assert set(real["run"]) == {"run"} and set(real["prompt_id"]) == set(PROMPTS)
     assert real.groupby("layer")["depth"].first().tolist() == [0, 0.5, 1]
     assert set(real["category"]) == {"single", "pair", "count"}

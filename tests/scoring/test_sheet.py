@@ -16,19 +16,19 @@ from PIL.PngImagePlugin import PngInfo
 
 from diffusion_lens.checks.checks import Check
 from diffusion_lens.errors import CheckError, OutputError, ScoresError
-from diffusion_lens.scoring.sheet import Question, read_answers, write_sheet
+from diffusion_lens.scoring.sheet import SheetQuestion, read_answers, write_sheet
 
 NASTY = '</script><img src=x onerror="document.title=1">@@DATA@@ &amp; "fox"'
 
 
-def questions(count: int = 6) -> list[Question]:
+def questions(count: int = 6) -> list[SheetQuestion]:
     """Images whose red says which they are."""
     made = []
     for number in range(count):
         noted = Image.new("RGB", (8, 8), (number * 10, 0, 0))
         noted.info["layer"] = f"secret-layer-{number}"
         made.append(
-            Question(
+            SheetQuestion(
                 image=noted,
                 check=Check("object-0", "object", f"Is there a {NASTY if number == 0 else 'fox'}?"),
                 prompt_id=f"secret-prompt-{number}",
@@ -79,7 +79,7 @@ def test_notes_in_image_files_do_not_reach_the_page(tmp_path):
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "PNG", pnginfo=info)
     first = questions(1)[0]
-    write_sheet(tmp_path / "s.html", [Question(**{**vars(first), "image": Image.open(file)})])
+    write_sheet(tmp_path / "s.html", [SheetQuestion(**{**vars(first), "image": Image.open(file)})])
     for picture in data_of(tmp_path / "s.html")["images"].values():
         assert b"secret" not in base64.b64decode(picture)
 
@@ -212,7 +212,7 @@ def test_the_page_in_a_real_browser(tmp_path, browser):
 def test_one_image_with_many_questions_is_stored_once(tmp_path):
     image = Image.fromarray(np.zeros((4, 4, 3), np.uint8))
     asked = [
-        Question(image, Check(f"c{number}", "object", "?"), "p", "p", 0, 0.0, 0) for number in range(5)
+        SheetQuestion(image, Check(f"c{number}", "object", "?"), "p", "p", 0, 0.0, 0) for number in range(5)
     ]
     write_sheet(tmp_path / "s.html", asked)
     data = data_of(tmp_path / "s.html")

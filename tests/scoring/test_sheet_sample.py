@@ -8,7 +8,7 @@ import pytest
 from diffusion_lens.cli.sheet import read, write
 from diffusion_lens.errors import CheckError, InputError
 from diffusion_lens.scoring import table as scores
-from diffusion_lens.scoring.sheet_sample import sample_questions
+from diffusion_lens.scoring.sheet import sample_questions
 from tests.scoring.made_runs import make_run, scene
 
 PROMPTS = ["a red fox", "a blue cat at night", "two dogs"]
@@ -34,7 +34,9 @@ def test_layers_are_sampled_evenly_and_each_image_is_asked_all_its_checks(run):
 
 
 def test_kinds_can_be_chosen_and_must_be_known(run):
-    assert {one.check.kind for one in sample_questions(run, kinds=["count"])} == {"count"}
+    counts = sample_questions(run, kinds=["count"])
+    # a count means nothing without the objects that are counted
+    assert {one.check.id for one in counts} == {"object-0", "count-0"}
     with pytest.raises(CheckError, match="colour"):
         sample_questions(run, kinds=["colour"])
     with pytest.raises(CheckError, match="relation"):
@@ -52,6 +54,6 @@ def test_from_page_to_scores_beside_the_run(run, tmp_path):
     read(str(run), tmp_path / "answers.csv", key=page.with_suffix(".key.csv"), rater="human:ann")
     found = scores.read(run)
     assert set(found["scorer"]) == {"human:ann"} and len(found) == len(key)
-    assert set(found["run"]) == {"run"} and found["label"].sum() == len(key) // 2
+    assert set(found["run"]) == {"run"} and found["label_ungated"].sum() == len(key) // 2
     with pytest.raises(InputError, match="no run's folder"):
         read(str(tmp_path), tmp_path / "answers.csv", key=page.with_suffix(".key.csv"))

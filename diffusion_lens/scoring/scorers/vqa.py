@@ -2,7 +2,8 @@
 
 One implementation gives four scores: VQAScore is the check of the whole prompt (Lin et al. 2024, arXiv
 2404.01291); TIFA (Hu et al. 2023, arXiv 2303.11897) and DSG (Cho et al. 2024, arXiv 2310.18235) are the
-labels of their questions, DSG's after `scorer.gate`; Soft-TIFA (arXiv 2512.16853) the means of p.
+labels of their questions, DSG's gated by parents (`scoring.gating`); Soft-TIFA (arXiv 2512.16853) the
+means of `p_ungated`.
 """
 
 from collections.abc import Mapping, Sequence
