@@ -42,7 +42,7 @@ def gate(table: pd.DataFrame, image: Sequence[str]) -> pd.DataFrame:
     if not (table["parents"] != "").any():
         return table
     child, parent, name = _edges(table, image)
-    own = table["label"].astype("Int8").fillna(_MISSING).to_numpy(np.int8)
+    own = np.asarray(table["label"].astype("Int8").fillna(_MISSING), dtype=np.int8)
     # a check that has a p alone can't be wrong, and is not missing
     own[(own == _MISSING) & table["p"].notna().to_numpy()] = _RIGHT
     state = _settle(own, child, parent)
@@ -84,7 +84,7 @@ def _edges(table: pd.DataFrame, image: Sequence[str]) -> Edges:
     name = np.array([one for parents in listed for one in parents], dtype=object)
     parent = index.get_indexer(pd.MultiIndex.from_arrays([group[child], name.astype(str)]))
     graphs: dict[int, dict[str, tuple[str, ...]]] = {}
-    for row, parents in zip(children, listed, strict=True):
+    for row, parents in zip(children.tolist(), listed, strict=True):
         graphs.setdefault(int(group[row]), {})[str(table["check"].iat[row])] = parents
     for graph in {tuple(one.items()): one for one in graphs.values()}.values():
         circle = find_circle(graph)
