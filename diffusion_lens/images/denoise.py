@@ -20,6 +20,7 @@ from diffusion_lens.images.approximations import Approximations, drop_guidance
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.models.conditioner import Conditioning
 from diffusion_lens.models.memory import is_decoding, is_out_of_memory, use_slicing
+from diffusion_lens.models.noise import seeded
 from diffusion_lens.models.pipelines import PipelineFamily
 
 __all__ = ["Denoiser", "Drawing", "Row", "use_quiet"]
@@ -213,7 +214,12 @@ class Denoiser:
             self.device.type, getattr(torch, precision or "bfloat16"), enabled=precision is not None
         )
         try:
-            with use_quiet(pipe), use_slicing(getattr(pipe, "vae", None), self.one_by_one), autocast:
+            with (
+                seeded(pipe, generators),
+                use_quiet(pipe),
+                use_slicing(getattr(pipe, "vae", None), self.one_by_one),
+                autocast,
+            ):
                 return pipe(**arguments, **callback, generator=generators, output_type=output_type)
         except ValueError as error:  # what diffusers raises for sizes and combinations it refuses
             raise SamplerError(f"{type(pipe).__name__} refuses these settings: {error}") from error

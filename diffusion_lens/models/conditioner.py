@@ -11,10 +11,14 @@ from diffusion_lens.errors import EncoderError, UnsupportedPipelineError
 from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.models.encoders import EncoderFamily, TextEncoder, resolve_encoder
 from diffusion_lens.models.hooks import Recording, replace_forward
+from diffusion_lens.models.noise import evaluating
 from diffusion_lens.models.pipelines import PipelineFamily, Slot, find_family, resolve_family
 from diffusion_lens.models.quiet import quiet_libraries
 
 __all__ = ["Conditioner", "Conditioning"]
+
+# what `__call__` names the options of attention processors, in one class or another
+_ATTENTION = ("cross_attention_kwargs", "joint_attention_kwargs", "attention_kwargs")
 
 
 class Conditioner:
@@ -82,15 +86,23 @@ class Conditioner:
             )
 
     def encode_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The options that `__call__` hands on to `encode_prompt`, at its own defaults or as given."""
+        """The options that `__call__` hands on to `encode_prompt`, at its own defaults or as given.
+
+        `lora_scale`, which `encode_prompt` alone names, is taken out of the attention options, as every
+        `__call__` that has it does.
+        """
         skipped = {"num_images_per_prompt", "clip_skip", *self.family.not_encoded}
-        return {
+        options = {
             name: given.get(name, parameter.default)
             for name, parameter in self._call.items()
             if name in self._encode
             and name not in skipped
             and not name.startswith(("prompt", "negative_", "pooled_"))
         }
+        if "lora_scale" in self._encode:
+            attention = [given[name] for name in _ATTENTION if given.get(name) is not None]
+            options["lora_scale"] = attention[0].get("scale") if attention else None
+        return options
 
     def _run(
         self, prompt: str | list[str], options: Mapping[str, Any], gradient: bool = False, **more: Any
@@ -108,7 +120,7 @@ class Conditioner:
         for name, parameter in self._encode.items():
             if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
                 arguments.setdefault(name, None)  # prompt_2, prompt_3: the same as prompt
-        with torch.set_grad_enabled(gradient), quiet_libraries():
+        with torch.set_grad_enabled(gradient), quiet_libraries(), evaluating(self.pipe):
             returned = self.pipe.encode_prompt(**arguments)
         if len(returned) != len(self.family.returns):
             raise UnsupportedPipelineError(
