@@ -4,13 +4,14 @@ Each `predict_...` takes noisy latents `[batch, channel, y, x]`, times in 0..100
 arguments of the pipeline's `__call__`, and returns the prediction in the shape of the latents.
 """
 
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from diffusion_lens.errors import UnsupportedPipelineError
-from diffusion_lens.models.conditioning import Conditioning
+
+if TYPE_CHECKING:  # the families name these functions, and are listed without torch
+    from torch import Tensor, nn
+
+    from diffusion_lens.models.conditioning import Conditioning
 
 __all__ = [
     "find_denoiser",
@@ -21,7 +22,7 @@ __all__ = [
 ]
 
 
-def find_denoiser(pipe: Any) -> nn.Module:
+def find_denoiser(pipe: Any) -> "nn.Module":
     """The network that a pipeline runs at each step, compiled or not.
 
     Raises:
@@ -37,13 +38,17 @@ def find_denoiser(pipe: Any) -> nn.Module:
     )
 
 
-def predict_stable_diffusion(pipe: Any, noisy: Tensor, times: Tensor, text: Conditioning) -> Tensor:
+def predict_stable_diffusion(pipe: Any, noisy: "Tensor", times: "Tensor", text: "Conditioning") -> "Tensor":
     """Stable Diffusion 1 and 2: noise, the picture or v."""
     return pipe.unet(noisy, times, encoder_hidden_states=text["prompt_embeds"]).sample
 
 
-def predict_stable_diffusion_xl(pipe: Any, noisy: Tensor, times: Tensor, text: Conditioning) -> Tensor:
+def predict_stable_diffusion_xl(
+    pipe: Any, noisy: "Tensor", times: "Tensor", text: "Conditioning"
+) -> "Tensor":
     """Stable Diffusion XL, told that the image is neither scaled nor cut."""
+    import torch
+
     height, width = (size * pipe.vae_scale_factor for size in noisy.shape[-2:])
     # original size, cut-off at the top left, size aimed at
     sizes = torch.tensor([height, width, 0, 0, height, width], device=noisy.device, dtype=noisy.dtype)
@@ -52,7 +57,9 @@ def predict_stable_diffusion_xl(pipe: Any, noisy: Tensor, times: Tensor, text: C
     return pipe.unet(noisy, times, encoder_hidden_states=embeds, added_cond_kwargs=added).sample
 
 
-def predict_stable_diffusion_3(pipe: Any, noisy: Tensor, times: Tensor, text: Conditioning) -> Tensor:
+def predict_stable_diffusion_3(
+    pipe: Any, noisy: "Tensor", times: "Tensor", text: "Conditioning"
+) -> "Tensor":
     """Stable Diffusion 3: the velocity."""
     return pipe.transformer(
         hidden_states=noisy,
@@ -62,8 +69,10 @@ def predict_stable_diffusion_3(pipe: Any, noisy: Tensor, times: Tensor, text: Co
     ).sample
 
 
-def predict_flux(pipe: Any, noisy: Tensor, times: Tensor, text: Conditioning) -> Tensor:
+def predict_flux(pipe: Any, noisy: "Tensor", times: "Tensor", text: "Conditioning") -> "Tensor":
     """FLUX.1: the velocity, of patches of 2 x 2 latents."""
+    import torch
+
     batch, channels, height, width = noisy.shape
     y, x = height // 2, width // 2
     # patches of 2 x 2 latents are the transformer's tokens

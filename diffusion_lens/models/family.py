@@ -7,15 +7,16 @@ unchanged, so that masks, prefixes, joins and paddings are the pipeline's own.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from torch import Tensor
+if TYPE_CHECKING:  # families are listed without torch
+    from torch import Tensor
 
-from diffusion_lens.models.conditioning import Conditioning
+    from diffusion_lens.models.conditioning import Conditioning
 
 __all__ = ["PipelineFamily", "Predict", "Slot", "Tap"]
 
-Predict: TypeAlias = Callable[[Any, Tensor, Tensor, Conditioning], Tensor]
+Predict: TypeAlias = Callable[[Any, "Tensor", "Tensor", "Conditioning"], "Tensor"]
 """One call of a denoiser: (pipeline, noisy latents `[batch, channel, y, x]`, times in 0..1000, text
 arguments) to the prediction, in the shape of the latents."""
 
