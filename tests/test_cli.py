@@ -19,19 +19,9 @@ from diffusion_lens.cli import main
 from diffusion_lens.cli.entry import CONFIG
 from diffusion_lens.cli.values import VALUES
 from diffusion_lens.cli.verbs import verbs
+from tests.command_line import run
 
 EXAMPLES = [(one, example) for one in verbs() for example in one.examples]
-
-
-def run(capsys, *arguments: str) -> tuple[int, str, str]:
-    """The exit code, what is printed, and what is said of errors."""
-    code = 0
-    try:
-        main(arguments)
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    said = capsys.readouterr()
-    return code, said.out, said.err
 
 
 def test_no_help_imports_torch():
@@ -54,9 +44,10 @@ assert not loaded, loaded
 
 
 @pytest.mark.parametrize("one", verbs(), ids=lambda one: one.name)
-def test_help_has_examples_and_defaults_in_words(capsys, one):
-    code, said, _ = run(capsys, *one.path, "--help")
-    assert code == 0
+def test_help_has_examples_and_defaults_in_words(one):
+    done = run(*one.path, "--help")
+    said = done.stdout
+    assert done.returncode == 0
     for example in one.examples:
         assert example[:60] in said
     assert not re.search(r"\bNone\b|\(default: \)", said)
@@ -79,10 +70,11 @@ def test_examples_in_help_are_understood(one, example):
     assert received
 
 
-def test_the_version_and_the_way_on(capsys):
-    assert run(capsys, "--version") == (0, f"diffusion-lens {__version__}\n", "")
-    code, said, _ = run(capsys, "models")
-    assert code == 0
+def test_the_version_and_the_way_on():
+    assert run("--version").stdout == f"diffusion-lens {__version__}\n"
+    done = run("models")
+    said = done.stdout
+    assert done.returncode == 0
     assert "emoji" in said and "Qwen-Image" in said and "penultimate" in said
     assert said.rstrip().endswith('diffusion-lens show "a purple cat" --model emoji')
 
@@ -122,28 +114,26 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda part: ascii(part)[:40])
-def test_errors_are_one_message_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, message):
-    monkeypatch.chdir(tmp_path)
+def test_errors_are_one_message_and_exit_code_2(tmp_path, arguments, message):
     (tmp_path / "file").write_text("")
-    code, out, err = run(capsys, *arguments)
-    assert code == 2
-    assert message in " ".join(line.strip("│ ") for line in (out + err).splitlines())
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in " ".join(line.strip("│ ") for line in (done.stdout + done.stderr).splitlines())
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_files_are_replaced_only_when_asked(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_files_are_replaced_only_when_asked(tmp_path):
     (tmp_path / "fox.png").write_text("mine")
-    code, _, err = run(capsys, "show", "a fox", "--out", "fox.png")
-    assert code == 2 and err.startswith("error: fox.png exists. Choose another path")
+    done = run("show", "a fox", "--out", "fox.png", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("error: fox.png exists. Choose another path")
     assert (tmp_path / "fox.png").read_text() == "mine"
 
 
-def test_doctor_passes_a_sound_model(tmp_path, monkeypatch, capsys, new_lens):
+def test_doctor_passes_a_sound_model(tmp_path, new_lens):
     new_lens("sd").pipeline.save_pretrained(tmp_path / "sd")
-    code, out, _ = run(capsys, "doctor", str(tmp_path / "sd"), "--height", "16", "--width", "16")
-    assert code == 0
-    assert "native image against the plain pipeline" in out and "FAILED" not in out
+    done = run("doctor", "sd", "--height", "16", "--width", "16", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "native image against the plain pipeline" in done.stdout and "FAILED" not in done.stdout
 
 
 def test_what_nobody_reads_is_not_an_error(tmp_path):
@@ -159,7 +149,7 @@ def test_what_nobody_reads_is_not_an_error(tmp_path):
     assert len((tmp_path / "scenes.jsonl").read_text().splitlines()) == 40
 
 
-def test_output_in_any_encoding(monkeypatch, capsys):
+def test_output_in_any_encoding(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
     main(["models"])

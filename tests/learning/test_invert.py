@@ -23,7 +23,7 @@ from diffusion_lens.learning.training import Learner, Settings
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.clip import Clip
 from diffusion_lens.text.embedding_files import write_embedding
-from tests.test_cli import run
+from tests.command_line import run
 from tests.text.test_embeddings import concept
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 from PIL import Image
 
 from diffusion_lens.testbed.scenes import Scene
-from tests.test_cli import run
+from tests.command_line import run
 
 
 def test_scenes_writes_a_sheet_and_the_scenes_as_data(tmp_path: Path) -> None:
