@@ -9,6 +9,8 @@ lens("a red fox to the left of a pizza", layers="all", seeds=[0, 1]).grid()
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from diffusion_lens.version import __version__
+
 if TYPE_CHECKING:
     from diffusion_lens.images.sampler import Sampler as Sampler
     from diffusion_lens.lens.doctor import examine as examine
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from diffusion_lens.sweep.open import run_sweep as run_sweep
     from diffusion_lens.text.states import LayerStates as LayerStates
 
-__version__ = "0.1.0"
 
 # Names are imported when first used: torch takes seconds, and `diffusion-lens --help` needs none of it.
 _HOME = {

@@ -21,6 +21,9 @@ A message names the thing, what was found, what is allowed and what to do next. 
 prints it alone and exits with code 2.
 """
 
+import difflib
+from collections.abc import Iterable
+
 __all__ = [
     "CheckError",
     "DiffusionLensError",
@@ -38,6 +41,7 @@ __all__ = [
     "UnknownModelError",
     "UnsafeCheckpointError",
     "UnsupportedPipelineError",
+    "nearest",
 ]
 
 
@@ -103,3 +107,9 @@ class OutputError(InputError):
 
 class OutOfMemoryError(DiffusionLensError):
     """Not even one image fits into memory."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """The question "Did you mean ...?" if a name is near one that is allowed, else nothing."""
+    found = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f" Did you mean {found[0]!r}?" if found else ""

@@ -1,12 +1,43 @@
-"""Output files: checked before any work, and written whole or not at all."""
+"""Files: written whole or not at all, and images as values of parquet columns."""
 
-from collections.abc import Callable
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import pyarrow as pa
+from PIL import Image
+
 from diffusion_lens.errors import OutputError
 
-__all__ = ["check_output", "write_whole"]
+__all__ = [
+    "IMAGE",
+    "ImageOrReason",
+    "check_output",
+    "image_bytes",
+    "image_cell",
+    "image_metadata",
+    "read_image",
+    "write_whole",
+]
+
+IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+"""The type of an image column, in the layout of Hugging Face `datasets`."""
+
+
+@dataclass(frozen=True)
+class ImageOrReason:
+    """An image, or why there is none.
+
+    Attributes:
+        image: the image; None where there is none.
+        missing: why there is none; None where there is one.
+    """
+
+    image: Image.Image | None = None
+    missing: str | None = None
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -45,3 +76,34 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+
+
+def image_bytes(image: Image.Image, kind: str = "png") -> bytes:
+    """Lossless bytes of an image, at the setting that is fastest for its size: "png" or "webp"."""
+    buffer = io.BytesIO()
+    if kind == "webp":
+        image.save(buffer, "WEBP", lossless=True, method=0)
+    else:
+        image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def image_cell(content: bytes | None) -> dict[str, bytes | None] | None:
+    """Image bytes as a value of a column of `IMAGE` type."""
+    return None if content is None else {"bytes": content, "path": None}
+
+
+def image_metadata(columns: Iterable[str]) -> dict[bytes, bytes]:
+    """The metadata of a parquet schema by which Hugging Face `datasets` knows its image columns."""
+    features = {"info": {"features": {name: {"_type": "Image"} for name in columns}}}
+    return {b"huggingface": json.dumps(features).encode()}
+
+
+def read_image(cell: Mapping[str, bytes | None] | None, missing: str | None) -> ImageOrReason:
+    """The image of a value of an image column, or why there is none."""
+    if cell is None or cell["bytes"] is None:
+        return ImageOrReason(None, missing or "there is no image, and no reason was recorded")
+    try:
+        return ImageOrReason(Image.open(io.BytesIO(cell["bytes"])).convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        return ImageOrReason(None, f"the image can't be read: {error}")

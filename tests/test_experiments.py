@@ -56,9 +56,9 @@ def test_a_twin_can_be_planned_on_each_model(model, new_lens):
     experiment, _ = read("paper/relations.toml", f"models/{model}.toml")
     lens = new_lens(MODELS[model])
     resolved = resolve(lens, experiment)
-    [view] = resolved.views
-    assert view.rungs[0] == (0, False) and view.rungs[-1][1], "from the embedding to the native tap"
-    assert view.last == lens.view(experiment.encoders[0]).plan.depth
+    first, *_, last = resolved.readings
+    assert (first.layer, first.native) == (0, False) and last.native, "from the embedding to the native"
+    assert first.depth == lens.plan(experiment.encoders[0]).depth
     assert resolved.settings["steps"] == experiment.sampler.steps
 
 

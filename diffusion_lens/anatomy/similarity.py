@@ -18,7 +18,8 @@ from diffusion_lens.figures.style import COLOURS, PAGE
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.clip import Clip
 from diffusion_lens.models.tokens import align_prompt, find_tokenizer
-from diffusion_lens.text.encode import check_prompts, encode
+from diffusion_lens.text.encode import check_prompts
+from diffusion_lens.text.reading import Reading
 from diffusion_lens.text.states import LayerStates
 
 __all__ = [
@@ -88,9 +89,8 @@ def cosines(
 def _read(lens: DiffusionLens, texts: Sequence[str], encoder: str | None) -> LayerStates:
     """All layers of one encoder for some texts."""
     name = encoder or next(iter(lens.conditioner.slots))
-    layers = lens.plan(name)
-    options: dict[str, Any] = lens.conditioner.encode_options({})
-    return encode(lens.conditioner, check_prompts(texts), layers.rungs("all"), options)[name]
+    readings = lens.readings("all", Reading(encoder=name))
+    return lens.reader().encode(check_prompts(texts), readings)[name]
 
 
 def read_words(

@@ -71,7 +71,7 @@ def measure_drift(
     Returns:
         One row by trial and layer; the first trial is exact, and shows what drawing again changes.
     """
-    taken = lens.view().sampler.steps if steps is None else steps
+    taken = lens.settings().sampler.steps if steps is None else steps
     _draw(lens, prompts[:1], 1, 1, Approximations())  # warms up
     exact, spent = _draw(lens, prompts, seeds, taken, Approximations())
     found: list[Drift] = []

@@ -29,10 +29,11 @@ from typing import Any
 import torch
 
 from diffusion_lens.errors import DiffusionLensError
-from diffusion_lens.images.denoise import Row, use_quiet
+from diffusion_lens.images.denoise import ImageRequest, use_quiet
 from diffusion_lens.images.optimizations import ATTENTION, Optimizations, optimize
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.lens import DiffusionLens
+from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.models.hardware import count_flops, measure_matmul, synchronise
 from diffusion_lens.models.memory import free_memory
 from diffusion_lens.runs.experiment import Experiment, Machine, Prompt, Prompts
@@ -105,14 +106,14 @@ def bench(
         optimizations: measured too, on the lens, after everything without them.
         processes: measured too, if more than one; the model is then loaded by its name in each.
     """
-    view = lens.view(sampler=Sampler(steps=steps))
-    sampler, rungs, device = view.sampler, view.plan.rungs("all"), lens.conditioner.device
-    states = {name: one[0] for name, one in view.encode([PROMPT], rungs).items()}
-    negative = view.negative(PROMPT)
-    layers = [view.condition(states, rung) for rung in rungs[:2]]
-    rows = [Row(layer, negative, seed) for layer in layers for seed in range(seeds)]
+    settings, reader = lens.settings(Sampler(steps=steps)), lens.reader()
+    sampler, readings, device = settings.sampler, lens.readings("all"), lens.conditioner.device
+    states = {name: one[0] for name, one in reader.encode([PROMPT], readings).items()}
+    negative = reader.negative(None, PROMPT) if settings.guided else Conditioning()
+    layers = [reader.condition(states, reading) for reading in readings[:2]]
+    rows = [ImageRequest(layer, negative, seed) for layer in layers for seed in range(seeds)]
 
-    def draw_plainly(size: int, which: Sequence[Row], steps: int | None = sampler.steps) -> int:
+    def draw_plainly(size: int, which: Sequence[ImageRequest], steps: int | None = sampler.steps) -> int:
         """Call the pipeline for `size` rows at a time."""
         with use_quiet(lens.pipeline):
             for first in range(0, len(which), size):
@@ -148,7 +149,7 @@ def bench(
     matmul = measure_matmul(device, lens.pipeline.dtype)
     with ExitStack() as stack:
         if processes > 1:
-            of_prompt = seeds * len(rungs)
+            of_prompt = seeds * len(readings)
             draw_in_processes = stack.enter_context(_processes(lens, seeds, of_prompt, steps, processes))
             ways["processes"] = lens.denoiser.batch_size, draw_in_processes
         found = [

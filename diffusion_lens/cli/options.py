@@ -1,7 +1,7 @@
 """Options that several verbs share: each is defined once, with its help and the words of its default."""
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -123,12 +123,14 @@ class ReadingOptions:
         pooled: The pooled output is held at full depth, made from the layer, or that of the empty prompt.
         slots: Where the pipeline reads several layers, one layer replaces all of them, only the deeper
             ones (cap), or the one of this index.
+        intervene: What is changed in the hidden states, such as 'keep(fox)', in this order.
     """
 
     encoder: Annotated[str, tyro.conf.arg(metavar="ENCODER")] = "all"
-    readout: Literal["native", "final", "none"] = "native"
+    readout: Annotated[str, tyro.conf.arg(metavar="{native,final,none}")] = "native"
     pooled: Pooled = "hold"
     slots: Annotated[str, tyro.conf.arg(metavar="{all,cap,INDEX}")] = "all"
+    intervene: Annotated[tuple[str, ...], values("CHANGE", "nothing")] = ()
 
     def arguments(self) -> dict[str, Any]:
         """The options as arguments of a lens.
@@ -136,7 +138,8 @@ class ReadingOptions:
         Raises:
             InputError: `slots` is neither all, cap nor an index.
         """
-        return {**asdict(self), "slots": _parse_slots(self.slots)}
+        given = {**asdict(self), "slots": _parse_slots(self.slots)}
+        return {**given, "interventions": given.pop("intervene")}
 
 
 def _parse_slots(text: str) -> int | str:

@@ -71,20 +71,15 @@ def show(
     for path in (grid, table):
         check_output(path, overwrite=overwrite)
 
-    from diffusion_lens.text.embedding_files import read_embedding_files
-    from diffusion_lens.text.embeddings import use_embeddings
-
-    files = read_embedding_files(embedding)
-    lens = load.lens(model, upscaler=upscaler, batch_size=batch_size)
-    with use_embeddings(lens.pipeline, [one.word(lens.pipeline) for one in files]):
-        result = lens(
-            prompts,
-            layers,
-            seeds,
-            **reading.arguments(),
-            **sampler.arguments(),
-            release_encoders=release_encoders,
-        )
+    lens = load.lens(model, upscaler=upscaler, batch_size=batch_size, embeddings=embedding)
+    result = lens(
+        prompts,
+        layers,
+        seeds,
+        **reading.arguments(),
+        **sampler.arguments(),
+        release_encoders=release_encoders,
+    )
     result.save_table(table)
     write_whole(grid, lambda file: result.grid().save(file, grid.suffix[1:].replace("jpg", "jpeg")))
     say(f"grid   {grid}\ntable  {table}")

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -157,9 +158,13 @@ def _parse_shard(text: str) -> tuple[int, int]:
 
 def _announce(run: "Run", todo: int, target: str) -> str:
     """What there is, and what is to do."""
+    counts = Counter(
+        (one.reading.encoder, one.reading.readout.id, one.reading.columns()["interventions"])
+        for one in run.plan.resolved.readings
+    )
     views = ", ".join(
-        f"{view.columns['encoder']} ({view.columns['readout']}, {len(view.rungs)} layers)"
-        for view in run.plan.resolved.views
+        f"{encoder} ({', '.join(part for part in (readout, changes) if part)}, {count} layers)"
+        for (encoder, readout, changes), count in counts.items()
     )
     seeds = len(run.plan.experiment.seeds)
     lines = [

@@ -1,4 +1,4 @@
-"""Draw many images in few calls: rows of layers and seeds share a batch of the pipeline's own loop."""
+"""Draw many images in few calls: requests of layers and seeds share a batch of the pipeline's own loop."""
 
 import inspect
 import logging
@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from diffusion_lens.errors import OutOfMemoryError, SamplerError
+from diffusion_lens.files import ImageOrReason
 from diffusion_lens.images.approximations import Approximations, drop_guidance
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.models.conditioner import Conditioning
@@ -23,7 +24,7 @@ from diffusion_lens.models.memory import is_decoding, is_out_of_memory, use_slic
 from diffusion_lens.models.noise import seeded
 from diffusion_lens.models.pipelines import PipelineFamily
 
-__all__ = ["Denoiser", "Drawing", "Row", "use_quiet"]
+__all__ = ["Denoiser", "DrawnImage", "ImageRequest", "use_quiet"]
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ Pixels = UInt8[np.ndarray, "height width 3"]
 
 
 @dataclass(frozen=True)
-class Row:
+class ImageRequest:
     """One image to make: its text arguments, positive and negative, and its seed."""
 
     positive: Conditioning
@@ -40,19 +41,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """One image made, or why there is none.
+class DrawnImage(ImageOrReason):
+    """An image that was made, or why there is none.
 
     Attributes:
-        image: the picture; None where it would not be one.
-        missing: why not; None where there is a picture.
-        upscaled: the picture of the second stage, where there is one.
+        upscaled: the image of the second stage, where there is one.
         batch: the images of the batch that it was made in, fillers included.
         seconds: its share of the batch's time.
     """
 
-    image: Image.Image | None
-    missing: str | None = None
     upscaled: Image.Image | None = None
     batch: int = 1
     seconds: float = 0.0
@@ -62,7 +59,7 @@ class Drawing:
 class Denoiser:
     """A pipeline's denoising side.
 
-    All rows of one seed start from the same noise, drawn on the CPU by a generator of their own, as the
+    All requests of one seed start from the same noise, drawn on the CPU by a generator of their own, as the
     plain pipeline draws it for `torch.Generator("cpu").manual_seed(seed)`.
 
     Attributes:
@@ -72,7 +69,7 @@ class Denoiser:
         batch_size: images a call; halved for good when memory runs out.
         one_by_one: decode latents one by one; so for good where memory runs out at decoding.
         upscaler: the second stage of DeepFloyd IF, conditioned on the same states.
-        fill: repeat the last row of a short batch up to `batch_size`, so that compiled code meets one
+        fill: repeat the last request of a short batch up to `batch_size`, so that compiled code meets one
             shape only.
         approximations: what is given up for speed; set by `approximate`.
     """
@@ -88,16 +85,16 @@ class Denoiser:
 
     def draw(
         self,
-        rows: Iterable[Row],
+        requests: Iterable[ImageRequest],
         sampler: Sampler,
         upscale: Sampler | None = None,
         on_step: Callable[[int], object] = lambda images: None,
-    ) -> Iterator[Drawing]:
-        """The images of `rows`, in order.
+    ) -> Iterator[DrawnImage]:
+        """The images of `requests`, in order.
 
         Args:
-            rows: what to draw, taken as they are needed; rows next to each other whose tensors have one
-                shape share a batch.
+            requests: what to draw, taken as they are needed; neighbours whose tensors have one shape
+                share a batch.
             sampler: resolved settings.
             upscale: resolved settings of the second stage.
             on_step: called after each denoising step with the number of images in the batch.
@@ -106,7 +103,7 @@ class Denoiser:
             OutOfMemoryError: not even one image fits.
             SamplerError: the pipeline refuses the settings.
         """
-        coming, waiting = iter(rows), deque[Row]()
+        coming, waiting = iter(requests), deque[ImageRequest]()
         while True:
             waiting.extend(islice(coming, max(0, self.batch_size - len(waiting))))
             if not waiting:
@@ -115,7 +112,7 @@ class Denoiser:
             filled = batch + batch[-1:] * (self.batch_size - len(batch) if self.fill else 0)
             start = time.perf_counter()
             try:
-                drawings = self._call(filled, sampler, upscale, on_step)
+                images = self._draw_batch(filled, sampler, upscale, on_step)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -126,14 +123,14 @@ class Denoiser:
                         'model with offload="model" or in 16 bits, or release the text encoders first '
                         "(release_encoders=True)."
                     ) from error
-                drawings = None  # gone on below, when the error no longer holds the batch's memory
-            if drawings is None:
+                images = None  # gone on below, when the error no longer holds the batch's memory
+            if images is None:
                 self._spare(len(filled), decoding)
                 continue
             seconds = (time.perf_counter() - start) / len(batch)
-            for drawing in drawings[: len(batch)]:
+            for image in images[: len(batch)]:
                 waiting.popleft()
-                yield replace(drawing, batch=len(filled), seconds=seconds)
+                yield replace(image, batch=len(filled), seconds=seconds)
 
     def _spare(self, size: int, decoding: bool) -> None:
         """Take less memory from now on."""
@@ -147,53 +144,53 @@ class Denoiser:
             torch.cuda.empty_cache()
         self.pipe.maybe_free_model_hooks()  # what a cache of blocks remembers of the batch that was cut
 
-    def _call(
+    def _draw_batch(
         self,
-        rows: Sequence[Row],
+        requests: Sequence[ImageRequest],
         sampler: Sampler,
         upscale: Sampler | None,
         on_step: Callable[[int], object],
-    ) -> list[Drawing]:
-        seeds = [row.seed for row in rows]
+    ) -> list[DrawnImage]:
+        seeds = [request.seed for request in requests]
         kind = "np" if self.upscaler is None else "pt"
-        output = self._run(self.pipe, self.arguments(rows, sampler), seeds, on_step, kind)
+        output = self._run(self.pipe, self.arguments(requests, sampler), seeds, on_step, kind)
         if self.upscaler is None:
-            blocked = _blocked(output, len(rows))
+            blocked = _blocked(output, len(requests))
             return [
-                Drawing(*_picture(pixels, flag))
+                DrawnImage(*_image(pixels, flag))
                 for pixels, flag in zip(output.images, blocked, strict=True)
             ]
         settings = (upscale or Sampler()).arguments(self.family)
-        settings = {**self._text(rows), **settings, "image": output.images}
+        settings = {**self._text(requests), **settings, "image": output.images}
         second = self._run(self.upscaler, settings, seeds, on_step, "np")
         # the first stage's floats of -1..1 went on as they are, without a look by its safety checker
         small = (output.images / 2 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
-        drawings = []
-        for one, two, flag in zip(small, second.images, _blocked(second, len(rows)), strict=True):
-            image, missing = _picture(one, False)
-            upscaled, missing_too = _picture(two, flag)
+        images = []
+        for one, two, flag in zip(small, second.images, _blocked(second, len(requests)), strict=True):
+            image, missing = _image(one, False)
+            upscaled, missing_too = _image(two, flag)
             reason = missing or (missing_too and f"{missing_too}, in the second stage")
-            drawings.append(Drawing(image, reason, upscaled))
-        return drawings
+            images.append(DrawnImage(image, reason, upscaled))
+        return images
 
-    def arguments(self, rows: Sequence[Row], sampler: Sampler) -> dict[str, Any]:
+    def arguments(self, requests: Sequence[ImageRequest], sampler: Sampler) -> dict[str, Any]:
         """What the pipeline is called with for one batch, besides generators and the type of output.
 
         Args:
-            rows: the batch; its tensors have one shape.
+            requests: the batch; its tensors have one shape.
             sampler: resolved settings.
         """
         settings = sampler.arguments(self.family)
         if "negative_prompt" in _parameters(self.pipe):
             settings["negative_prompt"] = None  # PixArt's default is "", and refused beside embeddings
-        if not rows[0].negative and self.family.cfg == "true_cfg_scale":
+        if not requests[0].negative and self.family.cfg == "true_cfg_scale":
             settings["true_cfg_scale"] = 1.0  # without a negative prompt it is off, and Qwen-Image warns
-        return {**self._text(rows), **settings}
+        return {**self._text(requests), **settings}
 
-    def _text(self, rows: Sequence[Row]) -> dict[str, Any]:
+    def _text(self, requests: Sequence[ImageRequest]) -> dict[str, Any]:
         return {
-            **_collate([row.positive for row in rows], self.family.batch_dims, self.device),
-            **_collate([row.negative for row in rows], self.family.batch_dims, self.device),
+            **_collate([request.positive for request in requests], self.family.batch_dims, self.device),
+            **_collate([request.negative for request in requests], self.family.batch_dims, self.device),
         }
 
     def _run(
@@ -225,20 +222,20 @@ class Denoiser:
             raise SamplerError(f"{type(pipe).__name__} refuses these settings: {error}") from error
 
 
-def _same_shape(rows: list[Row]) -> list[Row]:
-    """The first rows whose tensors have one shape."""
-    first = _shapes(rows[0])
-    for index, row in enumerate(rows):
-        if _shapes(row) != first:
-            return rows[:index]
-    return rows
+def _same_shape(requests: list[ImageRequest]) -> list[ImageRequest]:
+    """The first requests whose tensors have one shape."""
+    first = _shapes(requests[0])
+    for index, request in enumerate(requests):
+        if _shapes(request) != first:
+            return requests[:index]
+    return requests
 
 
-def _shapes(row: Row) -> list[tuple[str, Any]]:
+def _shapes(request: ImageRequest) -> list[tuple[str, Any]]:
     """What must agree within a batch; ragged arguments, given as lists, need not."""
     return [
         (name, tuple(value.shape) if isinstance(value, torch.Tensor) else type(value))
-        for name, value in (*row.positive.items(), *row.negative.items())
+        for name, value in (*request.positive.items(), *request.negative.items())
     ]
 
 
@@ -305,7 +302,7 @@ def _blocked(output: Any, count: int) -> list[bool]:
     return [bool(flag) for flag in flags] if flags else [False] * count
 
 
-def _picture(values: np.ndarray, blocked: bool) -> tuple[Image.Image | None, str | None]:
+def _image(values: np.ndarray, blocked: bool) -> tuple[Image.Image | None, str | None]:
     """A picture from the pipeline's floats in 0..1, or why it is none."""
     if blocked:
         return None, "blocked by the pipeline's safety checker"

@@ -26,7 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffusion_lens.errors import InputError, UnknownModelError
-from diffusion_lens.images.denoise import Row
+from diffusion_lens.images.denoise import ImageRequest
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.conditioning import Conditioning
@@ -165,13 +165,13 @@ class LatentInversion:
         Raises:
             SamplerError: a setting that can't be.
         """
-        view = self.lens.view(sampler=Sampler(steps, guidance))
-        negative = view.negative("")
+        settings = self.lens.settings(Sampler(steps, guidance))
+        negative = self.lens.reader().negative(None, "") if settings.guided else Conditioning()
         kind = self.pipe.unet.dtype
         positive = [Conditioning({"prompt_embeds": one[None].to(kind)}) for one in states]
-        rows = [Row(one, negative, seed) for one in positive for seed in seeds]
+        rows = [ImageRequest(one, negative, seed) for one in positive for seed in seeds]
         black = Image.new("RGB", (int(self.pipe.vae.config.sample_size),) * 2)
-        drawn = [drawing.image or black for drawing in view.draw(rows)]
+        drawn = [drawing.image or black for drawing in settings.draw(rows)]
         return [drawn[i : i + len(seeds)] for i in range(0, len(drawn), len(seeds))]
 
 

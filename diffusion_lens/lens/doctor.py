@@ -18,8 +18,6 @@ from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.conditioner import Conditioning
 from diffusion_lens.models.denoisers import find_denoiser
-from diffusion_lens.text.encode import condition, encode
-from diffusion_lens.text.layers import LayerPlan
 
 __all__ = ["Check", "Tolerance", "examine"]
 
@@ -150,21 +148,10 @@ def _check_conditioning(
     lens: DiffusionLens, prompt: str, sampler: Sampler, tolerance: Tolerance
 ) -> Iterator[Check]:
     """Conditioning rebuilt from the states is what the pipeline makes by itself."""
-    options = lens.conditioner.encode_options(sampler.options)
-    plan = LayerPlan(lens.conditioner, options=options)
-    (rung,) = plan.rungs("native")
-    states = encode(lens.conditioner, [prompt], [rung], options)
-    rebuilt = condition(
-        lens.conditioner,
-        states,
-        rung,
-        plan,
-        readout="native",
-        pooled="hold",
-        empty=None,
-        options=options,
-    )
-    own = lens.conditioner.native(prompt, options)
+    reader = lens.reader(sampler.options)
+    (reading,) = lens.readings("native", reader=reader)
+    rebuilt = reader.condition(reader.encode([prompt], [reading]), reading)
+    own = lens.conditioner.native(prompt, reader.options)
     worst = max(_relative(*pair) for name in own for pair in _pairs(rebuilt, own, name))
     yield Check("native conditioning", worst, tolerance.states)
 

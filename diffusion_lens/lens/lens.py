@@ -3,6 +3,8 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,19 +12,28 @@ from tqdm.auto import tqdm
 
 from diffusion_lens.choices import Pooled
 from diffusion_lens.errors import InputError, UnsupportedPipelineError
-from diffusion_lens.images.denoise import Denoiser, Drawing, Row
+from diffusion_lens.images.denoise import Denoiser
 from diffusion_lens.images.sampler import Sampler, check_seeds
+from diffusion_lens.lens.call import Call
+from diffusion_lens.lens.provenance import where_drawn
 from diffusion_lens.lens.result import Result
-from diffusion_lens.lens.view import View
-from diffusion_lens.models.conditioner import Conditioner, Conditioning
+from diffusion_lens.lens.settings import Settings
+from diffusion_lens.models.conditioner import Conditioner
 from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.models.encoders import EncoderFamily
 from diffusion_lens.models.load import load_pipeline
 from diffusion_lens.models.memory import default_batch, free_memory
 from diffusion_lens.models.pipelines import PipelineFamily, find_family
+from diffusion_lens.models.stub_encoders import is_stub, make_stub
+from diffusion_lens.runs.table import Origin
+from diffusion_lens.text.embedding_files import EmbeddingFile, read_embedding_files
+from diffusion_lens.text.embeddings import Embedding, check_fit
 from diffusion_lens.text.encode import States, check_prompts, select
-from diffusion_lens.text.layers import ALL_ENCODERS, LayerPlan, LayerRequest, Slots
-from diffusion_lens.text.readouts import Readout, check_policies
+from diffusion_lens.text.interventions import Intervention, parse_interventions
+from diffusion_lens.text.layers import LayerPlan, LayerRequest, resolve_readings
+from diffusion_lens.text.reader import Reader
+from diffusion_lens.text.reading import ALL_ENCODERS, Reading, ResolvedReading, Slots
+from diffusion_lens.text.readouts import Readout, parse_readout
 
 __all__ = ["DiffusionLens"]
 
@@ -43,10 +54,13 @@ class DiffusionLens:
         batch_size: images denoised together; by default 16 on an accelerator, and on the CPU 8, or 32 of
             small models.
         name: what the table calls the model.
+        revision: branch, tag or commit on the hub, for the table.
+        embeddings: learned embeddings that prompts may hold: embeddings, files, or folders of files.
 
     Raises:
         UnsupportedPipelineError: the pipeline is of no known family or has no text encoder.
         EncoderError: an encoder is of no known family.
+        InputError: an embedding can't be read or does not fit the encoders.
 
     Example:
         ```python
@@ -66,6 +80,8 @@ class DiffusionLens:
         defaults: Sampler | None = None,
         batch_size: int | None = None,
         name: str | None = None,
+        revision: str | None = None,
+        embeddings: Sequence[Embedding | EmbeddingFile | str | os.PathLike[str]] = (),
     ) -> None:
         self.conditioner = Conditioner(pipe, family, encoders)
         device = self.conditioner.device
@@ -79,6 +95,10 @@ class DiffusionLens:
             )
         self.denoiser = Denoiser(pipe, self.conditioner.family, device, batch_size, upscaler)
         self.defaults = defaults or Sampler()
+        self.revision = revision
+        self.embeddings: tuple[Embedding, ...] = ()
+        self.embedding_hashes: dict[str, str] = {}
+        self.add_embeddings(embeddings)
         self.name = name or getattr(pipe, "name_or_path", None) or type(pipe).__name__
 
     @classmethod
@@ -90,6 +110,7 @@ class DiffusionLens:
         encoders: Mapping[str, EncoderFamily | str] | None = None,
         upscaler: str | os.PathLike[str] | None = None,
         batch_size: int | None = None,
+        embeddings: Sequence[Embedding | EmbeddingFile | str | os.PathLike[str]] = (),
         **options: Any,
     ) -> "DiffusionLens":
         """A lens on an embedded model ("emoji"), a folder, or a hub id.
@@ -100,6 +121,7 @@ class DiffusionLens:
             encoders: as for a live pipeline.
             upscaler: DeepFloyd IF's second stage, which shares the first one's encoder.
             batch_size: images denoised together.
+            embeddings: as for a live pipeline.
             options: `device`, `dtype`, `offload`, `revision`, `variant`, `allow_pickle`,
                 `trust_remote_code` and the options of `DiffusionPipeline.from_pretrained`; see
                 `diffusion_lens.models.load.load_pipeline`, which also says what it raises.
@@ -119,6 +141,8 @@ class DiffusionLens:
             defaults=defaults,
             batch_size=batch_size,
             name=str(model),
+            revision=options.get("revision"),
+            embeddings=embeddings,
         )
 
     @property
@@ -126,21 +150,67 @@ class DiffusionLens:
         """The live pipeline."""
         return self.conditioner.pipe
 
+    @property
+    def dtype(self) -> str:
+        """The type that the pipeline computes in, such as "float32"."""
+        return str(self.pipeline.dtype).removeprefix("torch.")
+
+    def __repr__(self) -> str:
+        encoders = ", ".join(
+            f"{name} of {one.depth} layers" for name, one in self.conditioner.encoders.items()
+        )
+        return (
+            f"DiffusionLens({self.name}: {type(self.pipeline).__name__}, {encoders or 'encoders released'})"
+        )
+
+    def add_embeddings(
+        self, embeddings: Sequence[Embedding | EmbeddingFile | str | os.PathLike[str]]
+    ) -> None:
+        """Let prompts hold further learned embeddings.
+
+        Raises:
+            InputError: one can't be read or does not fit the encoders.
+        """
+        stubs = any(is_stub(encoder.module) for encoder in self.conditioner.encoders.values())
+        for one in embeddings:
+            files = read_embedding_files([Path(one)]) if isinstance(one, (str, os.PathLike)) else [one]
+            for found in files:
+                if stubs and isinstance(found, EmbeddingFile):  # nothing will be encoded with it
+                    self.embedding_hashes[found.token] = found.hash
+                    continue
+                embedding = found.embedding(self.pipeline) if isinstance(found, EmbeddingFile) else found
+                if self.embedding_hashes.get(embedding.token) != found.hash:
+                    others = [other for other in self.embeddings if other.token != embedding.token]
+                    check_fit(self.pipeline, [*others, embedding])
+                    self.embeddings = (*others, embedding)
+                    self.embedding_hashes[embedding.token] = found.hash
+
     def plan(self, encoder: str = ALL_ENCODERS, slots: Slots = "all", **options: Any) -> LayerPlan:
         """The layers that can be drawn: their number, the native one, and what moves with them."""
         self.conditioner.check_present()
         return LayerPlan(self.conditioner, encoder, slots, self.conditioner.encode_options(options))
 
+    def settings(self, sampler: Sampler | None = None, upscale: Sampler | None = None) -> Settings:
+        """Sampler settings over the lens's defaults, resolved on this pipeline."""
+        given = (sampler or Sampler()).over(self.defaults)
+        return Settings(self.conditioner, self.denoiser, given, upscale)
+
+    def reader(self, options: Mapping[str, Any] | None = None) -> Reader:
+        """The pipeline's text side, under options of `__call__` that its encoders see."""
+        given = self.conditioner.encode_options(options or {})
+        return Reader(self.conditioner, given, self.embeddings)
+
     def __call__(
         self,
         prompts: str | Sequence[str],
-        layers: LayerRequest | Sequence[LayerRequest] = "all",
+        layers: LayerRequest | Reading | Sequence[LayerRequest | Reading] = "all",
         seeds: int | Sequence[int] = 0,
         *,
         encoder: str = ALL_ENCODERS,
-        readout: Readout = "native",
+        readout: str | Readout = "native",
         pooled: Pooled = "hold",
         slots: Slots = "all",
+        interventions: Sequence[str | Intervention] = (),
         steps: int | None = None,
         guidance: float | None = None,
         height: int | None = None,
@@ -157,8 +227,8 @@ class DiffusionLens:
 
         Args:
             prompts: one prompt or several.
-            layers: "all", "native", an index, a negative index, a range "0:24:4" with both ends, or a
-                list of these.
+            layers: "all", "native", an index, a negative index, a range "0:24:4" with both ends, a
+                `Reading`, or a list of these. A `Reading` says by itself how its layer is read.
             seeds: one seed or several.
             encoder: the encoder whose layers are drawn while the others stay native; "all" moves all in
                 step by relative depth.
@@ -166,7 +236,10 @@ class DiffusionLens:
             pooled: what a pipeline with a pooled output gets: "hold" (that of the full encoder), "layer"
                 (made from the layer drawn) or "empty" (that of the empty prompt). An encoder of which only
                 the pooled output is read is always drawn with "layer" when it is named by `encoder`.
-            slots: what a layer replaces where several taps are read; see `diffusion_lens.text.layers`.
+            slots: what a layer replaces where a pipeline reads several layers; see
+                `diffusion_lens.text.reading`.
+            interventions: what is changed in the hidden states, such as `Keep("fox")` or "keep(fox)"; see
+                `diffusion_lens.text.interventions`.
             steps: denoising steps.
             guidance: guidance scale.
             height: image height in pixels.
@@ -174,7 +247,8 @@ class DiffusionLens:
             negative_prompt: what not to draw; natively encoded at every layer.
             scheduler: a diffusers scheduler by class name, for this call.
             upscale: settings of DeepFloyd IF's second stage.
-            states: draw from these, of `encode` or an earlier result, in place of running the encoders.
+            states: draw from these, of `encode` or an earlier result, in place of running the encoders;
+                states that were changed since are recorded in the column `edits`.
             release_encoders: free the encoders' memory once all prompts are read.
             progress: show a progress bar.
             options: any other argument of the pipeline's `__call__`.
@@ -183,69 +257,136 @@ class DiffusionLens:
             PromptError, LayerError, EncoderError, SamplerError, InputError: something asked for can't be.
             OutOfMemoryError: not even one image fits.
         """
-        texts, numbers = check_prompts(prompts), check_seeds(seeds)
+        how: dict[str, Any] = {"encoder": encoder, "readout": readout, "pooled": pooled, "slots": slots}
         sampler = Sampler(steps, guidance, height, width, negative_prompt, scheduler, options)
-        view = self.view(encoder, readout, pooled, slots, sampler, upscale)
-        rungs = view.plan.rungs(layers)
-        if states is None:
-            states = view.encode(texts, rungs)
-        else:
-            states = select(self.conditioner, states, texts, rungs)
-        negative = view.negative(texts[0])
+        call = self._call(prompts, layers, seeds, sampler, upscale, states, interventions, **how)
+        release = self.release_encoders if release_encoders else None
+        total = len(call) * call.settings.steps
+        with tqdm(total=total, unit="step", disable=not progress, desc="Drawing") as bar:
+            rows = list(call.rows(bar.update, release))
+        for row in rows:
+            if row["missing"] is not None:
+                where = (row["layer"], row["seed"], row["prompt"], row["missing"])
+                log.warning("Missing: layer %s, seed %s of %r: %s", *where)
+        return Result(pd.DataFrame(rows), call.states)
 
-        def conditionings() -> Iterator[Conditioning]:
-            for index in range(len(texts)):
-                one = {name: kept[index] for name, kept in states.items()}
-                for rung in rungs:
-                    yield view.condition(one, rung)
-
-        positive: Iterable[Conditioning] = conditionings()
-        if release_encoders:
-            positive = list(positive)
-            self.release_encoders()
-        rows = (Row(one, negative, seed) for one in positive for seed in numbers)
-        keys = [(text, rung, seed) for text in texts for rung in rungs for seed in numbers]
-        with tqdm(total=len(keys) * view.steps, unit="step", disable=not progress, desc="Drawing") as bar:
-            drawings = list(view.draw(rows, bar.update))
-        table = pd.DataFrame(
-            {
-                "prompt": text,
-                **view.record(rung),
-                "seed": seed,
-                "model": self.name,
-                **view.settings(),
-                **_cells(drawing, two_stages=self.denoiser.upscaler is not None),
-            }
-            for (text, rung, seed), drawing in zip(keys, drawings, strict=True)
-        )
-        for row in table[table["missing"].notna()].itertuples():
-            log.warning(
-                "Missing: layer %s, seed %s of %r: %s", row.layer, row.seed, row.prompt, row.missing
-            )
-        return Result(table, states)
-
-    def view(
+    def stream(
         self,
-        encoder: str = ALL_ENCODERS,
-        readout: str = "native",
-        pooled: str = "hold",
-        slots: Slots = "all",
+        prompts: str | Sequence[str],
+        layers: LayerRequest | Reading | Sequence[LayerRequest | Reading] = "all",
+        seeds: int | Sequence[int] = 0,
+        *,
         sampler: Sampler | None = None,
-        upscale: Sampler | None = None,
-    ) -> View:
-        """One way of looking, resolved on this pipeline; the arguments are those of a call."""
-        given = (sampler or Sampler()).over(self.defaults)
-        check_policies(readout, pooled)
-        plan = self.plan(encoder, slots, **given.resolve(self.pipeline, self.denoiser.family).options)
-        return View(
-            self.conditioner,
-            self.denoiser,
-            plan,
-            readout=readout,
+        interventions: Sequence[str | Intervention] = (),
+        **how: Any,
+    ) -> Iterator[dict[str, Any]]:
+        """Draw as a call does, and give each row of the table as soon as its image is there.
+
+        Args:
+            prompts: see the call.
+            layers: likewise.
+            seeds: likewise.
+            sampler: steps, guidance, size, negative prompt and options.
+            interventions: see the call.
+            how: `encoder`, `readout`, `pooled` and `slots`; see the call.
+
+        Raises:
+            PromptError, LayerError, EncoderError, SamplerError, InputError: something asked for can't be;
+                raised before the first row.
+        """
+        given = sampler or Sampler()
+        call = self._call(prompts, layers, seeds, given, None, None, interventions, **how)
+        with closing(call.rows()) as rows:  # type: ignore[type-var]
+            yield from rows
+
+    def _call(
+        self,
+        prompts: str | Sequence[str],
+        layers: LayerRequest | Reading | Sequence[LayerRequest | Reading],
+        seeds: int | Sequence[int],
+        sampler: Sampler,
+        upscale: Sampler | None,
+        states: States | None,
+        interventions: Sequence[str | Intervention],
+        *,
+        encoder: str = ALL_ENCODERS,
+        readout: str | Readout = "native",
+        pooled: Pooled = "hold",
+        slots: Slots = "all",
+    ) -> Call:
+        texts, numbers = check_prompts(prompts), check_seeds(seeds)
+        self.conditioner.check_present()
+        settings = self.settings(sampler, upscale)
+        reader = self.reader(settings.sampler.options)
+        how = Reading(
+            encoder=encoder,
+            readout=parse_readout(readout) if isinstance(readout, str) else readout,
             pooled=pooled,
-            sampler=given,
-            upscale=upscale,
+            slots=slots,
+            interventions=parse_interventions(interventions),
         )
+        readings = self.readings(layers, how, reader)
+        given = states is not None
+        if states is None:
+            states = reader.encode(texts, readings)
+        else:
+            states = select(self.conditioner, states, texts, readings)
+        reader.prepare(readings)
+        approximations = str(self.denoiser.approximations)
+        where = where_drawn(self.conditioner.device)
+        origin = Origin(
+            self.name, self.revision, settings.columns(), approximations, self.dtype, where=where
+        )
+        return Call(
+            texts,
+            readings,
+            numbers,
+            settings,
+            reader,
+            self.denoiser,
+            origin,
+            self.embedding_hashes,
+            states,
+            given,
+        )
+
+    def readings(
+        self,
+        layers: LayerRequest | Reading | Sequence[LayerRequest | Reading] = "all",
+        how: Reading | None = None,
+        reader: Reader | None = None,
+    ) -> tuple[ResolvedReading, ...]:
+        """What readings of some layers mean for this model, each once, in the order asked.
+
+        Args:
+            layers: as for a call.
+            how: how those are read that are not a `Reading` themselves; natively if None.
+            reader: with options of `encode_prompt`, which in FLUX.2 name the layers that it reads.
+
+        Raises:
+            EncoderError, LayerError, InputError: something asked for does not exist.
+        """
+        how, options = how or Reading(), (reader or self.reader()).options
+        several = isinstance(layers, Iterable) and not isinstance(layers, str)
+        asked: Sequence[Any] = list(layers) if several else [layers]  # type: ignore[arg-type]
+        plain = [one for one in asked if not isinstance(one, Reading)]
+        groups: list[tuple[Any, Reading]] = [(plain, how)] if plain or not asked else []
+        groups += [(one.site.layer_request, one) for one in asked if isinstance(one, Reading)]
+        found = {
+            resolved.reading: resolved
+            for requests, reading in groups
+            for resolved in resolve_readings(
+                self.conditioner,
+                requests,
+                encoder=reading.encoder,
+                readout=reading.readout,
+                pooled=reading.pooled,
+                slots=reading.slots,
+                interventions=reading.interventions,
+                options=options,
+            )
+        }
+        return tuple(found.values())
 
     def encode(
         self,
@@ -263,15 +404,18 @@ class DiffusionLens:
         Raises:
             PromptError, LayerError, SamplerError: something asked for can't be.
         """
-        view = self.view(sampler=Sampler(options=options))
-        return view.encode(check_prompts(prompts), view.plan.rungs(layers))
+        settings = self.settings(Sampler(options=options))
+        self.conditioner.check_present()
+        reader = self.reader(settings.sampler.options)
+        return reader.encode(check_prompts(prompts), self.readings(layers, reader=reader))
 
     def release_encoders(self) -> None:
         """Free the memory of the text encoders; no further prompt can be read after that."""
         self.conditioner.release()
         free_memory()
 
-
-def _cells(drawing: Drawing, *, two_stages: bool) -> dict[str, Any]:
-    images = {"missing": drawing.missing, "image": drawing.image}
-    return {**images, "upscaled": drawing.upscaled} if two_stages else images
+    def stub_encoders(self) -> None:
+        """Free the memory of the text encoders but for what drawing from kept states needs of them."""
+        encoders = self.conditioner.encoders
+        self.conditioner.replace_encoders({name: make_stub(encoder) for name, encoder in encoders.items()})
+        free_memory()

@@ -1,12 +1,11 @@
-"""`Result`: the images of a lens, the table behind them, and the states that they were drawn from."""
+"""`Result`: images of a lens or of a run, the table behind them, and the states that they rest on."""
 
 import io
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,14 +14,24 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.files import check_output, write_whole
+from diffusion_lens.files import (
+    IMAGE,
+    check_output,
+    image_bytes,
+    image_cell,
+    image_metadata,
+    read_image,
+    write_whole,
+)
 from diffusion_lens.lens.grid import contact_sheet
-from diffusion_lens.text.states import LayerStates
+from diffusion_lens.runs.experiment import Prompt
+from diffusion_lens.runs.images import read_run
+from diffusion_lens.runs.table import COLUMNS, IMAGE_COLUMNS, schema_of
 
-__all__ = ["IMAGE_COLUMNS", "Result"]
+if TYPE_CHECKING:
+    from diffusion_lens.text.states import LayerStates
 
-IMAGE_COLUMNS = ("image", "upscaled")
-_IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+__all__ = ["Result"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,15 +39,15 @@ class Result:
     """What a lens drew.
 
     Attributes:
-        table: one row by image: `prompt`, `encoder`, `layer`, `native` (read where the pipeline reads),
-            `identical` (the very image of the untouched pipeline), `readout`, `pooled`, `slots`, `seed`,
-            `model`, the sampler settings, `missing` (why there is no image, or None), `image` and, for
-            pipelines of two stages, `upscaled` (PIL images).
-        states: the hidden states by encoder.
+        table: one row by image, with the columns of `diffusion_lens.runs.table`; among them `prompt`,
+            `layer`, `native` (read where the pipeline reads), `identical` (the very image of the untouched
+            pipeline), `seed`, `missing` (why there is no image, or None), `image` and, for pipelines of
+            two stages, `upscaled` (PIL images).
+        states: the hidden states by encoder; empty for a result that was read from a run.
     """
 
     table: pd.DataFrame
-    states: Mapping[str, LayerStates]
+    states: Mapping[str, "LayerStates"]
 
     def image(
         self, layer: int | str, seed: int = 0, prompt: str | None = None, *, upscaled: bool = False
@@ -149,33 +158,78 @@ class Result:
 
     def save_table(self, path: str | os.PathLike[str]) -> None:
         """Write the table as parquet, images inside in the layout of Hugging Face `datasets`."""
-        images = {name: self.table[name] for name in IMAGE_COLUMNS if name in self.table}
-        table = pa.Table.from_pandas(self.table.drop(columns=list(images)), preserve_index=False)
-        for name, column in images.items():
-            table = table.append_column(name, pa.array([_encode(image) for image in column], _IMAGE))
-        features = {"info": {"features": {name: {"_type": "Image"} for name in images}}}
-        described = {**(table.schema.metadata or {}), b"huggingface": json.dumps(features).encode()}
-        table = table.replace_schema_metadata(described)
+        images = [name for name in IMAGE_COLUMNS if name in self.table]
+        rows: list[dict[Any, Any]] = self.table.to_dict("records")
+        for row in rows:
+            for name in images:
+                row[name] = image_cell(None if row[name] is None else image_bytes(row[name]))
+        user = [str(name) for name in self.table if name not in (*COLUMNS, *IMAGE_COLUMNS)]
+        prompts = [Prompt(row["prompt"], {name: row[name] for name in user}) for row in rows]
+        schema = schema_of(prompts)
+        for name in images:
+            if name not in schema.names:
+                schema = schema.append(pa.field(name, IMAGE))
+        schema = schema.with_metadata(image_metadata(images))
+        table = pa.Table.from_pylist(rows, schema)
         write_whole(Path(path), lambda file: pq.write_table(table, file))
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> "Result":
-        """Read what `save` wrote.
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        prompt: str | Sequence[str] | None = None,
+        layers: int | Sequence[int] | None = None,
+        seeds: int | Sequence[int] | None = None,
+    ) -> "Result":
+        """Read what `save` wrote, or the images of a run.
+
+        Args:
+            folder: a folder of `save`, or of a run.
+            prompt: only these prompts; of a large run, give one.
+            layers: only these layers, by number.
+            seeds: only these seeds.
 
         Raises:
-            InputError: the folder holds no whole result.
+            InputError: the folder holds neither, or no image that was asked for.
+            RunError: the run is damaged.
         """
+        wanted = {"prompt": prompt, "layer": layers, "seed": seeds}
         path = Path(folder)
-        try:
-            table = pd.read_parquet(path / "images.parquet")
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} holds no whole result of result.save ({error}).") from error
+        saved = path / "images.parquet"
+        if saved.is_file():
+            tables, states = [_read_parquet(saved)], sorted(path.glob("states-*.safetensors"))
+        else:
+            tables, states = read_run(folder, wanted), []
+        table = pd.concat(tables, ignore_index=True)
+        for name, values in wanted.items():
+            if values is None:
+                continue
+            chosen = [values] if isinstance(values, (str, int)) else list(values)
+            unknown = [value for value in chosen if value not in set(table[name])]
+            if unknown:
+                whole = table if saved.is_file() else pd.concat(read_run(folder, {}, columns=[name]))
+                raise InputError(
+                    f"{folder} holds no image of {name} {unknown[0]!r} that fits the rest. It holds: "
+                    f"{_listed(whole[name].unique().tolist())}."
+                )
+            table = table[table[name].isin(chosen)]
+        table = table.reset_index(drop=True)
+        for text in table.select_dtypes(exclude=["number", "bool"]).columns:
+            table[text] = table[text].astype(object).where(table[text].notna(), None)
         for name in IMAGE_COLUMNS:
-            if name in table:
-                table[name] = pd.Series([_decode(cell) for cell in table[name]], dtype=object)
-        table["missing"] = table["missing"].astype(object).where(table["missing"].notna(), None)
-        states = [LayerStates.load(file) for file in sorted(path.glob("states-*.safetensors"))]
-        return cls(table, {one.encoder: one for one in states})
+            if name not in table:
+                continue
+            found = [read_image(*cell) for cell in zip(table[name], table["missing"], strict=True)]
+            table[name] = pd.Series([one.image for one in found], dtype=object)
+            if name == "image":
+                table["missing"] = pd.Series([one.missing for one in found], dtype=object)
+        loaded = {}
+        for file in states:
+            from diffusion_lens.text.states import LayerStates
+
+            loaded[file.stem.removeprefix("states-")] = LayerStates.load(file)
+        return cls(table, loaded)
 
     def __repr__(self) -> str:
         counts = [f"{self.table[name].nunique()} {name}s" for name in ("prompt", "layer", "seed")]
@@ -187,16 +241,17 @@ class Result:
         return buffer.getvalue()
 
 
-def _encode(image: Image.Image | None) -> dict[str, Any] | None:
-    if image is None:
-        return None
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
-    return {"bytes": buffer.getvalue(), "path": None}
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} holds no whole result ({error}).") from error
 
 
-def _decode(cell: Mapping[str, Any] | None) -> Image.Image | None:
-    return None if cell is None else Image.open(io.BytesIO(cell["bytes"])).convert("RGB")
+def _listed(values: Sequence[Any]) -> str:
+    """A list of values, cut to a length that can be read."""
+    shown = ", ".join(repr(value) for value in values[:12])
+    return shown + (f", and {len(values) - 12} more" if len(values) > 12 else "")
 
 
 def _values(image: Image.Image | None) -> np.ndarray | None:

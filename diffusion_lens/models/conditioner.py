@@ -186,6 +186,13 @@ class Conditioner:
             named = self._run(prompt, options)
         return Conditioning({name: named[name] for name in self.family.positive})
 
+    def replace_encoders(self, modules: Mapping[str, torch.nn.Module]) -> None:
+        """Put other modules, such as stubs, in the place of text encoders of the same families."""
+        for name, module in modules.items():
+            setattr(self.pipe, name, module)
+            self.encoders[name] = TextEncoder(name, module, self.encoders[name].family)
+        self.pipe.maybe_free_model_hooks()  # accelerate's hooks hold what they offload
+
     def release(self) -> None:
         """Take the text encoders out of the pipeline; nobody else holding them, their memory is free."""
         for name in self.slots:

@@ -17,7 +17,7 @@ from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.models.encoders import TextEncoder
 from diffusion_lens.models.quiet import quiet_libraries
 
-__all__ = ["load_stubs", "stub_bytes"]
+__all__ = ["is_stub", "load_stubs", "make_stub", "stub_bytes"]
 
 
 def stub_bytes(encoder: TextEncoder) -> bytes:
@@ -35,6 +35,18 @@ def stub_bytes(encoder: TextEncoder) -> bytes:
 
 
 _DTYPE = "dtype of the encoder"
+
+
+def make_stub(encoder: TextEncoder) -> nn.Module:
+    """A stub of a live encoder, to stand in its place once every prompt is encoded."""
+    module = encoder.module
+    weights = load(stub_bytes(encoder))
+    return _build(type(module), module.config, weights, encoder.name, encoder.fingerprint)
+
+
+def is_stub(module: nn.Module) -> bool:
+    """Whether a text encoder is a stub."""
+    return hasattr(module, "stub_of")
 
 
 def load_stubs(
@@ -93,8 +105,8 @@ def _build(
 
     def refuse(*_args: Any, **_kwargs: Any) -> NoReturn:
         raise RunError(
-            f"{name} was left unloaded and is needed: a prompt, or a layer of it, is not among the states "
-            'that the run keeps. Draw it with encoders = "load" and a larger machine.states first.'
+            f"{name} was left unloaded, or released, and is needed: a prompt, or a layer of it, is not "
+            'among the states that the run keeps. Draw with encoders = "load", or a larger machine.states.'
         )
 
     module.forward = refuse

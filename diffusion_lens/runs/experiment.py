@@ -21,10 +21,12 @@ from typing import Any, Literal
 import tomli_w
 
 from diffusion_lens.choices import Compile, Dtype, Offload, Pooled
-from diffusion_lens.errors import ExperimentError
+from diffusion_lens.errors import ExperimentError, InputError
 from diffusion_lens.images.approximations import Approximations
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.runs.toml import read_dataclass
+from diffusion_lens.text.interventions import parse_interventions
+from diffusion_lens.text.readouts import parse_readout
 
 __all__ = [
     "Captions", "Experiment", "Machine", "Prompt", "Prompts", "ScorerName", "load_experiment",
@@ -105,7 +107,8 @@ class Machine:
         image: the lossless format of the images.
         states: gigabytes of encoded prompts that the run keeps in `states/`, so that going on with it
             runs no encoder for them; by default none, since they outweigh the images of small models.
-        encoders: "leave" loads no text encoder; the run must keep the states of every prompt.
+        encoders: "release" encodes every prompt first and frees the text encoders before the first image;
+            "leave" loads no text encoder, and the run must keep the states of every prompt.
     """
 
     device: str | None = None
@@ -116,7 +119,7 @@ class Machine:
     compile: Compile = "auto"
     image: Literal["png", "webp"] = "png"
     states: float = 0.0
-    encoders: Literal["load", "leave"] = "load"
+    encoders: Literal["load", "release", "leave"] = "load"
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,11 @@ class Experiment:
         embeddings: files of learned words that prompts may hold, folders of them, or "<token>=file" to
             write a word in another way than its file says; paths start where those of the prompts do.
         encoders: the encoders that move, one after the other; "all" moves all in step.
-        readouts: the readouts.
+        readouts: the readouts, as `diffusion_lens.text.readouts` writes them.
+        interventions: sets of interventions, one after the other, as `diffusion_lens.text.interventions`
+            writes them; the empty set draws without any, such as [[], ["keep(fox)"]].
         pooled: what a pipeline with a pooled output gets.
-        slots: what a layer replaces where several taps are read.
+        slots: what a layer replaces where a pipeline reads several layers.
         revision: branch, tag or commit on the hub.
         claim: what the study is to answer, in a sentence.
         contrasts: what is to be compared, such as "kind=object,relation", decided on before anything is
@@ -150,7 +155,8 @@ class Experiment:
     seeds: tuple[int, ...] = (0,)
     embeddings: tuple[str, ...] = ()
     encoders: tuple[str, ...] = ("all",)
-    readouts: tuple[Literal["native", "final", "none"], ...] = ("native",)
+    readouts: tuple[str, ...] = ("native",)
+    interventions: tuple[tuple[str, ...], ...] = ((),)
     pooled: Pooled = "hold"
     slots: int | Literal["all", "cap"] = "all"
     revision: str | None = None
@@ -162,12 +168,19 @@ class Experiment:
     machine: Machine = field(default_factory=Machine)
 
     def __post_init__(self) -> None:
-        for name in ("layers", "seeds", "encoders", "readouts"):
+        for name in ("layers", "seeds", "encoders", "readouts", "interventions"):
             values = getattr(self, name)
             if not values:
                 raise ExperimentError(f"{name} is empty; give at least one.")
             if len(set(map(str, values))) < len(values):
                 raise ExperimentError(f"{name} holds {values!r}, one of them twice; give each once.")
+        try:
+            for readout in self.readouts:
+                parse_readout(readout)
+            for changes in self.interventions:
+                parse_interventions(changes)
+        except InputError as error:
+            raise ExperimentError(f"The experiment can't be read: {error}") from error
         sources = ("inline", "file", "set", "captions")
         given = [name for name in sources if getattr(self.prompts, name)]
         if len(given) != 1:

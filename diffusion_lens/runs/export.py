@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from diffusion_lens.errors import InputError, OutputError
-from diffusion_lens.files import write_whole
+from diffusion_lens.files import image_bytes, write_whole
 from diffusion_lens.runs.manifest import load_plan
+from diffusion_lens.runs.plan import Cell, Plan
 from diffusion_lens.runs.store import Store
-from diffusion_lens.runs.table import encode_image
 
 __all__ = ["FORMATS", "export_run"]
 
@@ -38,7 +39,7 @@ def export_run(url: str | os.PathLike[str], out: str | os.PathLike[str], kind: F
         kind: the format.
 
     Returns:
-        The number of images written; rows without a picture have none.
+        The number of images written; rows without an image have none.
 
     Raises:
         InputError: no such format.
@@ -49,12 +50,7 @@ def export_run(url: str | os.PathLike[str], out: str | os.PathLike[str], kind: F
         raise InputError(f"{kind!r} is no format. Allowed: {', '.join(FORMATS)}.")
     store, folder = Store(url), Path(out)
     plan = load_plan(store.read_json("manifest.json"))
-    names = {
-        cell.id: f"{cell.prompt:05d}-{plan.resolved.views[cell.view].columns['encoder']}"
-        f"-{plan.resolved.views[cell.view].columns['readout']}"
-        f"-layer{cell.layer:02d}{'-native' if cell.native else ''}-seed{cell.seed}-{cell.id[:6]}"
-        for cell in plan.cells
-    }
+    names = {cell.id: _name(plan, cell) for cell in plan.cells}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -65,8 +61,16 @@ def export_run(url: str | os.PathLike[str], out: str | os.PathLike[str], kind: F
         raise OutputError(f"{folder} can't be written: {error.strerror or error}.") from error
 
 
+def _name(plan: Plan, cell: Cell) -> str:
+    """A file name that sorts by prompt and layer; only the cell's id in it is unique."""
+    reading = plan.reading(cell)
+    kind = re.sub(r"[^\w.-]+", "_", f"{reading.reading.encoder}-{reading.reading.readout.id}")
+    native = "-native" if reading.native else ""
+    return f"{cell.prompt:05d}-{kind[:80]}-layer{reading.layer:02d}{native}-seed{cell.seed}-{cell.id[:6]}"
+
+
 def _rows(store: Store, names: dict[str, str]) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-    """Name, PNG bytes and the other columns of every picture."""
+    """Name, PNG bytes and the other columns of every image."""
     for part in store.scan().parts:
         with store.fs.open(store.path(part.name), "rb") as file:
             table = pq.read_table(file)
@@ -76,7 +80,7 @@ def _rows(store: Store, names: dict[str, str]) -> Iterator[tuple[str, bytes, dic
                 continue
             content = image["bytes"]
             if not content.startswith(b"\x89PNG"):
-                content = encode_image(Image.open(io.BytesIO(content)), "png")
+                content = image_bytes(Image.open(io.BytesIO(content)))
             yield names[row["cell"]], content, row
 
 

@@ -1,36 +1,25 @@
 """The images of a saved run, as scorers need them: by prompt, and a bounded number at a time."""
 
-import io
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
-from PIL import Image
 
 from diffusion_lens.errors import RunError
+from diffusion_lens.files import ImageOrReason, read_image
 from diffusion_lens.runs.manifest import load_plan
-from diffusion_lens.runs.plan import Cell, Plan, ResolvedView
+from diffusion_lens.runs.plan import Cell, Plan
 from diffusion_lens.runs.store import Scan, Store
+from diffusion_lens.text.reading import ResolvedReading
 
-__all__ = ["Picture", "RunImages", "Series"]
+__all__ = ["RunImages", "Series", "read_run"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What became of a cell.
-
-    Attributes:
-        image: the image; None where there is none.
-        missing: why there is none.
-    """
-
-    image: Image.Image | None = None
-    missing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,21 +72,20 @@ class RunImages:
 
     def series(self) -> list[Series]:
         """All series of the run, those of a prompt together; cells that are not drawn yet are left out."""
-        views = self.plan.resolved.views
-        several = len({(view.columns["readout"], view.columns["pooled"], view.columns["slots"])
-                       for view in views}) > 1  # fmt: skip
+        readings = self.plan.resolved.readings
+        kinds = {_kind(one) for one in readings}
         found: dict[tuple[int, str, str, int], list[Cell]] = {}
-        twice = _doubled(views)
+        twice = _doubled(readings)
         for cell in self.plan.cells:
             if cell.id not in self._where and cell.id not in self.scan.failed:
                 continue
-            columns = views[cell.view].columns
+            reading = readings[cell.reading]
             run = self.name
-            if several:
-                run += f" ({columns['readout']}, {columns['pooled']}, {columns['slots']})"
-            if cell.native and cell.layer in twice[cell.view]:
+            if len(kinds) > 1:
+                run += f" ({', '.join(part for part in _kind(reading) if part)})"
+            if reading.native and (*_kind(reading), reading.reading.encoder, reading.layer) in twice:
                 run += " at the native tap"
-            key = (cell.prompt, run, columns["encoder"], cell.seed)
+            key = (cell.prompt, run, reading.reading.encoder, cell.seed)
             found.setdefault(key, []).append(cell)
         return [
             Series(
@@ -105,8 +93,8 @@ class RunImages:
                 encoder,
                 prompt,
                 seed,
-                views[cells[0].view].last,
-                tuple(sorted(cells, key=lambda cell: cell.layer)),
+                readings[cells[0].reading].depth,
+                tuple(sorted(cells, key=lambda cell: readings[cell.reading].layer)),
             )
             for (prompt, run, encoder, seed), cells in sorted(found.items(), key=lambda item: item[0])
         ]
@@ -115,10 +103,10 @@ class RunImages:
     def size(self) -> tuple[int, int]:
         """Width and height of its images in pixels, by the first one that there is."""
         for part in self.scan.parts:
-            for picture in self.read(part.cells).values():
-                if picture.image is not None:
-                    return picture.image.size
-        raise RunError(f"{self.store.url} has no picture that can be scored; all are missing.")
+            for found in self.read(part.cells).values():
+                if found.image is not None:
+                    return found.image.size
+        raise RunError(f"{self.store.url} has no image that can be scored; all are missing.")
 
     @property
     def undrawn(self) -> int:
@@ -128,7 +116,7 @@ class RunImages:
         )
 
     def why_missing(self, cells: Collection[str]) -> dict[str, str]:
-        """Of the cells that have no picture, why; no image is read."""
+        """Of the cells that have no image, why; no image is read."""
         found = {cell: f"not drawn: {self.scan.failed[cell]}" for cell in cells if cell in self.scan.failed}
         for name, wanted in self._by_part(cells).items():
             with self.store.fs.open(self.store.path(name), "rb") as file:
@@ -138,17 +126,19 @@ class RunImages:
                     found[row["cell"]] = row["missing"]
         return found
 
-    def read(self, cells: Collection[str]) -> dict[str, Picture]:
-        """Load images; a picture that can't be decoded is missing, with the reason."""
-        found = {cell: Picture(None, f"not drawn: {self.scan.failed[cell]}")
-                 for cell in cells if cell in self.scan.failed}  # fmt: skip
+    def read(self, cells: Collection[str]) -> dict[str, ImageOrReason]:
+        """Load images; an image that can't be decoded is missing, with the reason."""
+        failed = self.scan.failed
+        found = {
+            cell: ImageOrReason(None, f"not drawn: {failed[cell]}") for cell in cells if cell in failed
+        }
         for name, wanted in self._by_part(cells).items():
             with self.store.fs.open(self.store.path(name), "rb") as file:
                 table = pq.read_table(
                     file, columns=["cell", "missing", "image"], filters=[("cell", "in", wanted)]
                 )
             for row in table.to_pylist():
-                found[row["cell"]] = _decode(row["image"], row["missing"])
+                found[row["cell"]] = read_image(row["image"], row["missing"])
         return found
 
     def _by_part(self, cells: Collection[str]) -> dict[str, list[str]]:
@@ -159,19 +149,45 @@ class RunImages:
         return parts
 
 
-def _doubled(views: Sequence[ResolvedView]) -> list[set[int]]:
-    """Of each view, the layers that it has both as such and as the native tap."""
-    doubled = []
-    for view in views:
-        plain = {layer for layer, native in view.rungs if not native}
-        doubled.append({layer for layer, native in view.rungs if native and layer in plain})
-    return doubled
+def read_run(
+    url: str | os.PathLike[str], wanted: Mapping[str, Any], columns: Sequence[str] | None = None
+) -> list[pd.DataFrame]:
+    """The rows of a run, a table by part, images as they are stored.
+
+    Args:
+        url: the run's folder, or a URL of fsspec.
+        wanted: by column `prompt`, `layer` and `seed`, a value or several that are read alone; None for
+            all. Values that the run lacks are left to the caller.
+        columns: the columns to read; all if None.
+
+    Raises:
+        RunError: there is no run, or it is damaged.
+    """
+    store = Store(url)
+    load_plan(store.read_json("manifest.json"))  # of this format, or refused
+    filters = [
+        (name, "in", [values] if isinstance(values, (str, int)) else list(values))
+        for name, values in wanted.items()
+        if values is not None
+    ]
+    tables = []
+    for part in store.scan().parts:
+        with store.fs.open(store.path(part.name), "rb") as file:
+            tables.append(pq.read_table(file, columns, filters=filters or None).to_pandas())
+    if not tables:
+        raise RunError(f"{store.url} holds no image yet. Draw it: give the command of the sweep again.")
+    return tables
 
 
-def _decode(image: Mapping[str, bytes] | None, missing: str | None) -> Picture:
-    if image is None or image["bytes"] is None:
-        return Picture(None, missing or "there is no picture, and no reason was kept")
-    try:
-        return Picture(Image.open(io.BytesIO(image["bytes"])).convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        return Picture(None, f"the picture can't be read: {error}")
+def _kind(reading: ResolvedReading) -> tuple[str, str, str, str]:
+    """What tells readings of one layer and encoder from each other."""
+    columns = reading.reading.columns()
+    return columns["readout"], columns["pooled"], columns["slots"], columns["interventions"]
+
+
+def _doubled(readings: Sequence[ResolvedReading]) -> set[tuple[str | int, ...]]:
+    """The layers that are read both as such and, with other slots, natively."""
+    keys: dict[bool, set[tuple[str | int, ...]]] = {True: set(), False: set()}
+    for one in readings:
+        keys[one.native].add((*_kind(one), one.reading.encoder, one.layer))
+    return keys[True] & keys[False]

@@ -1,4 +1,4 @@
-"""What a run says of itself, and whether an experiment may go on with it."""
+"""The manifest of a run: what it draws, and whether an experiment may resume it."""
 
 import json
 from collections.abc import Mapping
@@ -14,13 +14,15 @@ from diffusion_lens.runs.store import Scan, Store
 
 __all__ = ["check_model", "check_same", "describe_plan", "load_plan", "name_cells", "still_resolved"]
 
+FORMAT = 2
+"""Of the manifest and the table; runs of version 0.1 of the package have format 1."""
 _FIXED = ("model", "revision", "pooled", "slots")
 
 
 def describe_plan(plan: Plan) -> dict[str, Any]:
     """The content of manifest.json, as it will be read back."""
     described = {
-        "format": 1,
+        "format": FORMAT,
         "experiment": plan.experiment.to_dict(),
         "prompts": [[one.prompt, dict(one.metadata)] for one in plan.prompts],
         "resolved": plan.resolved.to_dict(),
@@ -35,6 +37,12 @@ def load_plan(manifest: Mapping[str, Any]) -> Plan:
     Raises:
         RunError: the manifest is of another version of the package.
     """
+    if manifest.get("format") != FORMAT:
+        raise RunError(
+            f"The run is of format {manifest.get('format')!r}, and this version of the package reads "
+            f"format {FORMAT}. Runs of version 0.1 are read by that version (pip install "
+            "'diffusion-lens<0.2'); or draw the experiment again into another --out."
+        )
     try:
         experiment = Experiment.from_dict(manifest["experiment"])
         prompts = [Prompt(text, metadata) for text, metadata in manifest["prompts"]]
@@ -60,24 +68,23 @@ def check_same(url: str, before: Plan, experiment: Experiment) -> None:
     changed = [f"{name} was {was!r} and is {now!r}" for name, (was, now) in pairs.items() if was != now]
     if changed:
         raise RunError(
-            f"{url} was made with other settings: {'; '.join(changed)}. Prompts, layers, encoders, seeds "
-            "and readouts may be added to a run; for other settings choose another --out."
+            f"{url} was made with other settings: {'; '.join(changed)}. Prompts, layers, encoders, seeds, "
+            "readouts and interventions may be added to a run; for other settings choose another --out."
         )
 
 
-def check_model(before: Resolved, now: Resolved, also: tuple[str, ...] = ()) -> None:
+def check_model(before: Resolved, now: Mapping[str, Any]) -> None:
     """Refuse a live model that is not the one that a run began with.
 
     Args:
         before: what it was.
-        now: what it is.
-        also: further fields that must agree, where the experiment is the same.
+        now: its `fingerprint`, `settings` and `dtype` of now.
 
     Raises:
         RunError: they differ.
     """
-    for name in ("fingerprint", "settings", "dtype", *also):
-        was, found = getattr(before, name), getattr(now, name)
+    for name, found in now.items():
+        was = getattr(before, name)
         if was != found:
             raise RunError(
                 f"The model is not the one that this run began with: its {name} was {was} and is {found}. "
@@ -87,19 +94,21 @@ def check_model(before: Resolved, now: Resolved, also: tuple[str, ...] = ()) -> 
 
 def still_resolved(before: Plan, experiment: Experiment) -> Resolved | None:
     """What the model said before, unless something new must be asked."""
-    asked = ("layers", "encoders", "readouts")
+    asked = ("layers", "encoders", "readouts", "interventions")
     if any(getattr(before.experiment, name) != getattr(experiment, name) for name in asked):
         return None
     return replace(before.resolved, batch_size=experiment.machine.batch_size or before.resolved.batch_size)
 
 
 def name_cells(store: Store, scan: Scan, cells: frozenset[str], plan: Plan) -> str:
-    """What it is about cells that the plan has not."""
+    """By which values some cells of a run differ from those of a plan."""
+    readings = plan.resolved.readings
     planned: dict[str, set[Any]] = {
         "prompt": {one.prompt for one in plan.prompts},
-        "encoder": {view.columns["encoder"] for view in plan.resolved.views},
-        "readout": {view.columns["readout"] for view in plan.resolved.views},
-        "layer": {layer for view in plan.resolved.views for layer, _ in view.rungs},
+        "encoder": {one.reading.encoder for one in readings},
+        "readout": {one.reading.readout.id for one in readings},
+        "interventions": {one.columns()["interventions"] for one in readings},
+        "layer": {one.layer for one in readings},
         "seed": set(plan.experiment.seeds),
     }
     found: dict[str, set[Any]] = {name: set() for name in planned}

@@ -1,60 +1,40 @@
 """`Plan`: every image that an experiment asks for, as cells with ids of their content.
 
-A plan needs no model: what only the live model knows (how many layers "all" is, the settings that are
-left to the pipeline) is found out once, as `Resolved`, and kept with the run.
+A plan needs no model: what only the live model knows (which layers "all" is, the settings that are left
+to the pipeline) is asked of it once, as `Resolved`, and travels with the plan and the run.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from diffusion_lens.runs.experiment import Experiment, Prompt
+from diffusion_lens.text.reading import ResolvedReading
 
-__all__ = ["Cell", "Plan", "Resolved", "ResolvedView", "batches", "make_plan"]
+__all__ = ["Cell", "Plan", "Resolved", "batches", "cell_ids", "embeddings_in", "make_plan"]
 
 
 class Cell(NamedTuple):
     """One image to make.
 
     Attributes:
-        id: a hash of exactly model, prompt and learned words in it, encoder, layer, seed, readout, pooled
-            output, slots and sampler settings: 20 hex digits.
-        view: index into `Resolved.views`.
+        id: a hash of exactly model, prompt and learned embeddings in it, reading, seed, sampler settings
+            and approximations: 20 hex digits.
         prompt: index into the plan's prompts.
-        layer: the layer's number.
+        reading: index into `Resolved.readings`.
+        layer: the number of its layer.
         native: the encoders are read where the pipeline reads them.
         seed: the seed.
     """
 
     id: str
-    view: int
     prompt: int
+    reading: int
     layer: int
     native: bool
     seed: int
-
-
-@dataclass(frozen=True)
-class ResolvedView:
-    """An encoder and a readout of the experiment, and the layers that its requests mean.
-
-    Attributes:
-        encoder: as the experiment names it.
-        readout: likewise.
-        columns: the columns of the table that all its rows share: encoder, readout, pooled, slots.
-        rungs: number and whether native, of each layer.
-        identical: its native rung is drawn exactly as the untouched pipeline draws it.
-        last: the encoder's last layer, drawn or not.
-    """
-
-    encoder: str
-    readout: str
-    columns: Mapping[str, str]
-    rungs: tuple[tuple[int, bool], ...]
-    identical: bool
-    last: int
 
 
 @dataclass(frozen=True)
@@ -62,43 +42,39 @@ class Resolved:
     """What only the live model knows of an experiment.
 
     Attributes:
-        views: one by encoder and readout, in the experiment's order.
-        settings: the resolved sampler settings, as columns of the table.
+        readings: what the experiment's encoders, readouts, interventions and layers mean, in its order.
+        settings: the resolved sampler settings, as columns of the table; approximations among them.
         fingerprint: what tells the model's weights from others.
         dtype: the type that it computes in.
         batch_size: the images of a batch, which cells are cut into.
-        words: learned words that prompts may hold: a hash of each file by token.
+        embeddings: learned embeddings that prompts may hold: a hash of each file by token.
     """
 
-    views: tuple[ResolvedView, ...]
+    readings: tuple[ResolvedReading, ...]
     settings: Mapping[str, Any]
     fingerprint: str
     dtype: str
     batch_size: int
-    words: Mapping[str, str] = field(default_factory=dict)
+    embeddings: Mapping[str, str] = field(default_factory=dict)
 
-    def words_of(self, prompt: str) -> dict[str, str]:
-        """The learned words that a prompt, or the negative prompt beside it, holds."""
-        text = f"{prompt}\n{self.settings.get('negative_prompt') or ''}"
-        return {token: self.words[token] for token in sorted(self.words) if token in text}
+    def embeddings_of(self, prompt: str) -> dict[str, str]:
+        """The learned embeddings that a prompt, or the negative prompt beside it, holds."""
+        return embeddings_in(self.embeddings, prompt, self.settings.get("negative_prompt"))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` reads back."""
-        return asdict(self)
+        return {**vars(self), "readings": [one.to_dict() for one in self.readings]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Resolved":
         """Read what `to_dict` gave, from JSON."""
-        views = tuple(
-            ResolvedView(**{**view, "rungs": tuple((layer, native) for layer, native in view["rungs"])})
-            for view in data["views"]
-        )
-        return cls(**{**data, "views": views})
+        readings = tuple(ResolvedReading.from_dict(one) for one in data["readings"])
+        return cls(**{**data, "readings": readings})
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of an experiment, ordered by view, prompt, layer and seed.
+    """The cells of an experiment, ordered by prompt, reading and seed.
 
     Attributes:
         experiment: what was asked for.
@@ -115,6 +91,10 @@ class Plan:
     def __len__(self) -> int:
         return len(self.cells)
 
+    def reading(self, cell: Cell) -> ResolvedReading:
+        """How a cell is read."""
+        return self.resolved.readings[cell.reading]
+
     def shard(self, index: int, count: int) -> Iterator[Cell]:
         """The cells of shard `index` of `count`, from 1: whole batches, dealt in turn."""
         dealt = batches(self.cells, self.resolved.batch_size)
@@ -123,24 +103,53 @@ class Plan:
                 yield from batch
 
 
+def embeddings_in(
+    embeddings: Mapping[str, str], prompt: str, negative_prompt: str | None
+) -> dict[str, str]:
+    """Those of some learned embeddings that a prompt, or the negative prompt beside it, holds."""
+    text = f"{prompt}\n{negative_prompt or ''}"
+    return {token: embeddings[token] for token in sorted(embeddings) if token in text}
+
+
 def make_plan(experiment: Experiment, prompts: Sequence[Prompt], resolved: Resolved) -> Plan:
     """List the cells of an experiment; about a microsecond each."""
-    shared = [experiment.model, experiment.revision, resolved.settings]
     cells = []
-    for number, view in enumerate(resolved.views):
-        start = hashlib.sha256(_canonical([*shared, view.columns]))
-        for index, prompt in enumerate(prompts):
-            of_prompt = start.copy()
-            of_prompt.update(_canonical(prompt.prompt))
-            words = resolved.words_of(prompt.prompt)
-            if words:
-                of_prompt.update(_canonical(words))
-            for layer, native in view.rungs:
-                for seed in experiment.seeds:
-                    one = of_prompt.copy()
-                    one.update(b"%d %d %d" % (layer, native, seed))
-                    cells.append(Cell(one.hexdigest()[:20], number, index, layer, native, seed))
+    shared = [experiment.model, experiment.revision, resolved.settings]
+    for index, prompt in enumerate(prompts):
+        embeddings = resolved.embeddings_of(prompt.prompt)
+        ids = cell_ids(shared, prompt.prompt, embeddings, resolved.readings, experiment.seeds)
+        for number, reading in enumerate(resolved.readings):
+            for seed in experiment.seeds:
+                cells.append(Cell(next(ids), index, number, reading.layer, reading.native, seed))
     return Plan(experiment, tuple(prompts), resolved, tuple(cells))
+
+
+def cell_ids(
+    shared: Sequence[Any],
+    prompt: str,
+    embeddings: Mapping[str, str],
+    readings: Sequence[ResolvedReading],
+    seeds: Sequence[int],
+    edits: str = "",
+) -> Iterator[str]:
+    """The ids of the cells of one prompt, by reading and seed.
+
+    Args:
+        shared: model, revision and sampler settings.
+        prompt: the prompt.
+        embeddings: the learned embeddings in it, a hash by token.
+        readings: how it is read.
+        seeds: the seeds.
+        edits: what says that its states were changed by hand.
+    """
+    of_prompt = hashlib.sha256(_canonical([*shared, prompt, embeddings, edits]))
+    for reading in readings:
+        of_reading = of_prompt.copy()
+        of_reading.update(_canonical(reading.reading.to_dict()))
+        for seed in seeds:
+            one = of_reading.copy()
+            one.update(b"%d" % seed)
+            yield one.hexdigest()[:20]
 
 
 def _canonical(value: Any) -> bytes:
@@ -148,16 +157,16 @@ def _canonical(value: Any) -> bytes:
 
 
 def batches(cells: Iterable[Cell], size: int) -> Iterator[list[Cell]]:
-    """Cut cells into batches of one view each.
+    """Cut cells into batches.
 
-    Only the last batch of a view is short. So when whole batches are taken out of the cells, the rest is
-    cut as before: a run that was stopped draws what an undisturbed one would have, in the same batches.
+    When whole batches are taken out of the cells, the rest is cut as before: a run that was stopped draws
+    what an undisturbed one would have, in the same batches.
     """
     batch: list[Cell] = []
     for cell in cells:
-        if len(batch) == size or (batch and batch[0].view != cell.view):
+        batch.append(cell)
+        if len(batch) == size:
             yield batch
             batch = []
-        batch.append(cell)
     if batch:
         yield batch

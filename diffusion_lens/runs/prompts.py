@@ -9,9 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from diffusion_lens.errors import ExperimentError
+from diffusion_lens.errors import ExperimentError, nearest
 from diffusion_lens.runs.experiment import Captions, Prompt, Prompts
-from diffusion_lens.runs.toml import nearest
 
 __all__ = ["read_prompts"]
 

@@ -1,23 +1,16 @@
 """From plain data to frozen dataclasses, by their types; wrong keys and types are named."""
 
-import difflib
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from diffusion_lens.errors import ExperimentError
+from diffusion_lens.errors import ExperimentError, nearest
 
-__all__ = ["nearest", "read_dataclass"]
+__all__ = ["read_dataclass"]
 
 T = TypeVar("T")
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The question "Did you mean ...?" if a name is near one that is allowed, else nothing."""
-    found = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
-    return f" Did you mean {found[0]!r}?" if found else ""
 
 
 def read_dataclass(kind: type[T], data: Any, where: str = "") -> T:

@@ -7,9 +7,10 @@ from types import TracebackType
 
 from PIL import Image
 
+from diffusion_lens.files import image_bytes
 from diffusion_lens.runs.plan import Plan
 from diffusion_lens.runs.store import Store
-from diffusion_lens.runs.table import Made, encode_image, rows_of, schema_of
+from diffusion_lens.runs.table import DrawnCell, rows_of, schema_of
 
 __all__ = ["Writer"]
 
@@ -38,7 +39,7 @@ class Writer:
         self.failure_files: set[str] = set()
         self._encoders = ThreadPoolExecutor(2, "encode")
         self._disk = ThreadPoolExecutor(1, "write")
-        self._waiting: list[tuple[Made, Future[bytes | None]]] = []
+        self._waiting: list[tuple[DrawnCell, Future[bytes | None]]] = []
         self._bytes = 0
         self._since = time.monotonic()
         self._writing: Future[None] | None = None
@@ -58,24 +59,24 @@ class Writer:
             self._encoders.shutdown()
             self._disk.shutdown()
 
-    def add(self, batch: Sequence[Made]) -> None:
+    def add(self, batch: Sequence[DrawnCell]) -> None:
         """Take one batch.
 
         Raises:
             OutputError: an earlier part could not be written.
         """
-        for made in batch:
-            if isinstance(made.image, Image.Image):
-                self._bytes += 3 * made.image.width * made.image.height
-            self._waiting.append((made, self._encoders.submit(self._encode, made)))
+        for one in batch:
+            if isinstance(one.image, Image.Image):
+                self._bytes += 3 * one.image.width * one.image.height
+            self._waiting.append((one, self._encoders.submit(self._encode, one)))
         full = len(self._waiting) >= self.part_rows or self._bytes >= _PART_BYTES
         if full or time.monotonic() - self._since >= self.part_seconds:
             self._flush()
 
-    def _encode(self, made: Made) -> bytes | None:
-        if isinstance(made.image, Image.Image):
-            return encode_image(made.image, self.plan.experiment.machine.image)
-        return made.image
+    def _encode(self, one: DrawnCell) -> bytes | None:
+        if isinstance(one.image, Image.Image):
+            return image_bytes(one.image, self.plan.experiment.machine.image)
+        return one.image
 
     def _flush(self) -> None:
         if self._writing is not None:
@@ -83,22 +84,22 @@ class Writer:
         self._writing = self._disk.submit(self._write, self._waiting)
         self._waiting, self._bytes, self._since = [], 0, time.monotonic()
 
-    def _write(self, waiting: Sequence[tuple[Made, Future[bytes | None]]]) -> None:
-        failures = [made for made, _ in waiting if made.failed is not None]
+    def _write(self, waiting: Sequence[tuple[DrawnCell, Future[bytes | None]]]) -> None:
+        failures = [one for one, _ in waiting if one.failed is not None]
         if failures:
             prompts = self.plan.prompts
             listed = [
                 {
-                    "cell": made.cell.id,
-                    "prompt": prompts[made.cell.prompt].prompt,
-                    "layer": made.cell.layer,
-                    "seed": made.cell.seed,
-                    "reason": made.failed,
+                    "cell": one.cell.id,
+                    "prompt": prompts[one.cell.prompt].prompt,
+                    "layer": self.plan.reading(one.cell).layer,
+                    "seed": one.cell.seed,
+                    "reason": one.failed,
                 }
-                for made in failures
+                for one in failures
             ]
             self.failure_files.add(self.store.write_failures(listed))
-        drawn = [(made, image.result()) for made, image in waiting if made.failed is None]
+        drawn = [(one, image.result()) for one, image in waiting if one.failed is None]
         if drawn:
-            made, images = zip(*drawn, strict=True)
-            self.store.write_part(rows_of(self.plan, made, images, self.schema))
+            cells, images = zip(*drawn, strict=True)
+            self.store.write_part(rows_of(self.plan, cells, images, self.schema))

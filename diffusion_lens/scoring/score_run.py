@@ -22,7 +22,8 @@ from tqdm.auto import tqdm
 from diffusion_lens.checks.assign import Asked, ask
 from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
 from diffusion_lens.errors import RunError, ScorerError
-from diffusion_lens.runs.images import Picture, RunImages
+from diffusion_lens.files import ImageOrReason
+from diffusion_lens.runs.images import RunImages
 from diffusion_lens.runs.store import Store
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.answer_store import AnswerStore, table_path
@@ -239,11 +240,11 @@ def _compare(
         yield row, [one for one in judgements if one.check_id in asked]
 
 
-def _load(images: RunImages, items: Iterable[str]) -> dict[str, Picture]:
+def _load(images: RunImages, items: Iterable[str]) -> dict[str, ImageOrReason]:
     """Pictures of cells, and those made for baselines."""
     made = {item for item in items if item.startswith(("blank", "noise"))}
     found = images.read([item for item in items if item not in made])
-    return found | {item: Picture(made_picture(item, images.size)) for item in made}
+    return found | {item: ImageOrReason(made_picture(item, images.size)) for item in made}
 
 
 def _write(store: Store, scorer: str, table: pd.DataFrame) -> str:

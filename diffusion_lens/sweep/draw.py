@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,11 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from diffusion_lens.errors import InputError, RunError
+from diffusion_lens.files import image_bytes
 from diffusion_lens.runs.plan import Cell, Plan, batches
 from diffusion_lens.runs.session import Session
 from diffusion_lens.runs.store import Scan, Store
-from diffusion_lens.runs.table import Made, encode_image
+from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.runs.writer import Writer
 from diffusion_lens.sweep.engines.actor import Job
 from diffusion_lens.sweep.engines.choose import ENGINES, draw_elsewhere
@@ -66,18 +67,18 @@ class Run:
         plan: all cells of the experiment.
         scan: what was there when it was opened.
         shard: which of how many, from 1.
-        left_alone: cells in the folder that the experiment does not ask for.
+        orphaned: cells in the folder that the experiment does not ask for.
         lens: the live model, once it is needed.
-        words: learned words that prompts may hold.
+        embeddings: learned embeddings that prompts may hold.
     """
 
     store: Store
     plan: Plan
     scan: Scan
     shard: tuple[int, int]
-    left_alone: frozenset[str]
+    orphaned: frozenset[str]
     lens: "DiffusionLens | None" = None
-    words: tuple["EmbeddingFile", ...] = ()
+    embeddings: tuple["EmbeddingFile", ...] = ()
 
     def todo(self, *, retry_failed: bool = False) -> list[Cell]:
         """The cells of this shard that have no row; those that failed only if they are to be retried."""
@@ -141,15 +142,15 @@ class Run:
             # closed here and now, so that no worker outlives an error that is held on to
             closing(self._engine(engine, workers, todo, stopped, session)) as drawing,
         ):
-            for made in drawing:
-                writer.add(made)
-                failures = [one.failed for one in made if one.failed is not None]
+            for batch in drawing:
+                writer.add(batch)
+                failures = [one.failed for one in batch if one.failed is not None]
                 reasons.update(failures)
-                rest = len(todo) - len(made)
-                if engine == "local" and not drawn and len(made) > len(failures) and rest:
-                    on_estimate(self._extrapolate(made, rest))
-                drawn += len(made) - len(failures)
-                bar.update(len(made))
+                rest = len(todo) - len(batch)
+                if engine == "local" and not drawn and len(batch) > len(failures) and rest:
+                    on_estimate(self._extrapolate(batch, rest))
+                drawn += len(batch) - len(failures)
+                bar.update(len(batch))
                 if not drawn and reasons.total() >= _GIVE_UP * self.plan.resolved.batch_size:
                     raise RunError(
                         f"None of the first {reasons.total()} images could be drawn: {failures[-1]}. Mend "
@@ -163,12 +164,12 @@ class Run:
         session.end(images=drawn, failed=reasons.total(), seconds=seconds, stopped=asked)
         return Summary(drawn, dict(reasons), left, seconds, asked)
 
-    def _extrapolate(self, made: list[Made], images: int) -> Estimate:
+    def _extrapolate(self, batch: list[DrawnCell], images: int) -> Estimate:
         """What so many images will take, by one batch."""
         kind = self.plan.experiment.machine.image
-        seconds = [one.seconds for one in made if one.failed is None]
+        seconds = [one.seconds for one in batch if one.failed is None]
         sizes = [
-            len(encode_image(one.image, kind)) for one in made[:4] if isinstance(one.image, Image.Image)
+            len(image_bytes(one.image, kind)) for one in batch[:4] if isinstance(one.image, Image.Image)
         ]
         mean = sum(sizes) / len(sizes) if sizes else 0.0
         return Estimate(images * sum(seconds) / len(seconds), images * mean)
@@ -177,10 +178,10 @@ class Run:
         self,
         engine: str,
         workers: int | None,
-        todo: Iterable[Cell],
+        todo: Sequence[Cell],
         stopped: Callable[[], bool],
         session: "Session",
-    ) -> Generator[list[Made], None, None]:
+    ) -> Generator[list[DrawnCell], None, None]:
         plan = self.plan
         cut = batches(todo, plan.resolved.batch_size)
         if engine != "local":
@@ -188,23 +189,25 @@ class Run:
 
             self.lens = None  # room for those of the workers
             free_memory()
-            job = Job(plan.experiment, plan.prompts, plan.resolved, len(plan), self.words)
+            job = Job(plan.experiment, plan.prompts, plan.resolved, len(plan), self.embeddings)
             yield from draw_elsewhere(engine, job, cut, stopped, workers)
             return
-        from diffusion_lens.sweep.worker import load_lens, speak
+        from diffusion_lens.sweep.worker import load_lens
 
         if self.lens is None:
-            self.lens = load_lens(plan.experiment, self.store)
-        with speak(self.lens.pipeline, self.words):
-            yield from self._draw_here(self.lens, cut, stopped, session)
+            self.lens = load_lens(plan.experiment, self.store, self.embeddings)
+        else:
+            self.lens.add_embeddings(self.embeddings)
+        yield from self._draw_here(self.lens, todo, cut, stopped, session)
 
     def _draw_here(
         self,
         lens: "DiffusionLens",
+        todo: Sequence[Cell],
         cut: Iterable[list[Cell]],
         stopped: Callable[[], bool],
         session: "Session",
-    ) -> Iterator[list[Made]]:
+    ) -> Iterator[list[DrawnCell]]:
         from diffusion_lens.sweep.worker import Worker
 
         plan = self.plan
@@ -212,14 +215,16 @@ class Run:
         worker.batch_size = session.remembered(worker.where["device"], plan.resolved.batch_size)
         size = plan.resolved.batch_size
         session.begin(**worker.where, asked_size=size, batch_size=worker.batch_size)
+        if plan.experiment.machine.encoders == "release":
+            worker.release_encoders(todo)
         if len(plan) >= _WORTH_MEASURING:
             session.note(**worker.measure_limit(plan.cells[0]))
         for cells in cut:
             if stopped():
                 return
-            made = worker.draw(cells)
+            batch = worker.draw(cells)
             session.note(batch_size=worker.batch_size)
-            yield made
+            yield batch
 
 
 def _forget_failures(

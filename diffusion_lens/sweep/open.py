@@ -1,4 +1,4 @@
-"""`open_run`: one experiment in one folder, planned, drawn, and gone on with by the same call."""
+"""`open_run`: one experiment in one folder; the call that begins a run also resumes it."""
 
 import logging
 import os
@@ -43,7 +43,7 @@ def open_run(
     shard: tuple[int, int] = (1, 1),
     lens: "DiffusionLens | None" = None,
 ) -> Iterator[Run]:
-    """Hold the run of an experiment in a folder, new or to go on with, while the body runs.
+    """Hold the run of an experiment in a folder, new or to be resumed, while the body runs.
 
     Args:
         experiment: what to draw.
@@ -54,7 +54,7 @@ def open_run(
 
     Raises:
         ExperimentError: prompts can't be read.
-        InputError: a learned word can't be read, or does not fit the model where that is loaded.
+        InputError: a learned embedding can't be read, or does not fit the model where that is loaded.
         RunError: another process holds the run; it is damaged; or it was made with other settings.
         OutputError: the folder can't be written.
     """
@@ -63,7 +63,7 @@ def open_run(
         raise InputError(f"Shard {index} of {count} does not exist; shards count from 1, as in 1/{count}.")
     store = Store(out)
     prompts = read_prompts(experiment.prompts, base)
-    words = _read_words(experiment, base)
+    embeddings = _read_embeddings(experiment, base)
     schema = schema_of(prompts)
     with use_lock(store, shard):
         if count == 1:
@@ -81,34 +81,36 @@ def open_run(
             resolved = still_resolved(before, experiment)
         scan = store.scan()
         if resolved is None:
-            from diffusion_lens.sweep.worker import load_lens, resolve, speak
+            from diffusion_lens.sweep.worker import load_lens, resolve
 
-            lens = lens or load_lens(experiment, store)
+            if lens is None:
+                lens = load_lens(experiment, store, embeddings)
+            else:
+                lens.add_embeddings(embeddings)
             resolved = resolve(lens, experiment)
-            with speak(lens.pipeline, words):
-                pass  # they fit, or nothing is begun
             if before is not None:
-                check_model(before.resolved, resolved)
-        resolved = replace(resolved, words={word.token: word.hash for word in words})
+                now = {name: getattr(resolved, name) for name in ("fingerprint", "settings", "dtype")}
+                check_model(before.resolved, now)
+        resolved = replace(resolved, embeddings={one.token: one.hash for one in embeddings})
         plan = make_plan(experiment, prompts, resolved)
         described = describe_plan(plan)
         if not store.exists() or store.read_json("manifest.json") != described:
             store.write_json("manifest.json", described)
             store.write_card()
-        left_alone = scan.done - {cell.id for cell in plan.cells}
-        if left_alone:
+        orphaned = scan.done - {cell.id for cell in plan.cells}
+        if orphaned:
             log.warning(
-                "%d images in %s are not of this experiment any more and are left alone: %s.",
-                len(left_alone),
+                "%d images in %s are not of this experiment any more; they are kept as they are: %s.",
+                len(orphaned),
                 store.url,
-                name_cells(store, scan, left_alone, plan),
+                name_cells(store, scan, orphaned, plan),
             )
-        run = Run(store, plan, scan, shard, left_alone, lens, words)
+        run = Run(store, plan, scan, shard, orphaned, lens, embeddings)
         lens = None  # the run's alone, which may let go of it
         yield run
 
 
-def _read_words(experiment: Experiment, base: Path) -> tuple["EmbeddingFile", ...]:
+def _read_embeddings(experiment: Experiment, base: Path) -> tuple["EmbeddingFile", ...]:
     if not experiment.embeddings:
         return ()
     from diffusion_lens.text.embedding_files import read_embedding_files
@@ -125,6 +127,6 @@ def run_sweep(
     lens: "DiffusionLens | None" = None,
     **options: Any,
 ) -> Summary:
-    """Draw an experiment into a folder, or go on with it; see `open_run` and `Run.draw`."""
+    """Draw an experiment into a folder, or resume it; see `open_run` and `Run.draw`."""
     with open_run(experiment, out, base=base, shard=shard, lens=lens) as run:
         return run.draw(**options)

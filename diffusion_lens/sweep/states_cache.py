@@ -1,8 +1,8 @@
-"""`StatesCache`: what text encoders said, kept in the run, so that going on with it does not ask again.
+"""`StatesCache`: hidden states of prompts, kept in the run, so that resuming it does not encode again.
 
-    states/<encoder>-<fingerprint>-<hash of the prompt and words>.safetensors    the states of one prompt
-    states/negative-<hash of the fingerprints and words>.safetensors             the negative conditioning
-    stubs/<encoder>-<fingerprint>.safetensors                         what a stub of it needs
+    states/<encoder>-<fingerprint>-<hash of the prompt and embeddings>.safetensors   states of one prompt
+    states/negative-<hash of the fingerprints and embeddings>.safetensors            negative conditioning
+    stubs/<encoder>-<fingerprint>.safetensors                       what a stub of the encoder needs
 
 A run holds one set of sampler settings, so that options of the encoders need no place in a name.
 """
@@ -15,12 +15,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from diffusion_lens.errors import InputError, RunError
-from diffusion_lens.lens.view import View
-from diffusion_lens.models.conditioner import Conditioner, Conditioning
+from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.models.stub_encoders import stub_bytes
 from diffusion_lens.runs.store import Store
 from diffusion_lens.text.encode import States, select
-from diffusion_lens.text.layers import Rung
+from diffusion_lens.text.reader import Reader
+from diffusion_lens.text.reading import ResolvedReading
 from diffusion_lens.text.states import LayerStates
 
 __all__ = ["StatesCache", "read_stubs"]
@@ -29,95 +29,104 @@ log = logging.getLogger(__name__)
 
 
 class StatesCache:
-    """States of one run, read where they are there, and else made and kept.
+    """States of one run: read where they are kept, and else encoded and kept.
 
     Args:
-        store: the run; None keeps nothing.
+        store: where they are kept; None keeps none.
         gigabytes: what the states of all prompts may take on disk.
-        words_of: the learned words of a prompt and their hashes.
+        embeddings_of: the learned embeddings of a prompt and their hashes.
+        in_memory: keep the states in memory where nothing is kept on disk.
     """
 
     def __init__(
-        self, store: Store | None, gigabytes: float, words_of: Callable[[str], Mapping[str, str]]
+        self,
+        store: Store | None,
+        gigabytes: float,
+        embeddings_of: Callable[[str], Mapping[str, str]],
+        *,
+        in_memory: bool = False,
     ) -> None:
-        self.words_of = words_of
+        self.embeddings_of = embeddings_of
+        self._memory: dict[str, States] | None = {} if in_memory else None
         self.store = store if gigabytes > 0 else None
         self.room = gigabytes * 1e9
         if self.store is not None and self.store.fs.exists(self.store.path("states")):
             listed = self.store.fs.ls(self.store.path("states"), detail=True)
             self.room -= sum(one["size"] for one in listed)
 
-    def states(self, view: View, prompt: str, rungs: Sequence[Rung]) -> States:
-        """The states of one prompt at what `rungs` need."""
-        if self.store is None:
-            return view.encode([prompt], rungs)
+    def states(self, reader: Reader, prompt: str, readings: Sequence[ResolvedReading]) -> States:
+        """The states of one prompt at what `readings` need."""
+        store = self.store
+        if store is None:
+            if self._memory is None:
+                return reader.encode([prompt], readings)
+            if prompt not in self._memory:
+                self._memory[prompt] = reader.encode([prompt], readings)
+            return self._memory[prompt]
         names = {
             name: f"states/{name}-{encoder.fingerprint}-{self._hash(prompt)}.safetensors"
-            for name, encoder in view.conditioner.encoders.items()
+            for name, encoder in reader.conditioner.encoders.items()
         }
         kept = {
             name: LayerStates.from_bytes(content, file)
             for name, file in names.items()
-            if (content := self._read(file)) is not None
+            if (content := _read(store, file)) is not None
         }
         try:
-            return select(view.conditioner, kept, [prompt], rungs)
+            return select(reader.conditioner, kept, [prompt], readings)
         except InputError:  # not kept, or not with these layers
-            made = view.encode([prompt], rungs)
-        for name, states in made.items():
-            self._write(names[name], states.to_bytes())
-        return made
+            encoded = reader.encode([prompt], readings)
+        for name, states in encoded.items():
+            self._write(store, names[name], states.to_bytes())
+        return encoded
 
-    def negative(self, conditioner: Conditioner, make: Callable[[], Conditioning]) -> Conditioning:
+    def negative(self, reader: Reader, make: Callable[[], Conditioning]) -> Conditioning:
         """The negative conditioning."""
-        if self.store is None:
+        store = self.store
+        if store is None:
             return make()
-        encoders = "".join(one.fingerprint for one in conditioner.encoders.values())
+        encoders = "".join(one.fingerprint for one in reader.conditioner.encoders.values())
         name = f"states/negative-{self._hash(encoders)}.safetensors"
-        content = self._read(name)
+        content = _read(store, name)
         if content is not None:
             try:
                 return Conditioning.from_flat(load(content))
             except SafetensorError as error:
-                raise _damaged(self.store, name) from error
+                raise InputError(
+                    f"{store.url}/{name} is cut short or damaged. Delete it; it is encoded again."
+                ) from error
         made = make()
-        self._write(name, save(made.to_flat()))
+        self._write(store, name, save(made.to_flat()))
         return made
 
-    def keep_stubs(self, conditioner: Conditioner) -> None:
-        """Keep what is needed to go on without the encoders."""
+    def keep_stubs(self, reader: Reader) -> None:
+        """Keep what is needed to resume without the encoders."""
         if self.store is None:
             return
-        for name, encoder in conditioner.encoders.items():
+        for name, encoder in reader.conditioner.encoders.items():
             file = f"stubs/{name}-{encoder.fingerprint}.safetensors"
             if not self.store.fs.exists(self.store.path(file)):
                 self.store.write(file, stub_bytes(encoder))
 
     def _hash(self, text: str) -> str:
-        """Of a text, and the learned words beside it."""
-        whole = "\n".join([text, *map("=".join, self.words_of(text).items())])
+        """Of a text, and the learned embeddings in it."""
+        whole = "\n".join([text, *map("=".join, self.embeddings_of(text).items())])
         return hashlib.sha256(whole.encode()).hexdigest()[:20]
 
-    def _read(self, name: str) -> bytes | None:
-        assert self.store is not None
-        path = self.store.path(name)
-        return bytes(self.store.fs.cat_file(path)) if self.store.fs.exists(path) else None
-
-    def _write(self, name: str, content: bytes) -> None:
-        assert self.store is not None
+    def _write(self, store: Store, name: str, content: bytes) -> None:
         before, self.room = self.room, self.room - len(content)
         if self.room >= 0:
-            self.store.write(name, content)
+            store.write(name, content)
         elif before >= 0:
             log.warning(
                 "The states of no more prompts are kept in %s: machine.states is reached. Raise it to "
                 "keep all.",
-                self.store.url,
+                store.url,
             )
 
 
 def read_stubs(store: Store) -> dict[str, tuple[str, bytes]]:
-    """Fingerprint and bytes of the stubs that a run keeps, by encoder.
+    """Fingerprint and bytes of the stub encoders that a run keeps, by encoder.
 
     Raises:
         RunError: it keeps none.
@@ -135,5 +144,6 @@ def read_stubs(store: Store) -> dict[str, tuple[str, bytes]]:
     return stubs
 
 
-def _damaged(store: Store, name: str) -> InputError:
-    return InputError(f"{store.url}/{name} is cut short or damaged. Delete it; it is made again.")
+def _read(store: Store, name: str) -> bytes | None:
+    path = store.path(name)
+    return bytes(store.fs.cat_file(path)) if store.fs.exists(path) else None

@@ -1,48 +1,49 @@
 """`Worker`: one live model that draws batches of cells; what every engine runs, one a device."""
 
 import logging
-import platform
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import diffusers
-import torch
-
-import diffusion_lens
 from diffusion_lens.errors import DiffusionLensError, RunError
 from diffusion_lens.images.approximations import approximate
-from diffusion_lens.images.denoise import Row
+from diffusion_lens.images.denoise import ImageRequest
 from diffusion_lens.images.optimizations import Optimizations, choose_optimizations, optimize
 from diffusion_lens.lens.lens import DiffusionLens
-from diffusion_lens.lens.view import View
-from diffusion_lens.models.conditioner import Conditioning
+from diffusion_lens.lens.provenance import where_drawn
+from diffusion_lens.lens.settings import Settings
+from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.models.digest import digest_pipeline
 from diffusion_lens.models.hardware import count_flops, measure_matmul
 from diffusion_lens.models.stub_encoders import load_stubs
 from diffusion_lens.runs.experiment import Experiment, Prompt
 from diffusion_lens.runs.manifest import check_model
-from diffusion_lens.runs.plan import Cell, Resolved, ResolvedView
-from diffusion_lens.runs.provenance import find_commit
+from diffusion_lens.runs.plan import Cell, Resolved
 from diffusion_lens.runs.store import Store
-from diffusion_lens.runs.table import Made
+from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.sweep.states_cache import StatesCache, read_stubs
 from diffusion_lens.text.embedding_files import EmbeddingFile
-from diffusion_lens.text.embeddings import encoder_slots, use_embeddings
 from diffusion_lens.text.encode import States
+from diffusion_lens.text.interventions import parse_interventions
+from diffusion_lens.text.layers import resolve_readings
+from diffusion_lens.text.reader import source_prompts
+from diffusion_lens.text.reading import ResolvedReading
+from diffusion_lens.text.readouts import parse_readout
 
-__all__ = ["Worker", "load_lens", "resolve", "speak"]
+__all__ = ["Worker", "load_lens", "resolve"]
 
 log = logging.getLogger(__name__)
 
 
-def load_lens(experiment: Experiment, store: Store | None = None) -> DiffusionLens:
+def load_lens(
+    experiment: Experiment, store: Store | None = None, embeddings: Sequence[EmbeddingFile] = ()
+) -> DiffusionLens:
     """The experiment's model; see `DiffusionLens.from_pretrained`, also for what it raises.
 
     Args:
         experiment: what is drawn.
         store: the run, where stubs of the encoders are if they are to be left unloaded.
+        embeddings: learned embeddings that prompts may hold.
     """
     machine = experiment.machine
     stubs: dict[str, Any] = {}
@@ -51,6 +52,7 @@ def load_lens(experiment: Experiment, store: Store | None = None) -> DiffusionLe
     return DiffusionLens.from_pretrained(
         experiment.model,
         batch_size=machine.batch_size,
+        embeddings=embeddings,
         device=machine.device,
         dtype=machine.dtype,
         offload=machine.offload,
@@ -60,66 +62,50 @@ def load_lens(experiment: Experiment, store: Store | None = None) -> DiffusionLe
     )
 
 
-@contextmanager
-def speak(pipe: Any, words: Sequence[EmbeddingFile]) -> Iterator[None]:
-    """Let a pipeline understand the learned words of a run; one with stubs for encoders needs none.
-
-    Raises:
-        InputError: a word is for another kind of model.
-    """
-    encoders = [getattr(pipe, name) for name in encoder_slots(pipe)] if words else []
-    if any(hasattr(encoder, "stub_of") for encoder in encoders):
-        words = ()
-    with use_embeddings(pipe, [word.word(pipe) for word in words]) if words else nullcontext():
-        yield
-
-
 def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
-    """Ask a live model what an experiment means for it.
+    """Ask a live model, once, what an experiment means for it.
 
     Raises:
         EncoderError, LayerError, SamplerError: the experiment asks for something that it does not have.
     """
-    views: dict[tuple[tuple[str, str], ...], ResolvedView] = {}
-    settings: dict[str, Any] = {}
-    for encoder in experiment.encoders:
-        for readout in experiment.readouts:
-            view = _view(lens, experiment, encoder, readout)
-            rungs = view.plan.rungs(experiment.layers)
-            columns = view.record(rungs[0])
-            identical = view.identical and not str(experiment.approximations)
-            for varying in ("layer", "native", "identical"):
-                del columns[varying]
-            # "all" and the only encoder of a pipeline are one view
-            views.setdefault(
-                tuple(columns.items()),
-                ResolvedView(
-                    encoder,
-                    readout,
-                    columns,
-                    tuple((rung.layer, rung.native) for rung in rungs),
-                    identical,
-                    view.plan.depth,
-                ),
-            )
-            settings = view.settings()
-    guidance, approximations = settings["guidance"], str(experiment.approximations)
-    settings["guidance"] = None if guidance is None else float(guidance)
-    if approximations:
-        settings["approximations"] = approximations
+    settings = _settings(lens, experiment)
+    options = lens.conditioner.encode_options(settings.sampler.options)
+    readings = [
+        reading
+        for encoder in experiment.encoders
+        for readout in experiment.readouts
+        for changes in experiment.interventions
+        for reading in resolve_readings(
+            lens.conditioner,
+            experiment.layers,
+            encoder=encoder,
+            readout=parse_readout(readout),
+            pooled=experiment.pooled,
+            slots=experiment.slots,
+            interventions=parse_interventions(changes),
+            options=options,
+        )
+    ]
     return Resolved(
-        views=tuple(views.values()),
-        settings=settings,
+        # "all" and the only encoder of a pipeline give the same readings
+        readings=tuple({reading.reading: reading for reading in readings}.values()),
+        settings=_columns(settings, experiment),
         fingerprint=str(digest_pipeline(lens.pipeline)),
-        dtype=str(lens.pipeline.dtype).removeprefix("torch."),
+        dtype=lens.dtype,
         batch_size=experiment.machine.batch_size or lens.denoiser.batch_size,
+        embeddings=lens.embedding_hashes,
     )
 
 
-def _view(lens: DiffusionLens, experiment: Experiment, encoder: str, readout: str) -> View:
+def _settings(lens: DiffusionLens, experiment: Experiment) -> Settings:
     steps = experiment.approximations.steps or experiment.sampler.steps
-    sampler = replace(experiment.sampler, steps=steps)
-    return lens.view(encoder, readout, experiment.pooled, experiment.slots, sampler)
+    return lens.settings(replace(experiment.sampler, steps=steps))
+
+
+def _columns(settings: Settings, experiment: Experiment) -> dict[str, Any]:
+    approximations = str(experiment.approximations)
+    columns = settings.columns()
+    return {**columns, "approximations": approximations} if approximations else columns
 
 
 class Worker:
@@ -149,8 +135,11 @@ class Worker:
         optimizations: Optimizations | None = None,
         store: Store | None = None,
     ) -> None:
-        check_model(resolved, resolve(lens, experiment), also=("views",))
         self.lens, self.experiment, self.prompts, self.resolved = lens, experiment, prompts, resolved
+        self.settings = _settings(lens, experiment)
+        columns = _columns(self.settings, experiment)
+        now = {"fingerprint": str(digest_pipeline(lens.pipeline)), "settings": columns, "dtype": lens.dtype}
+        check_model(resolved, now)
         device = lens.conditioner.device
         if optimizations is None:
             optimizations = choose_optimizations(experiment.machine.compile, device.type, images)
@@ -158,23 +147,17 @@ class Worker:
         approximate(lens.denoiser, experiment.approximations)
         lens.denoiser.fill = optimizations.compile is not None
         self.optimizations = str(optimizations)
-        # on the CPU the last bit of an image depends on the number of threads
-        name = f"{platform.machine()}, {torch.get_num_threads()} threads"
-        if device.type == "cuda":
-            name = torch.cuda.get_device_name(device)
-        self.where = {
-            "device": f"{device.type} ({name})",
-            "version": diffusion_lens.__version__,
-            "torch": torch.__version__,
-            "diffusers": diffusers.__version__,
-            "commit": find_commit(),
-        }
-        self.kept = StatesCache(store, experiment.machine.states, resolved.words_of)
-        self.kept.keep_stubs(lens.conditioner)
+        self.where = where_drawn(device)
+        self.reader = lens.reader(self.settings.sampler.options)
+        release = experiment.machine.encoders == "release"
+        self.cache = StatesCache(
+            store, experiment.machine.states, resolved.embeddings_of, in_memory=release
+        )
+        self.cache.keep_stubs(self.reader)
         self.drawn = 0
-        self._views: dict[int, View] = {}
-        self._states: tuple[tuple[int, int], States] | None = None
-        self._positive: tuple[tuple[int, int, int, bool], Conditioning] | None = None
+        self._prepared = False
+        self._states: tuple[int, States] | None = None
+        self._positive: tuple[tuple[int, int], Conditioning] | None = None
         self._negative: Conditioning | None = None
 
     @property
@@ -186,6 +169,22 @@ class Worker:
     def batch_size(self, size: int) -> None:
         self.lens.denoiser.batch_size = size
 
+    def release_encoders(self, cells: Sequence[Cell]) -> None:
+        """Encode the prompts of all `cells` into the states cache, and free the text encoders.
+
+        Raises:
+            RunError: the cache has no room for the states of every prompt.
+        """
+        for index in dict.fromkeys(cell.prompt for cell in cells):
+            self._encode(index)
+        self._negative_conditioning(self.prompts[cells[0].prompt].prompt)
+        if self.cache.room < 0:
+            raise RunError(
+                'encoders = "release" needs room for the states of every prompt: raise machine.states '
+                f"above {self.experiment.machine.states}."
+            )
+        self.lens.stub_encoders()
+
     def measure_limit(self, cell: Cell) -> dict[str, float]:
         """How much work an image of this plan is, and how much the device could do, in operations.
 
@@ -193,102 +192,111 @@ class Worker:
         """
         if "compile" in self.optimizations:
             return {}
-        view, pipe = self._view(cell.view), self.lens.pipeline
+        sampler = self.settings.sampler
 
         def draw(steps: int) -> None:
-            sampler = replace(view.sampler, steps=steps)
-            list(self.lens.denoiser.draw([self._row(cell)], sampler, view.second))
+            requests = [self._request(cell)]
+            list(self.lens.denoiser.draw(requests, replace(sampler, steps=steps), self.settings.second))
 
         try:
             return {
-                "flops_per_image": count_flops(draw, view.sampler.steps or 1),
-                "matmul_flops": measure_matmul(self.lens.conditioner.device, pipe.dtype),
+                "flops_per_image": count_flops(draw, sampler.steps or 1),
+                "matmul_flops": measure_matmul(self.lens.conditioner.device, self.lens.pipeline.dtype),
             }
-        except Exception as error:  # of this cell; it will be drawn, and told of, in its turn
+        except Exception as error:  # of this cell; it will be drawn, and reported, in its turn
             log.warning("The limit of the hardware was not measured: %s", error)
             return {}
 
     def draw(
         self, cells: Sequence[Cell], on_step: Callable[[int], object] = lambda images: None
-    ) -> list[Made]:
-        """Draw one batch: cells of one view.
+    ) -> list[DrawnCell]:
+        """Draw one batch of cells.
 
-        A cell that can't be drawn is told as failed and does not harm the others.
+        A cell that can't be drawn is reported as failed and does not harm the others.
 
         Raises:
             DiffusionLensError: nothing has been drawn yet, and it is the settings or the memory that do
                 not allow it.
         """
-        rows: list[Row] = []
+        requests: list[ImageRequest] = []
         ready: list[Cell] = []
-        made: dict[str, Made] = {}
+        drawn: dict[str, DrawnCell] = {}
         for cell in cells:
             try:
-                rows.append(self._row(cell))
+                requests.append(self._request(cell))
                 ready.append(cell)
             except RunError:  # of a stub: no other prompt will fare better
                 raise
             except Exception as error:  # a prompt that breaks an encoder, in whatever way
-                made[cell.id] = self._failure(cell, error)
-        made.update(self._draw(ready, rows, on_step) if rows else {})
-        return [made[cell.id] for cell in cells]
+                drawn[cell.id] = self._failure(cell, error)
+        drawn.update(self._draw(ready, requests, on_step) if requests else {})
+        return [drawn[cell.id] for cell in cells]
 
     def _draw(
-        self, cells: Sequence[Cell], rows: Sequence[Row], on_step: Callable[[int], object]
-    ) -> dict[str, Made]:
+        self, cells: Sequence[Cell], requests: Sequence[ImageRequest], on_step: Callable[[int], object]
+    ) -> dict[str, DrawnCell]:
         try:
-            drawings = list(self._view(cells[0].view).draw(rows, on_step))
+            images = list(self.settings.draw(requests, on_step))
         except Exception as error:  # whatever a pipeline can raise
-            if len(rows) > 1 and not (isinstance(error, DiffusionLensError) and not self.drawn):
-                log.warning("A batch of %d failed (%s); drawing its images one by one.", len(rows), error)
-                alone = [self._draw([cell], [row], on_step) for cell, row in zip(cells, rows, strict=True)]
-                return {name: made for one in alone for name, made in one.items()}
-            if isinstance(error, DiffusionLensError) and not self.drawn:
+            expected = isinstance(error, DiffusionLensError) and not self.drawn
+            if len(requests) > 1 and not expected:
+                log.warning(
+                    "A batch of %d failed (%s); drawing its images one by one.", len(requests), error
+                )
+                alone = [
+                    self._draw([cell], [one], on_step) for cell, one in zip(cells, requests, strict=True)
+                ]
+                return {name: one for part in alone for name, one in part.items()}
+            if expected:
                 raise
             return {cell.id: self._failure(cell, error) for cell in cells}
-        self.drawn += len(drawings)
+        self.drawn += len(images)
         return {
-            cell.id: Made(
+            cell.id: DrawnCell(
                 cell,
-                drawing.image,
-                drawing.missing,
-                batch=drawing.batch,
-                seconds=drawing.seconds,
+                image.image,
+                image.missing,
+                batch=image.batch,
+                seconds=image.seconds,
                 optimizations=self.optimizations,
                 where=self.where,
             )
-            for cell, drawing in zip(cells, drawings, strict=True)
+            for cell, image in zip(cells, images, strict=True)
         }
 
-    def _failure(self, cell: Cell, error: Exception) -> Made:
+    def _failure(self, cell: Cell, error: Exception) -> DrawnCell:
         first = str(error).strip().splitlines() or [""]
-        return Made(cell, failed=f"{type(error).__name__}: {first[0]}")
+        return DrawnCell(cell, failed=f"{type(error).__name__}: {first[0]}")
 
-    def _view(self, index: int) -> View:
-        if index not in self._views:
-            asked = self.resolved.views[index]
-            self._views[index] = _view(self.lens, self.experiment, asked.encoder, asked.readout)
-        return self._views[index]
-
-    def _row(self, cell: Cell) -> Row:
+    def _request(self, cell: Cell) -> ImageRequest:
         """What a cell's image is made from; cells come ordered, so that only the last is kept."""
-        view, text = self._view(cell.view), self.prompts[cell.prompt].prompt
-        key = (cell.view, cell.prompt, cell.layer, cell.native)
+        key = (cell.prompt, cell.reading)
         if self._positive is None or self._positive[0] != key:
-            if self._states is None or self._states[0] != (cell.view, cell.prompt):
-                self._states = (cell.view, cell.prompt), self._encode(view, text)
-            rungs = view.plan.rungs(self.experiment.layers)
-            rung = next(one for one in rungs if (one.layer, one.native) == (cell.layer, cell.native))
-            self._positive = key, view.condition(self._states[1], rung)
-        if self._negative is None:
-            self._negative = self.kept.negative(self.lens.conditioner, lambda: view.negative(text))
-        return Row(self._positive[1], self._negative, cell.seed)
+            if self._states is None or self._states[0] != cell.prompt:
+                self._states = cell.prompt, self._encode(cell.prompt)
+            reading = self.resolved.readings[cell.reading]
+            self._positive = key, self.reader.condition(self._states[1], reading)
+        negative = self._negative_conditioning(self.prompts[cell.prompt].prompt)
+        return ImageRequest(self._positive[1], negative, cell.seed)
 
-    def _encode(self, view: View, text: str) -> States:
-        """The states of one prompt; those that are kept serve all views."""
-        every = range(len(self.resolved.views))
-        views = [view] if self.kept.store is None else [self._view(index) for index in every]
-        rungs = [rung for one in views for rung in one.plan.rungs(self.experiment.layers)]
-        if view.pooled == "empty" and view.empty is None:
-            view.empty = self.kept.states(view, "", rungs)
-        return {name: one[0] for name, one in self.kept.states(view, text, rungs).items()}
+    def _encode(self, prompt: int) -> States:
+        """The states of one prompt, for all readings of the plan."""
+        readings = self._readings
+        if not self._prepared:
+            for source in source_prompts(readings):
+                self.reader.keep_source(source, self.cache.states(self.reader, source, readings))
+            self._prepared = True
+        return self.cache.states(self.reader, self.prompts[prompt].prompt, readings)
+
+    @property
+    def _readings(self) -> Sequence[ResolvedReading]:
+        return self.resolved.readings
+
+    def _negative_conditioning(self, prompt: str) -> Conditioning:
+        if self._negative is None:
+            text = self.settings.sampler.negative_prompt
+            guided = self.settings.guided
+            self._negative = self.cache.negative(
+                self.reader, lambda: self.reader.negative(text, prompt) if guided else Conditioning()
+            )
+        return self._negative

@@ -95,7 +95,7 @@ class EmbeddingFile:
     second: Tensor | None
     hash: str
 
-    def word(self, pipe: Any) -> Embedding:
+    def embedding(self, pipe: Any) -> Embedding:
         """The word, for a pipeline.
 
         Raises:
@@ -208,8 +208,8 @@ def _beside(path: Path) -> Path:
 
 
 def read_embedding(path: Path, pipe: Any, token: str | None = None) -> Embedding:
-    """Read a word for a pipeline; see `read_embedding_file` and `EmbeddingFile.word`."""
-    return read_embedding_file(path, token).word(pipe)
+    """Read a word for a pipeline; see `read_embedding_file` and `EmbeddingFile.embedding`."""
+    return read_embedding_file(path, token).embedding(pipe)
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], str | None]:

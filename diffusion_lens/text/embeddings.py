@@ -7,6 +7,7 @@ in where the matrix is looked up, and gradients reach them alone.
 
 import copy
 import functools
+import hashlib
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,6 +63,15 @@ class Embedding:
         return (
             (self.token,) if self.vectors == 1 else tuple(f"{self.token}:{i}" for i in range(self.vectors))
         )
+
+    @property
+    def hash(self) -> str:
+        """A hash of the token and the vectors: 16 hex digits."""
+        digest = hashlib.sha256(self.token.encode())
+        for name, rows in sorted(self.rows.items()):
+            digest.update(f"{name} {tuple(rows.shape)}".encode())
+            digest.update(rows.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def parameters(self) -> list[Tensor]:
         """The vectors of all encoders."""

@@ -1,4 +1,4 @@
-"""From prompts to states, and from states to conditioning: the encoder's side of the lens."""
+"""From prompts to `LayerStates`: one pass of the encoders by prompt, or states that were kept."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,14 +7,13 @@ from typing import Any
 import torch
 
 from diffusion_lens.errors import InputError, PromptError
-from diffusion_lens.models.conditioner import Conditioner, Conditioning
+from diffusion_lens.models.conditioner import Conditioner
 from diffusion_lens.models.hooks import Recording
 from diffusion_lens.models.tokens import align_prompt, find_tokenizer
-from diffusion_lens.text.layers import LayerPlan, Rung
-from diffusion_lens.text.readouts import answer, pool
+from diffusion_lens.text.reading import ResolvedReading
 from diffusion_lens.text.states import LayerStates
 
-__all__ = ["States", "check_prompts", "condition", "encode", "select", "to_cpu"]
+__all__ = ["States", "check_prompts", "encode", "needed_layers", "select"]
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +39,10 @@ def check_prompts(prompts: Any) -> tuple[str, ...]:
 def encode(
     conditioner: Conditioner,
     prompts: Sequence[str],
-    rungs: Sequence[Rung],
+    readings: Sequence[ResolvedReading],
     options: Mapping[str, Any],
 ) -> dict[str, LayerStates]:
-    """Read what `rungs` need of each encoder, in one pass of the encoder by prompt.
+    """Read what `readings` need of each encoder, in one pass of the encoder by prompt.
 
     Prompts are encoded one at a time, as the pipeline encodes one prompt, so that no prompt's states
     depend on its neighbours; encoding is a small part of drawing.
@@ -51,13 +50,13 @@ def encode(
     Args:
         conditioner: the pipeline's text side.
         prompts: the prompts.
-        rungs: the layers to come.
+        readings: how they will be read.
         options: see `Conditioner.encode_options`.
 
     Returns:
         The states by encoder, on the CPU.
     """
-    needed = _needed(conditioner, rungs)
+    needed = needed_layers(conditioner, readings)
     stop = {
         name
         for name, slot in conditioner.slots.items()
@@ -73,11 +72,11 @@ def encode(
     return {name: LayerStates.join(rows) for name, rows in parts.items()}
 
 
-def _needed(conditioner: Conditioner, rungs: Sequence[Rung]) -> dict[str, list[int]]:
-    """The layers of each encoder that `rungs` are drawn from."""
+def needed_layers(conditioner: Conditioner, readings: Sequence[ResolvedReading]) -> dict[str, list[int]]:
+    """The layers of each encoder that `readings` are drawn from."""
     needed = {}
     for name, slot in conditioner.slots.items():
-        layers = {source for rung in rungs for source in rung.sources[name]}
+        layers = {source for reading in readings for source in reading.sources[name]}
         if slot.pooled == "last_state":
             layers.add(conditioner.encoders[name].depth)
         needed[name] = sorted(layers)
@@ -85,16 +84,16 @@ def _needed(conditioner: Conditioner, rungs: Sequence[Rung]) -> dict[str, list[i
 
 
 def select(
-    conditioner: Conditioner, states: States, prompts: Sequence[str], rungs: Sequence[Rung]
+    conditioner: Conditioner, states: States, prompts: Sequence[str], readings: Sequence[ResolvedReading]
 ) -> dict[str, LayerStates]:
     """Kept states of `prompts`, in order, for a pipeline that they must fit.
 
     Raises:
         InputError: they are of another encoder, or a prompt is not among them.
-        LayerError: a layer that `rungs` need was not kept.
+        LayerError: a layer that `readings` need was not kept.
     """
     chosen = {}
-    for name, layers in _needed(conditioner, rungs).items():
+    for name, layers in needed_layers(conditioner, readings).items():
         if name not in states:
             raise InputError(f"No states of {name} were given; there are states of {list(states)}.")
         kept, own = states[name], conditioner.encoders[name].fingerprint
@@ -124,7 +123,7 @@ def _states(conditioner: Conditioner, name: str, prompt: str, recording: Recordi
         pooled = stacked[-1]
     elif slot.pooled is not None:
         pooled = getattr(recording.output, slot.pooled).detach().cpu()
-    return LayerStates(
+    return LayerStates.encoded(
         encoder=name,
         fingerprint=encoder.fingerprint,
         prompts=(prompt,),
@@ -146,55 +145,3 @@ def _warn_of_cut_words(conditioner: Conditioner, name: str, prompt: str, states:
         log.warning(
             "The prompt is longer than %s reads (%d tokens); cut off: %r", name, length, " ".join(cut)
         )
-
-
-def condition(
-    conditioner: Conditioner,
-    states: States,
-    rung: Rung,
-    plan: LayerPlan,
-    *,
-    readout: str,
-    pooled: str,
-    empty: States | None,
-    options: Mapping[str, Any],
-) -> Conditioning:
-    """The pipeline's text arguments for one prompt at one layer.
-
-    Args:
-        conditioner: the pipeline's text side.
-        states: the states of one prompt, by encoder.
-        rung: the layer.
-        plan: the plan that the rung belongs to.
-        readout: for the encoders that move; the others are read natively.
-        pooled: likewise; "empty" holds for all encoders.
-        empty: the states of the empty prompt, for `pooled="empty"`.
-        options: see `Conditioner.encode_options`.
-    """
-    answers = {}
-    for name, slot in conditioner.slots.items():
-        encoder, moves = conditioner.encoders[name], name in plan.moving
-        answers[name] = answer(
-            slot,
-            encoder,
-            states[name],
-            plan.taps[name],
-            rung.sources[name],
-            readout=readout if moves else "native",
-            pooled=pool(
-                pooled if moves or pooled == "empty" else "hold",
-                slot,
-                encoder,
-                states[name],
-                empty[name] if empty else None,
-                max(rung.sources[name]),
-            ),
-            device=conditioner.device,
-        )
-    prompt = next(iter(states.values())).prompts[0]
-    return to_cpu(conditioner.replay(prompt, answers, options))
-
-
-def to_cpu(conditioning: Conditioning) -> Conditioning:
-    """Where conditioning waits for its turn: that of many layers together may not fit elsewhere."""
-    return conditioning.to("cpu")

@@ -2,31 +2,32 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from diffusion_lens.choices import Pooled
 from diffusion_lens.errors import EncoderError, LayerError
 from diffusion_lens.models.conditioner import Conditioner
+from diffusion_lens.text.interventions import Intervention
+from diffusion_lens.text.reading import ALL_ENCODERS, Reading, ResolvedReading, Slots
+from diffusion_lens.text.readouts import Readout, check_pooled
+from diffusion_lens.text.sites import NATIVE, Site
 
-__all__ = ["ALL_ENCODERS", "LayerPlan", "LayerRequest", "Rung", "Slots"]
+__all__ = ["Layer", "LayerPlan", "LayerRequest", "resolve_readings"]
 
-ALL_ENCODERS = "all"
 LayerRequest = int | str
-Slots = Literal["all", "cap"] | int
-"""What a layer replaces where a pipeline reads several taps of one encoder (FLUX.2, HiDream): all of
-them, those deeper than the layer ("cap"), or the one of this index."""
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One layer to draw.
+class Layer:
+    """A layer that can be drawn.
 
     Attributes:
-        layer: its number on the plan; the deepest native tap for the native rung.
+        number: its number; of the native reading, the deepest that the pipeline reads.
         native: the encoders are read where the pipeline reads them.
         sources: for each encoder, the layer that stands in at each of its native positions.
     """
 
-    layer: int
+    number: int
     native: bool
     sources: Mapping[str, tuple[int, ...]]
 
@@ -79,11 +80,11 @@ class LayerPlan:
         read = [name for name in self.moving if encoders[name].tap] or list(self.moving)
         self.reference = max(read, key=lambda name: self.depths[name])
         if not isinstance(slots, int) and slots not in ("all", "cap"):
-            raise LayerError(f'{slots!r} is no slots. Allowed: "all", "cap", or the index of a tap.')
+            raise LayerError(f'{slots!r} is no value of slots. Allowed: "all", "cap", or the index of one.')
         widest = max(len(self.taps[name]) for name in self.moving)
         if isinstance(slots, int) and not 0 <= slots < widest:
             raise LayerError(
-                f"Tap {slots} does not exist: {', '.join(self.moving)} is read at {widest} taps."
+                f"Slot {slots} does not exist: {', '.join(self.moving)} is read at {widest} layers."
             )
 
     @property
@@ -96,22 +97,26 @@ class LayerPlan:
         """The number of the deepest layer that the pipeline reads by itself."""
         return max(self.taps[self.reference])
 
-    def rungs(self, layers: LayerRequest | Sequence[LayerRequest]) -> tuple[Rung, ...]:
-        """The rungs asked for, in the order asked, each once.
+    def layers(self, requests: LayerRequest | Sequence[LayerRequest]) -> tuple[Layer, ...]:
+        """The layers asked for, in the order asked, each once.
 
         Args:
-            layers: "all", "native", an index, a negative index (-1 the last block), a range
+            requests: "all", "native", an index, a negative index (-1 the last block), a range
                 "start:stop:step" that includes both ends, or a list of these.
 
         Raises:
             LayerError: out of range, or not understood.
         """
-        many = isinstance(layers, Iterable) and not isinstance(layers, str)
-        requests: list[Any] = list(layers) if many else [layers]  # type: ignore[arg-type]
-        if not requests:
+        many = isinstance(requests, Iterable) and not isinstance(requests, str)
+        listed: list[Any] = list(requests) if many else [requests]  # type: ignore[arg-type]
+        if not listed:
             raise LayerError(f"No layer was asked for; this encoder has {self._allowed()}.")
-        rungs = [rung for request in requests for rung in self._parse(request)]
-        return tuple({(rung.layer, rung.native): rung for rung in rungs}.values())
+        found = [layer for request in listed for layer in self._parse(request)]
+        return tuple({(one.number, one.native): one for one in found}.values())
+
+    def site(self, layer: Layer) -> Site:
+        """Where a layer is read: `NATIVE` only where no single layer is read like that."""
+        return Site(layer.number) if self._layer(layer.number) == layer else NATIVE
 
     def _allowed(self) -> str:
         return (
@@ -119,9 +124,9 @@ class LayerPlan:
             'indices, ranges such as "0:8:2", "all" and "native"'
         )
 
-    def _parse(self, request: LayerRequest) -> list[Rung]:
+    def _parse(self, request: LayerRequest) -> list[Layer]:
         if request == "native":
-            return [Rung(self.native_layer, True, self.taps)]
+            return [Layer(self.native_layer, True, self.taps)]
         if request == "all":
             request = f"0:{self.depth}"
         try:
@@ -129,7 +134,7 @@ class LayerPlan:
                 raise ValueError
             numbers = [int(part) for part in str(request).split(":")]
             if len(numbers) == 1:
-                return [self._rung(self._index(*numbers))]
+                return [self._layer(self._index(*numbers))]
             first, last, step = numbers if len(numbers) == 3 else (*numbers, 1)
             layers = range(self._index(first), self._index(last) + (1 if step > 0 else -1), step)
         except ValueError as error:
@@ -138,17 +143,17 @@ class LayerPlan:
             raise LayerError(f"{request!r} is no layer. Allowed: {self._allowed()}.") from None
         if not layers:
             raise LayerError(f"The range {request!r} holds no layer. Allowed: {self._allowed()}.")
-        return [self._rung(layer) for layer in layers]
+        return [self._layer(layer) for layer in layers]
 
     def _index(self, layer: int) -> int:
         if not -self.depth - 1 <= layer <= self.depth:
             raise LayerError(f"Layer {layer} is out of range. Allowed: {self._allowed()}.")
         return layer % (self.depth + 1)
 
-    def _rung(self, layer: int) -> Rung:
-        moved = {name: self._fill(name, self._in_step(name, layer)) for name in self.moving}
+    def _layer(self, number: int) -> Layer:
+        moved = {name: self._fill(name, self._in_step(name, number)) for name in self.moving}
         sources = {**self.taps, **moved}
-        return Rung(layer, sources == self.taps, sources)
+        return Layer(number, sources == self.taps, sources)
 
     def _in_step(self, name: str, layer: int) -> int:
         """The layer of `name` at the relative depth of the plan's `layer`."""
@@ -164,3 +169,71 @@ class LayerPlan:
         if isinstance(self.slots, int) and len(tap) > 1:
             return (*tap[: self.slots], layer, *tap[self.slots + 1 :])
         return (layer,) * len(tap)
+
+
+def resolve_readings(
+    conditioner: Conditioner,
+    layers: LayerRequest | Sequence[LayerRequest],
+    *,
+    encoder: str = ALL_ENCODERS,
+    readout: Readout,
+    pooled: Pooled = "hold",
+    slots: Slots = "all",
+    interventions: Sequence[Intervention] = (),
+    options: Mapping[str, Any] | None = None,
+) -> tuple[ResolvedReading, ...]:
+    """What readings of some layers mean for a live pipeline.
+
+    Args:
+        conditioner: the pipeline's text side.
+        layers: see `LayerPlan.layers`.
+        encoder: see `Reading`, as the rest.
+        readout: likewise.
+        pooled: likewise. An encoder of which only the pooled output is read is always drawn with "layer"
+            when it is named by `encoder`.
+        slots: likewise.
+        interventions: likewise.
+        options: the options of `encode_prompt`.
+
+    Raises:
+        EncoderError, LayerError, InputError: something asked for does not exist.
+    """
+    check_pooled(pooled)
+    plan = LayerPlan(conditioner, encoder, slots, options)
+    named = plan.encoder != ALL_ENCODERS and len(conditioner.slots) > 1
+    if named and conditioner.slots[plan.encoder].tap is None:
+        pooled = "layer"
+    as_pipeline = not interventions and _reads_as_pipeline(conditioner, plan, readout, pooled)
+    return tuple(
+        ResolvedReading(
+            Reading(
+                plan.encoder,
+                plan.site(layer),
+                readout,
+                pooled,
+                slots,
+                tuple(interventions),
+            ),
+            layer.number,
+            layer.native,
+            layer.native and as_pipeline,
+            plan.depth,
+            plan.moving,
+            plan.taps,
+            layer.sources,
+        )
+        for layer in plan.layers(layers)
+    )
+
+
+def _reads_as_pipeline(conditioner: Conditioner, plan: LayerPlan, readout: Readout, pooled: Pooled) -> bool:
+    """Whether the native layer, so read, is the conditioning of the untouched pipeline."""
+    slots, encoders = conditioner.slots, conditioner.encoders
+    if pooled == "empty" and any(slot.pooled for slot in slots.values()):
+        return False
+    return all(
+        all(readout.is_native(encoders[name], slots[name], position) for position in plan.taps[name])
+        # a layer's own pooled output is the native one where nothing else is read
+        and (slots[name].pooled is None or pooled == "hold" or slots[name].tap is None)
+        for name in plan.moving
+    )

@@ -1,139 +1,115 @@
-"""Readouts: how a hidden state becomes what an encoder answers to its pipeline.
+"""Readouts: what is done to a hidden state before the pipeline is given it.
 
 `final` is the published method: the encoder's final norm once, at every layer (Toker et al., 2024,
-figure 1). `native` treats a layer as the pipeline treats its own tap, which is the same for Stable
+figure 1). `native` treats a layer as the pipeline treats its own, which is the same for Stable
 Diffusion 1 and 2 and for T5, and leaves the norm out for pipelines that read an un-normed state, such as
-SDXL. `none` is the raw output of the block. The pooled output, where a pipeline takes one, follows a
-policy of its own.
+SDXL. `none` is the raw output of the block.
+
+A readout is a frozen value with an id. A new one is a class here, or in a module that adds it to
+`READOUTS`; its id is part of every cell that it reads.
 """
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from transformers.modeling_outputs import (
-    BaseModelOutput,
-    BaseModelOutputWithPooling,
-    ModelOutput,
-)
-from transformers.models.clip.modeling_clip import CLIPTextModelOutput
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from diffusion_lens.choices import POOLED
-from diffusion_lens.errors import EncoderError, InputError
-from diffusion_lens.models.encoders import TextEncoder
+from diffusion_lens.errors import InputError, nearest
 from diffusion_lens.models.pipelines import Slot
-from diffusion_lens.text.states import LayerStates
 
-__all__ = [
-    "READOUTS",
-    "Readout",
-    "answer",
-    "check_policies",
-    "is_native",
-    "pool",
-]
+if TYPE_CHECKING:
+    import torch
 
-Readout = Literal["native", "final", "none"]
-READOUTS: tuple[str, ...] = get_args(Readout)
+    from diffusion_lens.models.encoders import TextEncoder
+
+__all__ = ["READOUTS", "Norm", "Readout", "check_pooled", "parse_readout"]
 
 
-def check_policies(readout: str, pooled: str) -> None:
-    """Refuse a readout or a pooled policy that does not exist."""
-    for what, given, allowed in (("readout", readout, READOUTS), ("pooled policy", pooled, POOLED)):
-        if given not in allowed:
-            raise InputError(f"{given!r} is no {what}. Allowed: {', '.join(allowed)}.")
+@runtime_checkable
+class Readout(Protocol):
+    """From a hidden state to what stands at a place where the pipeline reads."""
+
+    @property
+    def id(self) -> str:
+        """How it is written; with whatever tells it from another readout of the same name."""
+        ...
+
+    def read(
+        self, state: torch.Tensor, layer: int, encoder: TextEncoder, slot: Slot, position: int
+    ) -> torch.Tensor:
+        """What the pipeline gets.
+
+        Args:
+            state: the hidden state, `[batch, token, width]`.
+            layer: the layer that it was read at.
+            encoder: the encoder.
+            slot: how the pipeline reads the encoder.
+            position: the layer that the pipeline reads, in whose place the state stands.
+        """
+        ...
+
+    def is_native(self, encoder: TextEncoder, slot: Slot, position: int) -> bool:
+        """Whether it does to the state of a native `position` what the pipeline does."""
+        ...
 
 
-def _norms(readout: str, slot: Slot, encoder: TextEncoder, position: int) -> bool:
-    """Whether a state that stands in at a native `position` goes through the final norm."""
-    if readout != "native":
-        return readout == "final"
-    if slot.tap is None:
-        return False
-    last = position == encoder.depth and encoder.family.ties_last
-    return slot.tap.normed or last
+@dataclass(frozen=True)
+class Norm:
+    """A readout that applies the encoder's final norm, or does not: native, final or none.
 
-
-def is_native(readout: str, slot: Slot, encoder: TextEncoder, positions: Sequence[int]) -> bool:
-    """Whether `readout` does at the native tap what the pipeline does."""
-    return encoder.norm is None or all(
-        _norms(readout, slot, encoder, position) == _norms("native", slot, encoder, position)
-        for position in positions
-    )
-
-
-def answer(
-    slot: Slot,
-    encoder: TextEncoder,
-    states: LayerStates,
-    positions: Sequence[int],
-    sources: Sequence[int],
-    *,
-    readout: str = "native",
-    pooled: Float[torch.Tensor, "batch ..."] | None = None,
-    device: torch.device | str = "cpu",
-) -> ModelOutput:
-    """What the encoder would have returned, had the states of `sources` been at its native taps.
-
-    Args:
-        slot: how the pipeline reads the encoder.
-        encoder: the encoder.
-        states: the states of one prompt.
-        positions: the layers that the pipeline reads.
-        sources: for each of them, the layer that stands in.
-        readout: see the module.
-        pooled: the pooled output to give; needed where the pipeline reads one.
-        device: where the pipeline computes.
-
-    Returns:
-        A `transformers` output with the chosen states at `positions` and None at every other layer, so
-        that a pipeline which reads elsewhere fails loudly.
+    Attributes:
+        id: its name.
     """
-    hidden: list[torch.Tensor | None] = [None] * (encoder.depth + 1)
-    for position, source in zip(positions, sources, strict=True):
-        state = states.layer(source).to(device)
-        if _norms(readout, slot, encoder, position):
-            state = encoder.final_norm(state)
-        hidden[position] = state
-    if slot.pooled is not None and pooled is None:
-        raise EncoderError(f"The pooled output of {slot.name} is needed and was not kept.")
-    given = None if pooled is None else pooled.to(device)
-    if slot.pooled == "last_state":
-        hidden[encoder.depth] = given
-    if encoder.family.token_first:
-        hidden = [None if state is None else state.transpose(0, 1) for state in hidden]
-    # pipelines that read a middle layer still look at the shape of the last state
-    last = hidden[max(positions)]
-    rest = {"last_hidden_state": last, "hidden_states": tuple(hidden)}
-    if slot.pooled == "text_embeds":
-        return CLIPTextModelOutput(text_embeds=given, **rest)
-    if slot.pooled == "pooler_output":
-        return BaseModelOutputWithPooling(pooler_output=given, **rest)
-    return BaseModelOutput(**rest)
+
+    id: str
+
+    def read(
+        self, state: torch.Tensor, layer: int, encoder: TextEncoder, slot: Slot, position: int
+    ) -> torch.Tensor:
+        """See `Readout`."""
+        return encoder.final_norm(state) if self._norms(encoder, slot, position) else state
+
+    def is_native(self, encoder: TextEncoder, slot: Slot, position: int) -> bool:
+        """See `Readout`."""
+        own = _NATIVE._norms(encoder, slot, position)
+        return encoder.norm is None or self._norms(encoder, slot, position) == own
+
+    def _norms(self, encoder: TextEncoder, slot: Slot, position: int) -> bool:
+        """Whether a state that stands at a native `position` goes through the final norm."""
+        if self.id != "native":
+            return self.id == "final"
+        if slot.tap is None:
+            return False
+        return slot.tap.normed or (position == encoder.depth and encoder.family.ties_last)
 
 
-def pool(
-    policy: str,
-    slot: Slot,
-    encoder: TextEncoder,
-    states: LayerStates,
-    empty: LayerStates | None,
-    source: int,
-) -> Float[torch.Tensor, "batch ..."] | None:
-    """The pooled output under a policy; None where the pipeline reads none.
+_NATIVE = Norm("native")
 
-    Args:
-        policy: "hold", "layer" or "empty".
-        slot: how the pipeline reads the encoder.
-        encoder: the encoder.
-        states: the states of one prompt.
-        empty: those of the empty prompt, for "empty".
-        source: the layer that "layer" pools.
+READOUTS: dict[str, Callable[[str], Readout]] = {
+    "native": lambda _argument: _NATIVE,
+    "final": lambda _argument: Norm("final"),
+    "none": lambda _argument: Norm("none"),
+}
+"""What makes a readout, by its name, from what is written after a colon."""
+
+
+def parse_readout(text: str) -> Readout:
+    """A readout as it is written: `final`, or `NAME:ARGUMENT` for one that takes an argument.
+
+    Raises:
+        InputError: no readout of that name.
     """
-    if slot.pooled is None:
-        return None
-    if policy == "layer":
-        state = states.layer(source)
-        return state if slot.pooled == "last_state" else encoder.pool(state, states.input_ids)
-    return empty.pooled if policy == "empty" and empty is not None else states.pooled
+    name, _, argument = text.partition(":")
+    if name not in READOUTS or (argument and isinstance(READOUTS[name](""), Norm)):
+        raise InputError(
+            f"{text!r} is no readout. Allowed: {', '.join(READOUTS)}.{nearest(name, READOUTS)}"
+        )
+    return READOUTS[name](argument)
+
+
+def check_pooled(pooled: str) -> None:
+    """Refuse a pooled policy that does not exist."""
+    if pooled not in POOLED:
+        raise InputError(f"{pooled!r} is no pooled policy. Allowed: {', '.join(POOLED)}.")

@@ -1,10 +1,16 @@
-"""`LayerStates`: what a text encoder made of some prompts, layer by layer; kept, saved and read back."""
+"""`LayerStates`: the hidden states of a batch of prompts, layer by layer; kept, saved and read back.
 
+Each prompt's states carry a digest of what the encoder gave. Whoever changes them, in place or by
+`dataclasses.replace`, can't keep it true: `edits` compares, and what is drawn from changed states says so.
+"""
+
+import hashlib
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,7 +23,7 @@ from diffusion_lens.files import write_whole
 __all__ = ["LayerStates"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerStates:
     """Hidden states of a batch of prompts at some layers of one text encoder, before any final norm.
 
@@ -34,6 +40,7 @@ class LayerStates:
         mask: the attention mask that the encoder was given; all true where it was given none.
         tokens: the tokens as text, one list by prompt, pads and special tokens included.
         pooled: the encoder's pooled output at its full depth, if the pipeline reads one.
+        digests: of each prompt, the `digest` of its states when the encoder gave them.
     """
 
     encoder: str
@@ -45,6 +52,29 @@ class LayerStates:
     mask: Bool[torch.Tensor, "batch token"]
     tokens: tuple[tuple[str, ...], ...]
     pooled: Float[torch.Tensor, "batch ..."] | None = None
+    digests: tuple[str, ...] = ()
+
+    @classmethod
+    def encoded(cls, **values: Any) -> "LayerStates":
+        """States as an encoder gave them, with their digests; the arguments are the attributes."""
+        states = cls(**values)
+        return replace(states, digests=tuple(states.digest(index) for index in range(len(states))))
+
+    def digest(self, index: int) -> str:
+        """A hash of all that conditioning is made from, of one prompt: 16 hex digits."""
+        one = self[index]
+        digest = hashlib.sha256(f"{one.encoder} {one.fingerprint} {one.layers} {one.prompts}".encode())
+        for tensor in (one.states, one.input_ids, one.mask, one.pooled):
+            if tensor is not None:
+                digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def edits(self, index: int) -> str:
+        """What says that the states of a prompt are not those that the encoder gave; empty if they are."""
+        now = self.digest(index)
+        given = self.digests[index] if index < len(self.digests) else ""
+        return "" if now == given else f"edited({self.encoder} {now})"
 
     def __getitem__(self, index: int) -> "LayerStates":
         """The states of one prompt, as a batch of one, at its own length."""
@@ -58,7 +88,14 @@ class LayerStates:
             mask=self.mask[row, :length],
             tokens=self.tokens[row],
             pooled=None if self.pooled is None else self.pooled[row],
+            digests=self.digests[row],
         )
+
+    def __repr__(self) -> str:
+        layers = f"{self.layers[0]}-{self.layers[-1]}" if len(self.layers) > 1 else str(*self.layers)
+        prompts = f"{len(self)} prompt{'s' if len(self) != 1 else ''}"
+        _, _, tokens, width = self.states.shape
+        return f"LayerStates({self.encoder}, {prompts}, layers {layers}, {tokens} tokens, {width} wide)"
 
     def __len__(self) -> int:
         """The number of prompts."""
@@ -111,6 +148,7 @@ class LayerStates:
             mask=torch.cat([padded(part.mask, 1) for part in parts]),
             tokens=sum((part.tokens for part in parts), ()),
             pooled=torch.cat(pooled) if pooled else None,
+            digests=sum((part.digests for part in parts), ()),
         )
 
     def to_bytes(self) -> bytes:
@@ -124,6 +162,7 @@ class LayerStates:
             "prompts": self.prompts,
             "layers": self.layers,
             "tokens": self.tokens,
+            "digests": self.digests,
         }
         return save(
             {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
@@ -180,6 +219,7 @@ class LayerStates:
             input_ids=tensors["input_ids"],
             mask=tensors["mask"],
             pooled=tensors.get("pooled"),
+            digests=tuple(described.get("digests", ())),
         )
 
 

@@ -7,7 +7,6 @@ import torch
 
 from diffusion_lens.anatomy import similarity
 from diffusion_lens.errors import InputError, LayerError, PromptError
-from diffusion_lens.text.encode import encode
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +26,7 @@ def test_cosines_are_symmetric_with_a_unit_diagonal():
 
 def test_words_are_read_at_every_layer_where_they_stand(emoji, words):
     assert words.layers == tuple(range(7))
-    conditioner = emoji.conditioner
-    rungs = emoji.plan("text_encoder").rungs("all")
-    states = encode(conditioner, ["a poodle"], rungs, conditioner.encode_options({}))["text_encoder"]
+    states = emoji.encode("a poodle")["text_encoder"]
     pieces = [index for index, token in enumerate(states.tokens[0]) if token in ("po", "##odle")]
     assert len(pieces) == 2
     assert torch.allclose(words.vectors[:, 2], states.states[:, 0, pieces].mean(1), atol=1e-6)

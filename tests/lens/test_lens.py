@@ -6,6 +6,7 @@ import signal
 import weakref
 
 import accelerate
+import diffusers
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,19 +50,20 @@ def test_the_table_has_one_row_an_image_and_says_how_it_was_made(emoji):
         [prompt, layer, seed] for prompt in ("a fox", "a car") for layer in (0, 6) for seed in (5, 6)
     ]
     assert table["native"].tolist() == [False, False, True, True] * 2
-    assert {
-        name: table[name].unique().tolist()
-        for name in table
-        if name not in ("image", "native", "identical")
-    } == {
+    made_here = ("image", "cell", "native", "identical", "seconds", "version", "commit", "device")
+    assert {name: table[name].unique().tolist() for name in table if name not in made_here} == {
         "prompt": ["a fox", "a car"],
         "encoder": ["text_encoder"],
         "layer": [0, 6],
+        "site": ["0", "6"],
         "readout": ["native"],
         "pooled": ["hold"],
         "slots": ["all"],
+        "interventions": [""],
+        "edits": [""],
         "seed": [5, 6],
         "model": ["emoji"],
+        "revision": [None],
         "steps": [2],
         "guidance": [4.0],
         "height": [None],
@@ -69,8 +71,17 @@ def test_the_table_has_one_row_an_image_and_says_how_it_was_made(emoji):
         "negative_prompt": ["red"],
         "scheduler": ["DPMSolverMultistepScheduler"],
         "options": ["{}"],
+        "upscale": [None],
+        "approximations": [""],
+        "embeddings": [""],
         "missing": [None],
+        "batch": [8],
+        "dtype": ["float32"],
+        "optimizations": [""],
+        "torch": [torch.__version__],
+        "diffusers": [diffusers.__version__],
     }
+    assert table["cell"].is_unique
 
 
 def test_a_seeds_image_does_not_depend_on_what_else_was_asked_for(new_lens):

@@ -88,7 +88,7 @@ def test_what_is_left_out_is_left_out():
         ('seeds = [true]', r"seeds\[0\] is True; it must be a whole number"),
         ('seeds = []', "seeds is empty"),
         ('layers = [1, "1"]', "one of them twice"),
-        ('readouts = ["finale"]', "must be 'native' or 'final' or 'none'. Did you mean 'final'"),
+        ('readouts = ["finale"]', "is no readout. Allowed: native, final, none. Did you mean"),
         ('[sampler]\nsteps = 2.5', "sampler.steps is 2.5; it must be a whole number"),
         ('sampler = 3', "sampler is 3; it must be a table"),
         ('prompts = [3]', r"inline\[0\] is 3"),

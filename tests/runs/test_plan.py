@@ -6,11 +6,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffusion_lens.runs.experiment import Experiment, Prompt
-from diffusion_lens.runs.plan import Cell, Resolved, ResolvedView, batches, make_plan
+from diffusion_lens.runs.plan import Cell, Resolved, batches, make_plan
+from diffusion_lens.text.interventions import Keep
+from diffusion_lens.text.reading import Reading, ResolvedReading
+from diffusion_lens.text.readouts import parse_readout
+from diffusion_lens.text.sites import NATIVE, Site
 
-RUNGS = ((0, False), (1, False), (1, True))
-VIEW = ResolvedView("all", "native", {"encoder": "te", "readout": "native"}, RUNGS, True, 12)
-RESOLVED = Resolved((VIEW,), {"steps": 2, "options": "{}"}, "f", "float32", 4)
+
+def reading(layer, native=False, readout="native", **changes):
+    """What a model of two blocks would say of a layer."""
+    given = Reading("te", NATIVE if native else Site(layer), parse_readout(readout), **changes)
+    layers = {"te": (1,)}
+    return ResolvedReading(given, layer, native, native, 1, ("te",), layers, {"te": (layer,)})
+
+
+READINGS = (reading(0), reading(1), reading(1, native=True))
+RESOLVED = Resolved(READINGS, {"steps": 2, "options": "{}"}, "f", "float32", 4)
 EXPERIMENT = Experiment.from_dict({"model": "m", "prompts": ["a", "b"], "seeds": [0, 1]})
 PROMPTS = (Prompt("a"), Prompt("b", {"kind": "x"}))
 
@@ -22,30 +33,33 @@ def ids(experiment=EXPERIMENT, prompts=PROMPTS, resolved=RESOLVED) -> set[str]:
 def test_an_id_changes_with_each_thing_that_makes_an_image_and_with_nothing_else():
     plain = ids()
     assert len(plain) == 2 * 3 * 2
-    other_view = replace(VIEW, columns={"encoder": "te", "readout": "final"})
     for changed in (
         ids(replace(EXPERIMENT, model="n")),
         ids(replace(EXPERIMENT, revision="r")),
         ids(replace(EXPERIMENT, seeds=(2, 3))),
         ids(prompts=(Prompt("c"), Prompt("a b"))),
         ids(resolved=replace(RESOLVED, settings={"steps": 3, "options": "{}"})),
-        ids(resolved=replace(RESOLVED, views=(other_view,))),
-        ids(resolved=replace(RESOLVED, views=(replace(VIEW, rungs=((2, False),)),))),
+        ids(resolved=replace(RESOLVED, readings=(reading(0, readout="final"),))),
+        ids(resolved=replace(RESOLVED, readings=(reading(2),))),
+        ids(resolved=replace(RESOLVED, readings=(reading(0, pooled="layer"),))),
+        ids(resolved=replace(RESOLVED, readings=(reading(0, slots=1),))),
+        ids(resolved=replace(RESOLVED, readings=(reading(0, interventions=(Keep("fox"),)),))),
+        ids(resolved=replace(RESOLVED, readings=(reading(0, interventions=(Keep("cat"),)),))),
     ):
         assert plain.isdisjoint(changed)
     assert plain == ids(
         replace(EXPERIMENT, claim="x", seeds=(1, 0)),
         (Prompt("b"), Prompt("a", {"kind": "y"})),
-        replace(RESOLVED, batch_size=9, fingerprint="g", views=(replace(VIEW, rungs=RUNGS[::-1]),)),
+        replace(RESOLVED, batch_size=9, fingerprint="g", readings=READINGS[::-1]),
     )
 
 
 def test_ids_do_not_change_from_version_to_version():
-    assert make_plan(EXPERIMENT, PROMPTS, RESOLVED).cells[0].id == "d43b3005771b1249f480"
+    assert make_plan(EXPERIMENT, PROMPTS, RESOLVED).cells[0].id == "d25df66116ed2bc0fa22"
 
 
 cells = st.lists(st.integers(0, 2), max_size=60).map(
-    lambda views: [Cell(str(i), view, 0, 0, False, i) for i, view in enumerate(sorted(views))]
+    lambda readings: [Cell(str(i), 0, one, one, False, i) for i, one in enumerate(sorted(readings))]
 )
 
 
@@ -53,7 +67,7 @@ cells = st.lists(st.integers(0, 2), max_size=60).map(
 def test_what_is_left_is_cut_into_the_same_batches(cells, size, data):
     whole = list(batches(cells, size))
     assert [cell for batch in whole for cell in batch] == cells
-    assert all(len({cell.view for cell in batch}) == 1 and len(batch) <= size for batch in whole)
+    assert all(len(batch) == size for batch in whole[:-1]) and len(whole[-1] if whole else []) <= size
     done = data.draw(st.sets(st.integers(0, max(0, len(whole) - 1))))
     left = [batch for index, batch in enumerate(whole) if index not in done]
     assert list(batches([cell for batch in left for cell in batch], size)) == left

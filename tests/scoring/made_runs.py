@@ -8,16 +8,26 @@ from PIL import Image
 
 from diffusion_lens.runs.experiment import Experiment, Prompt
 from diffusion_lens.runs.manifest import describe_plan
-from diffusion_lens.runs.plan import Cell, Plan, Resolved, ResolvedView, make_plan
+from diffusion_lens.runs.plan import Cell, Plan, Resolved, make_plan
 from diffusion_lens.runs.store import Store
-from diffusion_lens.runs.table import Made
+from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.runs.writer import Writer
 from diffusion_lens.testbed.captions import imagine, parse
 from diffusion_lens.testbed.scenes import render
+from diffusion_lens.text.reading import Reading, ResolvedReading
+from diffusion_lens.text.readouts import parse_readout
+from diffusion_lens.text.sites import Site
 
-SETTINGS = {"steps": 2, "guidance": 1.0, "height": None, "width": None, "negative_prompt": None,
-            "scheduler": "none", "options": "{}"}  # fmt: skip
-Draw = Callable[[Cell, str], Image.Image | Made | None]
+SETTINGS = {
+    "steps": 2,
+    "guidance": 1.0,
+    "height": None,
+    "width": None,
+    "negative_prompt": None,
+    "scheduler": "none",
+    "options": "{}",
+}
+Draw = Callable[[Cell, str], Image.Image | DrawnCell | None]
 
 
 def scene(caption: str, side: int = 64) -> Image.Image:
@@ -42,25 +52,28 @@ def make_run(
     experiment = Experiment.from_dict(
         {"model": model, "prompts": [one.prompt for one in listed], "seeds": list(seeds)}
     )
-    views = tuple(
-        ResolvedView(
-            "all",
-            readout,
-            {"encoder": "text_encoder", "readout": readout, "pooled": "hold", "slots": "all"},
-            tuple((layer, False) for layer in layers),
-            False,
-            max(layers),
+    readings = tuple(
+        ResolvedReading(
+            Reading("text_encoder", Site(layer), parse_readout(readout)),
+            layer,
+            native=False,
+            identical=False,
+            depth=max(layers),
+            moving=("text_encoder",),
+            positions={"text_encoder": (max(layers),)},
+            sources={"text_encoder": (layer,)},
         )
         for readout in readouts
+        for layer in layers
     )
-    plan = make_plan(experiment, listed, Resolved(views, SETTINGS, "made", "float32", 4))
+    plan = make_plan(experiment, listed, Resolved(readings, SETTINGS, "made", "float32", 4))
     store = Store(folder)
     store.write_json("manifest.json", describe_plan(plan))
     with Writer(store, plan, part_rows=5) as writer:
         for cell in plan.cells:
             made = draw(cell, listed[cell.prompt].prompt)
             if isinstance(made, Image.Image):
-                made = Made(cell, made)
+                made = DrawnCell(cell, made)
             if made is not None:
                 writer.add([made])
     return plan

@@ -13,7 +13,7 @@ from PIL import Image
 
 from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
 from diffusion_lens.errors import RunError, ScorerError, ScoresError
-from diffusion_lens.runs.table import Made
+from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.baselines import partners
 from diffusion_lens.scoring.score_run import Settings, score_run
@@ -105,9 +105,9 @@ def test_each_prompt_is_shuffled_with_another_of_its_category():
 def test_missing_pictures_are_missing_and_never_wrong(tmp_path):
     def draw(cell, prompt):
         if cell.seed == 1 and cell.layer == 1:
-            return Made(cell, missing="blocked by the safety checker")
+            return DrawnCell(cell, missing="blocked by the safety checker")
         if cell.seed == 1 and cell.layer == 2:
-            return Made(cell, failed="out of memory")
+            return DrawnCell(cell, failed="out of memory")
         return scene(prompt)
 
     make_run(tmp_path / "run", PROMPTS[:2], draw)
@@ -125,7 +125,7 @@ def test_missing_pictures_are_missing_and_never_wrong(tmp_path):
 def test_a_picture_that_can_not_be_read_is_missing(tmp_path):
     plan = make_run(
         tmp_path / "run", PROMPTS[:2],
-        lambda cell, prompt: Made(cell, b"\x89PNG cut") if cell.layer == 0 else scene(prompt),
+        lambda cell, prompt: DrawnCell(cell, b"\x89PNG cut") if cell.layer == 0 else scene(prompt),
     )  # fmt: skip
     [found] = score_run(tmp_path / "run", [OracleScorer()], settings=QUIET)
     real = found.table[found.table["baseline"] == ""]

@@ -10,8 +10,8 @@ from PIL import Image
 from diffusion_lens import DiffusionLens
 from diffusion_lens.errors import InputError
 from diffusion_lens.sweep.open import run_sweep
-from diffusion_lens.text.embedding_files import read_embedding, write_embedding
-from diffusion_lens.text.embeddings import initial_embedding, use_embeddings
+from diffusion_lens.text.embedding_files import write_embedding
+from diffusion_lens.text.embeddings import initial_embedding
 from tests.conftest import build_lens
 from tests.sweep.helpers import make, read, same
 
@@ -42,17 +42,18 @@ def asked(model, /, **changes):
 def test_a_sweep_draws_what_the_lens_draws(model, tmp_path):
     run_sweep(asked(model), tmp_path, base=model, progress=False)
     table = read(tmp_path)
-    lens = DiffusionLens.from_pretrained(str(model / "sd"), batch_size=3)
+    lens = DiffusionLens.from_pretrained(
+        str(model / "sd"), batch_size=3, embeddings=[model / "it.safetensors"]
+    )
     settings = {"steps": 2, "guidance": 2.0, "height": 16, "width": 16, "progress": False}
-    with use_embeddings(lens.pipeline, [read_embedding(model / "it.safetensors", lens.pipeline)]):
-        drawn = lens(LEARNED, [0, 2, "native"], [0, 1, 2], **settings).table
+    drawn = lens(LEARNED, [0, 2, "native"], [0, 1, 2], **settings).table
     keys = ["layer", "native", "seed"]
     learned = table[table["prompt"] == LEARNED].sort_values(keys)
     swept = [Image.open(io.BytesIO(one["bytes"])).tobytes() for one in learned["image"]]
     assert swept == [image.tobytes() for image in drawn.sort_values(keys)["image"]]
-    (said,) = set(learned["words"])
+    (said,) = set(learned["embeddings"])
     assert re.fullmatch("<it>=[0-9a-f]{16}", said)
-    assert set(table["words"]) == {"", said}
+    assert set(table["embeddings"]) == {"", said}
 
 
 def test_prompts_without_words_are_the_same_cells(model, tmp_path):
@@ -68,7 +69,7 @@ def test_another_word_makes_other_cells_of_its_prompts_alone(model, tmp_path, ca
     learned = before[before["prompt"] == LEARNED]
     again = asked(model, embeddings=["<it>=other.safetensors"])
     assert run_sweep(again, tmp_path, base=model, progress=False).drawn == len(learned)
-    assert f"{len(learned)} images" in caplog.text and "left alone" in caplog.text
+    assert f"{len(learned)} images" in caplog.text and "kept as they are" in caplog.text
     after = read(tmp_path)
     same(before, after[after["cell"].isin(before["cell"])].reset_index(drop=True))
     added = after[~after["cell"].isin(before["cell"])]
@@ -100,7 +101,7 @@ def test_kept_states_are_of_the_word_that_they_were_made_with(model, tmp_path):
     leave = asked(model, machine={**machine, "encoders": "leave"})
     assert run_sweep(leave, tmp_path / "kept", base=model, progress=False).drawn > 0
     kept, plain = read(tmp_path / "kept"), read(tmp_path / "plain")
-    columns = ["cell", "prompt", "layer", "seed", "words"]
+    columns = ["cell", "prompt", "layer", "seed", "embeddings"]
     mine = kept[kept["cell"].isin(plain["cell"])].reset_index(drop=True)
     assert mine[columns].equals(plain[columns])
 

@@ -46,7 +46,7 @@ def test_images_are_those_of_the_lens(draw, tiny_lens, tmp_path):
         image = expected.image("native" if row.native else row.layer, row.seed, row.prompt)
         drawn = Image.open(io.BytesIO(row.image["bytes"])).convert("RGB")
         assert np.array_equal(drawn, image)
-    shared = set(expected.table) - {"image", "model"}
+    shared = set(expected.table) - {"image", "model", "cell", "batch", "seconds"}
     mine = table.sort_values(["prompt", "native", "layer", "seed"], ignore_index=True)
     theirs = expected.table.sort_values(["prompt", "native", "layer", "seed"], ignore_index=True)
     for name in shared:
@@ -82,7 +82,7 @@ def test_a_run_grows_and_shrinks_with_its_experiment(draw, tmp_path, caplog):
     grown = make(prompts=["a blue car", "a cat"], layers=[0, 2, "native", 1], seeds=[0, 1, 2, 7])
     with caplog.at_level(logging.WARNING, "diffusion_lens"):
         assert draw(grown, tmp_path / "run").drawn == 2 * 4 * 4 - 9
-    assert "9 images in" in caplog.text and "left alone: prompt 'a red fox'." in caplog.text
+    assert "9 images in" in caplog.text and "kept as they are: prompt 'a red fox'." in caplog.text
     found = read_status(tmp_path / "run")
     assert (found.planned, found.done, found.to_do, found.left_alone) == (32, 32, 0, 9)
     table = read(tmp_path / "run")
@@ -163,7 +163,8 @@ def test_damaged_and_foreign_parts_are_named(draw, tmp_path):
     assert "mine.parquet: was not written by a sweep" in message and "Move them out" in message
     for name in (parts[0], parts[1], tmp_path / "images/mine.parquet"):
         name.rename(tmp_path / name.name)
-    assert draw(make(), tmp_path).drawn == 8
+    left = len(read(tmp_path))
+    assert 0 < left < 18 and draw(make(), tmp_path).drawn == 18 - left
     assert len(read(tmp_path)) == 18
 
 
@@ -340,5 +341,5 @@ def test_what_is_no_run_is_told(tmp_path):
     with pytest.raises(RunError, match="is no run, or a damaged one"):
         read_status(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format": 1}')
-    with pytest.raises(RunError, match="written by another version"):
+    with pytest.raises(RunError, match="is of format 1, and this version of the package reads format 2"):
         read_status(tmp_path)

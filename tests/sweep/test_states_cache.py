@@ -52,7 +52,7 @@ def test_encoders_are_not_even_loaded(folder, grown):
     assert run_sweep(leave, grown / "kept", progress=False).drawn > 0
     same(read(grown / "kept"), read(grown / "plain"))
     more = experiment(folder, {"states": 0.1, "encoders": "leave"}, prompts=["a red fox", "a green car"])
-    with pytest.raises(RunError, match="text_encoder was left unloaded and is needed"):
+    with pytest.raises(RunError, match="text_encoder was left unloaded, or released, and is needed"):
         run_sweep(more, grown / "kept", progress=False)
     with pytest.raises(RunError, match="keeps no states to draw from"):
         run_sweep(leave, grown / "new", progress=False)

@@ -22,7 +22,7 @@ def test_what_is_written_is_read_back(tiny_lens, family, tmp_path):
     assert again.token == "<it>"
     assert all(torch.equal(again.rows[name], word.rows[name]) for name in encoder_slots(pipe))
     (file,) = read_embedding_files([f"<that>={tmp_path / 'it.safetensors'}"])
-    renamed = file.word(pipe)
+    renamed = file.embedding(pipe)
     assert renamed.token == "<that>"
 
 

@@ -14,7 +14,7 @@ def plan(tiny_lens):
 
 
 def numbers(plan, request):
-    return [rung.layer for rung in plan.rungs(request)]
+    return [layer.number for layer in plan.layers(request)]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_requests(plan, asked, meant):
 @pytest.mark.parametrize("asked", [5, -6, "0:9", "x", "1:2:0", "1:2:3:4", "3:1", 1.5, None, True, "", []])
 def test_what_is_no_layer_is_refused_with_what_is_allowed(plan, asked, untyped):
     with pytest.raises(LayerError, match=r"layers 0 to 4 \(text_encoder; native: 4\)"):
-        plan.rungs([asked] if asked != [] else [])
+        plan.layers([asked] if asked != [] else [])
 
 
 @given(first=st.integers(0, 4), last=st.integers(0, 4), step=st.integers(-5, 5).filter(bool))
@@ -55,44 +55,44 @@ def test_a_range_is_its_ends_and_steps(first, last, step):
         assert numbers(plan, f"{first}:{last}:{step}") == expected
     else:
         with pytest.raises(LayerError):
-            plan.rungs(f"{first}:{last}:{step}")
+            plan.layers(f"{first}:{last}:{step}")
 
 
 def test_encoders_move_in_step_by_relative_depth(tiny_lens):
     plan = tiny_lens("sdxl").plan()  # CLIPs of 3 and 5 blocks, both read at the penultimate
     assert (plan.reference, plan.depth, plan.native_layer) == ("text_encoder_2", 5, 4)
-    sources = [dict(rung.sources) for rung in plan.rungs("all")]
+    sources = [dict(layer.sources) for layer in plan.layers("all")]
     assert [one["text_encoder_2"] for one in sources] == [(0,), (1,), (2,), (3,), (4,), (5,)]
     assert [one["text_encoder"] for one in sources] == [(0,), (0,), (1,), (2,), (2,), (3,)]
-    assert [rung.native for rung in plan.rungs("all")] == [False] * 4 + [True, False]
+    assert [layer.native for layer in plan.layers("all")] == [False] * 4 + [True, False]
 
 
 def test_one_encoder_moves_while_the_others_stay(tiny_lens):
     plan = tiny_lens("sdxl").plan("text_encoder")
-    (rung,) = plan.rungs(0)
-    assert rung.sources == {"text_encoder": (0,), "text_encoder_2": (4,)}
+    (layer,) = plan.layers(0)
+    assert layer.sources == {"text_encoder": (0,), "text_encoder_2": (4,)}
     assert plan.native_layer == 2
 
 
 def test_several_taps(tiny_lens):
     lens = tiny_lens("flux2")
     options = lens.defaults.options
-    (rung,) = lens.plan(**options).rungs(2)
-    assert rung.sources == {"text_encoder": (2, 2, 2)}
-    (rung,) = lens.plan(slots="cap", **options).rungs(2)
-    assert rung.sources == {"text_encoder": (1, 2, 2)}
-    (rung,) = lens.plan(slots=0, **options).rungs(2)
-    assert rung.sources == {"text_encoder": (2, 2, 3)}
-    (native,) = lens.plan(**options).rungs("native")
+    (layer,) = lens.plan(**options).layers(2)
+    assert layer.sources == {"text_encoder": (2, 2, 2)}
+    (layer,) = lens.plan(slots="cap", **options).layers(2)
+    assert layer.sources == {"text_encoder": (1, 2, 2)}
+    (layer,) = lens.plan(slots=0, **options).layers(2)
+    assert layer.sources == {"text_encoder": (2, 2, 3)}
+    (native,) = lens.plan(**options).layers("native")
     assert native.sources == {"text_encoder": (1, 2, 3)}
 
 
 def test_taps_and_encoders_that_do_not_exist(tiny_lens, untyped):
-    with pytest.raises(LayerError, match="'wide' is no slots"):
+    with pytest.raises(LayerError, match="'wide' is no value of slots"):
         tiny_lens("flux2").plan(slots="wide", **tiny_lens("flux2").defaults.options)
     with pytest.raises(EncoderError, match="It has: text_encoder, text_encoder_2; or 'all'"):
         tiny_lens("sdxl").plan("text_encoder_7")
-    with pytest.raises(LayerError, match="Tap 3 does not exist: text_encoder is read at 3 taps"):
+    with pytest.raises(LayerError, match="Slot 3 does not exist: text_encoder is read at 3 layers"):
         tiny_lens("flux2").plan(slots=3, **tiny_lens("flux2").defaults.options)
     with pytest.raises(LayerError, match=r"layers \(10, 20, 30\) of text_encoder, which has 4 blocks"):
         tiny_lens("flux2").plan()

@@ -5,22 +5,21 @@ import pytest
 import torch
 
 from diffusion_lens.errors import InputError, LayerError
-from diffusion_lens.text.encode import encode
-from diffusion_lens.text.readouts import answer
+from diffusion_lens.text.encoder_output import encoder_output
+from diffusion_lens.text.readouts import parse_readout
 
 
-def answered(lens, layer, readout, slot_name="text_encoder"):
-    plan = lens.plan()
-    (rung,) = plan.rungs(layer)
-    states = encode(lens.conditioner, ["a red fox"], [rung], {})[slot_name]
+def read(lens, layer, readout, slot_name="text_encoder"):
+    (reading,) = lens.readings(layer)
+    states = lens.reader().encode(["a red fox"], [reading])[slot_name]
     encoder, slot = lens.conditioner.encoders[slot_name], lens.conditioner.slots[slot_name]
-    output = answer(
+    output = encoder_output(
         slot,
         encoder,
         states,
-        plan.taps[slot_name],
-        rung.sources[slot_name],
-        readout=readout,
+        reading.positions[slot_name],
+        reading.sources[slot_name],
+        parse_readout(readout),
         pooled=states.pooled,
     )
     return states, encoder, output
@@ -28,20 +27,20 @@ def answered(lens, layer, readout, slot_name="text_encoder"):
 
 def test_the_published_lens_is_the_final_norm_once_at_every_layer(tiny_lens):
     for layer in range(5):
-        states, encoder, output = answered(tiny_lens("sd"), layer, "final")
+        states, encoder, output = read(tiny_lens("sd"), layer, "final")
         expected = encoder.module.final_layer_norm(states.layer(layer))
         assert torch.equal(output.last_hidden_state, expected)
 
 
 def test_native_leaves_the_norm_out_where_the_pipeline_does(tiny_lens):
-    states, encoder, output = answered(tiny_lens("sdxl"), 3, "native", "text_encoder_2")
+    states, encoder, output = read(tiny_lens("sdxl"), 3, "native", "text_encoder_2")
     assert torch.equal(output.hidden_states[4], states.layer(3))
-    states, encoder, output = answered(tiny_lens("sdxl"), 3, "final", "text_encoder_2")
+    states, encoder, output = read(tiny_lens("sdxl"), 3, "final", "text_encoder_2")
     assert torch.equal(output.hidden_states[4], encoder.final_norm(states.layer(3)))
 
 
 def test_layers_that_the_pipeline_does_not_read_are_empty(tiny_lens):
-    _, _, output = answered(tiny_lens("sdxl"), 3, "native", "text_encoder_2")
+    _, _, output = read(tiny_lens("sdxl"), 3, "native", "text_encoder_2")
     assert [state is None for state in output.hidden_states] == [True] * 4 + [False, True]
 
 

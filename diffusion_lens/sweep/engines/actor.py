@@ -1,13 +1,15 @@
 """`Actor`: a `Worker` in a process of its own, which sends images as bytes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from diffusion_lens.files import image_bytes
 from diffusion_lens.runs.experiment import Experiment, Prompt
 from diffusion_lens.runs.plan import Cell, Resolved
-from diffusion_lens.runs.table import Made, encode_image
+from diffusion_lens.runs.table import DrawnCell
 
 if TYPE_CHECKING:
     from diffusion_lens.text.embedding_files import EmbeddingFile
@@ -24,33 +26,31 @@ class Job:
         prompts: its prompts.
         resolved: what the model was when the run began.
         images: the images of the whole plan.
-        words: learned words that prompts may hold.
+        embeddings: learned embeddings that prompts may hold.
     """
 
     experiment: Experiment
     prompts: tuple[Prompt, ...]
     resolved: Resolved
     images: int
-    words: tuple["EmbeddingFile", ...] = ()
+    embeddings: tuple["EmbeddingFile", ...] = ()
 
 
 class Actor:
     """Draws batches of a job."""
 
     def __init__(self, job: Job) -> None:
-        from diffusion_lens.sweep.worker import Worker, load_lens, speak
+        from diffusion_lens.sweep.worker import Worker, load_lens
 
         self.kind = job.experiment.machine.image
-        lens = load_lens(job.experiment)
-        self.use_embeddings = speak(lens.pipeline, job.words)  # kept: words are forgotten with it
-        self.use_embeddings.__enter__()
+        lens = load_lens(job.experiment, embeddings=job.embeddings)
         self.worker = Worker(lens, job.experiment, job.prompts, job.resolved, job.images)
         self.worker.batch_size = job.resolved.batch_size
 
-    def draw(self, cells: list[Cell]) -> list[Made]:
+    def draw(self, cells: Sequence[Cell]) -> list[DrawnCell]:
         """Draw one batch."""
         return [
-            replace(one, image=encode_image(one.image, self.kind))
+            replace(one, image=image_bytes(one.image, self.kind))
             if isinstance(one.image, Image.Image)
             else one
             for one in self.worker.draw(cells)

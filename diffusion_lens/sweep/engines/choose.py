@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.runs.plan import Cell
-from diffusion_lens.runs.table import Made
+from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.sweep.engines.actor import Job
 
 __all__ = ["ENGINES", "draw_elsewhere"]
@@ -38,7 +38,7 @@ ENGINES = ("local", "processes", "ray")
 
 def draw_elsewhere(
     engine: str, job: Job, todo: Iterable[list[Cell]], stop: Callable[[], bool], workers: int | None
-) -> Iterator[list[Made]]:
+) -> Iterator[list[DrawnCell]]:
     """Draw batches outside of this process, in the order that they get done.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from diffusion_lens.errors import RunError
 from diffusion_lens.runs.plan import Cell
-from diffusion_lens.runs.table import Made
+from diffusion_lens.runs.table import DrawnCell
 
 __all__ = ["Team", "WorkerLostError", "draw_with"]
 
@@ -39,7 +39,7 @@ class Team(Protocol):
         """One of the workers whose first batch is drawn, or that is lost."""
         ...
 
-    def take(self, worker: Any) -> list[Made]:
+    def take(self, worker: Any) -> list[DrawnCell]:
         """The first batch of such a worker.
 
         Raises:
@@ -56,7 +56,7 @@ class _Batch:
 
 def draw_with(
     team: Team, workers: list[Any], todo: Iterable[list[Cell]], stop: Callable[[], bool]
-) -> Iterator[list[Made]]:
+) -> Iterator[list[DrawnCell]]:
     """Draw batches with workers, in the order that they get done.
 
     Args:
@@ -112,7 +112,7 @@ def draw_with(
             for batch in lost:
                 if batch.deaths >= _DEATHS:
                     reason = f"{_DEATHS} workers were lost while they drew its batch"
-                    yield [Made(cell, failed=reason) for cell in batch.cells]
+                    yield [DrawnCell(cell, failed=reason) for cell in batch.cells]
             continue
         proven.add(worker)
         barren = 0

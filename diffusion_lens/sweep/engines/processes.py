@@ -19,7 +19,7 @@ from typing import Any
 from diffusion_lens.errors import DiffusionLensError, RunError
 from diffusion_lens.models.load import choose_device
 from diffusion_lens.runs.plan import Cell
-from diffusion_lens.runs.table import Made
+from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.sweep.engines.actor import Actor, Job
 from diffusion_lens.sweep.engines.pool import WorkerLostError
 
@@ -77,7 +77,7 @@ class ProcessTeam:
         lines = {worker.line: worker for worker in workers}
         return lines[wait(list(lines))[0]]  # type: ignore[index]
 
-    def take(self, worker: _Process) -> list[Made]:
+    def take(self, worker: _Process) -> list[DrawnCell]:
         """See `Team`; an error of the worker's is raised here."""
         try:
             answer = worker.line.recv()

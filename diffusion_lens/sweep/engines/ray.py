@@ -9,7 +9,7 @@ from typing import Any
 
 from diffusion_lens.errors import InputError, RunError
 from diffusion_lens.runs.plan import Cell
-from diffusion_lens.runs.table import Made
+from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.sweep.engines.actor import Actor, Job
 from diffusion_lens.sweep.engines.pool import WorkerLostError
 
@@ -38,7 +38,7 @@ class _RayTeam:
         (reference, *_), _ = self.ray.wait(list(first), num_returns=1)
         return first[reference]
 
-    def take(self, worker: Any) -> list[Made]:
+    def take(self, worker: Any) -> list[DrawnCell]:
         try:
             return list(self.ray.get(self.drawing[worker].popleft()))
         except self.ray.exceptions.RayActorError as error:

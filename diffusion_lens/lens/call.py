@@ -1,0 +1,112 @@
+"""`Call`: one call of a lens, resolved before anything is drawn, and its rows as they are drawn."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from diffusion_lens.images.denoise import Denoiser, ImageRequest
+from diffusion_lens.lens.settings import Settings
+from diffusion_lens.models.conditioning import Conditioning
+from diffusion_lens.runs.experiment import Prompt
+from diffusion_lens.runs.plan import cell_ids, embeddings_in
+from diffusion_lens.runs.table import Origin, make_row
+from diffusion_lens.text.encode import States
+from diffusion_lens.text.reader import Reader
+from diffusion_lens.text.reading import ResolvedReading
+
+__all__ = ["Call"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """Prompts, readings and seeds of one call, and all that is needed to draw them.
+
+    Attributes:
+        prompts: the prompts.
+        readings: how each is read.
+        seeds: the seeds that each reading is drawn with.
+        settings: the resolved sampler settings.
+        reader: the pipeline's text side.
+        denoiser: its denoising side.
+        origin: what all rows share.
+        embeddings: learned embeddings that prompts may hold, a hash by token.
+        states: the hidden states of the prompts, by encoder.
+        given: the states were given by the caller, who may have changed them.
+    """
+
+    prompts: tuple[str, ...]
+    readings: tuple[ResolvedReading, ...]
+    seeds: tuple[int, ...]
+    settings: Settings
+    reader: Reader
+    denoiser: Denoiser
+    origin: Origin
+    embeddings: dict[str, str]
+    states: States
+    given: bool
+
+    def __len__(self) -> int:
+        return len(self.prompts) * len(self.readings) * len(self.seeds)
+
+    def rows(
+        self,
+        on_step: Callable[[int], object] = lambda images: None,
+        release: Callable[[], object] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of the table, in order, each as soon as its batch is drawn.
+
+        Args:
+            on_step: called after each denoising step with the number of images in the batch.
+            release: called once the text encoders are no longer needed, before the first image.
+        """
+        negative = Conditioning()
+        if self.settings.guided:
+            negative = self.reader.negative(self.settings.sampler.negative_prompt, self.prompts[0])
+        positive: Iterable[Conditioning] = self._conditionings()
+        if release is not None:
+            positive = list(positive)
+            release()
+        requests = (ImageRequest(one, negative, seed) for one in positive for seed in self.seeds)
+        two_stages = self.denoiser.upscaler is not None
+        images = self.settings.draw(requests, on_step)
+        for key, image in zip(self._keys(), images, strict=True):
+            cell, prompt, reading, seed, embeddings, edits = key
+            outcome: dict[str, Any] = {"missing": image.missing, "image": image.image}
+            outcome |= {"upscaled": image.upscaled} if two_stages else {}
+            outcome |= {"batch": image.batch, "seconds": image.seconds}
+            yield make_row(
+                cell,
+                Prompt(prompt),
+                reading,
+                seed,
+                self.origin,
+                embeddings=embeddings,
+                edits=edits,
+                **outcome,
+            )
+
+    def _conditionings(self) -> Iterator[Conditioning]:
+        for index in range(len(self.prompts)):
+            one = {name: states[index] for name, states in self.states.items()}
+            for reading in self.readings:
+                yield self.reader.condition(one, reading)
+
+    def _keys(self) -> Iterator[tuple[str, str, ResolvedReading, int, dict[str, str], str]]:
+        """Cell, prompt, reading, seed, embeddings and edits of each row."""
+        settings = dict(self.origin.settings)
+        if self.origin.approximations:
+            settings["approximations"] = self.origin.approximations
+        shared = [self.origin.model, self.origin.revision, settings]
+        for index, prompt in enumerate(self.prompts):
+            held = embeddings_in(self.embeddings, prompt, settings.get("negative_prompt"))
+            edits = self._edits(index)
+            ids = cell_ids(shared, prompt, held, self.readings, self.seeds, edits)
+            pairs = ((reading, seed) for reading in self.readings for seed in self.seeds)
+            for cell, (reading, seed) in zip(ids, pairs, strict=True):
+                yield cell, prompt, reading, seed, held, edits
+
+    def _edits(self, index: int) -> str:
+        if not self.given:
+            return ""
+        found: Sequence[str] = [states.edits(index) for states in self.states.values()]
+        return " + ".join(one for one in found if one)

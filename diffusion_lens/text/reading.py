@@ -1,0 +1,117 @@
+"""`Reading`: how a layer is read, as one frozen value; the axis of an experiment and part of a cell.
+
+`ResolvedReading` is what a live model says that a reading means: which layers stand where the pipeline
+reads. It is plain data, so that a plan can be made, stored and drawn without asking the model again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from diffusion_lens.choices import Pooled
+from diffusion_lens.text.interventions import Intervention, parse_interventions
+from diffusion_lens.text.readouts import Readout, parse_readout
+from diffusion_lens.text.sites import NATIVE, Site
+
+__all__ = ["ALL_ENCODERS", "Reading", "ResolvedReading", "Slots"]
+
+ALL_ENCODERS = "all"
+Slots = Literal["all", "cap"] | int
+"""What a layer replaces where a pipeline reads several layers of one encoder (FLUX.2, HiDream): all of
+them, those deeper than the layer ("cap"), or the one of this index."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a layer is read.
+
+    Attributes:
+        encoder: the encoder whose layer is drawn while the others stay native; "all" moves all in step.
+        site: the layer, or `NATIVE`.
+        readout: what is done to its hidden state.
+        pooled: what a pipeline with a pooled output gets.
+        slots: what the layer replaces where several layers are read.
+        interventions: what is changed, in this order.
+    """
+
+    encoder: str = ALL_ENCODERS
+    site: Site = NATIVE
+    readout: Readout = field(default_factory=lambda: parse_readout("native"))
+    pooled: Pooled = "hold"
+    slots: Slots = "all"
+    interventions: tuple[Intervention, ...] = ()
+
+    def columns(self) -> dict[str, str]:
+        """The reading as columns of a table, and as JSON; `from_columns` reads it back."""
+        return {
+            "encoder": self.encoder,
+            "site": self.site.id,
+            "readout": self.readout.id,
+            "pooled": self.pooled,
+            "slots": str(self.slots),
+            "interventions": " + ".join(one.id for one in self.interventions),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**self.columns(), "interventions": [one.id for one in self.interventions]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Reading":
+        """Read what `to_dict` gave.
+
+        Raises:
+            LayerError, InputError: a value that can't be.
+        """
+        slots = str(data["slots"])
+        return cls(
+            encoder=data["encoder"],
+            site=Site.parse(data["site"]),
+            readout=parse_readout(data["readout"]),
+            pooled=data["pooled"],
+            slots=int(slots) if slots.isdecimal() else slots,  # type: ignore[arg-type]
+            interventions=parse_interventions(data["interventions"]),
+        )
+
+
+@dataclass(frozen=True)
+class ResolvedReading:
+    """What a reading means for a live model.
+
+    Attributes:
+        reading: the reading.
+        layer: the number of its layer; of the native reading, the deepest that the pipeline reads.
+        native: the encoders are read where the pipeline reads them.
+        identical: the image is the untouched pipeline's, as far as reading goes.
+        depth: the last layer of the encoder that numbers the layers.
+        moving: the encoders that are read at another layer than natively.
+        positions: for each encoder, the layers that the pipeline reads.
+        sources: for each encoder, the layer that stands in at each of these positions.
+    """
+
+    reading: Reading
+    layer: int
+    native: bool
+    identical: bool
+    depth: int
+    moving: tuple[str, ...]
+    positions: Mapping[str, tuple[int, ...]]
+    sources: Mapping[str, tuple[int, ...]]
+
+    def columns(self) -> dict[str, Any]:
+        """Its columns of a table; `identical` is not one, as it rests on more than the reading."""
+        return {**self.reading.columns(), "layer": self.layer, "native": self.native}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**vars(self), "reading": self.reading.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "ResolvedReading":
+        """Read what `to_dict` gave."""
+        layers = {
+            name: {encoder: tuple(numbers) for encoder, numbers in data[name].items()}
+            for name in ("positions", "sources")
+        }
+        given = {**data, **layers, "moving": tuple(data["moving"])}
+        return cls(**{**given, "reading": Reading.from_dict(data["reading"])})
