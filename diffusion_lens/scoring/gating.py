@@ -42,7 +42,7 @@ def gate(table: pd.DataFrame, image: Sequence[str]) -> pd.DataFrame:
     if not (table["parents"] != "").any():
         return table
     child, parent, name = _edges(table, image)
-    own = np.asarray(table["label"].astype("Int8").fillna(_MISSING), dtype=np.int8)
+    own = np.array(table["label"].astype("Int8").fillna(_MISSING), dtype=np.int8)
     # a check that has a p alone can't be wrong, and is not missing
     own[(own == _MISSING) & table["p"].notna().to_numpy()] = _RIGHT
     state = _settle(own, child, parent)
