@@ -41,13 +41,13 @@ results/learned_words/findings.md: experiments/learned_words.toml experiments/pr
 	$(BIN)/diffusion-lens analyze runs/learned_words/* --out results/learned_words --overwrite
 
 results/textual_inversion/summary.csv: $(READY)
-	$(BIN)/diffusion-lens words study --out $(@D) --samples 64
+	$(BIN)/python -m experiments.studies.textual_inversion --out $(@D)
 
 results/lego/summary.csv: $(READY)
-	$(BIN)/diffusion-lens lego study $(SWEEP) --out $(@D)
+	$(BIN)/python -m experiments.studies.lego --out $(@D)
 
 results/latent_inversion/summary.csv: $(READY)
-	$(BIN)/diffusion-lens latent study --out $(@D)
+	$(BIN)/python -m experiments.studies.latent_inversion --out $(@D)
 
 notebooks: $(READY)
 	$(BIN)/python -m pytest -o addopts= -W default --nbmake --nbmake-timeout=120 notebooks

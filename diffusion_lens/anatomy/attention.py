@@ -1,4 +1,4 @@
-"""Cross-attention: which words each place of a picture reads while it is made.
+"""Cross-attention: which words each place of an image reads while it is made.
 
 In each cross-attention layer of the U-Net every place of the latent asks a query of all tokens, and
 `softmax(Q K^T / sqrt(d))` says how much it reads of each (Rombach et al. 2022, section 3.3). The maps
@@ -41,10 +41,10 @@ class AttentionRecord:
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """How much each place of a picture read of each token.
+    """How much each place of an image read of each token.
 
     Attributes:
-        image: the picture.
+        image: the image.
         words: the words of the prompt, each with the positions of its tokens.
         tokens: attention by step and token, at the latent's size; sums to 1 over tokens.
     """
@@ -76,7 +76,7 @@ def record_attention(unet: Any) -> Iterator[AttentionRecord]:
     """Record the cross-attention of a U-Net while the body runs it.
 
     The layers compute as ever; a hook works the attention out a second time from what they were given,
-    with their own `to_q`, `to_k` and `get_attention_scores`. So the pictures do not change, and when the
+    with their own `to_q`, `to_k` and `get_attention_scores`. So the images do not change, and when the
     hooks are gone nothing is left behind.
 
     Args:
@@ -133,10 +133,10 @@ def _attention(
 def attend(
     pipe: Any, prompt: str, seed: int = 0, *, steps: int = 20, guidance: float = 4.0
 ) -> AttentionMaps:
-    """Make a picture and see where it read each word of its prompt.
+    """Make an image and see where it read each word of its prompt.
 
-    Maps of smaller layers are enlarged linearly to the latent's size. Only the pass that was told the
-    caption counts, not that of the empty one.
+    Maps of smaller layers are enlarged linearly to the latent's size. Only the pass with the
+    caption counts, not that with the empty one.
 
     Args:
         pipe: a pipeline with a `unet` and a `tokenizer`.
@@ -169,10 +169,10 @@ def attend(
 
 
 def overlay(image: Image.Image, heat: Float[Tensor, "y x"], most: float = 2.0) -> np.ndarray:
-    """A picture, pale and grey, under the places of a map that are above its mean.
+    """An image, pale and grey, under the places of a map that are above its mean.
 
     Args:
-        image: the picture.
+        image: the image.
         heat: the map, not negative.
         most: how many times the mean is fully red.
 
@@ -192,7 +192,7 @@ def overlay(image: Image.Image, heat: Float[Tensor, "y x"], most: float = 2.0) -
 
 
 def draw_attention(maps: Sequence[AttentionMaps] | AttentionMaps) -> Figure:
-    """Draw the picture and, for each word, where it was read.
+    """Draw the image and, for each word, where it was read.
 
     Red is where a word was read more than its own mean; all words share one scale, so that words which are
     read alike everywhere stay pale. The number below a word is its share of all attention; pads and special
@@ -218,7 +218,7 @@ def draw_attention(maps: Sequence[AttentionMaps] | AttentionMaps) -> Figure:
         empty = longest - len(tiles)
         rows.append([one.image, *tiles, *[None] * empty])
         words = [f"{as_text(row.word)}\n{row.share:.0%}" for row in one.table.itertuples()]
-        labels.append(["picture", *words, *[""] * empty])
+        labels.append(["image", *words, *[""] * empty])
     return draw_images(
         rows,
         cell_labels=labels,

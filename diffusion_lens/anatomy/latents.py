@@ -1,4 +1,4 @@
-"""The autoencoder and the forward process: pictures, their latents, and the noise added to them.
+"""The autoencoder and the forward process: images, their latents, and the noise added to them.
 
 A latent diffusion model (Rombach et al. 2022, arXiv 2112.10752) works on `z = s E(x)`: the mean of the
 encoder's posterior times the factor that gives latents unit variance. Noise is added to it as in DDPM
@@ -34,34 +34,34 @@ __all__ = [
     "to_latents",
 ]
 
-Pixels = UInt8[np.ndarray, "picture height width 3"]
-Latents = Float[Tensor, "picture channel y x"]
+Pixels = UInt8[np.ndarray, "image height width 3"]
+Latents = Float[Tensor, "image channel y x"]
 Reference = Float[Tensor, "known channel rows columns"]
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Pictures through the autoencoder and back.
+    """Images through the autoencoder and back.
 
     Attributes:
-        pictures: what went in.
+        images: what went in.
         latents: what the denoiser would see of them.
         decoded: what came back.
     """
 
-    pictures: Pixels
+    images: Pixels
     latents: Latents
     decoded: Pixels
 
     @property
     def compression(self) -> float:
-        """How many numbers of a picture come to one of its latent."""
-        return self.pictures[0].size / self.latents[0].numel()
+        """How many numbers of an image come to one of its latent."""
+        return self.images[0].size / self.latents[0].numel()
 
     @property
-    def psnr(self) -> Float[np.ndarray, " picture"]:
-        """Peak signal-to-noise ratio of each picture in dB."""
-        error = self.decoded.astype(np.float64) - self.pictures
+    def psnr(self) -> Float[np.ndarray, " image"]:
+        """Peak signal-to-noise ratio of each image in dB."""
+        error = self.decoded.astype(np.float64) - self.images
         return 10 * np.log10(255**2 / np.maximum(np.square(error).mean((1, 2, 3)), 1e-10))
 
 
@@ -80,28 +80,28 @@ class Noised:
     noise: Float[Tensor, "channel y x"]
 
 
-def reconstruct(pipe: Any, pictures: Sequence[Picture]) -> Reconstruction:
-    """Encode pictures and decode them again.
+def reconstruct(pipe: Any, images: Sequence[Picture]) -> Reconstruction:
+    """Encode images and decode them again.
 
     Raises:
-        InputError: no pictures, or pictures of different sizes.
+        InputError: no images, or images of different sizes.
     """
-    latents = to_latents(pipe, pictures)
-    return Reconstruction(_pixels(pictures), latents, from_latents(pipe, latents))
+    latents = to_latents(pipe, images)
+    return Reconstruction(_pixels(images), latents, from_latents(pipe, latents))
 
 
 @torch.no_grad()
-def to_latents(pipe: Any, pictures: Sequence[Picture]) -> Latents:
+def to_latents(pipe: Any, images: Sequence[Picture]) -> Latents:
     """The scaled means of the autoencoder's posterior, on the CPU.
 
     Args:
         pipe: a pipeline with an `AutoencoderKL` as `vae`.
-        pictures: RGB, all of one size.
+        images: RGB, all of one size.
 
     Raises:
-        InputError: no pictures, or pictures of different sizes.
+        InputError: no images, or images of different sizes.
     """
-    pixels = torch.from_numpy(_pixels(pictures)).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(_pixels(images)).permute(0, 3, 1, 2)
     values = pixels.to(pipe.vae.device, pipe.vae.dtype) / 127.5 - 1
     mean = pipe.vae.encode(values).latent_dist.mean
     return (mean.float() * pipe.vae.config.scaling_factor).cpu()
@@ -109,18 +109,18 @@ def to_latents(pipe: Any, pictures: Sequence[Picture]) -> Latents:
 
 @torch.no_grad()
 def from_latents(pipe: Any, latents: Latents) -> Pixels:
-    """The pictures that the autoencoder makes of scaled latents."""
+    """The images that the autoencoder makes of scaled latents."""
     values = latents.to(pipe.vae.device, pipe.vae.dtype) / pipe.vae.config.scaling_factor
     decoded = pipe.vae.decode(values).sample.float().clamp(-1, 1)
     pixels = ((decoded + 1) * 127.5).round().to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _pixels(pictures: Sequence[Picture]) -> Pixels:
-    arrays = [np.array(picture, dtype=np.uint8) for picture in pictures]
+def _pixels(images: Sequence[Picture]) -> Pixels:
+    arrays = [np.array(image, dtype=np.uint8) for image in images]
     shapes = sorted({array.shape for array in arrays})
     if len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][2] != 3:
-        raise InputError(f"Pictures must be RGB and of one size, at least one; found shapes {shapes}.")
+        raise InputError(f"Images must be RGB and of one size, at least one; found shapes {shapes}.")
     return np.stack(arrays)
 
 
@@ -245,26 +245,26 @@ def _predicts_v(pipe: Any) -> bool:
 @torch.no_grad()
 def prediction_errors(
     pipe: Any,
-    pictures: Sequence[Picture],
+    images: Sequence[Picture],
     captions: Sequence[str],
     times: Sequence[int],
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How far the denoiser is from the truth at each time, told the caption and told nothing.
+    """How far the denoiser is from the truth at each time, given the caption, and given the empty one.
 
     The error is the training loss: the mean squared error of v (or of the noise, for a denoiser that
-    predicts it). Both conditions of a picture and time see the same noise.
+    predicts it). Both conditions of an image and time see the same noise.
 
     Returns:
-        columns `picture` (its index), `time`, `told` ("caption" or "nothing"), `error`.
+        columns `image` (its index), `time`, `given` ("caption" or "nothing"), `error`.
 
     Raises:
-        InputError: not one caption by picture, or a time outside the schedule.
+        InputError: not one caption by image, or a time outside the schedule.
         UnsupportedPipelineError: no DDPM schedule, or a denoiser that predicts something else.
     """
-    if len(captions) != len(pictures):
-        raise InputError(f"{len(captions)} captions were given for {len(pictures)} pictures.")
-    clean = to_latents(pipe, pictures)
+    if len(captions) != len(images):
+        raise InputError(f"{len(captions)} captions were given for {len(images)} images.")
+    clean = to_latents(pipe, images)
     texts = {"caption": list(captions), "nothing": [""] * len(captions)}
     device = pipe.unet.device
     states = {name: pipe.encode_prompt(text, device, 1, False)[0] for name, text in texts.items()}
@@ -275,10 +275,10 @@ def prediction_errors(
         alpha, sigma = levels(pipe, [time])
         target = alpha * noise - sigma * clean if _predicts_v(pipe) else noise
         noised = (alpha * clean + sigma * noise).to(device, pipe.unet.dtype)
-        for told, state in states.items():
+        for given, state in states.items():
             output = pipe.unet(noised, time, encoder_hidden_states=state).sample.float().cpu()
             error = (output - target).square().mean((1, 2, 3)).tolist()
             parts.append(
-                pd.DataFrame({"picture": range(len(error)), "time": time, "told": told, "error": error})
+                pd.DataFrame({"image": range(len(error)), "time": time, "given": given, "error": error})
             )
     return pd.concat(parts, ignore_index=True)

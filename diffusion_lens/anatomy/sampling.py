@@ -1,4 +1,4 @@
-"""The reverse process: what the denoiser is given and answers at each step of making a picture.
+"""The reverse process: the input and the output of the denoiser at each step of an image.
 
 Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598) asks the denoiser twice, with the
 caption and with the empty one, and goes beyond the first answer: `empty + w (caption - empty)`. The `w`
@@ -26,18 +26,18 @@ __all__ = ["Trajectory", "follow", "guidance_effects", "sample", "sweep_guidance
 
 @dataclass(frozen=True)
 class Trajectory:
-    """The making of one picture.
+    """The making of one image.
 
     Attributes:
-        prompt: what it was asked for.
-        guidance: the scale `w`; at most 1 means that the caption alone was asked for.
+        prompt: the caption.
+        guidance: the scale `w`; at most 1 means no guidance.
         times: the schedule's time of each step, falling.
         latents: `z_t`, what the denoiser was given at each step.
         clean: its estimate of the clean latent, guided.
         noise: its estimate of the noise, guided.
         pull: root mean square by step of the difference that the caption makes to its answer;
             empty without guidance.
-        image: the picture.
+        image: the image.
     """
 
     prompt: str
@@ -58,7 +58,7 @@ class _Call:
 
 
 def follow(pipe: Any, prompt: str, seed: int = 0, *, steps: int = 20, guidance: float = 4.0) -> Trajectory:
-    """Make a picture and keep what the denoiser saw and said.
+    """Make an image and keep what the denoiser saw and said.
 
     Args:
         pipe: a pipeline with a `unet` and a DDPM schedule; the same after as before.
@@ -76,17 +76,17 @@ def follow(pipe: Any, prompt: str, seed: int = 0, *, steps: int = 20, guidance: 
     times = tuple(call.time for call in calls)
     if len(calls) != steps:
         raise UnsupportedPipelineError(
-            f"{type(pipe.scheduler).__name__} asked the denoiser {len(calls)} times in {steps} steps; "
+            f"{type(pipe.scheduler).__name__} called the denoiser {len(calls)} times in {steps} steps; "
             "only solvers that ask once a step can be followed."
         )
     latents = torch.cat([call.latents[:1] for call in calls])
-    told = torch.cat([call.output[-1:] for call in calls])
+    captioned = torch.cat([call.output[-1:] for call in calls])
     if guidance > 1:
         null = torch.cat([call.output[:1] for call in calls])
-        pull = (told - null).square().mean((1, 2, 3)).sqrt()
-        outputs = null + guidance * (told - null)
+        pull = (captioned - null).square().mean((1, 2, 3)).sqrt()
+        outputs = null + guidance * (captioned - null)
     else:
-        outputs, pull = told, torch.empty(0)
+        outputs, pull = captioned, torch.empty(0)
     clean, noise = split(pipe, latents, outputs, times)
     return Trajectory(prompt, guidance, times, latents, clean, noise, pull, image)
 
@@ -94,7 +94,7 @@ def follow(pipe: Any, prompt: str, seed: int = 0, *, steps: int = 20, guidance: 
 def sample(
     pipe: Any, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 20, guidance: float = 4.0
 ) -> list[Image.Image]:
-    """The pipeline's pictures of prompts, each from a seed of its own, in one batch.
+    """The pipeline's images of prompts, each from a seed of its own, in one batch.
 
     Raises:
         InputError: not one seed by prompt.
@@ -120,13 +120,13 @@ def sweep_guidance(
     """Make each prompt from each seed at each guidance scale.
 
     Returns:
-        one row a picture: columns `prompt`, `seed`, `guidance` and `image`.
+        one row an image: columns `prompt`, `seed`, `guidance` and `image`.
     """
-    asked = [(prompt, seed) for prompt in prompts for seed in seeds]
+    cells = [(prompt, seed) for prompt in prompts for seed in seeds]
     parts = []
     for scale in scales:
-        images = sample(pipe, [p for p, _ in asked], [s for _, s in asked], steps=steps, guidance=scale)
-        part = pd.DataFrame(asked, columns=["prompt", "seed"])
+        images = sample(pipe, [p for p, _ in cells], [s for _, s in cells], steps=steps, guidance=scale)
+        part = pd.DataFrame(cells, columns=["prompt", "seed"])
         parts.append(part.assign(guidance=scale, image=pd.Series(images, dtype=object)))
     return pd.concat(parts, ignore_index=True)
 
@@ -136,11 +136,11 @@ def guidance_effects(table: pd.DataFrame, clip: Clip) -> pd.DataFrame:
 
     Args:
         table: of `sweep_guidance`, with two seeds or more.
-        clip: the judge of how well a picture fits its prompt.
+        clip: the judge of how well an image fits its prompt.
 
     Returns:
-        columns `prompt`, `guidance`, `fit` (mean cosine similarity of prompt and picture in CLIP) and
-        `diversity` (mean distance, one minus cosine, between pictures of two seeds in CLIP).
+        columns `prompt`, `guidance`, `fit` (mean cosine similarity of prompt and image in CLIP) and
+        `diversity` (mean distance, one minus cosine, between images of two seeds in CLIP).
 
     Raises:
         InputError: fewer than two seeds.
@@ -149,9 +149,9 @@ def guidance_effects(table: pd.DataFrame, clip: Clip) -> pd.DataFrame:
     for (prompt, guidance), group in table.groupby(["prompt", "guidance"], sort=False):
         if len(group) < 2:
             raise InputError("Diversity is between seeds: two or more are needed.")
-        pictures = clip.embed_images(list(group["image"]))
-        fit = (pictures @ clip.embed_texts([str(prompt)]).T).mean()
-        near = (pictures @ pictures.T)[tuple(torch.triu_indices(len(group), len(group), 1))]
+        images = clip.embed_images(list(group["image"]))
+        fit = (images @ clip.embed_texts([str(prompt)]).T).mean()
+        near = (images @ images.T)[tuple(torch.triu_indices(len(group), len(group), 1))]
         rows.append((prompt, guidance, float(fit), float(1 - near.mean())))
     return pd.DataFrame(rows, columns=["prompt", "guidance", "fit", "diversity"])
 

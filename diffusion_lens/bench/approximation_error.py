@@ -19,13 +19,13 @@ from diffusion_lens.testbed.captions import parse
 from diffusion_lens.testbed.judge import judge
 from diffusion_lens.testbed.oracle import read
 
-__all__ = ["PROMPTS", "Drift", "measure_drift"]
+__all__ = ["PROMPTS", "ApproximationError", "measure_approximations"]
 
 PROMPTS = ("a red fox to the left of a pizza", "two blue cars on grass")
 
 
 @dataclass(frozen=True)
-class Drift:
+class ApproximationError:
     """One approximation at one layer.
 
     Attributes:
@@ -51,14 +51,14 @@ class Drift:
     note: str = ""
 
 
-def measure_drift(
+def measure_approximations(
     lens: DiffusionLens,
     prompts: Sequence[str],
     *,
     seeds: int = 4,
     steps: int | None = None,
     trials: Sequence[Approximations] | None = None,
-) -> list[Drift]:
+) -> list[ApproximationError]:
     """Draw all layers exactly, twice, and with each approximation.
 
     Args:
@@ -74,14 +74,14 @@ def measure_drift(
     taken = lens.settings().sampler.steps if steps is None else steps
     _draw(lens, prompts[:1], 1, 1, Approximations())  # warms up
     exact, spent = _draw(lens, prompts, seeds, taken, Approximations())
-    found: list[Drift] = []
+    found: list[ApproximationError] = []
     for trial in (Approximations(), *(default_trials(lens, taken or 1) if trials is None else trials)):
         try:
             result, seconds = _draw(lens, prompts, seeds, taken, trial)
         except (SamplerError, RuntimeError, NotImplementedError) as error:
             note = str(error).strip().splitlines()[0]
             nan = float("nan")
-            found.append(Drift(str(trial), -1, 0, nan, nan, nan, nan, nan, note))
+            found.append(ApproximationError(str(trial), -1, 0, nan, nan, nan, nan, nan, note))
             continue
         finally:
             approximate(lens.denoiser, Approximations())
@@ -115,7 +115,7 @@ def _draw(
 
 def _compare(
     lens: DiffusionLens, exact: Result, result: Result, name: str, seconds: float, speedup: float
-) -> Iterator[Drift]:
+) -> Iterator[ApproximationError]:
     table = exact.table.assign(other=result.table["image"])
     there = table[table["image"].notna() & table["other"].notna()]
     for layer, rows in there.groupby("layer"):
@@ -123,11 +123,11 @@ def _compare(
         error = float(np.sqrt(np.mean((before.astype(np.float64) - after) ** 2)))
         psnr = 20 * math.log10(255 / error) if error else float("inf")
         agreement = _agreement(lens, rows["prompt"], before, after)
-        yield Drift(name, int(str(layer)), len(rows), error, psnr, agreement, seconds, speedup)
+        yield ApproximationError(name, int(str(layer)), len(rows), error, psnr, agreement, seconds, speedup)
 
 
 def _agreement(lens: DiffusionLens, prompts: Any, before: np.ndarray, after: np.ndarray) -> float:
-    """The share of the oracle's answers that are the same of both pictures."""
+    """The share of the oracle's answers that are the same for both images."""
     if lens.name not in EMBEDDED:
         return float("nan")
     same = []

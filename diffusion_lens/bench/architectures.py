@@ -4,7 +4,8 @@ Speed does not depend on what weights have learned, so that no checkpoint is nee
 public configs; all prompts are read by the tokenizer of the embedded model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -31,21 +32,40 @@ from diffusion_lens.errors import InputError
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.embedded import find_minilm
+from diffusion_lens.models.pipelines import find_family
 
 __all__ = ["ARCHITECTURES", "build_architecture"]
 
 Size = Literal["full", "tiny"]
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """A pipeline class, and what builds it with random weights.
+
+    Attributes:
+        pipeline: the class of diffusers.
+        build: makes the pipeline and its usual settings; at tiny size if True is given.
+    """
+
+    pipeline: type
+    build: Callable[[bool], tuple[Any, Sampler]]
+
+
 def build_architecture(
-    name: str, *, device: str, dtype: torch.dtype, size: Size = "full", batch_size: int | None = None
+    name: str,
+    *,
+    device: str,
+    dtype: torch.dtype | None = None,
+    size: Size = "full",
+    batch_size: int | None = None,
 ) -> DiffusionLens:
     """A lens on a pipeline of random weights.
 
     Args:
         name: one of `ARCHITECTURES`.
         device: where the weights are made; those of FLUX take 34 GB in 16 bits.
-        dtype: of the weights.
+        dtype: the type of the weights; float32 on the CPU and the family's 16-bit type elsewhere if None.
         size: "tiny" is the same wiring, small enough for a test.
         batch_size: images denoised together.
 
@@ -54,12 +74,16 @@ def build_architecture(
     """
     if name not in ARCHITECTURES:
         raise InputError(f"{name!r} is no architecture. Allowed: {', '.join(ARCHITECTURES)}.")
+    architecture = ARCHITECTURES[name]
+    if dtype is None:
+        half: torch.dtype = getattr(torch, find_family(architecture.pipeline).half)
+        dtype = torch.float32 if device == "cpu" else half
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.random.fork_rng(), torch.device(device):
             torch.manual_seed(0)
-            pipe, sampler = ARCHITECTURES[name](size == "tiny")
+            pipe, sampler = architecture.build(size == "tiny")
     finally:
         torch.set_default_dtype(before)
     for part in pipe.components.values():
@@ -210,8 +234,8 @@ def _flux(tiny: bool) -> tuple[Any, Sampler]:
     return pipe, Sampler(steps=2 if tiny else 28, guidance=3.5, height=side, width=side)
 
 
-ARCHITECTURES: dict[str, Callable[[bool], tuple[Any, Sampler]]] = {
-    "sd21": _sd21,
-    "sdxl": _sdxl,
-    "flux": _flux,
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "sd21": Architecture(StableDiffusionPipeline, _sd21),
+    "sdxl": Architecture(StableDiffusionXLPipeline, _sdxl),
+    "flux": Architecture(FluxPipeline, _flux),
 }

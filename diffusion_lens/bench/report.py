@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from diffusion_lens.bench.approximation_error import Drift
-from diffusion_lens.bench.lens import Timing
+from diffusion_lens.bench.approximation_error import ApproximationError
+from diffusion_lens.bench.timing import Timing
 from diffusion_lens.files import write_whole
 from diffusion_lens.runs.provenance import find_commit
 
@@ -30,34 +30,36 @@ _README = """# Speed
 
 {timings}
 """
-_DRIFT = """
-`drift.csv`: what approximations save, and what they do to the images of each layer against exact ones
-(the row without a name: exact, drawn again). Means over layers:
+_APPROXIMATIONS = """
+`approximation_error.csv`: what approximations save, and what they do to the images of each layer against
+exact ones (the row without a name: exact, drawn again). Means over layers:
 
-{drift}
+{errors}
 """
 
 
-def write_report(folder: Path, command: str, timings: Sequence[Timing], drift: Sequence[Drift]) -> None:
-    """Write timings.csv, drift.csv where there is any, and README.md.
+def write_report(
+    folder: Path, command: str, timings: Sequence[Timing], errors: Sequence[ApproximationError]
+) -> None:
+    """Write timings.csv, approximation_error.csv if any were measured, and README.md.
 
     Raises:
-        OutputError: they can't be written.
+        OutputError: a file can't be written.
     """
     times = pd.DataFrame([asdict(one) for one in timings])
     shown = times[["way", "batch", "optimizations", "seconds", "speedup", "over_layers", "share"]]
     text = _README.format(command=command, machine=describe_machine(), timings=_markdown(shown))
     _write(folder / "timings.csv", times.to_csv(index=False, float_format="%.4g"))
-    if drift:
-        rows = pd.DataFrame([asdict(one) for one in drift])
-        _write(folder / "drift.csv", rows.to_csv(index=False, float_format="%.4g"))
-        text += _DRIFT.format(drift=_markdown(summarise(drift)))
+    if errors:
+        rows = pd.DataFrame([asdict(one) for one in errors])
+        _write(folder / "approximation_error.csv", rows.to_csv(index=False, float_format="%.4g"))
+        text += _APPROXIMATIONS.format(errors=_markdown(summarise(errors)))
     _write(folder / "README.md", text)
 
 
-def summarise(drift: Sequence[Drift]) -> pd.DataFrame:
+def summarise(errors: Sequence[ApproximationError]) -> pd.DataFrame:
     """One row by approximation: means over its layers, and the worst layer's root mean square error."""
-    rows = pd.DataFrame([asdict(one) for one in drift])
+    rows = pd.DataFrame([asdict(one) for one in errors])
     grouped = rows.groupby("approximation", sort=False)
     columns = {
         name: grouped[name].agg("first" if name in ("speedup", "note") else "mean")

@@ -1,4 +1,4 @@
-"""`diffusion-lens bench`."""
+"""`diffusion-lens bench ...`: what the lens and learning cost, beside what they replace."""
 
 import sys
 from pathlib import Path
@@ -10,17 +10,23 @@ from diffusion_lens.choices import Dtype
 from diffusion_lens.cli.console import out as console
 from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import BatchSize, Device, Model, Overwrite, default
-from diffusion_lens.cli.verbs import Topic, verb
+from diffusion_lens.cli.verbs import Topic, group, verb
 
-__all__ = ["bench"]
+__all__ = ["bench_learning", "bench_lens"]
+
+
+group("bench", "Measure how fast images are drawn and embeddings are learned.")
 
 
 @verb(
-    "bench",
+    "bench lens",
     Topic.MODELS,
-    examples=["diffusion-lens bench", "diffusion-lens bench --approximations --out results/bench"],
+    examples=[
+        "diffusion-lens bench lens",
+        "diffusion-lens bench lens --approximations --out results/bench",
+    ],
 )
-def bench(
+def bench_lens(
     model: Model = "emoji",
     architecture: Annotated[Literal["sd21", "sdxl", "flux"] | None, default("measure the model")] = None,
     size: Literal["full", "tiny"] = "full",
@@ -28,7 +34,6 @@ def bench(
     steps: Annotated[int | None, default("the model's own", "INT")] = None,
     rounds: int = 3,
     tune: Annotated[bool, default("measure as it is")] = False,
-    inversion: Annotated[bool, default("measure drawing")] = False,
     processes: Annotated[int | None, default("one a core for an embedded model on the CPU", "INT")] = None,
     device: Device = None,
     dtype: Annotated[Dtype | None, default("as in `show`", "DTYPE")] = None,
@@ -47,8 +52,6 @@ def bench(
         rounds: How often each way is measured; the fastest round counts.
         tune: Try batch sizes, attention kernels, fused projections and compilation first, and measure
             with what helps. It needs an architecture.
-        inversion: Measure how fast an embedding is learned: only its vectors, against the whole embedding
-            matrix.
         processes: Measure this number of processes as well, which share the cores.
         dtype: The type of the weights: float32, bfloat16 or float16.
         approximations: Measure also what each approximation saves, and how it changes the images of every
@@ -63,43 +66,40 @@ def bench(
     if architecture is not None and (processes or 1) > 1:
         raise InputError("--processes load the model by its name; leave --architecture out.")
     if out is not None:
-        check_output(out / ("inversion.csv" if inversion else "timings.csv"), overwrite=overwrite)
+        check_output(out / "timings.csv", overwrite=overwrite)
 
     import torch
 
-    from diffusion_lens.bench.approximation_error import PROMPTS, measure_drift
+    from diffusion_lens.bench.approximation_error import PROMPTS, measure_approximations
     from diffusion_lens.bench.architectures import build_architecture
-    from diffusion_lens.bench.lens import Timing, find_levers
-    from diffusion_lens.bench.lens import bench as measure
+    from diffusion_lens.bench.lens import bench
     from diffusion_lens.bench.report import summarise, write_report
+    from diffusion_lens.bench.timing import Timing
+    from diffusion_lens.bench.tuning import find_optimizations
     from diffusion_lens.images.optimizations import Optimizations
     from diffusion_lens.lens.lens import DiffusionLens
     from diffusion_lens.models.embedded import EMBEDDED
     from diffusion_lens.sweep.engines.processes import count_cores
 
-    if inversion:
-        _bench_inversion(model, device, dtype, batch_size or 4, rounds, out)
-        return
     optimizations: Optimizations | None = None
     trials: list[Timing] = []
     if architecture is None:
         lens = DiffusionLens.from_pretrained(model, device=device, dtype=dtype, batch_size=batch_size)
     else:
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        half = "bfloat16" if architecture == "flux" else "float16"
-        kind = getattr(torch, dtype or ("float32" if place == "cpu" else half))
+        kind = None if dtype is None else getattr(torch, dtype)
 
         def build(images: int | None) -> DiffusionLens:
             return build_architecture(architecture, device=place, dtype=kind, size=size, batch_size=images)
 
         if tune:
-            optimizations, batch_size, trials = find_levers(build)
+            optimizations, batch_size, trials = find_optimizations(build)
             say(f"optimizations: {optimizations or 'none'}, batch {batch_size}")
         lens = build(batch_size)
     if processes is None:
         by_name = architecture is None and model in EMBEDDED and lens.conditioner.device.type == "cpu"
         processes = count_cores() if by_name else 1
-    found = measure(
+    found = bench(
         lens, seeds=seeds, steps=steps, rounds=rounds, optimizations=optimizations, processes=processes
     )
     timings = [*trials, *found]
@@ -121,42 +121,60 @@ def bench(
         figures += [f"{one.tflops:.3g}", f"{one.share:.0%}"]
         table.add_row(one.way, str(one.images), str(one.batch), one.optimizations or one.note, *figures)
     console.print(table)
-    drift = []
+    errors = []
     if approximations:
-        exact = (
-            lens if optimizations is None else build(batch_size)
-        )  # without the optimizations, which stay pulled
-        drift = measure_drift(exact, PROMPTS, seeds=seeds, steps=steps)
+        # a new model where this one keeps its optimizations
+        exact = lens if optimizations is None else build(batch_size)
+        errors = measure_approximations(exact, PROMPTS, seeds=seeds, steps=steps)
         table = Table("approximation", "speedup", "RMSE", "worst layer", "oracle agrees", "", box=None)
-        for _, row in summarise(drift).iterrows():
+        for _, row in summarise(errors).iterrows():
             figures = [f"{row[name]:.3g}" for name in ("speedup", "rmse", "worst", "agreement")]
             table.add_row(row["approximation"] or "exact, again", *figures, row["note"])
         console.print(table)
     if out is not None:
-        write_report(out, f"diffusion-lens {' '.join(sys.argv[1:])}", timings, drift)
+        write_report(out, f"diffusion-lens {' '.join(sys.argv[1:])}", timings, errors)
         say(f"figures  {out}")
 
 
-def _bench_inversion(
-    model: str, device: str | None, dtype: str | None, batch: int, rounds: int, out: Path | None
+@verb(
+    "bench learning",
+    Topic.MODELS,
+    examples=["diffusion-lens bench learning --rounds 8 --out results/bench"],
+)
+def bench_learning(
+    model: Model = "emoji",
+    rounds: int = 5,
+    batch: int = 4,
+    device: Device = None,
+    dtype: Annotated[Dtype | None, default("as in `show`", "DTYPE")] = None,
+    out: Annotated[Path | None, default("write no files", "FOLDER")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
+    """Measure how fast an embedding is learned: its vectors alone, against the whole embedding matrix.
+
+    Args:
+        rounds: The number of steps of each way that are measured; the fastest counts.
+        batch: The number of images in a step.
+        dtype: The type of the weights: float32, bfloat16 or float16.
+        out: A folder for learning.csv.
+    """
     from dataclasses import asdict
 
     import pandas as pd
 
-    from diffusion_lens.bench.learning import bench_inversion
-    from diffusion_lens.files import write_whole
-    from diffusion_lens.learning.subjects import SUBJECTS
+    from diffusion_lens.bench import learning
+    from diffusion_lens.files import check_output, write_whole
     from diffusion_lens.models.load import load_pipeline
 
-    pipe = load_pipeline(model, device=device, dtype=dtype)
+    if out is not None:
+        check_output(out / "learning.csv", overwrite=overwrite)
+    timings = learning.bench_learning(load_pipeline(model, device=device, dtype=dtype), batch, rounds)
     table = Table("way", "batch", "s / step", "speedup", "MiB kept for training", box=None)
-    timings = bench_inversion(pipe, SUBJECTS[0].pictures(), batch, rounds)
     for one in timings:
         speedup, kept = f"{one.speedup:.2f}", f"{one.state_mib:.3g}"
         table.add_row(one.way, str(one.batch), f"{one.seconds:.4g}", speedup, kept)
     console.print(table)
     if out is not None:
         rows = pd.DataFrame([asdict(one) for one in timings]).to_csv(index=False, float_format="%.4g")
-        write_whole(out / "inversion.csv", lambda file: file.write(rows.encode()))
+        write_whole(out / "learning.csv", lambda file: file.write(rows.encode()))
         say(f"figures  {out}")

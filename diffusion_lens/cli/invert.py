@@ -37,6 +37,7 @@ def invert(
     out: Annotated[tuple[Path, ...], values("FILE", "named after the tokens")] = (),
     overwrite: Overwrite = False,
     templates: Literal["object", "style"] = "object",
+    ground: Annotated[str, tyro.conf.arg(metavar="COLOUR")] = "white",
     steps: int = 400,
     batch: int = 4,
     lr: float = 5e-3,
@@ -63,6 +64,7 @@ def invert(
         out: A .safetensors file for each embedding. The state, drawings and losses of the training go
             into a folder beside the first.
         templates: The sentences that the embeddings are learned in: those of an object or of a style.
+        ground: The colour behind transparent pixels of the images, such as white or #808080.
         steps: The largest number of training steps.
         batch: The number of images of each embedding in a step.
         lr: The learning rate.
@@ -94,21 +96,21 @@ def invert(
         check_output(path, overwrite=overwrite)
 
     from diffusion_lens.learning.concepts import read_concept
-    from diffusion_lens.learning.invert import Look
+    from diffusion_lens.learning.invert import Validation
     from diffusion_lens.learning.invert import invert as learn
     from diffusion_lens.learning.metrics import load_embed
-    from diffusion_lens.learning.training import Settings
+    from diffusion_lens.learning.training import Learner, Settings
     from diffusion_lens.text.embedding_files import write_embedding
 
     starts = init or (None,) * len(folders)
     concepts = [
-        read_concept(folder, name, start, templates, vectors)
+        read_concept(folder, name, start, templates, vectors, ground=ground)
         for folder, name, start in zip(folders, token, starts, strict=True)
     ]
     settings = Settings(
         steps=steps,
         batch=batch,
-        rate=lr,
+        lr=lr,
         norm=norm,
         snr_gamma=snr_gamma,
         flip=flip,
@@ -120,8 +122,9 @@ def invert(
     lens = load.lens(model)
     embed = load_embed(similarity, clip if similarity == "clip" else dinov2)
     folder = files[0].with_suffix(".training")
-    words = learn(lens, concepts, settings, Look(embed), folder)
-    for path, word in zip(files, words, strict=True):
-        write_embedding(path, word, lens.pipeline)
-        say(f"embedding  {word.token}  {path}")
+    learner = Learner(lens.pipeline, concepts, settings)
+    validation = None if embed is None else Validation(embed)
+    for path, one in zip(files, learn(lens, learner, folder, validation), strict=True):
+        write_embedding(path, one, lens.pipeline)
+        say(f"embedding  {one.token}  {path}")
     say(f"training   {folder}")

@@ -1,5 +1,6 @@
 """`diffusion-lens latent ...`: images read back into the text states of their model."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +14,9 @@ from diffusion_lens.errors import InputError
 if TYPE_CHECKING:
     from diffusion_lens.learning.latent_inversion import LatentInversion
 
-__all__ = ["caption", "cycle", "edit", "personalise", "redraw", "study"]
+__all__ = ["caption", "cycle", "edit", "personalise", "redraw"]
+
+log = logging.getLogger(__name__)
 
 group("latent", "Read images back into text states: caption, edit, personalise and draw them again.")
 
@@ -33,7 +36,7 @@ Refine = Annotated[
 
 @verb("latent caption", Topic.LEARN, examples=["diffusion-lens latent caption fox.png"])
 def caption(
-    pictures: Images,
+    images: Images,
     /,
     candidates: Annotated[Path | None, default("write a caption", "FILE")] = None,
     top: int = 3,
@@ -47,18 +50,18 @@ def caption(
         top: How many of the candidates to show.
     """
     from diffusion_lens.learning.captioning import nearest_captions, write_captions
-    from diffusion_lens.learning.concepts import read_picture
+    from diffusion_lens.learning.image_files import read_image
 
-    if not pictures:
+    if not images:
         raise InputError("No image was given. For example: diffusion-lens latent caption fox.png")
-    read = [read_picture(path) for path in pictures]
+    read = [read_image(path) for path in images]
     texts = _lines(candidates) if candidates is not None else None
     inversion = _load(model, inverter)
     if texts is None:
         found = [[one] for one in write_captions(inversion, read)]
     else:
         found = nearest_captions(inversion, read, texts, top)
-    for path, captions in zip(pictures, found, strict=True):
+    for path, captions in zip(images, found, strict=True):
         for one in captions:
             say(f"{path}  {one.error:.2f}  {one.text}")
 
@@ -69,7 +72,7 @@ def caption(
     examples=["diffusion-lens latent edit fox.png --replace red=blue --out blue.png"],
 )
 def edit(
-    picture: Image,
+    image: Image,
     /,
     replace: Annotated[tuple[str, ...], tyro.conf.arg(metavar="OLD=NEW [OLD=NEW ...]")],
     out: Path,
@@ -91,12 +94,12 @@ def edit(
     """
     from diffusion_lens.learning import editing
     from diffusion_lens.learning.captioning import write_captions
-    from diffusion_lens.learning.concepts import read_picture
+    from diffusion_lens.learning.image_files import read_image
     from diffusion_lens.learning.refining import refine
 
     changes = [_change(text) for text in replace]
     _check_sheet(out, overwrite)
-    before = read_picture(picture)
+    before = read_image(image)
     inversion = _load(model, inverter)
     source = source or write_captions(inversion, [before])[0].text
     target = editing.change_words(source, changes)
@@ -104,7 +107,7 @@ def edit(
     start = refine(inversion, [before], steps=(refine_steps,))[0].states[0]
     state = change(inversion, before, source, target, start)
     say(f"source  {source}\ntarget  {target}")
-    _draw_sheet(inversion, out, {"picture": before}, {target: state}, seeds)
+    _draw_sheet(inversion, out, {"image": before}, {target: state}, seeds)
 
 
 @verb(
@@ -113,7 +116,7 @@ def edit(
     examples=['diffusion-lens latent personalise fox.png "{} at night" --out night.png'],
 )
 def personalise(
-    picture: Image,
+    image: Image,
     prompts: Prompts,
     /,
     out: Path,
@@ -132,22 +135,22 @@ def personalise(
         subject: Words for the subject, such as "a red fox".
     """
     from diffusion_lens.learning import editing
-    from diffusion_lens.learning.concepts import read_picture
+    from diffusion_lens.learning.image_files import read_image
     from diffusion_lens.learning.refining import refine
 
     if not prompts:
         raise InputError('No prompt was given. For example: latent personalise fox.png "{} at night"')
     _check_sheet(out, overwrite)
-    before = read_picture(picture)
+    before = read_image(image)
     inversion = _load(model, inverter)
     start = refine(inversion, [before], steps=(refine_steps,))[0].states[0]
     states = {text: editing.personalise(inversion, before, text, subject, start) for text in prompts}
-    _draw_sheet(inversion, out, {"picture": before}, states, seeds)
+    _draw_sheet(inversion, out, {"image": before}, states, seeds)
 
 
 @verb("latent redraw", Topic.LEARN, examples=["diffusion-lens latent redraw fox.png --out again.png"])
 def redraw(
-    pictures: Images,
+    images: Images,
     /,
     out: Path,
     refine_steps: Refine = 0,
@@ -161,13 +164,13 @@ def redraw(
     Args:
         out: The path of the sheet: each image, and what is drawn from it with each seed.
     """
-    from diffusion_lens.learning.concepts import read_picture
+    from diffusion_lens.learning.image_files import read_image
     from diffusion_lens.learning.refining import refine
 
-    if not pictures:
+    if not images:
         raise InputError("No image was given. For example: latent redraw fox.png --out again.png")
     _check_sheet(out, overwrite)
-    read = {path.name: read_picture(path) for path in pictures}
+    read = {path.name: read_image(path) for path in images}
     inversion = _load(model, inverter)
     states = refine(inversion, list(read.values()), steps=(refine_steps,))[0].states
     _draw_sheet(inversion, out, read, dict(zip(read, states, strict=True)), seeds)
@@ -205,28 +208,8 @@ def cycle(
     table = measure_cycle(_load(model, inverter), prompts, layers, seeds)
     write_whole(out, lambda file: file.write(table.round(4).to_csv(index=False).encode()))
     for layer, rows in table.groupby("layer"):
-        say(f"layer {layer}: error {rows['error'].mean():.2f}, first of {rows['candidates'].iloc[0]}: "
-            f"{(rows['rank'] == 1).mean():.0%}")  # fmt: skip
-
-
-@verb("latent study", Topic.LEARN, examples=["diffusion-lens latent study --out results/latent_inversion"])
-def study(out: Path, scenes: int = 100, model: Model = "emoji", inverter: Inverter = None) -> None:
-    """Count what latent inversion can do, by the oracle. The same command resumes the study.
-
-    Args:
-        out: A folder for the answers of each part as .parquet, summary.csv with intervals, and a figure.
-        scenes: The number of scenes of the larger parts.
-    """
-    from diffusion_lens.figures.latent_inversion import draw_latent_inversion
-    from diffusion_lens.figures.style import save
-    from diffusion_lens.files import write_whole
-    from diffusion_lens.learning import latent_study
-
-    tables = latent_study.study(_load(model, inverter), out, scenes)
-    rates = latent_study.summaries(tables)
-    write_whole(out / "summary.csv", lambda file: file.write(rates.round(4).to_csv(index=False).encode()))
-    save(draw_latent_inversion(rates), out / "latent_inversion")
-    say(rates[rates["group"].isin(("", "seen"))].round(3).to_string(index=False))
+        candidates, first = rows["candidates"].iloc[0], (rows["rank"] == 1).mean()
+        say(f"layer {layer}: error {rows['error'].mean():.2f}, nearest of {candidates}: {first:.0%}")
 
 
 def _load(model: str, inverter: Path | None) -> "LatentInversion":
@@ -269,7 +252,7 @@ def _draw_sheet(
     states: dict[str, Any],
     seeds: tuple[int, ...],
 ) -> None:
-    """A row by conditioning: the picture that it is of, then what is drawn from it with each seed."""
+    """One row for each conditioning: the image that it was read from, then what it draws with each seed."""
     import torch
 
     from diffusion_lens.files import write_whole
@@ -278,8 +261,11 @@ def _draw_sheet(
 
     seeds = check_seeds(seeds)
     drawn = inversion.draw(torch.stack(list(states.values())), seeds)
-    pictures = list(given.values()) * (len(states) // len(given))
-    rows = [[picture, *row] for picture, row in zip(pictures, drawn, strict=True)]
-    sheet = contact_sheet(rows, list(states), ["picture", *(f"seed {seed}" for seed in seeds)])
+    images = list(given.values()) * (len(states) // len(given))
+    rows = [[image, *row] for image, row in zip(images, drawn, strict=True)]
+    missing = sum(image is None for row in drawn for image in row)
+    if missing:
+        log.warning("%d images overflowed and are missing from %s.", missing, out)
+    sheet = contact_sheet(rows, list(states), ["image", *(f"seed {seed}" for seed in seeds)])
     write_whole(out, lambda file: sheet.save(file, out.suffix[1:].lower()))
     say(f"sheet   {out}")

@@ -1,7 +1,7 @@
 """`diffusion-lens lego ...`: learn concepts beyond a subject's looks."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
@@ -11,7 +11,7 @@ from diffusion_lens.cli.options import Device, Model, Overwrite, default, values
 from diffusion_lens.cli.verbs import Topic, group, verb
 from diffusion_lens.errors import InputError
 
-__all__ = ["learn", "study"]
+__all__ = ["learn"]
 
 group("lego", "Learn adjectives, states and relations from images (LEGO).")
 
@@ -76,8 +76,8 @@ def learn(
     """
     from diffusion_lens.files import check_output
     from diffusion_lens.learning.concepts import TEMPLATES, read_concept
-    from diffusion_lens.learning.invert import Look, invert
-    from diffusion_lens.learning.lego import SENTENCES, Context, separated
+    from diffusion_lens.learning.invert import invert
+    from diffusion_lens.learning.lego import SENTENCES, Context, LegoLearner, separated
     from diffusion_lens.learning.training import Settings
     from diffusion_lens.text.embedding_files import write_embedding
 
@@ -95,54 +95,14 @@ def learn(
         read_concept(subject_images, subject, subject_init),
         sentences or SENTENCES,
     )
-    settings = Settings(steps=steps, batch=batch, rate=lr, bf16=bf16, seed=seed)
+    settings = Settings(steps=steps, batch=batch, lr=lr, bf16=bf16, seed=seed)
 
     from diffusion_lens.lens.lens import DiffusionLens
 
     lens = DiffusionLens.from_pretrained(model, device=device, dtype=dtype)
     training = path.with_suffix(".training")
-    words = invert(lens, concepts, settings, Look(None), training, contexts=[context])
-    for file, word in zip(files, words, strict=True):
-        write_embedding(file, word, lens.pipeline)
-        say(f"word      {word.token}  {file}")
-    say(f"training  {training}")
-
-
-@verb("lego study", Topic.LEARN, examples=["diffusion-lens lego study --out results/lego"])
-def study(
-    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")],
-    concepts: Annotated[tuple[str, ...], values("CONCEPT", "all of the study")] = (),
-    seeds: Annotated[tuple[int, ...], values("SEED", "0 1")] = (0, 1),
-    steps: int = 200,
-    batch: int = 2,
-    lr: float = 1e-2,
-    dtype: Literal["float32", "bfloat16"] = "float32",
-) -> None:
-    """Compare LEGO with Textual Inversion on the embedded model. The same command resumes the study.
-
-    Args:
-        out: A folder for the concepts, summary.csv with intervals, gains.csv, and a figure.
-        concepts: The concepts of the study to learn.
-        seeds: The seeds of the images of each prompt.
-        steps: The number of training steps.
-        batch: The number of images of each embedding in a step.
-        lr: The learning rate.
-        dtype: The type that learning computes in; the vectors stay float32.
-    """
-    from diffusion_lens.figures.lego import draw_lego
-    from diffusion_lens.figures.style import save
-    from diffusion_lens.files import write_whole
-    from diffusion_lens.learning import lego_study
-    from diffusion_lens.learning.training import Settings
-    from diffusion_lens.lens.lens import DiffusionLens
-
-    settings = Settings(steps=steps, batch=batch, rate=lr, bf16=dtype == "bfloat16")
-    lens = DiffusionLens.from_pretrained("emoji", batch_size=64)
-    table = lego_study.study(lens, out, concepts or tuple(lego_study.TRUTHS), settings, seeds)
-    rates = lego_study.summary(table)
-    write_whole(out / "summary.csv", lambda file: file.write(rates.round(4).to_csv(index=False).encode()))
-    gains = lego_study.gains(table)
-    write_whole(out / "gains.csv", lambda file: file.write(gains.round(4).to_csv(index=False).encode()))
-    save(draw_lego(rates), out / "lego")
-    for shown in (rates[rates["concept"] == "all"], gains):
-        say(shown.round(3).to_string(index=False))
+    learner = LegoLearner(lens.pipeline, concepts, settings, [context])
+    for file, one in zip(files, invert(lens, learner, training), strict=True):
+        write_embedding(file, one, lens.pipeline)
+        say(f"embedding  {one.token}  {file}")
+    say(f"training   {training}")

@@ -1,7 +1,7 @@
 """`Approximations`: what a denoiser may give up for speed. Nothing by default.
 
 A lens compares images of nearby conditionings, and these savings were validated for the last layer's
-only. `diffusion-lens bench --approximations` shows what each does to the images of every layer.
+only. `diffusion-lens bench lens --approximations` shows what each does to the images of every layer.
 """
 
 from dataclasses import dataclass, fields

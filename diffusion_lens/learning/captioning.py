@@ -1,4 +1,4 @@
-"""Captions of pictures without training for it: the captions whose conditioning is nearest to R(x).
+"""Captions of images without training for it: the captions whose conditioning is nearest to R(x).
 
 Nearness is the reconstruction loss itself, ||R(x) - c||^2. R answers in one phrasing of the testbed's
 grammar, so captions in that phrasing (`testbed.captions.plain`) are compared fairly with each other; a
@@ -33,7 +33,7 @@ __all__ = ["Caption", "nearest_captions", "rephrase", "write_captions"]
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption of a picture.
+    """A caption of an image.
 
     Attributes:
         text: the caption.
@@ -51,13 +51,13 @@ def rephrase(text: str) -> str:
 
 
 def nearest_captions(
-    inversion: LatentInversion, pictures: Sequence[Image.Image], candidates: Sequence[str], top: int = 3
+    inversion: LatentInversion, images: Sequence[Image.Image], candidates: Sequence[str], top: int = 3
 ) -> list[list[Caption]]:
-    """The candidates that fit each picture best, the best first.
+    """The candidates that fit each image best, the best first.
 
     Args:
         inversion: a model with its R.
-        pictures: what to caption.
+        images: what to caption.
         candidates: captions to choose from.
         top: how many to give of each.
 
@@ -68,7 +68,7 @@ def nearest_captions(
         raise PromptError("No caption to choose from was given; give some, or let them be written.")
     states = inversion.encode([rephrase(text) for text in candidates])
     best = []
-    for found in inversion.invert(pictures):
+    for found in inversion.invert(images):
         order = _distances(found, states).argsort()[:top].tolist()
         errors = relative_error(found[None], states[order], inversion.mean).tolist()
         best.append([Caption(candidates[i], error) for i, error in zip(order, errors, strict=True)])
@@ -76,20 +76,20 @@ def nearest_captions(
 
 
 def write_captions(
-    inversion: LatentInversion, pictures: Sequence[Image.Image], beam: int = 3
+    inversion: LatentInversion, images: Sequence[Image.Image], beam: int = 3
 ) -> list[Caption]:
-    """Captions of pictures of scenes, written rather than chosen.
+    """Captions of images of scenes, written rather than chosen.
 
     Descriptions grow: objects first, alone, in all counts, and in pairs of those that fit best alone;
     then places, colours, objects again and sizes, each time keeping the few that fit best.
 
     Args:
         inversion: a model with its R.
-        pictures: what to caption.
+        images: what to caption.
         beam: descriptions kept from one step to the next.
     """
     captions = []
-    for found in inversion.invert(pictures):
+    for found in inversion.invert(images):
         rank = partial(_rank, inversion, found)
         alone = rank(Description((Item(name),)) for name in OBJECTS)[: 2 * beam]
         likely = [stated.items[0].name for stated in alone]

@@ -11,7 +11,6 @@ from safetensors.torch import save
 
 from diffusion_lens.errors import RunError
 from diffusion_lens.files import write_whole
-from diffusion_lens.learning.lego import LegoLearner
 from diffusion_lens.learning.training import Learner, Progress
 from diffusion_lens.models.digest_parts import digest_module
 from diffusion_lens.text.embeddings import Embedding
@@ -22,19 +21,13 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def identity(learner: Learner) -> str:
-    """A hash of all that a training's outcome follows from: model, pictures, sentences and settings."""
-    digest = hashlib.sha256()
+    """A hash of all that a training's outcome follows from: model, images, sentences and settings."""
+    digest = hashlib.sha256(json.dumps(learner.describe(), sort_keys=True).encode())
     for one in learner.concepts:
-        plain = (one.token, one.captions, one.init, one.vectors, one.rate)
-        digest.update(json.dumps(plain).encode())
-        for picture in one.pictures:
-            digest.update(repr(picture.size).encode() + picture.tobytes())
-    # more steps may be asked for later
-    settings = {name: value for name, value in asdict(learner.settings).items() if name != "steps"}
-    digest.update(json.dumps(settings, sort_keys=True).encode())
-    if isinstance(learner, LegoLearner):
-        digest.update(json.dumps([asdict(one) for one in learner.contexts]).encode())
-    for part in (learner.denoiser.module, *(getattr(learner.pipe, name) for name in learner.words[0].rows)):
+        for image in one.images:
+            digest.update(repr((image.mode, image.size)).encode() + image.tobytes())
+    encoders = (getattr(learner.pipe, name) for name in learner.embeddings[0].rows)
+    for part in (learner.denoiser.module, *encoders):
         digest.update(digest_module(part).encode())
     return digest.hexdigest()[:16]
 
@@ -46,7 +39,7 @@ def save_state(path: Path, learner: Learner) -> None:
         OutputError: it can't be written.
     """
     tensors = {}
-    for word, best in zip(learner.words, learner.best, strict=True):
+    for word, best in zip(learner.embeddings, learner.best, strict=True):
         for name, rows in word.rows.items():
             key = f"{word.token}/{name}"
             tensors[f"rows/{key}"] = rows.detach()
@@ -60,10 +53,10 @@ def save_state(path: Path, learner: Learner) -> None:
 
 
 def load_state(path: Path, learner: Learner) -> None:
-    """Go on from a saved state.
+    """Restore a saved state.
 
     Raises:
-        RunError: it can't be read, or is of another training.
+        RunError: the file can't be read, or is of another training.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -72,15 +65,15 @@ def load_state(path: Path, learner: Learner) -> None:
         described = json.loads(metadata["state"])
         plain, found = described["progress"], described["identity"]
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise RunError(f"The state {path} can't be read ({error}). Delete it to begin anew.") from None
+        raise RunError(f"The state {path} can't be read ({error}). Delete it to start again.") from None
     if found != identity(learner):
         raise RunError(
-            f"{path} is of another training: the model, the pictures, the sentences or a setting but the "
-            "number of steps are others now. Ask for the same, delete it to begin anew, or choose another "
-            "output."
+            f"{path} is of another training: the model, the images, the sentences or a setting other than "
+            "the number of steps has changed. Give the same ones, delete the file to start again, or "
+            "choose another output."
         )
     with torch.no_grad():
-        for index, word in enumerate(learner.words):
+        for index, word in enumerate(learner.embeddings):
             for name, rows in word.rows.items():
                 key = f"{word.token}/{name}"
                 rows.copy_(tensors[f"rows/{key}"])

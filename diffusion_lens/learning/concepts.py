@@ -1,70 +1,88 @@
-"""What a word is to mean: a few pictures, and the sentences that it stands in while it is learned."""
+"""What a word is to mean: a few images, and the sentences that the word stands in while it is learned."""
 
-import warnings
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.learning.image_files import SUFFIXES, read_image
 
-__all__ = ["TEMPLATES", "Concept", "read_concept", "read_picture"]
+__all__ = ["TEMPLATES", "Concept", "read_concept"]
 
-_KINDS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-_PIXELS = 80_000_000  # of one picture; a larger one is a mistake or an attack
+log = logging.getLogger(__name__)
 
-# Neutral sentences; gradients then agree on what the pictures share. The word's place is {}.
+# Neutral sentences, so that gradients agree on what the images share. {} is the place of the word.
 TEMPLATES: Mapping[str, tuple[str, ...]] = {
     "object": (
-        "a photo of {}", "a picture of {}", "an image of {}", "a drawing of {}", "{}", "a photo of a {}",
-        "a picture of a {}", "an image of a {}", "a drawing of a {}", "a {}", "one {}", "the {}",
+        "a photo of {}",
+        "a picture of {}",
+        "an image of {}",
+        "a drawing of {}",
+        "{}",
+        "a photo of a {}",
+        "a picture of a {}",
+        "an image of a {}",
+        "a drawing of a {}",
+        "a {}",
+        "one {}",
+        "the {}",
     ),
     "style": (
-        "a photo in the style of {}", "a picture in the style of {}", "an image in the style of {}",
-        "a drawing in the style of {}", "a painting in the style of {}", "in the style of {}",
-        "a scene in the style of {}", "a detail in the style of {}",
+        "a photo in the style of {}",
+        "a picture in the style of {}",
+        "an image in the style of {}",
+        "a drawing in the style of {}",
+        "a painting in the style of {}",
+        "in the style of {}",
+        "a scene in the style of {}",
+        "a detail in the style of {}",
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class Concept:
-    """What one word is learned from.
+    """What one embedding is learned from.
 
     Attributes:
-        token: how the word is written in prompts.
-        pictures: three to five pictures are usual.
-        captions: for each picture, the sentences it may be told by, in which {} is the word. A sentence
-            that names what else is to be seen keeps that out of the word.
-        init: text whose rows the word starts as; None for random rows.
-        vectors: vectors by encoder.
-        rate: the learning rate of its vectors; that of the settings if None.
+        token: the placeholder token, which stands for the concept in prompts.
+        images: the training images; three to five are usual.
+        captions: for each image, the sentences that may describe it, in which {} is the placeholder
+            token. What else a sentence names is explained by its own words, so that the embedding need
+            not learn it.
+        init: text whose own vectors the embedding starts as; None for random vectors.
+        vectors: the number of vectors that the embedding has in each text encoder.
+        lr: the learning rate of the embedding; that of the settings if None.
     """
 
     token: str
-    pictures: tuple[Image.Image, ...]
+    images: tuple[Image.Image, ...]
     captions: tuple[tuple[str, ...], ...]
     init: str | None = None
     vectors: int = 1
-    rate: float | None = None
+    lr: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.pictures:
-            raise InputError(f"{self.token} has no pictures; give three to five.")
-        if len(self.captions) != len(self.pictures):
+        if not self.images:
+            raise InputError(f"{self.token} has no images; give three to five.")
+        if len(self.captions) != len(self.images):
             raise InputError(
-                f"{self.token} has {len(self.pictures)} pictures and captions for {len(self.captions)}; "
+                f"{self.token} has {len(self.images)} images and captions for {len(self.captions)}; "
                 "give captions for each."
             )
         for caption in (one for several in self.captions for one in several):
             if caption.count("{}") != 1:
-                raise InputError(f"The caption {caption!r} of {self.token} must hold {{}} once: the word.")
+                raise InputError(
+                    f"The caption {caption!r} of {self.token} must hold {{}} once, where the token belongs."
+                )
 
-    def caption(self, picture: int, rng: np.random.Generator) -> str:
-        """One of the sentences for a picture, with the word in its place."""
-        choices = self.captions[picture]
+    def caption(self, image: int, rng: np.random.Generator) -> str:
+        """One of the sentences for an image, drawn at random, with the token in its place."""
+        choices = self.captions[image]
         return choices[rng.integers(len(choices))].replace("{}", self.token)
 
 
@@ -74,41 +92,56 @@ def read_concept(
     init: str | None = None,
     templates: str | Sequence[str] = "object",
     vectors: int = 1,
-    rate: float | None = None,
+    lr: float | None = None,
+    ground: str = "white",
 ) -> Concept:
-    """Read a folder of pictures.
+    """Read a folder of training images.
 
-    A text file beside a picture, `cat1.txt` beside `cat1.png`, holds sentences for that picture alone, one
-    a line, in which {} or the token stands for the word. Other files are left alone.
+    A text file beside an image, `cat1.txt` beside `cat1.png`, holds sentences for that image alone, one
+    a line, in which {} or the token stands for the concept. Hidden files are skipped. Every other file
+    that is not read is named in a warning.
 
     Args:
-        folder: the pictures.
-        token: how the word is written.
-        init: text to start from.
+        folder: the folder.
+        token: the placeholder token.
+        init: text that the embedding starts as.
         templates: "object", "style", or sentences with {}.
-        vectors: vectors by encoder.
-        rate: the learning rate.
+        vectors: the number of vectors in each text encoder.
+        lr: the learning rate.
+        ground: the colour behind transparent pixels, by a name or code of CSS.
 
     Raises:
-        InputError: no folder, no pictures in it, or one that can't be read.
+        InputError: there is no such folder, it holds no images, or one can't be read.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder. Give one with three to five pictures.")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _KINDS)
+        raise InputError(f"{folder} is no folder. Give a folder with three to five images.")
+    shown = sorted(one for one in folder.iterdir() if one.is_file() and not one.name.startswith("."))
+    files = [path for path in shown if path.suffix.lower() in SUFFIXES]
+    captions = {path.with_suffix(".txt") for path in files}
+    unread = ", ".join(path.name for path in shown if path not in files and path not in captions)
     if not files:
         raise InputError(
-            f"{folder} holds no pictures (none of {', '.join(_KINDS)}). Put three to five pictures there."
+            f"{folder} holds no images that can be read (none of {', '.join(SUFFIXES)}"
+            f"{f'; it holds {unread}' if unread else ''}). Put three to five images there."
+        )
+    if unread:
+        log.warning(
+            "%s: not read: %s. Images are read from %s; save others as one of these.",
+            folder,
+            unread,
+            ", ".join(SUFFIXES),
         )
     if isinstance(templates, str) and templates not in TEMPLATES:
-        raise InputError(f"{templates!r} are no templates. Allowed: {', '.join(TEMPLATES)}.")
+        raise InputError(f"{templates!r} names no templates. Allowed: {', '.join(TEMPLATES)}.")
     shared = TEMPLATES[templates] if isinstance(templates, str) else tuple(templates)
-    captions = tuple(_own_captions(path, token) or shared for path in files)
-    pictures = tuple(read_picture(path) for path in files)
-    return Concept(token, pictures, captions, init, vectors, rate)
+    images = tuple(read_image(path, ground) for path in files)
+    described = tuple(_own_captions(path, token) or shared for path in files)
+    return Concept(token, images, described, init, vectors, lr)
 
 
-def _own_captions(picture: Path, token: str) -> tuple[str, ...]:
-    beside = picture.with_suffix(".txt")
+def _own_captions(image: Path, token: str) -> tuple[str, ...]:
+    """The sentences of the text file beside an image; none if there is no such file."""
+    beside = image.with_suffix(".txt")
     if not beside.is_file():
         return ()
     try:
@@ -116,23 +149,3 @@ def _own_captions(picture: Path, token: str) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{beside} can't be read as text: {error}.") from None
     return tuple(line.strip().replace(token, "{}") for line in lines if line.strip())
-
-
-def read_picture(path: Path) -> Image.Image:
-    """A picture, upright, in RGB."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
-                if file.width * file.height > _PIXELS:
-                    raise InputError(
-                        f"{path} is huge: {file.width} x {file.height} pixels. Scale it down to the size "
-                        "that the model draws."
-                    )
-                return ImageOps.exif_transpose(file).convert("RGB")
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"{path} is huge: {error} Scale it down to the size that the model draws."
-        ) from None
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{path} can't be read as a picture ({error}). Remove or replace it.") from None

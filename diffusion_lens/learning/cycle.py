@@ -1,4 +1,4 @@
-"""Cycle consistency: text, to a picture, and back to the text latent.
+"""Cycle consistency: text, to an image, and back to the text latent.
 
 The cycle's loss is the reconstruction loss of R on what the model draws: a model that draws what the
 prompt says closes it. As a measure it needs neither the oracle nor a CLIP, and it is by layer too. The
@@ -21,22 +21,22 @@ __all__ = ["cycle_loss", "measure_cycle", "ranks"]
 
 
 def cycle_loss(
-    inversion: LatentInversion, latents: Float[Tensor, "picture channel y x"], states: States
+    inversion: LatentInversion, latents: Float[Tensor, "image channel y x"], states: States
 ) -> Float[Tensor, ""]:
-    """||R(x) - c||^2 of latents and the conditioning that they were drawn from, 1 for the mean state.
+    """||R(x) - c||^2 of latents and the conditioning that they were drawn from; 1 for the mean state.
 
-    Gradients reach the latents, and so whatever made them.
+    Gradients reach the latents, and so the model that made them.
     """
     return relative_error(inversion.inverter(latents), states, inversion.mean).mean()
 
 
 def ranks(found: States, states: Float[Tensor, "candidate token width"], true: Sequence[int]) -> list[int]:
-    """The place of each picture's true conditioning among many, by distance to R(x): 1 is the nearest.
+    """The place of each image's true conditioning among many, by distance to R(x): 1 is the nearest.
 
     Args:
-        found: R(x) by picture.
+        found: R(x) by image.
         states: the conditioning of the candidates.
-        true: the true candidate of each picture.
+        true: the true candidate of each image.
     """
     distances = torch.cdist(found.flatten(1), states.flatten(1))
     own = distances[torch.arange(len(found)), torch.tensor(true)]
@@ -51,19 +51,19 @@ def measure_cycle(
     *,
     steps: int | None = None,
 ) -> pd.DataFrame:
-    """Draw prompts at layers and read the pictures back.
+    """Draw prompts at layers and read the images back.
 
     Args:
         inversion: a model with its R.
         prompts: different prompts, which are each other's alternatives.
         layers: as for a lens; the text latent compared with is always that of the native layer.
-        seeds: pictures of each prompt and layer.
+        seeds: images of each prompt and layer.
         steps: denoising steps.
 
     Returns:
-        A row by picture: `prompt`, `layer`, `seed`, `error` (0: the prompt's own conditioning; 1: as far
+        A row by image: `prompt`, `layer`, `seed`, `error` (0: the prompt's own conditioning; 1: as far
         off as the mean), `rank` of the prompt among all, and `candidates`, how many those are.
-        Missing pictures have missing values.
+        Missing images have missing values.
     """
     result = inversion.lens(prompts, layers, seeds, steps=steps)
     texts = list(dict.fromkeys(prompts))

@@ -1,11 +1,11 @@
-"""Editing and personalisation of one picture in the space that R maps into, without training.
+"""Editing and personalisation of one image in the space that R maps into, without training.
 
 `shift` adds what a change of words changes in the conditioning, R(x) + c(target) - c(source), the
 arithmetic of word vectors (Mikolov et al. 2013, NAACL, "Linguistic Regularities"): what R saw and the
 words don't say stays. Positions must keep their meaning for it, so source and target have one wording
 but for the words replaced. `swap` takes the conditioning of the target where its tokens differ from
-the source's and of the picture elsewhere, as prompt-to-prompt does with attention (Hertz et al. 2022,
-arXiv 2208.01626). `personalise` puts what R saw at the words for a picture's subject into a prompt of
+the source's and of the image elsewhere, as prompt-to-prompt does with attention (Hertz et al. 2022,
+arXiv 2208.01626). `personalise` puts what R saw at the words for an image's subject into a prompt of
 its own, at the same words; `read_initialiser` gives a learned word its start.
 
 All of these start from R(x), or better from what a few steps of `refining.refine` make of it: R(x) alone
@@ -51,27 +51,27 @@ def change_words(source: str, changes: Sequence[tuple[str, str]]) -> str:
 
 def shift(
     inversion: LatentInversion,
-    picture: Image.Image,
+    image: Image.Image,
     source: str,
     target: str,
     start: State | None = None,
 ) -> State:
-    """R(x) + c(target) - c(source): conditioning of the picture with its words changed.
+    """R(x) + c(target) - c(source): conditioning of the image with its words changed.
 
     Args:
         inversion: a model with its R.
-        picture: what to edit.
-        source: a caption of the picture, or of the part that changes.
+        image: what to edit.
+        source: a caption of the image, or of the part that changes.
         target: the same with words replaced.
-        start: the picture's conditioning in place of R(x), such as of `refine`.
+        start: the image's conditioning in place of R(x), such as of `refine`.
     """
     before, after = inversion.encode([source, target])
-    return _read(inversion, picture, start) + after - before
+    return _read(inversion, image, start) + after - before
 
 
 def swap(
     inversion: LatentInversion,
-    picture: Image.Image,
+    image: Image.Image,
     source: str,
     target: str,
     start: State | None = None,
@@ -90,53 +90,53 @@ def swap(
         )
     differ = (ids[0] != ids[1]).to(inversion.mean.device)
     after = inversion.encode(target)[0]
-    return torch.where(differ[:, None], after, _read(inversion, picture, start))
+    return torch.where(differ[:, None], after, _read(inversion, image, start))
 
 
 def personalise(
     inversion: LatentInversion,
-    picture: Image.Image,
+    image: Image.Image,
     prompt: str,
     subject: str | None = None,
     start: State | None = None,
 ) -> State:
-    """Conditioning of a new prompt with a picture's subject in it, from one picture.
+    """Conditioning of a new prompt with an image's subject in it, from one image.
 
     Args:
         inversion: a model with its R.
-        picture: of the subject alone.
+        image: of the subject alone.
         prompt: with `{}` in the subject's place, such as "{} at night".
-        subject: words for the subject with their article, such as "a red fox", as the picture's caption
-            has them; read from the picture if None.
-        start: the picture's conditioning in place of R(x), such as of `refine`.
+        subject: words for the subject with their article, such as "a red fox", as the image's caption
+            has them; read from the image if None.
+        start: the image's conditioning in place of R(x), such as of `refine`.
 
     Raises:
         PromptError: no or more than one `{}`; a subject that the caption doesn't hold.
     """
     if prompt.count(PLACEHOLDER) != 1:
         raise PromptError(f"{prompt!r} must hold {PLACEHOLDER} once, where the subject comes.")
-    caption = write_captions(inversion, [picture])[0].text
+    caption = write_captions(inversion, [image])[0].text
     subject = rephrase(subject) if subject else subject_of(caption)
     full = prompt.replace(PLACEHOLDER, subject)
     ids = _ids(inversion, [subject, caption, full])
     words = [int(i) for i in ids[0] if int(i) not in inversion.pipe.tokenizer.all_special_ids]
     here, there = (_find(one.tolist(), words) for one in ids[1:])
     if here is None or there is None:
-        raise PromptError(f"The picture is read as {caption!r}, which does not hold {subject!r}.")
-    seen = _read(inversion, picture, start) - inversion.encode(caption)[0]
+        raise PromptError(f"The image is read as {caption!r}, which does not hold {subject!r}.")
+    seen = _read(inversion, image, start) - inversion.encode(caption)[0]
     state = inversion.encode(full)[0]
     # what R saw there and the words don't say
     state[there : there + len(words)] += seen[here : here + len(words)]
     return state
 
 
-def read_initialiser(inversion: LatentInversion, pictures: Sequence[Image.Image]) -> str:
-    """What a learned word should start as (`Concept.init`): the subject that most pictures are read as.
+def read_initialiser(inversion: LatentInversion, images: Sequence[Image.Image]) -> str:
+    """What a learned word should start as (`Concept.init`): the subject that most images are read as.
 
     Raises:
-        InputError: no picture was given.
+        InputError: no image was given.
     """
-    subjects = Counter(subject_of(one.text) for one in write_captions(inversion, pictures))
+    subjects = Counter(subject_of(one.text) for one in write_captions(inversion, images))
     return subjects.most_common(1)[0][0].split(" ", 1)[1]  # without the article
 
 
@@ -152,8 +152,8 @@ def subject_of(caption: str) -> str:
     return plain(replace(stated, items=stated.items[:1], where=None, place=None))
 
 
-def _read(inversion: LatentInversion, picture: Image.Image, start: State | None) -> State:
-    return inversion.invert([picture])[0] if start is None else start
+def _read(inversion: LatentInversion, image: Image.Image, start: State | None) -> State:
+    return inversion.invert([image])[0] if start is None else start
 
 
 def _ids(inversion: LatentInversion, texts: Sequence[str]) -> Tensor:

@@ -1,4 +1,4 @@
-"""From pictures to files of words: train, look, keep the best, and go on after an interruption."""
+"""The training loop of embeddings: make steps, validate, keep the best, resume after an interruption."""
 
 import csv
 import io
@@ -12,30 +12,29 @@ from tqdm.auto import tqdm
 
 from diffusion_lens.files import check_output, write_whole
 from diffusion_lens.learning.checkpoint import load_state, save_state
-from diffusion_lens.learning.concepts import Concept
-from diffusion_lens.learning.lego import Context, LegoLearner
 from diffusion_lens.learning.metrics import Embed, image_similarity
-from diffusion_lens.learning.training import Learner, Settings
+from diffusion_lens.learning.training import Learner
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.text.embeddings import Embedding
 
-__all__ = ["Look", "invert"]
+__all__ = ["Validation", "invert"]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a training looks at what its words draw.
+class Validation:
+    """How embeddings are judged while they are learned: by images drawn with them.
 
     Attributes:
-        embed: what compares drawings with the pictures given; None to keep the last rows unseen.
-        seeds: drawings of each word.
-        prompt: what is drawn, with {} for the word.
+        embed: makes the vectors by which drawn images are compared with the training images.
+        seeds: the seeds with which each embedding is drawn. Measure a result with other seeds: the best
+            step was chosen on these.
+        prompt: what is drawn, with {} for the placeholder token.
         steps: denoising steps; the model's own if None.
     """
 
-    embed: Embed | None
+    embed: Embed
     seeds: tuple[int, ...] = (0, 1, 2, 3)
     prompt: str = "a photo of {}"
     steps: int | None = None
@@ -43,93 +42,82 @@ class Look:
 
 def invert(
     lens: DiffusionLens,
-    concepts: Sequence[Concept],
-    settings: Settings,
-    look: Look,
+    learner: Learner,
     folder: Path,
+    validation: Validation | None = None,
     *,
-    contexts: Sequence[Context] = (),
     save_every: int = 50,
     progress: bool = True,
 ) -> list[Embedding]:
-    """Learn words; the same call goes on where it was stopped.
+    """Learn embeddings. The same call resumes a training that was stopped.
 
     Args:
-        lens: the model.
-        concepts: what to learn.
-        settings: how.
-        look: how to tell good words from bad.
-        folder: for the state (`state.safetensors`), the course (`course.csv`: step, and by word loss and
-            score) and the drawings of each look (`step-000100.png`).
-        contexts: of the concepts that have a context loss; see `lego`.
-        save_every: steps between two states on disk.
+        lens: draws for the validation; it must be on the pipeline of the learner.
+        learner: what to learn, and how.
+        folder: gets the state (`state.safetensors`), the course (`course.csv`: step, and the loss and
+            score of each token) and a sheet of the images of each validation (`step-000100.png`).
+        validation: how to judge embeddings; None to keep the last ones without drawing.
+        save_every: steps between two saved states.
         progress: show a progress bar.
 
     Returns:
-        The best words seen, by image similarity.
+        The embeddings with the highest image similarity, or the last ones without a validation.
 
     Raises:
-        InputError, UnsupportedPipelineError: see `Learner`.
+        InputError: a loss is not finite.
         RunError: the folder holds the state of another training.
         OutputError: the folder can't be written.
     """
     state = folder / "state.safetensors"
     check_output(state, overwrite=True)
-    learner = (
-        LegoLearner(lens.pipeline, concepts, settings, contexts)
-        if contexts
-        else Learner(lens.pipeline, concepts, settings)
-    )
     if state.exists():
         load_state(state, learner)
-        log.info("Going on from step %d of %s.", learner.progress.step, state)
+        log.info("Resuming from step %d of %s.", learner.progress.step, state)
+    steps, every = learner.settings.steps, learner.settings.validate_every
     with (
         learner.training(),
-        tqdm(
-            total=settings.steps, initial=learner.progress.step, disable=not progress, desc="Learning"
-        ) as bar,
+        tqdm(total=steps, initial=learner.progress.step, disable=not progress, desc="Learning") as bar,
     ):
         while not learner.finished:
             losses = learner.step()
             bar.update()
             step = learner.progress.step
-            looks = look.embed is not None and (
-                step % settings.validate_every == 0 or step == settings.steps
-            )
-            if looks:
-                scores = _look(lens, learner, look, folder / f"step-{step:06d}.png")
+            due = step % every == 0 or step == steps
+            if validation is not None and due:
+                scores = _validate(lens, learner, validation, folder / f"step-{step:06d}.png")
                 bar.set_postfix_str(f"similarity {sum(scores) / len(scores):.3f}")
                 _record(folder / "course.csv", learner, losses)
-            if looks or step % save_every == 0:
+            if step % save_every == 0 or (validation is not None and due):
                 save_state(state, learner)
         save_state(state, learner)
     return learner.learned()
 
 
-def _look(lens: DiffusionLens, learner: Learner, look: Look, sheet: Path) -> tuple[float, ...]:
-    assert look.embed is not None
-    prompts = [look.prompt.replace("{}", word.token) for word in learner.words]
-    table = lens(prompts, "native", look.seeds, steps=look.steps, progress=False).table
+def _validate(
+    lens: DiffusionLens, learner: Learner, validation: Validation, sheet: Path
+) -> tuple[float, ...]:
+    """Draw every embedding, write the images as a sheet, and score them."""
+    prompts = [validation.prompt.replace("{}", one.token) for one in learner.embeddings]
+    table = lens(prompts, "native", validation.seeds, steps=validation.steps, progress=False).table
     drawn = {prompt: rows["image"].tolist() for prompt, rows in table.groupby("prompt")}
     rows = [
-        [*concept.pictures[:1], *drawn[prompt]]
+        [*concept.images[:1], *drawn[prompt]]
         for concept, prompt in zip(learner.concepts, prompts, strict=True)
     ]
     page = _page(rows)
     write_whole(sheet, lambda file: page.save(file, "png"))
-    embed = look.embed
 
-    def score(_word: Embedding, index: int) -> float:
+    def score(index: int) -> float:
         there = [image for image in drawn[prompts[index]] if image is not None]
         if not there:
-            return -1.0
-        return float(image_similarity(embed, there, learner.concepts[index].pictures).mean())
+            return -1.0  # the least cosine: every image overflowed
+        return float(image_similarity(validation.embed, there, learner.concepts[index].images).mean())
 
-    return learner.look(score)
+    return learner.validate(score)
 
 
 def _page(rows: Sequence[Sequence[Image.Image | None]]) -> Image.Image:
-    """A row a word: a picture that it is learned from, and drawings."""
+    """One row for each embedding: a training image, then what was drawn."""
     drawn = [image for row in rows for image in row[1:] if image is not None]
     width, height = drawn[0].size if drawn else (64, 64)
     page = Image.new("RGB", (width * max(map(len, rows)), height * len(rows)), "white")
@@ -141,7 +129,7 @@ def _page(rows: Sequence[Sequence[Image.Image | None]]) -> Image.Image:
 
 
 def _record(path: Path, learner: Learner, losses: Sequence[float]) -> None:
-    """Add the look at this step to the course, in place of what an interrupted training wrote after it."""
+    """Add the validation of this step to the course, and drop later rows of an interrupted training."""
     step = learner.progress.step
     kept: list[dict[str, str]] = []
     if path.exists():
@@ -151,6 +139,6 @@ def _record(path: Path, learner: Learner, losses: Sequence[float]) -> None:
     writer = csv.DictWriter(text, ["step", "token", "loss", "score"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(kept)
-    for word, loss, score in zip(learner.words, losses, learner.progress.scores, strict=True):
-        writer.writerow({"step": step, "token": word.token, "loss": loss, "score": score})
+    for one, loss, score in zip(learner.embeddings, losses, learner.progress.scores, strict=True):
+        writer.writerow({"step": step, "token": one.token, "loss": loss, "score": score})
     write_whole(path, lambda file: file.write(text.getvalue().encode()))

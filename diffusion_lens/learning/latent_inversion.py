@@ -1,13 +1,13 @@
-"""Latent inversion: a network R that maps a picture back into the text-latent space of its model.
+"""Latent inversion: a network R that maps an image back into the text-latent space of its model.
 
-A public plain-English description of LEGO (Motamed, Paudel and Van Gool 2023, arXiv 2311.13833) tells of
+A public plain-English description of LEGO (Motamed, Paudel and Van Gool 2023, arXiv 2311.13833) mentions
 a latent inversion module, trained to minimise the reconstruction loss between the original text latent
-and the inverted one. The paper's own abstract tells of a frozen model and learned embeddings, which is
-`lego`. This is the module as we read that description, and not the published method. Ours are:
+and the inverted one. The paper's own abstract describes a frozen model and learned embeddings, which is
+`lego`. This is the module as we read that description, and not the published method. Our choices are:
 
 - what a text latent is: the conditioning c that the denoiser gets, all positions of it;
-- the loss, ||R(x) - c||^2, on pictures x of known scenes whose caption is c; the denoiser stays frozen;
-- R reads the autoencoder's latents of the picture (see `testbed.inverter`, also for how it treats what
+- the loss, ||R(x) - c||^2, on images x of known scenes whose caption is c; the denoiser stays frozen;
+- R reads the autoencoder's latents of the image (see `testbed.inverter`, also for how it treats what
   is ambiguous: phrasings, word order, pads and synonyms);
 - its uses: conditioning to draw again, captions (`captioning`), editing and personalisation in the space
   of R (`editing`), a start for optimisation (`refining`), and a cycle-consistency loss and measure
@@ -28,6 +28,7 @@ from torch import Tensor
 from diffusion_lens.errors import InputError, UnknownModelError
 from diffusion_lens.images.denoise import ImageRequest
 from diffusion_lens.images.sampler import Sampler
+from diffusion_lens.learning.image_files import as_rgb
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.models.embedded import weights_of
@@ -37,11 +38,11 @@ from diffusion_lens.text.encode import check_prompts
 
 __all__ = ["LatentInversion", "relative_error"]
 
-States = Float[Tensor, "picture token width"]
+States = Float[Tensor, "image token width"]
 
 
 class LatentInversion:
-    """A model together with the network that reads its pictures back.
+    """A model together with R, the network that maps its images back to conditioning.
 
     Args:
         lens: a lens on the model, a Stable Diffusion pipeline.
@@ -56,10 +57,14 @@ class LatentInversion:
         pipe = self.pipe
         if type(pipe).__name__ != "StableDiffusionPipeline":
             raise InputError(
-                f"Latent inversion is of a Stable Diffusion pipeline, not {type(pipe).__name__}."
+                f"Latent inversion needs a Stable Diffusion pipeline; this is a {type(pipe).__name__}."
             )
-        own = (pipe.vae.config.latent_channels, pipe.unet.config.sample_size,
-               pipe.tokenizer.model_max_length, pipe.unet.config.cross_attention_dim)  # fmt: skip
+        own = (
+            pipe.vae.config.latent_channels,
+            pipe.unet.config.sample_size,
+            pipe.tokenizer.model_max_length,
+            pipe.unet.config.cross_attention_dim,
+        )
         config = inverter.config
         known = (config.channels, config.side, config.tokens, config.states)
         if own != known:
@@ -80,7 +85,7 @@ class LatentInversion:
         Args:
             model: "emoji", or a folder in diffusers format.
             inverter: a folder with an exported inverter; the folder `inverter` of the model if None.
-            options: of `DiffusionLens.from_pretrained`.
+            options: arguments of `DiffusionLens.from_pretrained`.
 
         Raises:
             UnknownModelError: there is no inverter, or it can't be read.
@@ -100,26 +105,26 @@ class LatentInversion:
         return cls(DiffusionLens.from_pretrained(model, **options), network)
 
     @torch.no_grad()
-    def latents(self, pictures: Sequence[Image.Image]) -> Float[Tensor, "picture channel y x"]:
-        """What the autoencoder makes of pictures, times its scale; scaled to the model's size first.
+    def latents(self, images: Sequence[Image.Image]) -> Float[Tensor, "image channel y x"]:
+        """What the autoencoder makes of images, times its scale; scaled to the model's size first.
 
         Raises:
-            InputError: no picture was given.
+            InputError: no image was given.
         """
-        if not pictures:
-            raise InputError("No picture was given; give one or more.")
+        if not images:
+            raise InputError("No image was given; give one or more.")
         vae = self.pipe.vae
         side = (int(vae.config.sample_size),) * 2
-        same = [one.convert("RGB") for one in pictures]
+        same = [as_rgb(one) for one in images]
         same = [one if one.size == side else one.resize(side, Image.Resampling.BOX) for one in same]
         pixels = to_tensor(np.stack([np.asarray(one) for one in same]))
         parts = [vae.encode(part.to(vae.device, vae.dtype)).latent_dist.mean for part in pixels.split(64)]
         return torch.cat(parts).float() * vae.config.scaling_factor
 
     @torch.no_grad()
-    def invert(self, pictures: Sequence[Image.Image]) -> States:
-        """R(x): the conditioning that each picture would be of, in one pass; float32."""
-        return self.inverter(self.latents(pictures))
+    def invert(self, images: Sequence[Image.Image]) -> States:
+        """R(x): the conditioning that each image would be drawn from, in one pass; float32."""
+        return self.inverter(self.latents(images))
 
     @torch.no_grad()
     def encode(self, prompts: str | Sequence[str]) -> States:
@@ -139,7 +144,7 @@ class LatentInversion:
         return torch.cat(parts).float()[[places[text] for text in given]]
 
     def recall(self, prompts: Sequence[str]) -> States:
-        """As `encode`, but for half precision: each prompt is encoded once for good."""
+        """As `encode`, rounded to float16: the conditioning of each prompt is kept once it is encoded."""
         new = [text for text in dict.fromkeys(prompts) if text not in self._known]
         if new:
             self._known |= dict(zip(new, self.encode(new).half(), strict=True))
@@ -147,14 +152,18 @@ class LatentInversion:
 
     @property
     def mean(self) -> Float[Tensor, "token width"]:
-        """The mean conditioning of the scenes that R was trained on: what knows nothing of a picture."""
+        """The mean conditioning of the scenes that R was trained on: a prediction without any image."""
         return self.inverter.mean
 
     def draw(
-        self, states: States, seeds: Sequence[int] = (0,), *, steps: int | None = None,
+        self,
+        states: States,
+        seeds: Sequence[int] = (0,),
+        *,
+        steps: int | None = None,
         guidance: float | None = None,
-    ) -> list[list[Image.Image]]:  # fmt: skip
-        """Draw conditionings, each with every seed: `[state][seed]`.
+    ) -> list[list[Image.Image | None]]:
+        """Draw conditionings, each with every seed: `[state][seed]`; None where the image overflowed.
 
         Args:
             states: conditionings, such as of `invert` or `encode`.
@@ -169,17 +178,16 @@ class LatentInversion:
         negative = self.lens.reader().negative(None, "") if settings.guided else Conditioning()
         kind = self.pipe.unet.dtype
         positive = [Conditioning({"prompt_embeds": one[None].to(kind)}) for one in states]
-        rows = [ImageRequest(one, negative, seed) for one in positive for seed in seeds]
-        black = Image.new("RGB", (int(self.pipe.vae.config.sample_size),) * 2)
-        drawn = [drawing.image or black for drawing in settings.draw(rows)]
+        requests = [ImageRequest(one, negative, seed) for one in positive for seed in seeds]
+        drawn = [made.image for made in settings.draw(requests)]
         return [drawn[i : i + len(seeds)] for i in range(0, len(drawn), len(seeds))]
 
 
 def relative_error(
-    found: Float[Tensor, "#picture token width"],
-    true: Float[Tensor, "#picture token width"],
+    found: Float[Tensor, "#image token width"],
+    true: Float[Tensor, "#image token width"],
     mean: Float[Tensor, "token width"],
 ) -> Float[Tensor, " _"]:
-    """||R(x) - c||^2 over ||mean - c||^2: 0 is perfect, and 1 as far off as knowing nothing."""
+    """||R(x) - c||^2 over ||mean - c||^2: 0 is exact, and 1 as far off as the mean conditioning."""
     error = (found - true).square().mean((1, 2))
     return error / (mean - true).square().mean((1, 2)).clamp_min(1e-12)

@@ -1,25 +1,26 @@
-"""LEGO: learn concepts beyond a subject's looks (adjectives, states, relations) from a few pictures.
+"""LEGO: learn concepts beyond a subject's looks (adjectives, states, relations) from a few images.
 
 After Motamed, Paudel and Van Gool 2023 (arXiv 2311.13833, ECCV 2024): Textual Inversion of "melting" from
-pictures of a melting cube learns the cube as well. Subject Separation gives the subject a word of its
-own, learned together with the concept's from pictures of the subject alone; a Context Loss draws the
-concept's word towards words that describe it and away from others.
+images of a melting cube learns the cube as well. Subject Separation gives the subject an embedding of its
+own, learned together with the concept's from images of the subject alone; a Context Loss draws the
+concept's embedding towards words that describe it and away from others.
 
 The abstract says what the parts are for, and the authors' repository holds no code. The following is
 our reading:
 
-- Subject Separation: pictures of the concept are told by sentences that hold both words, "a <concept>
-  <subject>", those of the subject alone by the usual ones, and both words are trained in one step. The
-  subject's looks are explained by its word in both, and leave nothing of them to the concept's.
+- Subject Separation: images of the concept are described by sentences that hold both tokens, "a <concept>
+  <subject>", those of the subject alone by the usual ones, and both embeddings are trained in one step.
+  The subject's looks are explained by its own embedding in both, and none of them is left for the
+  concept's.
 - Context Loss: InfoNCE (van den Oord et al. 2018, arXiv 1807.03748) over cosines in the space of token
   embeddings, in the form of ReVersion's steering loss (Huang et al. 2023, arXiv 2303.13495),
   -log(sum over positives exp(cos / t) / sum over positives and negatives exp(cos / t)).
-  A word of several tokens, and a concept of several vectors, is the mean of its rows. The subject's word,
-  as it stands and without a gradient to it, is one of the negatives.
+  A word of several tokens, and an embedding of several vectors, is the mean of its vectors. The subject's
+  embedding, as it is and without a gradient to it, is one of the negatives.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -32,24 +33,29 @@ from diffusion_lens.learning.concepts import Concept
 from diffusion_lens.learning.training import Learner
 from diffusion_lens.text.embeddings import Embedding, initial_embedding
 
-__all__ = ["SENTENCES", "Context", "LegoLearner", "context_loss", "context_word", "separated"]
+__all__ = ["SENTENCES", "Context", "LegoLearner", "context_loss", "mean_embedding", "separated"]
 
-# of an adjective; {} is the concept's word and {subject} the subject's
-SENTENCES = ("a {} {subject}", "a photo of a {} {subject}", "a picture of a {} {subject}",
-             "an image of a {} {subject}", "a drawing of a {} {subject}")  # fmt: skip
+SENTENCES = (
+    "a {} {subject}",
+    "a photo of a {} {subject}",
+    "a picture of a {} {subject}",
+    "an image of a {} {subject}",
+    "a drawing of a {} {subject}",
+)
+"""Sentences for an adjective: {} is the concept's token and {subject} the subject's."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where a concept's word belongs among other words.
+    """Which words a concept's embedding should be near to, and which not.
 
     Attributes:
-        token: the concept's word.
-        subject: the word of the subject that its pictures show; one of the negatives.
+        token: the concept's token.
+        subject: the token of the subject that its images show; its embedding is one of the negatives.
         positive: words that describe the concept.
-        negative: words that it is not, such as antonyms and the subject's name.
-        weight: of the loss, beside the denoiser's.
-        temperature: of the loss.
+        negative: words that do not describe it, such as antonyms and the subject's name.
+        weight: the weight of the context loss, where the denoiser's has 1.
+        temperature: the temperature of the context loss.
     """
 
     token: str
@@ -76,15 +82,15 @@ class Context:
 
 
 def separated(concept: Concept, subject: Concept, sentences: Sequence[str] = SENTENCES) -> list[Concept]:
-    """A concept whose sentences name the subject by its own word, and the subject.
+    """The concept with sentences that also hold the subject's token, and the subject.
 
     Args:
-        concept: pictures of the concept on the subject; its sentences are replaced.
-        subject: pictures of the subject alone.
-        sentences: with {} for the concept's word and {subject} for the subject's.
+        concept: images of the concept on the subject; its sentences are replaced.
+        subject: images of the subject alone.
+        sentences: sentences with {} for the concept's token and {subject} for the subject's.
 
     Raises:
-        InputError: both have one token, or a sentence lacks one of the words.
+        InputError: both have the same token, or a sentence lacks one of the two.
     """
     if concept.token == subject.token:
         raise InputError(f"Concept and subject are both {concept.token!r}; give two different tokens.")
@@ -94,9 +100,8 @@ def separated(concept: Concept, subject: Concept, sentences: Sequence[str] = SEN
                 f"The sentence {sentence!r} must hold {{}} once for the concept, and {{subject}}: without "
                 "the subject's word, its looks go into the concept's."
             )
-    told = tuple(sentence.replace("{subject}", subject.token) for sentence in sentences)
-    fields = {**vars(concept), "captions": (told,) * len(concept.pictures)}
-    return [Concept(**fields), subject]
+    described = tuple(sentence.replace("{subject}", subject.token) for sentence in sentences)
+    return [replace(concept, captions=(described,) * len(concept.images)), subject]
 
 
 def context_loss(
@@ -105,7 +110,7 @@ def context_loss(
     negative: Float[Tensor, "negative width"],
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """InfoNCE of a word's mean row with any of the positive words, against all."""
+    """InfoNCE of an embedding's mean vector with any of the positive words, against all words."""
     mean = rows.mean(0)
     near = cosine_similarity(positive, mean, dim=-1) / temperature
     far = cosine_similarity(negative, mean, dim=-1) / temperature
@@ -114,40 +119,46 @@ def context_loss(
 
 @dataclass
 class LegoLearner(Learner):
-    """Words in training, of which some are concepts with a context.
+    """Embeddings in training, some of which have a context loss.
 
     Args:
-        pipe, concepts, settings: as for `Learner`; concepts and subjects, such as of `separated`.
-        contexts: of the concepts.
+        pipe: as for `Learner`.
+        concepts: concepts and their subjects, such as `separated` gives them.
+        settings: as for `Learner`.
+        contexts: the contexts of concepts.
 
     Raises:
-        InputError: a context of a word that is not learned, or a word that a tokenizer doesn't know.
+        InputError: a context is of a token that is not learned, or a tokenizer doesn't know a word of it.
     """
 
     contexts: Sequence[Context] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        learned = [word.token for word in self.words]
+        learned = [embedding.token for embedding in self.embeddings]
         for one in self.contexts:
             missing = [token for token in (one.token, one.subject) if token not in learned]
             if missing:
                 raise InputError(
-                    f"The context of {one.token} is about {', '.join(missing)}, which is not learned here. "
+                    f"The context of {one.token} names {', '.join(missing)}, which is not learned here. "
                     f"Learned: {', '.join(learned)}."
                 )
         self._anchors = [
             (_rows(self.pipe, one.positive), _rows(self.pipe, one.negative)) for one in self.contexts
         ]
 
+    def describe(self) -> dict[str, Any]:
+        """What the outcome follows from, with the contexts."""
+        return super().describe() | {"contexts": [asdict(one) for one in self.contexts]}
+
     def losses(self, step: int) -> Float[Tensor, " concept"]:
-        """The denoiser's loss of each word, and with it the context loss of those that have one."""
+        """The denoiser's loss of each concept, with the context loss added to those that have one."""
         losses = super().losses(step)
-        words = {word.token: (index, word) for index, word in enumerate(self.words)}
+        learned = {embedding.token: (index, embedding) for index, embedding in enumerate(self.embeddings)}
         added = torch.zeros_like(losses)
         for one, (positive, negative) in zip(self.contexts, self._anchors, strict=True):
-            index, word = words[one.token]
-            subject = words[one.subject][1]
+            index, embedding = learned[one.token]
+            subject = learned[one.subject][1]
             each = [
                 context_loss(
                     rows,
@@ -155,21 +166,21 @@ class LegoLearner(Learner):
                     torch.cat([negative[name], subject.rows[name].detach().mean(0, keepdim=True)]),
                     one.temperature,
                 )
-                for name, rows in word.rows.items()
+                for name, rows in embedding.rows.items()
             ]
             where = torch.arange(len(losses), device=losses.device) == index
             added = added + where * (one.weight * torch.stack(each).mean()).to(losses.device)
         return losses + added
 
 
-def context_word(pipe: Any, token: str, words: Sequence[str]) -> Embedding:
-    """A word that is the mean of others, with nothing learned."""
+def mean_embedding(pipe: Any, token: str, words: Sequence[str]) -> Embedding:
+    """An embedding that is the mean of those of some words, with nothing learned."""
     rows = _rows(pipe, words)
     return Embedding(token, {name: each.mean(0, keepdim=True) for name, each in rows.items()})
 
 
 def _rows(pipe: Any, words: Sequence[str]) -> Mapping[str, Float[Tensor, "word width"]]:
-    """The mean row of each word, by encoder."""
+    """The mean vector of each word, by encoder."""
     found = [initial_embedding(pipe, word, word).rows for word in words]
     if not found:
         some = initial_embedding(pipe, "none", None).rows

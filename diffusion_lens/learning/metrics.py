@@ -1,9 +1,9 @@
-"""How near drawn pictures are to the pictures that a word was learned from, and to their prompts.
+"""How near drawn images are to the images that a word was learned from, and to their prompts.
 
 The two measures of Gal et al. 2023 (arXiv 2208.01618, section 5.1), as their code has them: *image
-similarity*, the mean cosine between every drawn and every given picture (64 drawings of "a photo of
+similarity*, the mean cosine between every drawn and every given image (64 drawings of "a photo of
 {}"); and *text similarity*, the mean cosine between drawings of a prompt and the prompt without the
-word. Two reference points: the given pictures put out as they are (whatever the prompt says), and the
+word. Two reference points: the given images put out as they are (whatever the prompt says), and the
 prompts drawn without the word.
 """
 
@@ -23,19 +23,19 @@ __all__ = ["SAMPLES", "Embed", "image_similarity", "load_embed", "text_similarit
 SAMPLES = 64
 """Drawings of a prompt in the paper."""
 
-Embed = Callable[[Sequence[Image]], Float[np.ndarray, "picture width"]]
-"""Makes unit vectors of pictures: those of CLIP, or of DINOv2."""
+Embed = Callable[[Sequence[Image]], Float[np.ndarray, "image width"]]
+"""Makes unit vectors of images: those of CLIP, or of DINOv2."""
 
 
 def image_similarity(embed: Embed, drawn: Sequence[Image], given: Sequence[Image]) -> np.ndarray:
-    """The mean cosine of each drawing to the given pictures, `[drawing]`.
+    """The mean cosine of each drawing to the given images, `[drawing]`.
 
-    Where the two are the same pictures, a picture is not compared with itself.
+    Where the two are the same images, an image is not compared with itself.
 
     Args:
-        embed: what makes vectors of pictures.
+        embed: what makes vectors of images.
         drawn: the drawings.
-        given: the pictures that the word was learned from.
+        given: the images that the word was learned from.
     """
     cosines = np.asarray(embed(drawn)) @ np.asarray(embed(given)).T
     if drawn is given:
@@ -46,9 +46,9 @@ def image_similarity(embed: Embed, drawn: Sequence[Image], given: Sequence[Image
 
 def text_similarity(clip: Clip, drawn: Sequence[Image], prompts: Sequence[str]) -> np.ndarray:
     """The cosine of each drawing to its prompt, which should be without the word, `[drawing]`."""
-    pictures = clip.embed_images(list(drawn)).numpy()
+    images = clip.embed_images(list(drawn)).numpy()
     texts = clip.embed_texts(list(prompts)).numpy()
-    return (pictures * texts).sum(1)
+    return (images * texts).sum(1)
 
 
 def without_word(prompt: str) -> str:
@@ -57,7 +57,7 @@ def without_word(prompt: str) -> str:
 
 
 def load_embed(kind: str, model: str) -> Embed | None:
-    """What compares pictures.
+    """What compares images.
 
     Args:
         kind: "clip", "dinov2" or "none".
@@ -68,8 +68,8 @@ def load_embed(kind: str, model: str) -> Embed | None:
     """
     if kind == "clip":
         clip = load_clip(model)
-        return lambda pictures: clip.embed_images(list(pictures)).numpy()
+        return lambda images: clip.embed_images(list(images)).numpy()
     if kind == "dinov2":
         measure = load_dinov2(model)
-        return lambda pictures: np.stack(measure.describe(list(pictures)))
+        return lambda images: np.stack(measure.describe(list(images)))
     return None

@@ -1,8 +1,8 @@
 """The training loss of a frozen denoiser, as one function for all pipelines.
 
-Stable Diffusion 1, 2 and XL predict noise, the picture or v on a discrete schedule (Ho et al. 2020, arXiv
+Stable Diffusion 1, 2 and XL predict noise, the image or v on a discrete schedule (Ho et al. 2020, arXiv
 2006.11239; Salimans and Ho 2022, arXiv 2202.00512). Stable Diffusion 3 and FLUX.1 predict the velocity of
-a straight path from picture to noise (Esser et al. 2024, arXiv 2403.03206). The loss is that which the
+a straight path from image to noise (Esser et al. 2024, arXiv 2403.03206). The loss is that which the
 model was trained with; gradients go to the text side.
 """
 
@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffusion_lens.errors import InputError, UnsupportedPipelineError
+from diffusion_lens.learning.image_files import as_rgb
 from diffusion_lens.models.conditioner import Conditioner, Conditioning
 from diffusion_lens.models.denoisers import find_denoiser
 from diffusion_lens.models.pipelines import known_families
@@ -27,30 +28,30 @@ __all__ = ["DenoisingLoss", "Latents", "frozen"]
 
 
 class Latents(NamedTuple):
-    """What an autoencoder makes of pictures: a normal distribution each, in the denoiser's units.
+    """What an autoencoder encodes images as: a normal distribution each, in the denoiser's units.
 
     Attributes:
-        mean: `[picture, channel, y, x]`, float32, on the CPU.
+        mean: `[image, channel, y, x]`, float32, on the CPU.
         std: likewise.
     """
 
-    mean: Float[Tensor, "picture channel y x"]
-    std: Float[Tensor, "picture channel y x"]
+    mean: Float[Tensor, "image channel y x"]
+    std: Float[Tensor, "image channel y x"]
 
     def sample(self, chosen: Tensor, generator: torch.Generator) -> Float[Tensor, "sample channel y x"]:
-        """One draw for each of the pictures chosen."""
+        """One sample for each of the images chosen."""
         mean = self.mean[chosen]
         return mean + self.std[chosen] * torch.randn(mean.shape, generator=generator)
 
 
 class DenoisingLoss:
-    """A pipeline's denoiser, its noise and what it predicts.
+    """The training loss of a pipeline's denoiser: its noise, and what it predicts.
 
     Args:
         pipe: a live pipeline: Stable Diffusion 1, 2, XL or 3, or FLUX.1.
 
     Raises:
-        UnsupportedPipelineError: it is of another family.
+        UnsupportedPipelineError: embeddings can't be learned on its family.
     """
 
     def __init__(self, pipe: Any) -> None:
@@ -60,7 +61,7 @@ class DenoisingLoss:
         if predict is None:
             able = (name for name, family in known_families().items() if family.predict is not None)
             raise UnsupportedPipelineError(
-                f"Words can't be learned on {type(pipe).__name__}. They can on: {', '.join(able)}."
+                f"Embeddings can't be learned on {type(pipe).__name__}. They can on: {', '.join(able)}."
             )
         self._predict = predict
         self.flow = not hasattr(pipe, "unet")
@@ -71,16 +72,16 @@ class DenoisingLoss:
         self.prediction = "flow" if self.flow else config.get("prediction_type", "epsilon")
 
     @torch.no_grad()
-    def encode(self, pictures: Sequence[Image.Image], side: int | None = None) -> Latents:
-        """The latents of pictures, scaled to a square; done once, and the autoencoder is not used again.
+    def encode(self, images: Sequence[Image.Image], side: int | None = None) -> Latents:
+        """The latents of images, cut and scaled to a square.
 
         Args:
-            pictures: any size; they are cut to their middle square.
-            side: in pixels; that of the model's own pictures if None.
+            images: of any size and mode; their middle square is used.
+            side: the side of the square in pixels; that of the model's own images if None.
         """
         vae, device = self.pipe.vae, self.conditioner.device
         side = side or self.side
-        pixels = np.stack([np.asarray(square(picture, side), np.float32) for picture in pictures])
+        pixels = np.stack([np.asarray(square(image, side), np.float32) for image in images])
         batch = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
         kind = vae.dtype
         if kind != torch.float32:  # Stable Diffusion XL's overflows in half precision
@@ -96,7 +97,7 @@ class DenoisingLoss:
 
     @property
     def side(self) -> int:
-        """The side of the model's own pictures, in pixels."""
+        """The side of the model's own images, in pixels."""
         size = getattr(self.pipe, "default_sample_size", None) or self.module.config.sample_size
         return int(size) * int(self.pipe.vae_scale_factor)
 
@@ -110,14 +111,14 @@ class DenoisingLoss:
         """The squared error of the denoiser on each of some latents, with noise and times drawn anew.
 
         Args:
-            latents: of the pictures.
+            latents: latents of images.
             prompts: one for each.
-            generator: decides noise and times; on the CPU.
+            generator: a generator on the CPU, from which noise and times are drawn.
             snr_gamma: weigh times by min(SNR, gamma) (Hang et al. 2023, arXiv 2303.09556); None for the
                 loss that the model was trained with.
 
         Raises:
-            InputError: `snr_gamma` of a model that predicts a velocity, which knows no such weights.
+            InputError: `snr_gamma` is given for a flow-matching model, to which it does not apply.
         """
         if snr_gamma is not None and self.noise is None:
             raise InputError(
@@ -133,7 +134,7 @@ class DenoisingLoss:
         generator: torch.Generator,
         snr_gamma: float | None = None,
     ) -> Float[Tensor, " sample"]:
-        """As `losses`, of conditioning that is there already: one row for each of the latents."""
+        """As `losses`, for conditioning that was encoded before: one row for each of the latents."""
         noise = torch.randn(latents.shape, generator=generator)
         if self.noise is None:
             sigmas = self._sigmas(len(latents), generator)
@@ -153,7 +154,7 @@ class DenoisingLoss:
         return error * weights.to(device)
 
     def _condition(self, prompts: Sequence[str]) -> Conditioning:
-        """The text arguments of prompts, each different one encoded once."""
+        """The conditioning of prompts; equal prompts are encoded once."""
         unique = list(dict.fromkeys(prompts))
         encoded = self.conditioner.differentiable(unique, self.options)
         rows = torch.tensor([unique.index(prompt) for prompt in prompts], device=self.conditioner.device)
@@ -170,7 +171,7 @@ class DenoisingLoss:
             return torch.ones(len(times))
         assert self.noise is not None
         alphas = self.noise.alphas_cumprod[times]
-        # at most gamma in terms of the picture's error; v and noise are scaled to that
+        # at most gamma in terms of the image's error; v and noise are scaled to that
         snr = alphas / (1 - alphas)
         scale = {"epsilon": snr, "sample": torch.ones_like(snr), "v_prediction": snr + 1}[self.prediction]
         return snr.clamp(max=gamma) / scale
@@ -183,18 +184,18 @@ class DenoisingLoss:
         return shift * sigmas / (1 + (shift - 1) * sigmas)
 
 
-def square(picture: Image.Image, side: int) -> Image.Image:
-    """The middle square of a picture, at a size."""
-    width, height = picture.size
+def square(image: Image.Image, side: int) -> Image.Image:
+    """The middle square of an image, at a size."""
+    width, height = image.size
     short = min(width, height)
     left, top = (width - short) // 2, (height - short) // 2
-    cut = picture.convert("RGB").crop((left, top, left + short, top + short))
+    cut = as_rgb(image).crop((left, top, left + short, top + short))
     return cut.resize((side, side), Image.Resampling.BICUBIC)
 
 
 @contextmanager
 def frozen(pipe: Any, *, plain: bool = True) -> Iterator[None]:
-    """A pipeline whose own weights take no gradient, in evaluation mode; as it was afterwards.
+    """A pipeline in evaluation mode, whose weights take no gradient; everything is restored afterwards.
 
     On a CPU the denoiser's fused attention gives way to plain attention: its backward pass is several
     times slower there; not so with `plain=False`.

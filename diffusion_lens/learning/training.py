@@ -1,15 +1,15 @@
-"""Textual inversion (Gal et al. 2023, arXiv 2208.01618): learn words from pictures with a frozen model.
+"""Textual inversion (Gal et al. 2023, arXiv 2208.01618): learn embeddings from images with a frozen model.
 
-Only the words' rows are trained, in float32, several words side by side: the losses of different concepts
-share no parameter, so each word is learned as it would be alone. Pictures are encoded once. What a step
-draws (pictures, sentences, noise, times) follows from the seed and its number alone, so that a training
-that was killed goes on from its last checkpoint and ends with the same bytes.
+Only the vectors of the embeddings are trained, in float32, those of several concepts side by side: their
+losses share no parameter, so each embedding is learned as it would be alone. Images are encoded once.
+What a step draws (images, sentences, noise, times) follows from the seed and the number of the step
+alone, so that a training that was killed resumes from its last checkpoint and ends with the same bytes.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -37,25 +37,25 @@ Norm = Literal["none", "fixed", "pull"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How words are learned.
+    """How embeddings are learned.
 
     Attributes:
-        steps: at most so many.
-        batch: pictures of each concept in a step.
-        rate: learning rate of Adam on the rows, not scaled by anything.
-        norm: "none"; "fixed", each row keeps the length it started with; "pull", after each step a row's
-            length moves towards the vocabulary's mean by the share min(1, 100 rate).
+        steps: the largest number of optimisation steps.
+        batch: images of each concept in a step.
+        lr: the learning rate of Adam, the same for any batch size.
+        norm: "none"; "fixed": each vector keeps the length that it started with; "pull": after each step
+            a vector's length moves towards the vocabulary's mean length by the share min(1, 100 lr).
         snr_gamma: min-SNR weights, see `DenoisingLoss.losses`; None for none.
-        flip: show half of the pictures mirrored.
-        bf16: compute in bfloat16; the rows and their optimiser stay in float32.
-        validate_every: steps between two looks at what the words draw.
-        patience: stop after so many looks without a better one of any word; None for never.
-        seed: of all that is random.
+        flip: mirror half of the images.
+        bf16: compute in bfloat16; the vectors and their optimiser stay in float32.
+        validate_every: steps between two validations.
+        patience: stop after this many validations in a row that improve no embedding; None for never.
+        seed: the seed of everything that is drawn at random.
     """
 
     steps: int = 400
     batch: int = 4
-    rate: float = 5e-3
+    lr: float = 5e-3
     norm: Norm = "none"
     snr_gamma: float | None = None
     flip: bool = False
@@ -68,8 +68,8 @@ class Settings:
         for name in ("steps", "batch", "validate_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if not self.rate > 0:
-            raise InputError(f"The learning rate is {self.rate}; it must be above 0.")
+        if not self.lr > 0:
+            raise InputError(f"The learning rate lr is {self.lr}; it must be above 0.")
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class Progress:
 
     Attributes:
         step: steps made.
-        scores: the last look's score of each word; empty before the first.
-        best: the best score of each word, and the step that it is of.
-        since: looks since any word got better.
+        scores: the score of each embedding in the last validation; empty before the first.
+        best: the best score of each embedding, and the step at which it was reached.
+        since: validations since any embedding improved.
     """
 
     step: int = 0
@@ -91,14 +91,14 @@ class Progress:
 
 @dataclass
 class Learner:
-    """Words in training on a live pipeline.
+    """Embeddings in training on a live pipeline.
 
-    Use it inside `training()`, which freezes the pipeline and teaches it the words.
+    Steps are made inside `training()`, which freezes the pipeline and lets it use the embeddings.
 
     Args:
         pipe: Stable Diffusion 1, 2, XL or 3, or FLUX.1.
         concepts: what to learn.
-        settings: how.
+        settings: how to learn it.
 
     Raises:
         InputError: a token, initialiser or number of vectors that the pipeline can't have.
@@ -115,65 +115,71 @@ class Learner:
             initial_embedding(self.pipe, one.token, one.init, one.vectors, seed) for one in self.concepts
         ]
         check_fit(self.pipe, started)
-        self.words = [
-            Embedding(word.token, {name: torch.nn.Parameter(rows) for name, rows in word.rows.items()})
-            for word in started
+        self.embeddings = [
+            Embedding(one.token, {name: torch.nn.Parameter(rows) for name, rows in one.rows.items()})
+            for one in started
         ]
         self.best = started
         self.progress = Progress()
         self.denoiser = DenoisingLoss(self.pipe)
-        self.latents = [self._encode(one.pictures) for one in self.concepts]
+        self.latents = [self._encode(one.images) for one in self.concepts]
         self._lengths = self._target_lengths()
         groups = [
-            {"params": word.parameters(), "lr": one.rate or self.settings.rate}
-            for word, one in zip(self.words, self.concepts, strict=True)
+            {"params": word.parameters(), "lr": one.lr or self.settings.lr}
+            for word, one in zip(self.embeddings, self.concepts, strict=True)
         ]
         self.optimizer = torch.optim.Adam(groups)
         for one in self.concepts:
-            if len(one.pictures) == 1:
-                log.warning("%s is learned from one picture, and will hold all of it.", one.token)
+            if len(one.images) == 1:
+                log.warning("%s is learned from one image, and will hold all that it shows.", one.token)
 
-    def _encode(self, pictures: Sequence[Image.Image]) -> Latents:
-        flipped = [ImageOps.mirror(picture) for picture in pictures] if self.settings.flip else []
-        return self.denoiser.encode([*pictures, *flipped])
+    def _encode(self, images: Sequence[Image.Image]) -> Latents:
+        flipped = [ImageOps.mirror(image) for image in images] if self.settings.flip else []
+        return self.denoiser.encode([*images, *flipped])
 
     def _target_lengths(self) -> dict[tuple[str, str], Tensor]:
         """The length that norm control aims at, by token and encoder, `[vector, 1]`."""
         if self.settings.norm == "pull":
-            means = {name: vocabulary_norm(self.pipe, name) for name in self.words[0].rows}
+            means = {name: vocabulary_norm(self.pipe, name) for name in self.embeddings[0].rows}
             return {
                 (word.token, name): torch.full((len(rows), 1), means[name])
-                for word in self.words
+                for word in self.embeddings
                 for name, rows in word.rows.items()
             }
         return {
             (word.token, name): rows.detach().norm(dim=-1, keepdim=True).clone()
-            for word in self.words
+            for word in self.embeddings
             for name, rows in word.rows.items()
         }
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """The pipeline frozen, and taught the words, while the body runs."""
-        with frozen(self.pipe), use_embeddings(self.pipe, self.words):
+        """The pipeline is frozen and uses the embeddings while the body runs."""
+        with frozen(self.pipe), use_embeddings(self.pipe, self.embeddings):
             yield
 
     @property
     def finished(self) -> bool:
         """Whether all steps are made, or patience has run out."""
         patience = self.settings.patience
-        worn = patience is not None and self.progress.since >= patience
-        return worn or self.progress.step >= self.settings.steps
+        exhausted = patience is not None and self.progress.since >= patience
+        return exhausted or self.progress.step >= self.settings.steps
+
+    def describe(self) -> dict[str, Any]:
+        """What the outcome follows from, besides model, images and number of steps, as plain values."""
+        settings = {name: value for name, value in asdict(self.settings).items() if name != "steps"}
+        concepts = [(one.token, one.captions, one.init, one.vectors, one.lr) for one in self.concepts]
+        return {"settings": settings, "concepts": concepts}
 
     def losses(self, step: int) -> Tensor:
-        """The mean loss of each concept in a step, `[concept]`, with gradients to the words."""
+        """The mean loss of each concept in a step, `[concept]`, with gradients to the vectors."""
         settings = self.settings
         seed = settings.seed * 1_000_003 + step
         generator = torch.Generator().manual_seed(seed)
         rng = np.random.default_rng(seed)
         latents, prompts = [], []
         for concept, encoded in zip(self.concepts, self.latents, strict=True):
-            count = len(concept.pictures)
+            count = len(concept.images)
             chosen = rng.integers(count, size=settings.batch)
             mirrored = rng.integers(2, size=settings.batch) * count if settings.flip else 0
             latents.append(encoded.sample(torch.from_numpy(chosen + mirrored), generator))
@@ -184,10 +190,10 @@ class Learner:
         return each.view(len(self.concepts), settings.batch).mean(1)
 
     def step(self) -> list[float]:
-        """Make one step; the loss of each concept.
+        """Make one step and give the loss of each concept.
 
         Raises:
-            InputError: a loss that is no number.
+            InputError: a loss is not finite.
         """
         losses = self.losses(self.progress.step)
         if not losses.isfinite().all():
@@ -206,36 +212,36 @@ class Learner:
     def _control_norms(self) -> None:
         if self.settings.norm == "none":
             return
-        for word, group in zip(self.words, self.optimizer.param_groups, strict=True):
+        for word, group in zip(self.embeddings, self.optimizer.param_groups, strict=True):
             share = 1.0 if self.settings.norm == "fixed" else min(1.0, 100 * group["lr"])
             for name, rows in word.rows.items():
                 now = rows.norm(dim=-1, keepdim=True)
                 aimed = now + share * (self._lengths[word.token, name].to(now.device) - now)
                 rows.mul_(aimed / now.clamp(min=1e-12))
 
-    def look(self, score: Callable[[Embedding, int], float]) -> tuple[float, ...]:
-        """Score every word as it is now, and keep those that are better than before.
+    def validate(self, score: Callable[[int], float]) -> tuple[float, ...]:
+        """Score every embedding as it is now, and keep those that are better than before.
 
         Args:
-            score: from a word and its number to how good it is; higher is better.
+            score: from the number of a concept to how good its embedding is; higher is better.
         """
-        scores = tuple(score(word, index) for index, word in enumerate(self.words))
+        scores = tuple(score(index) for index in range(len(self.embeddings)))
         best, step = list(self.progress.best), self.progress.step
         better = [not best or value > best[index][0] for index, value in enumerate(scores)]
         kept = best or [(0.0, 0)] * len(scores)
         for index, is_better in enumerate(better):
             if is_better:
                 kept[index] = (scores[index], step)
-                self.best[index] = snapshot(self.words[index])
+                self.best[index] = snapshot(self.embeddings[index])
         since = 0 if any(better) else self.progress.since + 1
         self.progress = Progress(step, scores, tuple(kept), since)
         return scores
 
     def learned(self) -> list[Embedding]:
-        """The best words seen; the last ones where nothing was scored."""
-        return list(self.best) if self.progress.best else [snapshot(word) for word in self.words]
+        """The embeddings with the best scores; the last ones where nothing was scored."""
+        return list(self.best) if self.progress.best else [snapshot(one) for one in self.embeddings]
 
 
-def snapshot(word: Embedding) -> Embedding:
-    """A copy of a word as it is now, without gradients."""
-    return Embedding(word.token, {name: rows.detach().clone().cpu() for name, rows in word.rows.items()})
+def snapshot(one: Embedding) -> Embedding:
+    """A copy of an embedding as it is now, without gradients."""
+    return Embedding(one.token, {name: rows.detach().clone().cpu() for name, rows in one.rows.items()})

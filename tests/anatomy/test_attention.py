@@ -51,7 +51,7 @@ def test_attention_sums_to_one_over_tokens_at_every_place():
     assert all(len(calls) == 1 for calls in record.maps.values())
     for (weights,) in record.maps.values():
         assert weights.shape[:2] == (2, 5)
-        assert weights.shape[2] == 2 * weights.shape[3]  # as the picture is
+        assert weights.shape[2] == 2 * weights.shape[3]  # as the image is
         assert torch.allclose(weights.sum(1), torch.ones_like(weights[:, 0]), atol=1e-5)
 
 
@@ -128,7 +128,7 @@ def test_any_stable_diffusion_is_watched(tiny_lens):
     assert torch.allclose(alpha * path.clean + sigma * path.noise, path.latents, atol=1e-4)
 
 
-def test_the_pass_that_was_told_the_caption_counts(emoji):
+def test_the_pass_with_the_caption_counts(emoji):
     pipe = emoji.pipeline
     found = attention.attend(pipe, PROMPT, seed=1, steps=1, guidance=4.0)
     unguided = attention.attend(pipe, PROMPT, seed=1, steps=1, guidance=1.0)

@@ -12,7 +12,9 @@ from PIL import Image
 
 from diffusion_lens.anatomy import attention, diffusion, latents, sampling, similarity
 from diffusion_lens.errors import InputError
+from diffusion_lens.figures import diffusion as figures_diffusion
 from diffusion_lens.figures import panels, style, training
+from diffusion_lens.figures import similarity as figures_similarity
 from diffusion_lens.testbed import scenes
 from tests.figures.test_training import log
 
@@ -26,47 +28,49 @@ def render(figure):
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return [Image.fromarray(scenes.render(scenes.sample(90_001, index))) for index in range(8)]
 
 
-def test_the_autoencoder_and_the_forward_process(emoji, pictures):
+def test_the_autoencoder_and_the_forward_process(emoji, images):
     pipe = emoji.pipeline
-    clean = latents.to_latents(pipe, pictures)
-    render(diffusion.draw_reconstruction(latents.reconstruct(pipe, pictures[:3])))
-    render(diffusion.draw_schedule(latents.schedule(pipe)))
+    clean = latents.to_latents(pipe, images)
+    render(diffusion.draw_reconstruction(latents.reconstruct(pipe, images[:3])))
+    render(figures_diffusion.draw_schedule(latents.schedule(pipe)))
     render(diffusion.draw_noise(pipe, latents.add_noise(pipe, clean[0], [0, 500]), clean))
-    errors = latents.prediction_errors(pipe, pictures[:3], ["a dog"] * 3, [100, 900])
-    render(diffusion.draw_errors(errors))
+    errors = latents.prediction_errors(pipe, images[:3], ["a dog"] * 3, [100, 900])
+    render(figures_diffusion.draw_errors(errors))
 
 
-def test_the_reverse_process_and_attention(emoji, pictures):
+def test_the_reverse_process_and_attention(emoji, images):
     pipe = emoji.pipeline
-    clean = latents.to_latents(pipe, pictures)
+    clean = latents.to_latents(pipe, images)
     render(diffusion.draw_trajectory(pipe, sampling.follow(pipe, "a dog", steps=3), clean))
     maps = [attention.attend(pipe, text, steps=1) for text in ("a dog", "a red fox")]
     render(attention.draw_attention(maps))
     render(attention.draw_attention(maps[0]))
 
 
-def test_guidance_training_and_similarity(pictures):
+def test_guidance_training_and_similarity(images):
     table = pd.DataFrame(
-        {"prompt": "a dog", "seed": [0, 1, 0, 1], "guidance": [1, 1, 4, 4], "image": pictures[:4]}
+        {"prompt": "a dog", "seed": [0, 1, 0, 1], "guidance": [1, 1, 4, 4], "image": images[:4]}
     )
-    render(diffusion.draw_guidance(table))
+    render(figures_diffusion.draw_guidance(table))
     effects = pd.DataFrame({"prompt": "a", "guidance": [1, 4], "fit": [0.1, 0.2], "diversity": [0.2, 0.1]})
-    render(diffusion.draw_guidance_effects(effects))
+    render(figures_diffusion.draw_guidance_effects(effects))
     logs = [log(120).assign(model="a", stage=stage) for stage in ("clip", "diffusion", "autoencoder")]
     render(training.draw_training(pd.concat(logs)))
     names = ["one", "two", "three"]
     matrix = pd.DataFrame(similarity.cosines(torch.eye(3) + 0.1), names, names)
-    render(similarity.draw_matrices({"": matrix}, images=pictures[:3]))
-    render(similarity.draw_matrices({"a": matrix, "b": matrix}, numbers=False))
+    render(figures_similarity.draw_matrices({"": matrix}, images=images[:3]))
+    render(figures_similarity.draw_matrices({"a": matrix, "b": matrix}, numbers=False))
     words = similarity.WordVectors(tuple(names), (0, 1), torch.randn(2, 3, 4))
-    render(similarity.draw_approach(words.approach("one"), {"some": ["two"], "more": ["three"]}, "one"))
+    render(
+        figures_similarity.draw_approach(words.approach("one"), {"some": ["two"], "more": ["three"]}, "one")
+    )
 
 
-def test_pictures_stand_where_they_were_put():
+def test_images_stand_where_they_were_put():
     red, green, blue = (Image.new("RGB", (64, 64), colour) for colour in ("red", "lime", "blue"))
     pixels = render(panels.draw_images([[red, green], [None, blue]], ["a", "b"], ["c", "d"]))
     height, width, _ = pixels.shape
@@ -105,19 +109,19 @@ def test_labels_are_text_whatever_they_say():
     """A word of a prompt may look like a formula that can't be read."""
     image, word = Image.new("RGB", (64, 64), "red"), r"$\nothing_{$"
     table = pd.DataFrame({"prompt": word, "seed": 0, "guidance": [1, 4], "image": [image] * 2})
-    render(diffusion.draw_guidance(table))
+    render(figures_diffusion.draw_guidance(table))
     effects = pd.DataFrame({"prompt": word, "guidance": [1], "fit": [0.1], "diversity": [0.2]})
-    render(diffusion.draw_guidance_effects(effects))
+    render(figures_diffusion.draw_guidance_effects(effects))
     heat = torch.rand(1, 3, 8, 8)
     render(attention.draw_attention(attention.AttentionMaps(image, ((word, (1,)),), heat)))
     words = similarity.WordVectors((word, "dog"), (0, 1), torch.randn(2, 2, 4))
-    render(similarity.draw_matrices({word: words.similarities(1)}))
-    render(similarity.draw_approach(words.approach("dog"), {word: [word]}, word))
+    render(figures_similarity.draw_matrices({word: words.similarities(1)}))
+    render(figures_similarity.draw_approach(words.approach("dog"), {word: [word]}, word))
 
 
-def test_no_figure_needs_pyplot():
+def test_figures_of_tables_need_neither_pyplot_nor_torch():
     code = (
-        "import sys; from diffusion_lens.figures import attention, diffusion, similarity, training; "
-        "sys.exit('matplotlib.pyplot' in sys.modules)"
+        "import sys; from diffusion_lens.figures import diffusion, similarity; "
+        "sys.exit('matplotlib.pyplot' in sys.modules or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-W", "error::ResourceWarning", "-c", code]).returncode == 0

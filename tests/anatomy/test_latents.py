@@ -22,7 +22,7 @@ def drawn():
 
 
 @pytest.fixture(scope="module")
-def pictures(drawn):
+def images(drawn):
     return [Image.fromarray(scenes.render(scene)) for scene in drawn]
 
 
@@ -30,31 +30,31 @@ def pipe_that_predicts(kind):
     return SimpleNamespace(scheduler=DDPMScheduler(**{**NOISE_SCHEDULE, "prediction_type": kind}))
 
 
-def test_a_latent_is_the_scaled_mean_of_the_posterior(emoji, pictures):
+def test_a_latent_is_the_scaled_mean_of_the_posterior(emoji, images):
     pipe = emoji.pipeline
-    found = latents.to_latents(pipe, pictures)
-    pixels = torch.from_numpy(np.array(pictures[0])).permute(2, 0, 1)[None].float() / 127.5 - 1
+    found = latents.to_latents(pipe, images)
+    pixels = torch.from_numpy(np.array(images[0])).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.no_grad():
         mean = pipe.vae.encode(pixels).latent_dist.mean * pipe.vae.config.scaling_factor
     assert torch.allclose(found[:1], mean, atol=1e-5)
 
 
-def test_a_reconstruction_says_how_much_smaller_and_how_near(emoji, pictures):
-    found = latents.reconstruct(emoji.pipeline, pictures)
+def test_a_reconstruction_says_how_much_smaller_and_how_near(emoji, images):
+    found = latents.reconstruct(emoji.pipeline, images)
     assert found.compression == 64 * 64 * 3 / (16 * 8 * 8)
-    assert found.decoded.shape == found.pictures.shape
+    assert found.decoded.shape == found.images.shape
     off = np.full((2, 4, 4, 3), 100, np.uint8)
     known = latents.Reconstruction(off, torch.zeros(2, 1, 1, 1), off + np.uint8(1))
     assert np.allclose(known.psnr, 20 * np.log10(255))
 
 
-def test_pictures_must_be_alike(emoji, pictures):
+def test_images_must_be_alike(emoji, images):
     with pytest.raises(InputError, match="of one size"):
-        latents.to_latents(emoji.pipeline, [pictures[0], pictures[1].resize((32, 32))])
+        latents.to_latents(emoji.pipeline, [images[0], images[1].resize((32, 32))])
     with pytest.raises(InputError, match="at least one"):
         latents.to_latents(emoji.pipeline, [])
     with pytest.raises(InputError, match="RGB"):
-        latents.to_latents(emoji.pipeline, [pictures[0].convert("L")])
+        latents.to_latents(emoji.pipeline, [images[0].convert("L")])
 
 
 def test_noise_has_the_variance_that_the_schedule_says(emoji):
@@ -68,8 +68,8 @@ def test_noise_has_the_variance_that_the_schedule_says(emoji):
     assert (found.latents[-1] - latent * kept**0.5).var().item() == pytest.approx(1 - kept, rel=0.02)
 
 
-def test_noised_latents_are_those_of_diffusers(emoji, pictures):
-    latent = latents.to_latents(emoji.pipeline, pictures[:1])[0]
+def test_noised_latents_are_those_of_diffusers(emoji, images):
+    latent = latents.to_latents(emoji.pipeline, images[:1])[0]
     found = latents.add_noise(emoji.pipeline, latent, TIMES, seed=3)
     count = len(TIMES)
     own = DDPMScheduler(**NOISE_SCHEDULE).add_noise(
@@ -100,7 +100,7 @@ def test_the_schedule_keeps_variance():
     assert np.allclose(table["log_snr"], 2 * np.log(table["alpha"] / table["sigma"]))
 
 
-def test_what_has_no_such_schedule_is_said(pictures):
+def test_what_has_no_such_schedule_is_said(images):
     flow = SimpleNamespace(scheduler=FlowMatchEulerDiscreteScheduler())
     with pytest.raises(UnsupportedPipelineError, match="flow matching"):
         latents.schedule(flow)
@@ -123,14 +123,14 @@ def test_colours_put_the_mean_at_grey_and_do_not_depend_on_sign():
     assert (lit[..., 0] > 200).all()
 
 
-def test_errors_are_those_of_training(emoji, drawn, pictures):
+def test_errors_are_those_of_training(emoji, drawn, images):
     texts = [captions.caption(scene, 90_001, index) for index, scene in enumerate(drawn)]
-    table = latents.prediction_errors(emoji.pipeline, pictures, texts, times=[100, 900])
-    assert list(table.columns) == ["picture", "time", "told", "error"]
+    table = latents.prediction_errors(emoji.pipeline, images, texts, times=[100, 900])
+    assert list(table.columns) == ["image", "time", "given", "error"]
     assert len(table) == 4 * 2 * 2
-    told = table.groupby("told")["error"].mean()
-    assert told["caption"] < told["nothing"] < 1.5
-    # one that always answers zero is wrong by what was asked for, whatever it is told
+    error = table.groupby("given")["error"].mean()
+    assert error["caption"] < error["nothing"] < 1.5
+    # one that always predicts zero has the error of the target, whatever it is given
     zero = torch.nn.Module()
     zero.forward = lambda sample, *_, **__: SimpleNamespace(sample=torch.zeros_like(sample))
     zero.device, zero.dtype = torch.device("cpu"), torch.float32
@@ -138,14 +138,14 @@ def test_errors_are_those_of_training(emoji, drawn, pictures):
         vae=emoji.pipeline.vae, scheduler=emoji.pipeline.scheduler, unet=zero,
         encode_prompt=emoji.pipeline.encode_prompt,
     )  # fmt: skip
-    wide = latents.prediction_errors(pipe, pictures, texts, [900]).pivot(index="picture", columns="told")
+    wide = latents.prediction_errors(pipe, images, texts, [900]).pivot(index="image", columns="given")
     assert (wide["error", "caption"] == wide["error", "nothing"]).all()
-    clean = latents.to_latents(pipe, pictures)
+    clean = latents.to_latents(pipe, images)
     alpha, sigma = (float(value) for value in latents.levels(pipe, [900]))
     expected = alpha**2 + sigma**2 * clean.square().mean((1, 2, 3))  # noise and latent don't correlate
     assert wide["error", "caption"].to_numpy() == pytest.approx(expected.numpy(), rel=0.25)
 
 
-def test_every_picture_needs_its_caption(emoji, pictures):
-    with pytest.raises(InputError, match="1 captions were given for 4 pictures"):
-        latents.prediction_errors(emoji.pipeline, pictures, ["a dog"], [0])
+def test_every_image_needs_its_caption(emoji, images):
+    with pytest.raises(InputError, match="1 captions were given for 4 images"):
+        latents.prediction_errors(emoji.pipeline, images, ["a dog"], [0])

@@ -1,4 +1,4 @@
-"""The making of a picture is followed without changing it."""
+"""The making of an image is followed without changing it."""
 
 from types import SimpleNamespace
 
@@ -22,7 +22,7 @@ def plain(pipe, prompt, seed, steps, guidance):
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
-def test_a_followed_picture_is_the_pipelines_own(emoji, guidance):
+def test_a_followed_image_is_the_pipelines_own(emoji, guidance):
     pipe = emoji.pipeline
     hooks = len(pipe.unet._forward_hooks)
     path = sampling.follow(pipe, PROMPT, seed=2, steps=3, guidance=guidance)
@@ -97,7 +97,7 @@ def test_a_sweep_holds_every_prompt_seed_and_scale(emoji):
 def test_fit_and_diversity_are_known_for_known_vectors(untyped):
     import pandas as pd
 
-    # pictures tell their own vectors by their first pixel: along x, along y, in between
+    # images tell their own vectors by their first pixel: along x, along y, in between
     vectors = {0: (1.0, 0.0), 1: (0.0, 1.0), 2: (0.6, 0.8)}
     clip = SimpleNamespace(
         embed_images=lambda images: torch.tensor([vectors[image.getpixel((0, 0))] for image in images]),

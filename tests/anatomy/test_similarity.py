@@ -7,6 +7,7 @@ import torch
 
 from diffusion_lens.anatomy import similarity
 from diffusion_lens.errors import InputError, LayerError, PromptError
+from diffusion_lens.figures import similarity as figures_similarity
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +77,9 @@ def test_captions_are_compared_by_the_mean_of_their_tokens_without_pads(emoji):
 def test_matrices_drawn_together_must_match():
     one = pd.DataFrame(np.eye(2), ["a", "b"], ["a", "b"])
     with pytest.raises(InputError, match="same rows and columns"):
-        similarity.draw_matrices({"one": one, "two": one.iloc[:1]})
+        figures_similarity.draw_matrices({"one": one, "two": one.iloc[:1]})
     with pytest.raises(InputError, match="same rows and columns"):
-        similarity.draw_matrices({})
+        figures_similarity.draw_matrices({})
     with pytest.raises(InputError, match="holds no cat"):
         table = pd.DataFrame({"layer": [0], "word": ["dog"], "similarity": [1.0]})
-        similarity.draw_approach(table, {"cats": ["cat"]}, "puppy")
+        figures_similarity.draw_approach(table, {"cats": ["cat"]}, "puppy")

@@ -9,9 +9,11 @@ import torch
 
 from diffusion_lens import DiffusionLens
 from diffusion_lens.bench.architectures import ARCHITECTURES, build_architecture
-from diffusion_lens.bench.lens import bench, find_levers
+from diffusion_lens.bench.lens import bench
+from diffusion_lens.bench.tuning import find_optimizations
 from diffusion_lens.errors import InputError
 from diffusion_lens.images.optimizations import Optimizations, choose_optimizations, optimize
+from diffusion_lens.models.pipelines import find_family
 
 
 def build(name: str, batch_size: int | None = 4):
@@ -19,7 +21,7 @@ def build(name: str, batch_size: int | None = 4):
 
 
 @pytest.fixture(autouse=True)
-def levers_are_put_back():
+def optimizations_are_undone():
     yield
     optimize(build("sd21").pipeline, Optimizations())
     torch.compiler.reset()
@@ -48,7 +50,7 @@ def test_processes_are_measured_beside_the_other_ways():
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_levers_do_not_change_the_mathematics(name):
+def test_optimizations_do_not_change_the_mathematics(name):
     plain = build(name)("a red fox", "all", [0, 1], progress=False)
     lens = build(name)
     optimize(
@@ -68,8 +70,8 @@ def test_levers_do_not_change_the_mathematics(name):
     assert len(set(seen)) == 1  # the short last batch was filled
 
 
-def test_levers_are_found_by_trial():
-    optimizations, size, trials = find_levers(
+def test_optimizations_are_found_by_trial():
+    optimizations, size, trials = find_optimizations(
         lambda size: build("sd21", size), sizes=(1, 2), steps=1, compile=("eager",)
     )
     assert size in (1, 2) and isinstance(optimizations, Optimizations)
@@ -79,7 +81,7 @@ def test_levers_are_found_by_trial():
 
 
 def test_what_a_model_can_not_do_is_noted(new_lens):
-    _, _, trials = find_levers(lambda size: new_lens("lumina2"), sizes=(1,), steps=1, compile=())
+    _, _, trials = find_optimizations(lambda size: new_lens("lumina2"), sizes=(1,), steps=1, compile=())
     assert [one.note for one in trials if "fuse" in one.optimizations] == [
         "Lumina2Transformer2DModel has no projections that can be fused."
     ]
@@ -93,6 +95,12 @@ def test_compilation_is_chosen_for_long_plans_on_cuda():
     assert choose_optimizations("auto", "cpu", 100_000) == Optimizations()
     assert choose_optimizations("on", "cpu", 1) == Optimizations(compile="default")
     assert choose_optimizations("off", "cuda", 100_000) == Optimizations()
+
+
+def test_the_16_bit_type_is_that_of_the_family():
+    assert find_family(ARCHITECTURES["sdxl"].pipeline).half == "float16"
+    assert find_family(ARCHITECTURES["flux"].pipeline).half == "bfloat16"
+    assert build_architecture("flux", device="cpu", size="tiny").pipeline.dtype == torch.float32
 
 
 def test_no_such_architecture():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from diffusion_lens.bench.approximation_error import measure_drift
+from diffusion_lens.bench.approximation_error import measure_approximations
 from diffusion_lens.errors import ExperimentError, RunError, SamplerError
 from diffusion_lens.images.approximations import Approximations, approximate
 from diffusion_lens.sweep.open import run_sweep
@@ -84,7 +84,7 @@ def test_approximate_images_are_cells_of_their_own(tiny_lens, tmp_path):
 
 def test_drift_is_measured_by_layer(emoji):
     trials = [Approximations(guided=0.5), Approximations(first_block=0.1)]
-    found = measure_drift(emoji, ["a red fox"], seeds=1, steps=2, trials=trials)
+    found = measure_approximations(emoji, ["a red fox"], seeds=1, steps=2, trials=trials)
     again, guided, refused = found[:7], found[7:14], found[14]
     assert [one.layer for one in guided] == list(range(7))
     assert all(one.rmse == 0 and one.psnr == float("inf") and one.agreement == 1 for one in again)

@@ -16,7 +16,6 @@ from diffusion_lens.learning import editing
 from diffusion_lens.learning.captioning import nearest_captions, write_captions
 from diffusion_lens.learning.cycle import cycle_loss, measure_cycle, ranks
 from diffusion_lens.learning.latent_inversion import LatentInversion, relative_error
-from diffusion_lens.learning.latent_study import study
 from diffusion_lens.learning.refining import refine
 from diffusion_lens.testbed.captions import imagine, parse
 from diffusion_lens.testbed.scenes import render
@@ -51,7 +50,15 @@ def test_the_text_latent_is_the_pipelines_own(inversion: LatentInversion, emoji:
     assert drawn == emoji("a blue car", "native", 3, steps=2, progress=False).image("native", 3)
 
 
-def test_pictures_are_read_as_what_they_show(inversion: LatentInversion) -> None:
+def test_an_image_that_overflowed_is_missing(inversion: LatentInversion) -> None:
+    states = inversion.encode(["a blue car", "a dog"])
+    states[0] = torch.nan
+    (lost, lost_too), (dog, other) = inversion.draw(states, [0, 1], steps=1)
+    assert lost is None and lost_too is None
+    assert dog is not None and other is not None and dog != other
+
+
+def test_images_are_read_as_what_they_show(inversion: LatentInversion) -> None:
     found, true = inversion.invert([picture(text) for text in SCENES]), inversion.encode(SCENES)
     assert (relative_error(found, true, inversion.mean) < 0.85).all()
     assert ranks(found, true, range(len(SCENES))) == [1] * len(SCENES)
@@ -133,7 +140,7 @@ def test_the_cycle_is_measured_by_layer(inversion: LatentInversion) -> None:
 
 def test_refining_lowers_the_denoisers_error_and_leaves_the_model(inversion: LatentInversion) -> None:
     processors = dict(inversion.pipe.unet.attn_processors)
-    before, after = refine(inversion, [picture("a blue car")], "mean", steps=(0, 6), rate=0.03)
+    before, after = refine(inversion, [picture("a blue car")], "mean", steps=(0, 6), lr=0.03)
     assert torch.equal(before.states[0], inversion.mean)
     assert after.errors.item() < before.errors.item()
     # R's guess is a better start than knowing nothing
@@ -183,22 +190,21 @@ def test_verbs(car: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
             assert sheet.width > 300
 
 
-def test_bad_input_is_told_before_anything_is_loaded(car: Path, inversion: LatentInversion) -> None:
+def test_bad_input_is_reported_before_anything_is_loaded(car: Path, inversion: LatentInversion) -> None:
     out = car.with_name("out.png")
     (car.with_name("empty.txt")).write_text("\n")
     for call, message in (
         (lambda: cli.caption(()), "No image"),
         (lambda: cli.caption((car,), car.with_name("empty.txt")), "holds no captions"),
         (lambda: cli.edit(car, ("blue",), out), "no change of words"),
-        (lambda: cli.edit(car, ("blue=red",), car.with_name("out.txt")), "names no picture"),
+        (lambda: cli.edit(car, ("blue=red",), car.with_name("out.txt")), "names no image"),
         (lambda: cli.personalise(car, (), out), "No prompt"),
         (lambda: cli.redraw((), out), "No image"),
         (lambda: cli.cycle(("a dog",), out), "two or more"),
-        (lambda: study(inversion, car.parent, 3), "too few"),
     ):
         with pytest.raises(InputError, match=message):
             call()
     with pytest.raises(OutputError, match="exists"):
         cli.edit(car, ("blue=red",), car)
-    with pytest.raises(InputError, match=r"can't be read as a picture"):
+    with pytest.raises(InputError, match=r"can't be read as an image"):
         cli.redraw((car.with_name("empty.txt"),), out)

@@ -5,17 +5,16 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from diffusion_lens.errors import InputError, RunError
 from diffusion_lens.learning.concepts import TEMPLATES, Concept
-from diffusion_lens.learning.invert import Look, invert
+from diffusion_lens.learning.invert import invert
 from diffusion_lens.learning.lego import Context, LegoLearner, context_loss, separated
-from diffusion_lens.learning.lego_study import TRUTHS, _checks, _read, gains, summary
 from diffusion_lens.learning.training import Learner, Settings
 from diffusion_lens.text.embeddings import Embedding, initial_embedding
+from experiments.studies.lego_concepts import TRUTHS
 
 cli = import_module("diffusion_lens.cli.lego")
 CONTEXT = Context("<blue>", "<dog>", ("azure", "sapphire"), ("dog", "scarlet"))
@@ -26,8 +25,8 @@ def pair(truth: str = "blue") -> list[Concept]:
     known = TRUTHS[truth]
     usual = (TEMPLATES["object"],) * 5
     return separated(
-        Concept("<blue>", known.pictures(0), usual, "some"),
-        Concept("<dog>", known.subject_pictures(0), usual, "some"),
+        Concept("<blue>", known.images(0), usual, "some"),
+        Concept("<dog>", known.subject_images(0), usual, "some"),
         known.sentences,
     )
 
@@ -42,11 +41,11 @@ def test_context_loss_is_infonce() -> None:
     assert several.item() == pytest.approx(np.log(2), abs=1e-5)
 
 
-def test_both_words_learn_from_the_concepts_pictures_and_nothing_else_does(emoji) -> None:
+def test_both_embeddings_learn_from_the_concepts_images_and_nothing_else_does(emoji) -> None:
     learner = LegoLearner(emoji.pipeline, pair(), Settings(steps=2, batch=1), [CONTEXT])
     matrix = emoji.pipeline.text_encoder.get_input_embeddings().weight
     before = matrix.detach().clone()
-    concept, subject = learner.words
+    concept, subject = learner.embeddings
     with learner.training():
         losses = learner.losses(0)
         plain = Learner.losses(learner, 0)
@@ -57,14 +56,14 @@ def test_both_words_learn_from_the_concepts_pictures_and_nothing_else_does(emoji
 
 
 def test_context_draws_the_concept_to_its_words_and_away_from_the_subject(emoji) -> None:
-    settings = Settings(steps=6, batch=1, rate=3e-2)
+    settings = Settings(steps=6, batch=1, lr=3e-2)
     rows = {}
     for weight in (0.0, 0.3):
         learner = LegoLearner(emoji.pipeline, pair(), settings, [replace(CONTEXT, weight=weight)])
         with learner.training():
             for _ in range(settings.steps):
                 learner.step()
-        rows[weight] = learner.words[0].rows["text_encoder"].detach().mean(0)
+        rows[weight] = learner.embeddings[0].rows["text_encoder"].detach().mean(0)
 
     def likeness(weight: float, word: str) -> float:
         other = initial_embedding(emoji.pipeline, "<other>", word).rows["text_encoder"][0]
@@ -74,12 +73,12 @@ def test_context_draws_the_concept_to_its_words_and_away_from_the_subject(emoji)
     assert likeness(0.3, "azure") - likeness(0.3, "dog") > likeness(0.0, "azure") - likeness(0.0, "dog")
 
 
-def test_training_goes_on_with_the_same_bytes_and_only_with_its_context(emoji, tmp_path: Path) -> None:
+def test_training_resumes_with_the_same_bytes_and_only_with_its_context(emoji, tmp_path: Path) -> None:
     def learn(folder: str, steps: int, context: Context = CONTEXT) -> list[Embedding]:
         where = tmp_path / folder
         where.mkdir(exist_ok=True)
-        settings = Settings(steps=steps, batch=1)
-        return invert(emoji, pair(), settings, Look(None), where, contexts=[context], progress=False)
+        learner = LegoLearner(emoji.pipeline, pair(), Settings(steps=steps, batch=1), [context])
+        return invert(emoji, learner, where, progress=False)
 
     whole = learn("whole", 3)
     learn("parts", 1)
@@ -90,52 +89,13 @@ def test_training_goes_on_with_the_same_bytes_and_only_with_its_context(emoji, t
         learn("parts", 4, replace(CONTEXT, negative=("dog",)))
 
 
-@pytest.mark.parametrize("name", TRUTHS)
-def test_the_oracle_sees_the_concept_in_its_pictures_and_not_in_the_subjects(name: str) -> None:
-    truth = TRUTHS[name]
-    for pictures, wanted in ((truth.pictures(0), True), (truth.subject_pictures(0), False)):
-        found = _read(truth, np.stack([np.asarray(picture) for picture in pictures]))
-        answers = [_checks(truth, "house", *one) for one in found]
-        assert sum(one["concept"] == wanted for one in answers) >= 4
-        assert sum(one["leak"] for one in answers) >= 4 and not any(one["subject"] for one in answers)
-    assert not any(_checks(truth, truth.subject, *one)["leak"] for one in found)  # it was asked for
-
-
-def test_summary_counts_units_of_concept_and_prompt() -> None:
-    table = pd.DataFrame(
-        [("blue", "LEGO", f"a {{}} {name}", name, seed, "leak", seed == 1)
-         for name in ("cat", "car") for seed in (0, 1)],
-        columns=["concept", "way", "prompt", "subject", "seed", "check", "right"],
-    )  # fmt: skip
-    rates = summary(table).set_index("concept")
-    assert (rates["rate"] == 0.5).all() and (rates["n"] == 4).all() and (rates["captions"] == 2).all()
-
-
-def test_gains_are_paired_by_concept_and_prompt() -> None:
-    names = ["cat", "car", "bus", "tree", "fish", "book"]
-    table = pd.DataFrame(
-        [("blue", way, f"a {{}} {name}", name, 0, check, right)
-         for name in names
-         for way, *answers in (("LEGO", True, False), ("Textual Inversion", name == "cat", True),
-                               ("subject separated", True, False))
-         for check, right in zip(("both", "leak"), answers, strict=True)],
-        columns=["concept", "way", "prompt", "subject", "seed", "check", "right"],
-    )  # fmt: skip
-    found = gains(table).set_index(["check", "less"])
-    assert found["gain"].round(3).to_dict() == {
-        ("both", "Textual Inversion"): 0.833, ("both", "subject separated"): 0.0,
-        ("leak", "Textual Inversion"): -1.0, ("leak", "subject separated"): 0.0,
-    }  # fmt: skip
-    assert found.loc[("leak", "Textual Inversion"), "p"] == pytest.approx(2 / 2**6)
-
-
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    """Folders of pictures of a concept and of its subject."""
-    for name, pictures in (("concept", TRUTHS["tiny"].pictures(0)), ("subject", pair()[1].pictures)):
+    """Folders of images of a concept and of its subject."""
+    for name, images in (("concept", TRUTHS["tiny"].images(0)), ("subject", pair()[1].images)):
         (tmp_path / name).mkdir()
-        for index, picture in enumerate(pictures[:2]):
-            picture.save(tmp_path / name / f"{index}.png")
+        for index, image in enumerate(images[:2]):
+            image.save(tmp_path / name / f"{index}.png")
     return tmp_path / "concept", tmp_path / "subject"
 
 
@@ -157,7 +117,7 @@ def test_bad_input_is_one_message(folders, emoji) -> None:
         ({"sentences": ("a {} fox",)}, "must hold"),
         ({"weight": -1.0}, "at least 0"),
         ({"out": empty / "x.png"}, "does not end in .safetensors"),
-        ({"subject_images": empty}, "holds no pictures"),
+        ({"subject_images": empty}, "holds no images"),
     ):
         with pytest.raises(InputError, match=message):
             cli.learn(folders[0], **({"subject_images": folders[1]} | good | changes))

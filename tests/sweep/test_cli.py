@@ -82,7 +82,7 @@ def test_a_study_from_plan_to_files(tmp_path):
         (["sweep", "foxes.toml", "--out", "foxes.toml/run"], "error: foxes.toml/run can't be written"),
         (["sweep", "foxes.toml", "--out", "nonsense://x"], "error: nonsense://x can't be opened"),
         (["status", "."], "is no run, or a damaged one"),
-        (["bench", "--tune"], "error: --tune builds many models and needs an --architecture"),
+        (["bench", "lens", "--tune"], "error: --tune builds many models and needs an --architecture"),
     ],
 )
 def test_errors_are_one_message_and_exit_code_2(tmp_path, arguments, message):
@@ -132,20 +132,20 @@ def test_bench_writes_its_figures(tmp_path):
         "--seeds",
         "2",
     )
-    done = run("bench", *arguments, "--approximations", "--out", "a/bench", cwd=tmp_path)
+    done = run("bench", "lens", *arguments, "--approximations", "--out", "a/bench", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "a/bench/timings.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["way"] for row in rows] == ["per image", "per layer", "lens", "sweep"]
     assert rows[0]["speedup"] == rows[1]["over_layers"] == "1"
-    with open(tmp_path / "a/bench/drift.csv", newline="") as file:
-        drift = list(csv.DictReader(file))
-    assert [row["rmse"] for row in drift[:4]] == ["0"] * 4
-    assert {row["approximation"] for row in drift} == {
+    with open(tmp_path / "a/bench/approximation_error.csv", newline="") as file:
+        errors = list(csv.DictReader(file))
+    assert [row["rmse"] for row in errors[:4]] == ["0"] * 4
+    assert {row["approximation"] for row in errors} == {
         "", "guided=0.5", "first_block=0.1", "pyramid=2", "precision=bfloat16",
     }  # fmt: skip
     text = (tmp_path / "a/bench/README.md").read_text()
-    assert f"`diffusion-lens bench {' '.join(arguments)} --approximations --out a/bench`" in text
+    assert f"`diffusion-lens bench lens {' '.join(arguments)} --approximations --out a/bench`" in text
     assert "cores" in text and "| per layer |" in text and "| guided=0.5 |" in text
-    again = run("bench", "--out", "a/bench", cwd=tmp_path)
+    again = run("bench", "lens", "--out", "a/bench", cwd=tmp_path)
     assert again.returncode == 2 and "a/bench/timings.csv exists" in again.stderr.replace("\n", "")

@@ -1,4 +1,4 @@
-"""The study of latent inversion on one page: what R reads, and what its uses come to."""
+"""The figure of latent inversion: what R reads, and what its uses achieve, on one page."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,10 +12,10 @@ CHECKS = ("object", "colour", "size", "count", "relation", "place")
 
 
 def draw_latent_inversion(rates: pd.DataFrame) -> Figure:
-    """Draw rates with their intervals, a panel by part of the study.
+    """Draw rates with their intervals, one panel for each part of the study.
 
     Args:
-        rates: of `inversion.latent_study.summaries`.
+        rates: the summary of `experiments.studies.latent_inversion`.
     """
     plain = rates[rates["group"].isin(("", "seen"))]
     with style():
@@ -37,14 +37,14 @@ def draw_latent_inversion(rates: pd.DataFrame) -> Figure:
 
 
 def _dots(axis: Axes, part: pd.DataFrame) -> None:
-    """One row by check, a mark by source with its interval."""
+    """One row for each check, one mark with its interval for each source."""
     checks = list(dict.fromkeys(sorted(part["check"], key=_place)))
     sources = list(part.groupby("source", sort=False))
     for number, (source, rows) in enumerate(sources):
         lower = 0.7 * ((number + 0.5) / len(sources) - 0.5)
         at = [checks.index(check) - lower for check in rows["check"]]
         axis.hlines(at, rows["low"], rows["high"], color=COLOURS[number], linewidth=1)
-        axis.plot(rows["rate"], at, MARKERS[number], color=COLOURS[number], label=source, clip_on=False)
+        axis.plot(rows["mean"], at, MARKERS[number], color=COLOURS[number], label=source, clip_on=False)
     axis.set_yticks(range(len(checks)), checks)
     axis.set_xlim(0, 1)
     axis.set_ylim(-0.5, len(checks) - 0.5)
@@ -57,14 +57,19 @@ def _place(check: str) -> int:
 
 
 def _cycle(axis: Axes, part: pd.DataFrame) -> None:
-    """The cycle by layer: is the prompt still the nearest, and how far off is it?"""
+    """The cycle by layer: the share of prompts that are the nearest, and the error."""
     for number, (check, label) in enumerate((("retrieved", "prompt is the nearest"), ("error", "error"))):
         rows = part[part["check"] == check]
         layer = rows["source"].str.removeprefix("layer ").astype(int)
         rows = rows.assign(layer=layer).sort_values("layer")
         axis.fill_between(rows["layer"], rows["low"], rows["high"], color=COLOURS[number], alpha=0.2)
-        axis.plot(rows["layer"], rows["rate"], MARKERS[number] + DASHES[number], color=COLOURS[number],
-                  label=label)  # fmt: skip
+        axis.plot(
+            rows["layer"],
+            rows["mean"],
+            MARKERS[number] + DASHES[number],
+            color=COLOURS[number],
+            label=label,
+        )
     axis.set_title("The cycle by layer")
     axis.set_xlabel("layer")
     axis.set_ylim(0, None)
@@ -72,14 +77,19 @@ def _cycle(axis: Axes, part: pd.DataFrame) -> None:
 
 
 def _refined(axis: Axes, part: pd.DataFrame) -> None:
-    """The denoiser's error by steps of optimisation, a line by start."""
+    """The denoiser's error by steps of optimisation, one line for each start."""
     named = part["source"].str.extract(r"(?P<start>.*), (?P<steps>\d+) steps").astype({"steps": int})
     part = part.assign(start=named["start"], steps=named["steps"])
     for number, (start, rows) in enumerate(part.groupby("start", sort=False)):
         rows = rows.sort_values("steps")
         axis.fill_between(rows["steps"], rows["low"], rows["high"], color=COLOURS[number], alpha=0.15)
-        axis.plot(rows["steps"], rows["rate"], MARKERS[number] + DASHES[number], color=COLOURS[number],
-                  label=start)  # fmt: skip
+        axis.plot(
+            rows["steps"],
+            rows["mean"],
+            MARKERS[number] + DASHES[number],
+            color=COLOURS[number],
+            label=start,
+        )
     axis.set_title("Optimised, from a start")
     axis.set_xlabel("steps")
     axis.set_ylabel("denoising error")

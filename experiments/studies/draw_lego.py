@@ -1,4 +1,4 @@
-"""LEGO beside Textual Inversion: what is there of what was asked for, and what leaked."""
+"""The figure of LEGO beside Textual Inversion: what is there of what was asked for, and what leaked."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ def draw_lego(rates: pd.DataFrame) -> Figure:
     """Draw the rates of each way by concept, with intervals: concept and subject, and leakage.
 
     Args:
-        rates: of `inversion.lego_study.summary`.
+        rates: means with intervals by `concept` ("all" first), `way` and `check`.
     """
     concepts = list(dict.fromkeys(rates["concept"]))[::-1]
     ways = list(dict.fromkeys(rates["way"]))
@@ -29,10 +29,9 @@ def draw_lego(rates: pd.DataFrame) -> Figure:
                     concepts.index(concept) - 0.15 * (number - (len(ways) - 1) / 2)
                     for concept in rows["concept"]
                 ]
-                axis.hlines(at, rows["low"], rows["high"], color=COLOURS[number], linewidth=1)
-                axis.plot(
-                    rows["rate"], at, MARKERS[number], color=COLOURS[number], label=way, clip_on=False
-                )
+                colour, mark = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+                axis.hlines(at, rows["low"], rows["high"], color=colour, linewidth=1)
+                axis.plot(rows["mean"], at, mark, color=colour, label=way, clip_on=False)
             axis.set_title(title)
             axis.set_xlim(0, 1)
             axis.xaxis.set_major_formatter(PercentFormatter(1))

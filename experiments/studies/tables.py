@@ -1,0 +1,85 @@
+"""What the studies share: tables that are kept, and means over units with intervals."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from diffusion_lens.analysis.statistics import mean_interval, sign_flip_test
+from diffusion_lens.files import write_whole
+
+__all__ = ["kept", "means", "paired", "write_table"]
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, whole or not at all."""
+    content = table.to_csv(index=False, lineterminator="\n", float_format="%.4f").encode()
+    write_whole(path, lambda file: file.write(content))
+
+
+def kept(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """A table that an earlier call wrote, or a new one, written as parquet; so that a study resumes."""
+    if not path.is_file():
+        table = make()
+        write_whole(path, lambda file: table.to_parquet(file, index=False))
+    return pd.read_parquet(path)
+
+
+def means(table: pd.DataFrame, by: Sequence[str], unit: str, value: str = "value") -> pd.DataFrame:
+    """Means over units with 95 % bootstrap intervals; what was repeated within a unit is averaged first.
+
+    Args:
+        table: one row for each measurement; missing values are left out.
+        by: the columns that tell apart what is compared.
+        unit: the column of the unit, such as the concept: the interval is over other units.
+        value: the column of the measurement.
+
+    Returns:
+        The columns `by`, then `mean`, `low`, `high` and `units`. Fewer than three units have no interval.
+    """
+    rows = []
+    known = table.dropna(subset=[value]).assign(**{value: lambda part: part[value].astype(float)})
+    for key, part in known.groupby(list(by), sort=False):
+        of_units = part.groupby(unit)[value].mean().to_numpy()
+        mean, low, high = (
+            mean_interval(of_units) if len(of_units) > 2 else (of_units.mean(), np.nan, np.nan)
+        )
+        rows.append((*key, mean, low, high, len(of_units)))
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "units"])
+
+
+def _interval(values: np.ndarray) -> tuple[float, float, float]:
+    """A mean and its interval, which fewer than three units do not have."""
+    return mean_interval(values) if len(values) > 2 else (float(values.mean()), np.nan, np.nan)
+
+
+def paired(
+    table: pd.DataFrame, by: Sequence[str], unit: str, way: str, first: str, value: str = "value"
+) -> pd.DataFrame:
+    """One way less each other way, over the units that have both.
+
+    Args:
+        table: one row for each measurement.
+        by: the columns within which ways are compared, such as the measure.
+        unit: the column of the unit.
+        way: the column of the way.
+        first: the way that the others are subtracted from.
+        value: the column of the measurement.
+
+    Returns:
+        The columns `by`, then `less` (the other way), `gain`, `low`, `high`, `p` (exact sign flips of
+        whole units, two-sided) and `units`.
+    """
+    rows = []
+    known = table.dropna(subset=[value]).assign(**{value: lambda part: part[value].astype(float)})
+    for key, part in known.groupby(list(by), sort=False):
+        wide = part.pivot_table(index=unit, columns=way, values=value)
+        if first not in wide:
+            continue
+        for other in (one for one in wide.columns if one != first):
+            gains = (wide[first] - wide[other]).dropna().to_numpy()
+            if len(gains) == 0:
+                continue
+            rows.append((*key, other, *_interval(gains), sign_flip_test(gains), len(gains)))
+    return pd.DataFrame(rows, columns=[*by, "less", "gain", "low", "high", "p", "units"])
