@@ -3,14 +3,22 @@
 import json
 import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from diffusion_lens.checks.checks import WHOLE, Check, CheckedPrompt, read_checks
+from diffusion_lens.checks.check_files import (
+    NEEDED,
+    parse_json,
+    read_json,
+    read_jsonl,
+    read_table,
+    read_text,
+)
+from diffusion_lens.checks.checks import WHOLE, Check, CheckedPrompt
 from diffusion_lens.checks.question_sets import (
     from_dsg,
     from_geneval,
@@ -19,15 +27,14 @@ from diffusion_lens.checks.question_sets import (
     read_geneval,
     read_tifa,
 )
-from diffusion_lens.checks.scenes import from_description
+from diffusion_lens.checks.scenes import from_description, parse_caption
 from diffusion_lens.checks.templates import Template
 from diffusion_lens.errors import CheckError
 from diffusion_lens.runs.experiment import Prompt
-from diffusion_lens.testbed.captions import Description, describe, parse, plural
-from diffusion_lens.testbed.scenes import OPPOSITE, Scene
-from diffusion_lens.testbed.synonyms import SYNONYMS
+from diffusion_lens.testbed.captions import Description, describe
+from diffusion_lens.testbed.scenes import Scene
 
-__all__ = ["Asked", "ask", "parse_caption", "read_given", "whole"]
+__all__ = ["Asked", "ask", "read_given", "whole"]
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +72,11 @@ def ask(prompts: Sequence[Prompt], given: Sequence[CheckedPrompt] = ()) -> Asked
         given: prompts with checks, such as those of a file.
 
     Raises:
-        CheckError: metadata look like a question set and can't be read.
+        CheckError: metadata look like a question set and can't be read; or none of the prompts given is
+            among the prompts.
     """
     by_text = {one.prompt: one for one in given}
+    _compare_prompts(prompts, by_text)
     made, sources = [], Counter[str]()
     for prompt in prompts:
         found, source = _find(prompt, by_text)
@@ -81,6 +90,28 @@ def ask(prompts: Sequence[Prompt], given: Sequence[CheckedPrompt] = ()) -> Asked
             "each an id of its own, or leave the column prompt_id out."
         )
     return Asked(tuple(made), dict(sources))
+
+
+def _compare_prompts(prompts: Sequence[Prompt], given: Mapping[str, CheckedPrompt]) -> None:
+    """Say which given checks are of prompts that are not there."""
+    texts = [one.prompt for one in prompts]
+    absent = [text for text in given if text not in set(texts)]
+    if not absent:
+        return
+    near = get_close_matches(absent[0], texts, 1)
+    hint = f" The nearest prompt of the run is {near[0]!r}." if near else ""
+    if len(absent) == len(given):
+        raise CheckError(
+            f"None of the {len(given)} prompts with checks is a prompt of the run, such as {absent[0]!r}."
+            f"{hint} Write prompts exactly as in the run."
+        )
+    log.warning(
+        "%d of %d prompts with checks are no prompts of the run, such as %r.%s Their checks are not asked.",
+        len(absent),
+        len(given),
+        absent[0],
+        hint,
+    )
 
 
 def _finish(prompt: Prompt, found: CheckedPrompt) -> CheckedPrompt:
@@ -115,39 +146,6 @@ def _kind(stated: Description) -> str:
     if len(stated.items) == 2:
         return "pair"
     return "count" if stated.count > 1 else "single"
-
-
-def parse_caption(text: str) -> Description | None:
-    """What a caption of the testbed states, its objects in the order in which they are named.
-
-    Words that training holds back mean what they stand for: "a puppy" states a dog.
-    """
-    stated = parse(text)
-    if stated is None:
-        text = _say_plainly(text)
-        stated = parse(text)
-    if stated is None or len(stated.items) < 2:
-        return stated
-    first, second = stated.items
-    if _position(text, second.name) < _position(text, first.name):
-        where = OPPOSITE[stated.where] if stated.where else None
-        return replace(stated, items=(second, first), where=where)
-    return stated
-
-
-def _position(text: str, name: str) -> int:
-    found = re.search(rf"\b{re.escape(name)}\b", text)
-    return found.start() if found else len(text)
-
-
-def _say_plainly(text: str) -> str:
-    for synonym in sorted(SYNONYMS, key=lambda one: -len(one.phrase)):
-        pairs = [(synonym.phrase, synonym.target)]
-        if synonym.kind == "object":
-            pairs.append((plural(synonym.phrase), plural(synonym.target)))
-        for phrase, target in pairs:
-            text = re.sub(rf"\b{re.escape(phrase)}\b", target, text)
-    return text
 
 
 # Metadata of a run's table hold lists and tables as JSON
@@ -218,31 +216,37 @@ _READERS: tuple[tuple[frozenset[str], Callable[[Prompt], CheckedPrompt], str], .
     (frozenset({"include", "tag"}), _from_geneval, "their GenEval metadata"),
     (frozenset({"questions"}), _from_questions, "the questions in their metadata"),
     (frozenset({"proposition_id", "question_natural_language", "tuple"}), _from_dsg_row, "a DSG row each"),
-    (frozenset({"question", "choices", "answer", "element_type", "element"}), _from_tifa_row,
-     "a TIFA row each"),
+    (
+        frozenset({"question", "choices", "answer", "element_type", "element"}),
+        _from_tifa_row,
+        "a TIFA row each",
+    ),
     (frozenset({"template"}), _from_template, "their template, by rule"),
-)  # fmt: skip
+)
 
 
 def read_given(path: str | os.PathLike[str]) -> list[CheckedPrompt]:
-    """Read checks from a file: our own .jsonl, GenEval's .jsonl, DSG's .csv, TIFA's .json.
+    """Read checks from a file.
+
+    A .csv is DSG's if it has a column proposition_id, else a table of the user's own; a .json is TIFA's if
+    its entries have a caption, else the user's own list; a .jsonl is GenEval's if its lines have `include`.
+    `check_files` describes the user's own.
 
     Raises:
         CheckError: it can't be read, or is none of these.
     """
     path = Path(path)
     if path.suffix == ".csv":
-        return read_dsg(path)
+        header = read_text(path).partition("\n")[0]
+        return read_dsg(path) if "proposition_id" in header else read_table(path)
     if path.suffix == ".json":
-        return read_tifa(path)
+        rows = parse_json(read_text(path), f"{path}")
+        is_tifa = isinstance(rows, list) and rows and isinstance(rows[0], dict) and "caption" in rows[0]
+        return read_tifa(path) if is_tifa else read_json(path)
     if path.suffix == ".jsonl":
-        try:
-            with open(path, encoding="utf-8-sig") as file:
-                first = file.readline()
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckError(f"{path} can't be read as checks: {error}.") from error
-        return read_geneval(path) if '"include"' in first else read_checks(path)
+        first = read_text(path).partition("\n")[0]
+        return read_geneval(path) if '"include"' in first else read_jsonl(path)
     raise CheckError(
-        f"{path} holds no checks that are known. Give .jsonl (write_checks, or GenEval's metadata), .csv "
-        "(DSG) or .json (TIFA)."
+        f"{path} is no file of checks. Give .csv (a table with the columns {', '.join(NEEDED)}, or DSG's), "
+        ".json (a list of prompts with checks, or TIFA's) or .jsonl (the same, or GenEval's)."
     )

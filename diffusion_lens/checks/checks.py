@@ -6,15 +6,11 @@ Davidsonian Scene Graph (Cho et al., ICLR 2024, arXiv 2310.18235).
 """
 
 import graphlib
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from diffusion_lens.errors import CheckError
-from diffusion_lens.files import write_whole
 
 __all__ = [
     "CHOICE",
@@ -26,9 +22,7 @@ __all__ = [
     "Kind",
     "find_circle",
     "join_parents",
-    "read_checks",
     "split_parents",
-    "write_checks",
 ]
 
 Kind = Literal["object", "attribute", "relation", "count", "identity", "global"]
@@ -56,7 +50,7 @@ class Check:
         count: how many.
         choices: the answers to choose from, `answer` among them; none for yes/no.
         parents: ids of checks that must be right for this one to mean anything.
-        source: whatever else the row that it came from said; as it was, and read by nobody here.
+        source: the row that the check came from, unchanged, for the record.
     """
 
     id: str
@@ -98,6 +92,8 @@ class Judgement:
         p: probability or score, 0 to 1, that the check is met; None where the scorer has none.
         label: met or not; None where the scorer can't tell. None is missing, never wrong.
         reason: why it is so, or why it is missing.
+        chance: how often blind guessing is right; None where that isn't known.
+        retry: whether another try may bring an answer, as after a timeout.
         raw: what the scorer itself said, for the record.
     """
 
@@ -105,6 +101,8 @@ class Judgement:
     p: float | None = None
     label: bool | None = None
     reason: str | None = None
+    chance: float | None = None
+    retry: bool = False
     raw: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -169,42 +167,3 @@ def join_parents(parents: Iterable[str]) -> str:
 def split_parents(cell: str) -> tuple[str, ...]:
     """The ids in a cell of `join_parents`."""
     return tuple(dict.fromkeys(part.strip() for part in cell.split(";") if part.strip()))
-
-
-def write_checks(path: str | os.PathLike[str], prompts: Iterable[CheckedPrompt]) -> None:
-    """Write prompts and their checks as JSON lines, one prompt a line.
-
-    Raises:
-        OutputError: the file can't be written.
-    """
-    content = "".join(json.dumps(asdict(prompt), ensure_ascii=False) + "\n" for prompt in prompts)
-    write_whole(Path(path), lambda file: file.write(content.encode()))
-
-
-def read_checks(path: str | os.PathLike[str]) -> list[CheckedPrompt]:
-    """Read what `write_checks` wrote.
-
-    Raises:
-        CheckError: the file is missing, or a line does not say what it should (the line is named).
-    """
-    try:
-        # splitlines would also cut inside a prompt, at characters that few editors show
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckError(f"{path} can't be read as checks: {error}.") from error
-    prompts = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            checks = tuple(
-                Check(**{**check, "choices": tuple(check["choices"]), "parents": tuple(check["parents"])})
-                for check in row["checks"]
-            )
-            prompts.append(CheckedPrompt(**{**row, "checks": checks}))
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckError(
-                f"{path}, line {number}, is no prompt with checks ({error}). Write it with write_checks."
-            ) from error
-    return prompts

@@ -1,12 +1,17 @@
 """What a caption of the testbed states, as checks."""
 
+import re
+from dataclasses import replace
+
 from diffusion_lens.checks.checks import Check, CheckedPrompt
 from diffusion_lens.checks.english import article, number_word, plural
-from diffusion_lens.testbed.captions import PLACE_PHRASES, Description, Item
-from diffusion_lens.testbed.scenes import ENTITIES
+from diffusion_lens.testbed.captions import PLACE_PHRASES, Description, Item, parse
+from diffusion_lens.testbed.captions import plural as plural_of
+from diffusion_lens.testbed.scenes import ENTITIES, OPPOSITE
 from diffusion_lens.testbed.sprites import PLAIN
+from diffusion_lens.testbed.synonyms import SYNONYMS
 
-__all__ = ["from_description"]
+__all__ = ["from_description", "parse_caption"]
 
 _WHERE = {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"}
 
@@ -35,22 +40,76 @@ def from_description(prompt_id: str, prompt: str, stated: Description, category:
         checks.append(Check(there, "object", f"Is there {article(item.name)}?", subject=item.name))
         for role, word in (("attribute", item.colour), ("size", item.size)):
             if word is not None:
+                question = f"{be} the {many} {word}?"
                 checks.append(
-                    Check(f"{role}-{i}", "attribute", f"{be} the {many} {word}?", subject=item.name,
-                          attribute=word, parents=(there,))
-                )  # fmt: skip
+                    Check(
+                        f"{role}-{i}",
+                        "attribute",
+                        question,
+                        subject=item.name,
+                        attribute=word,
+                        parents=(there,),
+                    )
+                )
         if stated.count > 1:
             question = f"Are there {number_word(stated.count)} {many}?"
             checks.append(
-                Check("count-0", "count", question, subject=item.name, relation="exactly",
-                      count=stated.count, parents=(there,))
-            )  # fmt: skip
+                Check(
+                    "count-0",
+                    "count",
+                    question,
+                    subject=item.name,
+                    relation="exactly",
+                    count=stated.count,
+                    parents=(there,),
+                )
+            )
     if stated.where is not None:
         first, second = items[0].name, items[1].name
         checks.append(
-            Check("relation-0", "relation", f"Is the {first} {_WHERE[stated.where]} the {second}?",
-                  subject=first, relation=stated.where, target=second, parents=("object-0", "object-1"))
-        )  # fmt: skip
+            Check(
+                "relation-0",
+                "relation",
+                f"Is the {first} {_WHERE[stated.where]} the {second}?",
+                subject=first,
+                relation=stated.where,
+                target=second,
+                parents=("object-0", "object-1"),
+            )
+        )
     if place is not None and place != PLAIN:
         checks.append(Check("place-0", "global", f"Is this {PLACE_PHRASES[place]}?", attribute=place))
     return CheckedPrompt(prompt_id, prompt, tuple(checks), category)
+
+
+def parse_caption(text: str) -> Description | None:
+    """What a caption of the testbed states, its objects in the order in which they are named.
+
+    Words that training holds back mean what they stand for: "a puppy" states a dog.
+    """
+    stated = parse(text)
+    if stated is None:
+        text = _say_plainly(text)
+        stated = parse(text)
+    if stated is None or len(stated.items) < 2:
+        return stated
+    first, second = stated.items
+    if _position(text, second.name) < _position(text, first.name):
+        where = OPPOSITE[stated.where] if stated.where else None
+        return replace(stated, items=(second, first), where=where)
+    return stated
+
+
+def _position(text: str, name: str) -> int:
+    found = re.search(rf"\b{re.escape(name)}\b", text)
+    return found.start() if found else len(text)
+
+
+def _say_plainly(text: str) -> str:
+    for synonym in sorted(SYNONYMS, key=lambda one: -len(one.phrase)):
+        pairs = [(synonym.phrase, synonym.target)]
+        if synonym.kind == "object":
+            pairs.append((plural_of(synonym.phrase), plural_of(synonym.target)))
+        for phrase, target in pairs:
+            text = re.sub(rf"\b{re.escape(phrase)}\b", target, text)
+    return text

@@ -1,27 +1,75 @@
 """`diffusion-lens score`."""
 
 import sys
+from dataclasses import field, fields, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import tyro
+from docstring_parser import parse
 from rich.table import Table
 
 from diffusion_lens.cli.console import fail, out, say
 from diffusion_lens.cli.options import Device, Run, default
 from diffusion_lens.cli.verbs import Topic, verb
-from diffusion_lens.runs.experiment import ScorerName
+from diffusion_lens.scoring.registry import scorers as registered
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
     from diffusion_lens.checks.checks import CheckedPrompt
-    from diffusion_lens.scoring.registry import Models
     from diffusion_lens.scoring.score_run import Scored, Settings
 
 __all__ = ["run_scorers", "score"]
+
+_REGISTERED = registered()
+
+
+def _flags() -> type[Any]:
+    """One dataclass of the settings of all scorers; the flags are called --SCORER.SETTING."""
+    flags: list[tuple[str, Any, Any]] = []
+    for scorer in _REGISTERED.values():
+        described = {
+            one.arg_name: " ".join((one.description or "").split())
+            for one in parse(scorer.settings.__doc__ or "").params
+        }
+        types = get_type_hints(scorer.settings)
+        for one in fields(scorer.settings):
+            name = f"{scorer.name}.{one.name.replace('_', '-')}"
+            shown = tyro.conf.arg(name=name, prefix_name=False, help=described.get(one.name))
+            flag = f"{scorer.name}.{one.name}".replace("-", "_").replace(".", "__")
+            flags.append((flag, Annotated[types[one.name], shown], field(default=one.default)))
+    return make_dataclass("ScorerFlags", flags, frozen=True)
+
+
+ScorerFlags = _flags()
+_DEFAULTS = ScorerFlags()
+
+
+def _settings(flags: Any) -> dict[str, Any]:
+    """The settings of each scorer, of the flags that were given."""
+    return {
+        name: scorer.settings(
+            **{
+                one.name: getattr(flags, f"{name}.{one.name}".replace("-", "_").replace(".", "__"))
+                for one in fields(scorer.settings)
+            }
+        )
+        for name, scorer in _REGISTERED.items()
+    }
+
+
+ScorerNames = Annotated[
+    tuple[str, ...],
+    tyro.conf.arg(
+        metavar="SCORER [SCORER ...]",
+        help="One or more of "
+        + "; ".join(f"{name} ({one.summary})" for name, one in _REGISTERED.items())
+        + ".",
+    ),
+]
 
 
 @verb(
@@ -29,24 +77,19 @@ __all__ = ["run_scorers", "score"]
     Topic.SCORE,
     examples=[
         "diffusion-lens score runs/relations --scorer oracle similarity",
-        "diffusion-lens score runs/relations --scorer clip --clip openai/clip-vit-base-patch32",
+        "diffusion-lens score runs/relations --scorer clip --clip.model openai/clip-vit-base-patch32",
     ],
 )
 def score(
     run: Run,
     /,
-    scorer: Annotated[tuple[ScorerName, ...], tyro.conf.arg(metavar="SCORER [SCORER ...]")],
+    scorer: ScorerNames,
     checks: Annotated[Path | None, default("those of the prompts", "FILE")] = None,
-    clip: Annotated[str, tyro.conf.arg(metavar="MODEL")] = "emoji-clip",
-    vqa: Annotated[str, tyro.conf.arg(metavar="MODEL")] = "Qwen/Qwen2.5-VL-3B-Instruct",
-    endpoint: Annotated[str | None, default("none", "URL")] = None,
-    endpoint_model: Annotated[str | None, default("the first one there", "MODEL")] = None,
-    detector: Annotated[str, tyro.conf.arg(metavar="MODEL")] = "google/owlv2-base-patch16-ensemble",
-    dinov2: Annotated[str, tyro.conf.arg(metavar="MODEL")] = "facebook/dinov2-small",
     device: Device = None,
     baselines: bool = True,
     seed: int = 0,
     images_at_once: int = 64,
+    scorers: ScorerFlags = _DEFAULTS,  # type: ignore[valid-type]
 ) -> None:
     """Score the images of a run. The same command scores what was drawn since.
 
@@ -55,45 +98,34 @@ def score(
     parse them; one more check asks for every prompt as a whole.
 
     Args:
-        scorer: One or more of oracle (exact, for emoji scenes), clip (CLIPScore, and a choice between
-            captions), vqa and endpoint (yes or no from a model that reads images, on this machine or
-            behind an address), detect (objects, counts, places and colours from a detector), similarity
-            (change from layer to layer and to the last one, by pixels and SSIM), and similarity-clip and
-            similarity-dinov2 (the same by vectors).
-        checks: A file of checks: .jsonl (ours, or GenEval's), .csv (DSG), .json (TIFA).
-        clip: An embedded model with a CLIP, a folder, or a hub id.
-        vqa: A folder or hub id of an image-text-to-text model.
-        endpoint: The address of a server that offers OpenAI's chat completions; its key is read from
-            OPENAI_API_KEY.
-        endpoint_model: The model of that server to ask.
-        detector: A folder or hub id of a detector, either of COCO's classes or one that searches for
-            words.
-        dinov2: A folder or hub id of a DINOv2 model.
+        checks: A file of checks: .csv (your own with the columns prompt, question and kind, or DSG's),
+            .json (your own, or TIFA's) or .jsonl (your own, or GenEval's).
         baselines: Do not score shuffled prompts, blank images and noise images.
         seed: The seed of the order of images and of the shuffled prompts.
         images_at_once: How many images are held in memory.
+        scorers: The settings of each scorer.
     """
     from diffusion_lens.checks.assign import read_given
     from diffusion_lens.errors import InputError
-    from diffusion_lens.scoring.registry import Models
+    from diffusion_lens.models.load import choose_device
     from diffusion_lens.scoring.score_run import Settings
 
     if not scorer:
         raise InputError("No scorer was given. For example: --scorer oracle")
     if images_at_once < 1:
         raise InputError(f"--images-at-once is {images_at_once}; it must be 1 or more.")
-    from diffusion_lens.models.load import choose_device
-
-    chosen = choose_device(device)
-    models = Models(clip, vqa, endpoint, endpoint_model, detector, dinov2, chosen)
-    settings = Settings(baselines, seed, images_at_once)
-    run_scorers(run, scorer, models, read_given(checks) if checks else [], settings)
+    settings = _settings(scorers)
+    given = read_given(checks) if checks else []
+    run_scorers(
+        run, scorer, settings, choose_device(device), given, Settings(baselines, seed, images_at_once)
+    )
 
 
 def run_scorers(
     run: str,
     names: "Sequence[str]",
-    models: "Models",
+    of: "Mapping[str, Any] | None" = None,
+    device: str = "cpu",
     given: "Sequence[CheckedPrompt]" = (),
     settings: "Settings | None" = None,
 ) -> None:
@@ -101,8 +133,8 @@ def run_scorers(
     from diffusion_lens.scoring.registry import make_scorers
     from diffusion_lens.scoring.score_run import Settings, score_run
 
-    scorers, failed = make_scorers(names, models)
-    found = score_run(run, scorers, given=given, settings=settings or Settings()) if scorers else []
+    made, failed = make_scorers(names, of, device)
+    found = score_run(run, made, given=given, settings=settings or Settings()) if made else []
     failed |= {one.scorer: one.failed for one in found if one.failed is not None}
     _report(run, found)
     for name, reason in failed.items():
@@ -112,7 +144,7 @@ def run_scorers(
 
 
 def _report(run: str, found: "list[Scored]") -> None:
-    """What each scorer says, next to what it says where nothing is to be found."""
+    """The mean answer of each scorer to each check, beside those to the baselines."""
     from diffusion_lens.scoring.baselines import BASELINES
 
     page = Table(box=None)
@@ -126,10 +158,8 @@ def _report(run: str, found: "list[Scored]") -> None:
             same = one.table[one.table["check"] == check]
             means = [_mean(same[same["baseline"] == name]) for name in BASELINES]
             chance = rows["chance"].dropna()
-            page.add_row(
-                one.scorer, str(check), str(_answered(rows)), _mean(rows),
-                *means, f"{chance.mean():.2f}" if len(chance) else "",
-            )  # fmt: skip
+            guess = f"{chance.mean():.2f}" if len(chance) else ""
+            page.add_row(one.scorer, str(check), str(_answered(rows)), _mean(rows), *means, guess)
     if page.row_count:
         out.print(page)
     for one in found:

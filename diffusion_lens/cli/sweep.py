@@ -15,7 +15,6 @@ from diffusion_lens.cli.options import Device, default, values
 from diffusion_lens.cli.score import run_scorers
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
-from diffusion_lens.runs.experiment import ScorerName
 
 if TYPE_CHECKING:
     from diffusion_lens.sweep.draw import Estimate, Run
@@ -57,7 +56,7 @@ def sweep(
     engine: Literal["local", "processes", "ray"] = "local",
     workers: Annotated[int | None, default("one a GPU, or one a CPU core without a GPU", "INT")] = None,
     shard: Annotated[str, tyro.conf.arg(metavar="INDEX/COUNT")] = "1/1",
-    scorers: Annotated[tuple[ScorerName, ...], values("SCORER", _OWN)] = (),
+    scorers: Annotated[tuple[str, ...], values("SCORER", _OWN)] = (),
     retry_failed: Annotated[bool, default("skip them")] = False,
     dry_run: Annotated[bool, default("draw")] = False,
 ) -> None:
@@ -89,6 +88,7 @@ def sweep(
         dry_run: Plan and estimate only.
     """
     from diffusion_lens.runs.experiment import Experiment, load_experiments
+    from diffusion_lens.scoring.registry import check_names
     from diffusion_lens.sweep.open import open_run
 
     data, base = load_experiments(experiment)
@@ -103,6 +103,7 @@ def sweep(
         data["prompts"]["limit"] = limit
     target = out or str(Path("results") / "-".join(path.stem for path in experiment))
     asked, part = Experiment.from_dict(data), _parse_shard(shard)
+    check_names(asked.scorers)
     with open_run(asked, target, base=base, shard=part) as run:
         todo = len(run.todo(retry_failed=retry_failed))
         say(_announce(run, todo, target))
@@ -115,9 +116,8 @@ def sweep(
         say("Shards are scored together: when all are drawn, give the command without --shard.")
     elif asked.scorers:
         from diffusion_lens.models.load import choose_device
-        from diffusion_lens.scoring.registry import Models
 
-        run_scorers(target, asked.scorers, Models(device=choose_device(asked.machine.device)))
+        run_scorers(target, asked.scorers, device=choose_device(asked.machine.device))
 
 
 def _draw(run: "Run", engine: str, workers: int | None, retry_failed: bool) -> None:

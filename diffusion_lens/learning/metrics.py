@@ -15,8 +15,8 @@ from jaxtyping import Float
 from PIL.Image import Image
 
 from diffusion_lens.models.clip import Clip
-from diffusion_lens.scoring.scorers.clip import load_clip
-from diffusion_lens.scoring.scorers.similarity import load_dinov2
+from diffusion_lens.scoring.measures import load_dinov2
+from diffusion_lens.scoring.weights import load_parts
 
 __all__ = ["SAMPLES", "Embed", "image_similarity", "load_embed", "text_similarity", "without_word"]
 
@@ -67,7 +67,7 @@ def load_embed(kind: str, model: str) -> Embed | None:
         ScorerError: it can't be loaded.
     """
     if kind == "clip":
-        clip = load_clip(model)
+        clip = load_parts("the metric", model, lambda: Clip.from_pretrained(model))
         return lambda images: clip.embed_images(list(images)).numpy()
     if kind == "dinov2":
         measure = load_dinov2(model)

@@ -29,14 +29,11 @@ from diffusion_lens.text.interventions import parse_interventions
 from diffusion_lens.text.readouts import parse_readout
 
 __all__ = [
-    "Captions", "Experiment", "Machine", "Prompt", "Prompts", "ScorerName", "load_experiment",
+    "Captions", "Experiment", "Machine", "Prompt", "Prompts", "load_experiment",
     "load_experiments",
 ]  # fmt: skip
 
 Scalar = str | int | float | bool
-ScorerName = Literal[
-    "oracle", "clip", "vqa", "endpoint", "detect", "similarity", "similarity-clip", "similarity-dinov2"
-]
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,8 @@ class Experiment:
         claim: what the study is to answer, in a sentence.
         contrasts: what is to be compared, such as "kind=object,relation", decided on before anything is
             drawn; `analyze` tests these apart from all other comparisons.
-        scorers: who scores the images once they are drawn.
+        scorers: names of the scorers that judge the images once they are drawn. `scoring.registry` has
+            them; `sweep` refuses unknown ones before anything is drawn.
         sampler: sampler settings; the model's own where nothing is set.
         approximations: what is given up for speed; nothing by default.
         machine: how images are computed and kept.
@@ -162,7 +160,7 @@ class Experiment:
     revision: str | None = None
     claim: str = ""
     contrasts: tuple[str, ...] = ()
-    scorers: tuple[ScorerName, ...] = ()
+    scorers: tuple[str, ...] = ()
     sampler: Sampler = field(default_factory=Sampler)
     approximations: Approximations = field(default_factory=Approximations)
     machine: Machine = field(default_factory=Machine)

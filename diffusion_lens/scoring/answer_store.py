@@ -21,22 +21,34 @@ from diffusion_lens.checks.checks import Check, Judgement
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.runs.store import Store
 
-__all__ = ["AnswerStore", "digest_of", "digest_of_checks", "table_path"]
+__all__ = ["AnswerStore", "digest_of", "digest_of_checks", "printable", "table_path"]
 
 _SCHEMA = pa.schema(
     {
-        "item": pa.string(), "asked": pa.string(), "check": pa.string(), "p": pa.float64(),
-        "label": pa.bool_(), "reason": pa.string(), "chance": pa.float64(), "again": pa.bool_(),
-        "raw": pa.string(), "version": pa.string(),
+        "item": pa.string(),
+        "asked": pa.string(),
+        "check": pa.string(),
+        "p": pa.float64(),
+        "label": pa.bool_(),
+        "reason": pa.string(),
+        "chance": pa.float64(),
+        "retry": pa.bool_(),
+        "raw": pa.string(),
+        "version": pa.string(),
     }
-)  # fmt: skip
+)
 _COLUMNS = [name for name in _SCHEMA.names if name not in ("raw", "version")]
+
+
+def printable(text: str) -> str:
+    """The text without lone surrogates, which a server's JSON may hold and no file can."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def digest_of(content: Any) -> str:
     """Sixteen hex digits of plain data."""
     text = json.dumps(content, sort_keys=True, default=str, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def digest_of_checks(checks: Sequence[Check]) -> str:
@@ -92,27 +104,27 @@ class AnswerStore:
         frame = self.read()
         if frame.empty:
             return set()
-        settled = ~frame["again"].astype(bool).groupby([frame["item"], frame["asked"]]).any()
+        settled = ~frame["retry"].astype(bool).groupby([frame["item"], frame["asked"]]).any()
         return set(settled[settled].index)
 
     def add(self, item: str, asked: str, judgements: Sequence[Judgement]) -> None:
         """Take the answers on one image; they are safe after the next `flush`."""
         for one in judgements:
-            raw = dict(one.raw)
-            again = bool(raw.pop("again", False))
+            raw = json.dumps(one.raw, default=str) if one.raw else None
             self._waiting.append(
                 {
-                    "item": item, "asked": asked, "check": one.check_id, "p": one.p, "label": one.label,
-                    "reason": one.reason, "chance": raw.get("chance"), "again": again,
-                    "raw": json.dumps(raw, ensure_ascii=False, default=str) if raw else None,
-                    "version": self.version,
+                    "item": item,
+                    "asked": asked,
+                    "check": one.check_id,
+                    "p": one.p,
+                    "label": one.label,
+                    "reason": None if one.reason is None else printable(one.reason),
+                    "chance": one.chance,
+                    "retry": one.retry,
+                    "raw": raw,
+                    "version": printable(self.version),
                 }
-            )  # fmt: skip
-
-    @property
-    def waiting(self) -> int:
-        """Answers that are not written yet."""
-        return len(self._waiting)
+            )
 
     def flush(self) -> None:
         """Write what was added, as one part.

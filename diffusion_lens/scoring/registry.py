@@ -1,118 +1,133 @@
-"""Scorers by name, made with the models that a user names; heavy imports wait until one is asked for."""
+"""Scorers by name: each module of `scoring.scorers` registers its own, and so may other packages.
 
+A scorer is one file: a frozen dataclass of settings, a class, and a function that makes one from the other:
+
+    @register("blur", "how blurred an image is", BlurSettings)
+    def make(settings: BlurSettings, device: str) -> list[Scorer]:
+        return [BlurScorer(settings)]
+
+The file lies in `diffusion_lens/scoring/scorers/`, or in a package that names its module as an entry point:
+
+    [project.entry-points."diffusion_lens.scorers"]
+    blur = "my_package.blur"
+
+Command line, experiments, help and errors list what is registered here. Modules are imported to be listed,
+so they import torch and other heavy packages only inside functions.
+"""
+
+import importlib
+import logging
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
 
 from diffusion_lens.errors import ScorerError
+from diffusion_lens.scoring.scorer import Scorer
 
-__all__ = ["SCORERS", "Models", "make_scorers"]
+__all__ = ["NoSettings", "Registration", "check_names", "make_scorers", "register", "scorers"]
+
+log = logging.getLogger(__name__)
+
+GROUP = "diffusion_lens.scorers"
+S = TypeVar("S")
+Make = Callable[[S, str], Sequence[Scorer]]
 
 
 @dataclass(frozen=True)
-class Models:
-    """Which models scorers use.
+class NoSettings:
+    """Settings of a scorer that has none."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A scorer that can be asked for by name.
 
     Attributes:
-        clip: an embedded model with a CLIP, a folder, or a hub id; the testbed's own by default.
-        vqa: a folder or hub id of an image-text-to-text model.
-        endpoint: the address of a server, such as http://localhost:8000/v1.
-        endpoint_model: the model there.
-        detector: a folder or hub id of a detector.
-        dinov2: a folder or hub id.
-        device: cpu, cuda, ...
+        name: the name.
+        summary: what it is, in a few words for help texts.
+        settings: the dataclass of its settings, all of which have defaults.
+        make: makes the scorer, or several that belong together, from settings and a device.
     """
 
-    clip: str = "emoji-clip"
-    vqa: str = "Qwen/Qwen2.5-VL-3B-Instruct"
-    endpoint: str | None = None
-    endpoint_model: str | None = None
-    detector: str = "google/owlv2-base-patch16-ensemble"
-    dinov2: str = "facebook/dinov2-small"
-    device: str = "cpu"
+    name: str
+    summary: str
+    settings: type[Any]
+    make: Callable[[Any, str], Sequence[Scorer]]
 
 
-def _oracle(models: Models) -> list[Any]:
-    from diffusion_lens.scoring.scorers.oracle import OracleScorer
-
-    return [OracleScorer()]
+_REGISTERED: dict[str, Registration] = {}
 
 
-def _clip(models: Models) -> list[Any]:
-    from diffusion_lens.scoring.scorers.clip import ClipScorer, load_clip
+def register(
+    name: str,
+    summary: str,
+    settings: type[S] = NoSettings,  # type: ignore[assignment]
+) -> Callable[[Make[S]], Make[S]]:
+    """Register the function that makes a scorer; see the module.
 
-    return [ClipScorer(load_clip(models.clip, models.device))]
+    Raises:
+        ScorerError: another function has this name.
+    """
 
+    def add(make: Make[S]) -> Make[S]:
+        known = _REGISTERED.get(name)
+        if known is not None and known.make.__module__ != make.__module__:
+            raise ScorerError(
+                f"Two scorers are called {name!r}, of {known.make.__module__} and {make.__module__}. "
+                "Rename one."
+            )
+        _REGISTERED[name] = Registration(name, summary, settings, make)
+        return make
 
-def _vqa(models: Models) -> list[Any]:
-    from diffusion_lens.scoring.scorers.vqa import VqaScorer
-
-    return [VqaScorer.from_pretrained(models.vqa, models.device)]
-
-
-def _endpoint(models: Models) -> list[Any]:
-    from diffusion_lens.scoring.scorers.endpoint import EndpointScorer
-
-    if models.endpoint is None:
-        raise ScorerError(
-            "The scorer endpoint needs an address: --endpoint http://localhost:8000/v1, of a server that "
-            "speaks OpenAI's chat completions, such as vllm serve MODEL."
-        )
-    return [EndpointScorer(models.endpoint, models.endpoint_model)]
-
-
-def _detect(models: Models) -> list[Any]:
-    from diffusion_lens.scoring.scorers.clip import load_clip
-    from diffusion_lens.scoring.scorers.detect import DetectScorer
-    from diffusion_lens.scoring.scorers.detectors import load_detector
-
-    detector = load_detector(models.detector, models.device)
-    # the testbed's CLIP has never seen a photo: colours need one that the user names
-    clip = load_clip(models.clip, models.device) if models.clip != Models.clip else None
-    return [DetectScorer(detector, clip)]
+    return add
 
 
-def _similarity(models: Models) -> list[Any]:
-    from diffusion_lens.scoring.scorers.similarity import PixelMeasure, SimilarityScorer, SsimMeasure
+@cache
+def _load() -> None:
+    from diffusion_lens.scoring import scorers as package
 
-    return [SimilarityScorer(PixelMeasure()), SimilarityScorer(SsimMeasure())]
-
-
-def _similarity_clip(models: Models) -> list[Any]:
-    from diffusion_lens.models.digest_parts import digest_module
-    from diffusion_lens.scoring.scorers.clip import load_clip
-    from diffusion_lens.scoring.scorers.similarity import SimilarityScorer, clip_measure
-
-    clip = load_clip(models.clip, models.device)
-    version = f"{Path(models.clip).name} {digest_module(clip.vision)}"
-    return [SimilarityScorer(clip_measure(clip, version))]
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
+    for entry in entry_points(group=GROUP):
+        try:
+            entry.load()
+        except Exception as error:  # another package's fault must not take ours with it
+            log.warning("The scorer %s of %s can't be loaded: %r.", entry.name, entry.value, error)
 
 
-def _similarity_dinov2(models: Models) -> list[Any]:
-    from diffusion_lens.scoring.scorers.similarity import SimilarityScorer, load_dinov2
-
-    return [SimilarityScorer(load_dinov2(models.dinov2, models.device))]
-
-
-SCORERS: Mapping[str, Callable[[Models], list[Any]]] = {
-    "oracle": _oracle,
-    "clip": _clip,
-    "vqa": _vqa,
-    "endpoint": _endpoint,
-    "detect": _detect,
-    "similarity": _similarity,
-    "similarity-clip": _similarity_clip,
-    "similarity-dinov2": _similarity_dinov2,
-}
+def scorers() -> Mapping[str, Registration]:
+    """All registered scorers by name, in alphabetical order."""
+    _load()
+    return dict(sorted(_REGISTERED.items()))
 
 
-def make_scorers(names: Sequence[str], models: Models = Models()) -> tuple[list[Any], dict[str, str]]:
+def check_names(names: Sequence[str]) -> None:
+    """Refuse names of scorers that are not registered.
+
+    Raises:
+        ScorerError: one is not; the nearest name and all names are said.
+    """
+    known = scorers()
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ScorerError(f"There is no scorer {name!r}.{hint} Scorers are {', '.join(known)}.")
+
+
+def make_scorers(
+    names: Sequence[str], settings: Mapping[str, Any] | None = None, device: str = "cpu"
+) -> tuple[list[Scorer], dict[str, str]]:
     """Make scorers.
 
     Args:
-        names: keys of `SCORERS`.
-        models: the models that they use.
+        names: names of registered scorers.
+        settings: settings by scorer; defaults for those left out.
+        device: where their models run: cpu, cuda, cuda:1, mps.
 
     Returns:
         The scorers, and of those that can't be made, why and what to do.
@@ -120,14 +135,13 @@ def make_scorers(names: Sequence[str], models: Models = Models()) -> tuple[list[
     Raises:
         ScorerError: there is no scorer of such a name.
     """
-    unknown = [name for name in names if name not in SCORERS]
-    if unknown:
-        raise ScorerError(f"There is no scorer {unknown[0]!r}. Allowed: {', '.join(SCORERS)}.")
-    made: list[Any] = []
+    check_names(names)
+    made: list[Scorer] = []
     failed: dict[str, str] = {}
     for name in dict.fromkeys(names):
+        entry = scorers()[name]
         try:
-            made += SCORERS[name](models)
+            made += entry.make((settings or {}).get(name, entry.settings()), device)
         except ScorerError as error:
             failed[name] = str(error)
     return made, failed

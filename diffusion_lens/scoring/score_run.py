@@ -9,7 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -20,7 +20,7 @@ from PIL.Image import Image
 from tqdm.auto import tqdm
 
 from diffusion_lens.checks.assign import Asked, ask
-from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
+from diffusion_lens.checks.checks import CheckedPrompt, Judgement
 from diffusion_lens.errors import RunError, ScorerError
 from diffusion_lens.files import ImageOrReason
 from diffusion_lens.runs.images import RunImages
@@ -28,9 +28,8 @@ from diffusion_lens.runs.store import Store
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.answer_store import AnswerStore, table_path
 from diffusion_lens.scoring.baselines import made_picture, partners
-from diffusion_lens.scoring.job import Job, Row, check_job, similarity_job, table_of, todo
-from diffusion_lens.scoring.scorer import Scorer
-from diffusion_lens.scoring.scorers.similarity import SimilarityScorer
+from diffusion_lens.scoring.score_plan import PlannedScore, ScorePlan, make_plan, table_of, to_do
+from diffusion_lens.scoring.scorer import Reference, Scorer, ScoreRequest, Source
 
 __all__ = ["Scored", "Settings", "score_run"]
 
@@ -87,7 +86,7 @@ class Scored:
 
 def score_run(
     url: str | os.PathLike[str],
-    scorers: Iterable[Scorer | SimilarityScorer],
+    scorers: Iterable[Scorer],
     *,
     given: Sequence[CheckedPrompt] = (),
     settings: Settings = Settings(),
@@ -97,7 +96,7 @@ def score_run(
     Args:
         url: the run's folder, or a URL of fsspec.
         scorers: who answers; one that fails does not keep the others from it.
-        given: checks of prompts; see `asking.ask` for where they come from otherwise.
+        given: checks of prompts; see `assign.ask` for where they come from otherwise.
         settings: how.
 
     Returns:
@@ -133,32 +132,30 @@ def _score(
     asked: Asked,
     missing: Mapping[str, str],
     other: Sequence[int | None],
-    scorer: Scorer | SimilarityScorer,
+    scorer: Scorer,
     settings: Settings,
 ) -> Scored:
     store = images.store
     answers = AnswerStore(store, scorer.name, scorer.version)
-    if isinstance(scorer, SimilarityScorer):
-        job = similarity_job(images, other, settings.baselines)
-    else:
-        meet = getattr(scorer, "meet", None)
-        if meet is not None:
-            meet(images.plan.experiment.model, images.plan.experiment.revision)
-        job = check_job(images, _questions(scorer, asked.prompts), other, settings.baselines)
-        if not job.rows:
-            why = f"{scorer.name} can judge none of the checks of this run, whose kinds are " + ", ".join(
-                sorted({check.kind for prompt in asked.prompts for check in prompt.checks})
-            )
-            return Scored(scorer.name, failed=why)
-    todo_now = list(todo(job, answers.done(), missing))
+    source = Source(images.plan.experiment.model, images.plan.experiment.revision)
+    worded = scorer.prepare(asked.prompts, source)
+    questions = [tuple(check for check in one.checks if check.kind in scorer.kinds) for one in worded]
+    seed = min(images.plan.experiment.seeds) if settings.baselines else None
+    plan = make_plan(images.series(), scorer, questions, other, seed)
+    if not plan.rows:
+        why = f"{scorer.name} can judge none of the checks of this run, whose kinds are " + ", ".join(
+            sorted({check.kind for prompt in asked.prompts for check in prompt.checks})
+        )
+        return Scored(scorer.name, failed=why)
+    todo_now = list(to_do(plan, answers.done(), missing))
     new, failed = 0, None
     start = time.monotonic()
     try:
         with tqdm(
             total=len(todo_now), unit="image", disable=not settings.progress, desc=scorer.name
         ) as bar:
-            for rows in _in_groups(job, todo_now, settings):
-                for row, judgements in _judge(images, job, scorer, rows):
+            for rows in _in_groups(plan, todo_now, settings):
+                for row, judgements in _judge(images, plan, scorer, source, rows):
                     answers.add(row.item, row.asked, judgements)
                     new += 1
                 bar.update(len(rows))
@@ -169,29 +166,30 @@ def _score(
         failed = str(error)
     finally:
         answers.flush()
-    table = table_of(job, answers.read(), asked.prompts, scorer.name, scorer.version, missing)
+    table = table_of(plan, answers.read(), asked.prompts, scorer, missing)
     if table.empty:
         return Scored(scorer.name, new=new, failed=failed or "there is nothing to score")
     table = scores.validate(table)
     path = _write(store, scorer.name, table)
-    return Scored(scorer.name, path, table, new, failed)
+    scored = Scored(scorer.name, path, table, new, failed)
+    if failed is None and sum(scored.missing.values()) == int((table["baseline"] == "").sum()):
+        reason = max(
+            scored.missing, key=lambda reason: scored.missing[reason], default="nothing was scored"
+        )
+        return replace(scored, failed=f"not one check has an answer: {reason}")
+    return scored
 
 
-def _questions(scorer: Scorer, prompts: Sequence[CheckedPrompt]) -> list[tuple[Check, ...]]:
-    """What a scorer can judge of what is asked, worded as it wants."""
-    wording = getattr(scorer, "ask", None)
-    worded: Sequence[CheckedPrompt] = wording(prompts) if wording is not None else prompts
-    return [tuple(check for check in prompt.checks if check.kind in scorer.kinds) for prompt in worded]
-
-
-def _in_groups(job: Job, rows: Sequence[Row], settings: Settings) -> Iterator[list[Row]]:
+def _in_groups(
+    plan: ScorePlan, rows: Sequence[PlannedScore], settings: Settings
+) -> Iterator[list[PlannedScore]]:
     """Rows as they are scored: prompt by prompt, the images of a prompt in random order.
 
     Nobody who answers can tell from the order which layer an image is of.
     """
-    prompt = {index: one.prompt for index, one in enumerate(job.series)}
+    prompt = {index: one.prompt for index, one in enumerate(plan.series)}
 
-    def shuffled() -> Iterator[Row]:
+    def shuffled() -> Iterator[PlannedScore]:
         for number, found in groupby(rows, lambda row: prompt[row.series]):
             of_prompt = list(found)
             rng = np.random.default_rng((settings.seed, number))
@@ -203,41 +201,25 @@ def _in_groups(job: Job, rows: Sequence[Row], settings: Settings) -> Iterator[li
 
 
 def _judge(
-    images: RunImages, job: Job, scorer: Scorer | SimilarityScorer, rows: Sequence[Row]
-) -> Iterator[tuple[Row, Sequence[Judgement]]]:
+    images: RunImages, plan: ScorePlan, scorer: Scorer, source: Source, rows: Sequence[PlannedScore]
+) -> Iterator[tuple[PlannedScore, Sequence[Judgement]]]:
     """Load what is needed and let the scorer answer."""
-    if isinstance(scorer, SimilarityScorer):
-        yield from _compare(images, job, scorer, rows)
-        return
-    pictures = _load(images, {row.item for row in rows})
-    there: list[tuple[Row, Image]] = []
+    compared = {row.asked: plan.references.get(row.asked, {}) for row in rows}
+    needed = {row.item for row in rows}.union(*(one.values() for one in compared.values()))
+    pictures = _load(images, needed)
+    requested: list[tuple[PlannedScore, ScoreRequest]] = []
     for row in rows:
-        picture = pictures[row.item]
+        picture, checks = pictures[row.item], plan.checks[row.asked]
         if picture.image is None:
-            yield row, [Judgement(check.id, None, None, picture.missing) for check in job.checks[row.asked]]
-        else:
-            there.append((row, picture.image))
-    if not there:
-        return
-    found = scorer.score([image for _, image in there], [job.checks[row.asked] for row, _ in there])
-    for (row, _), judgements in zip(there, found, strict=True):
-        yield row, judgements
-
-
-def _compare(
-    images: RunImages, job: Job, scorer: SimilarityScorer, rows: Sequence[Row]
-) -> Iterator[tuple[Row, Sequence[Judgement]]]:
-    """Similarities of the rows; each needs its goal, and the layer before it."""
-    pairs: list[tuple[str, str, str | None]] = []
-    for row in rows:
-        cells = [cell.id for cell in job.series[row.series].cells]
-        place = cells.index(row.item) if not row.baseline else 0
-        pairs.append((row.item, job.goals[row.asked], cells[place - 1] if place else None))
-    needed = dict.fromkeys(name for pair in pairs for name in pair if name is not None)
-    pictures = {name: one.image for name, one in _load(images, needed).items()}
-    for row, judgements in zip(rows, scorer.score_pairs(pictures, pairs), strict=True):
-        asked = {check.id for check in job.checks[row.asked]}
-        yield row, [one for one in judgements if one.check_id in asked]
+            yield row, [Judgement(check.id, reason=picture.missing) for check in checks]
+            continue
+        references: dict[Reference, Image | None] = {
+            name: pictures[cell].image for name, cell in compared[row.asked].items()
+        }
+        requested.append((row, ScoreRequest(picture.image, checks, references, source)))
+    if requested:
+        answers = scorer.score([request for _, request in requested])
+        yield from zip((row for row, _ in requested), answers, strict=True)
 
 
 def _load(images: RunImages, items: Iterable[str]) -> dict[str, ImageOrReason]:

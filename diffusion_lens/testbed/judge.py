@@ -1,13 +1,13 @@
 """Whether a picture shows what a caption states: one answer for each thing stated."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from diffusion_lens.testbed.captions import Description, Item
+from diffusion_lens.testbed.captions import Description
 from diffusion_lens.testbed.oracle import Reading
 from diffusion_lens.testbed.scenes import ENTITIES, SIZES, Placed, relation
 
-__all__ = ["CHECKS", "Answer", "judge"]
+__all__ = ["CHECKS", "Answer", "count_objects", "find_object", "judge", "shows_entity"]
 
 CHECKS = ("object", "colour", "size", "count", "relation", "place", "name")
 
@@ -32,13 +32,11 @@ def judge(stated: Description, seen: Reading) -> list[Answer]:
 
 def _entity(entity: str, seen: Reading) -> Iterator[Answer]:
     """An invented name is right if its object, colour and place are."""
-    name, colour, place = ENTITIES[entity]
-    shown = [(item.name, item.colour) for item in seen.objects]
-    yield Answer("name", entity, (name, colour) in shown and seen.place == place)
+    yield Answer("name", entity, shows_entity(entity, seen))
 
 
 def _items(stated: Description, seen: Reading) -> Iterator[Answer]:
-    found = [_find(item, seen) for item in stated.items]
+    found = [find_object(item.name, seen, {item.colour}) for item in stated.items]
     for item, placed in zip(stated.items, found, strict=True):
         yield Answer("object", item.name, placed is not None)
         if item.colour:
@@ -49,7 +47,7 @@ def _items(stated: Description, seen: Reading) -> Iterator[Answer]:
             yield Answer("size", f"{item.size} {item.name}", right)
     if stated.count > 1:
         name = stated.items[0].name
-        number = sum(item.name == name for item in seen.objects) + seen.unknown
+        number = count_objects(name, seen)
         yield Answer("count", f"{stated.count} {name}", number == stated.count if found[0] else None)
     if stated.where:
         first, second = found
@@ -60,8 +58,20 @@ def _items(stated: Description, seen: Reading) -> Iterator[Answer]:
         yield Answer("place", stated.place, seen.place == stated.place)
 
 
-def _find(item: Item, seen: Reading) -> Placed | None:
-    """The object that is meant: of several with its name, one that also has its colour."""
-    named = [placed for placed in seen.objects if placed.name == item.name]
-    named.sort(key=lambda placed: placed.colour != item.colour)
+def shows_entity(entity: str, seen: Reading) -> bool:
+    """Whether the object, colour and place that an invented name stands for are there."""
+    name, colour, place = ENTITIES[entity]
+    shown = [(item.name, item.colour) for item in seen.objects]
+    return (name, colour) in shown and seen.place == place
+
+
+def find_object(name: str, seen: Reading, colours: Collection[str | None] = ()) -> Placed | None:
+    """The object that is meant: of several with its name, one that also has one of these colours."""
+    named = [placed for placed in seen.objects if placed.name == name]
+    named.sort(key=lambda placed: placed.colour not in colours)
     return named[0] if named else None
+
+
+def count_objects(name: str, seen: Reading) -> int:
+    """How many objects there are of a name; a spot that no sprite explains counts as one of them."""
+    return sum(placed.name == name for placed in seen.objects) + seen.unknown

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from diffusion_lens.checks.assign import ask, parse_caption, read_given, whole
-from diffusion_lens.checks.checks import Check, CheckedPrompt, write_checks
+from diffusion_lens.checks.assign import ask, read_given, whole
+from diffusion_lens.checks.check_files import write_jsonl
+from diffusion_lens.checks.checks import Check, CheckedPrompt
 from diffusion_lens.checks.choices import with_choices
+from diffusion_lens.checks.scenes import parse_caption
 from diffusion_lens.errors import CheckError
 from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.testbed.captions import caption
@@ -123,14 +125,14 @@ def test_metadata_that_can_not_be_read_are_named(prompts, message):
 
 def test_files_of_checks_are_told_apart(tmp_path):
     ours = CheckedPrompt("x", "a fox", (Check("c", "object", "Is there a fox?"),))
-    write_checks(tmp_path / "ours.jsonl", [ours])
+    write_jsonl(tmp_path / "ours.jsonl", [ours])
     row = {"tag": "t", "include": [{"class": "fox", "count": 1}], "prompt": "a fox"}
     (tmp_path / "geneval.jsonl").write_text(json.dumps(row))
     (tmp_path / "tifa.json").write_text(json.dumps([{**TIFA, "id": "a_1", "caption": "a cat"}]))
     assert read_given(tmp_path / "ours.jsonl") == [ours]
     assert ids(read_given(tmp_path / "geneval.jsonl")[0]) == ["object-0"]
     assert ids(read_given(tmp_path / "tifa.json")[0]) == ["q0"]
-    for name, message in [("x.txt", "holds no checks that are known"), ("x.jsonl", "can't be read")]:
+    for name, message in [("x.txt", "is no file of checks"), ("x.jsonl", "can't be read")]:
         with pytest.raises(CheckError, match=message):
             read_given(tmp_path / name)
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement, read_checks, write_checks
+from diffusion_lens.checks.check_files import read_jsonl, write_jsonl
+from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
 from diffusion_lens.checks.question_sets import (
     from_dsg,
     from_geneval,
@@ -250,16 +251,18 @@ def test_every_kind_of_scene_becomes_checks():
 words = st.text(min_size=1, max_size=8).filter(lambda text: ";" not in text and text == text.strip())
 
 
-@given(st.lists(st.tuples(words, words, st.sampled_from(["object", "global"])), max_size=4), words)
+@given(
+    st.lists(st.tuples(words, words, st.sampled_from(["object", "global"])), min_size=1, max_size=4), words
+)
 def test_checks_survive_the_disk(tmp_path_factory, made, text):
     checks = tuple(Check(f"{i}{name}", kind, question) for i, (name, question, kind) in enumerate(made))
     prompts = [
         CheckedPrompt("a", text, checks, source={"row": [1, {"deep": None}]}),
-        CheckedPrompt("b", "", ()),
+        CheckedPrompt("b", "other", (Check("x", "global", "?"),)),
     ]
     path = tmp_path_factory.mktemp("checks") / "checks.jsonl"
-    write_checks(path, prompts)
-    assert read_checks(path) == prompts
+    write_jsonl(path, prompts)
+    assert read_jsonl(path) == prompts
 
 
 @pytest.mark.parametrize(
@@ -281,7 +284,7 @@ def test_checks_survive_the_disk(tmp_path_factory, made, text):
         (lambda: from_geneval({"prompt": "x"}), "GenEval row 0"),
         (lambda: from_dsg([{"item_id": "x"}]), "DSG row"),
         (lambda: from_tifa([{"id": "x"}]), "TIFA row"),
-        (lambda: read_checks("nowhere.jsonl"), "can't be read"),
+        (lambda: read_jsonl("nowhere.jsonl"), "can't be read"),
         (lambda: read_tifa("nowhere.json"), "can't be read"),
     ],
 )
@@ -294,8 +297,8 @@ def test_bad_checks_are_named(make, message):
 def test_bad_lines_are_named(tmp_path):
     path = tmp_path / "bad.jsonl"
     path.write_text('{"prompt": "x"}\n')
-    with pytest.raises(CheckError, match="line 1, is no prompt"):
-        read_checks(path)
+    with pytest.raises(CheckError, match="line 1: the prompt 'x' has no list of checks"):
+        read_jsonl(path)
     path.write_text("{\n")
     with pytest.raises(CheckError, match="line 1, is no JSON"):
         read_geneval(path)

@@ -6,12 +6,14 @@ from typing import Any
 
 from PIL import Image
 
+from diffusion_lens.checks.checks import Check
 from diffusion_lens.runs.experiment import Experiment, Prompt
 from diffusion_lens.runs.manifest import describe_plan
 from diffusion_lens.runs.plan import Cell, Plan, Resolved, make_plan
 from diffusion_lens.runs.store import Store
 from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.runs.writer import Writer
+from diffusion_lens.scoring.scorer import ScoreRequest, Source
 from diffusion_lens.testbed.captions import imagine, parse
 from diffusion_lens.testbed.scenes import render
 from diffusion_lens.text.reading import Reading, ResolvedReading
@@ -27,6 +29,18 @@ SETTINGS = {
     "scheduler": "none",
     "options": "{}",
 }
+
+
+def requests(
+    images: Sequence[Image.Image], checks: Sequence[Sequence[Check]], model: str | None = None
+) -> list[ScoreRequest]:
+    """What a scorer is asked of each image; of no recorded model, unless one is named."""
+    return [
+        ScoreRequest(image, of_image, source=Source(model))
+        for image, of_image in zip(images, checks, strict=True)
+    ]
+
+
 Draw = Callable[[Cell, str], Image.Image | DrawnCell | None]
 
 
@@ -45,7 +59,7 @@ def make_run(
     layers: Sequence[int] = (0, 1, 2),
     seeds: Sequence[int] = (0, 1),
     readouts: Sequence[str] = ("native",),
-    model: str = "made",
+    model: str = "emoji",
 ) -> Plan:
     """Write a run whose pictures `draw` gives; it returns None for cells that are not drawn yet."""
     listed = [Prompt(one, {}) if isinstance(one, str) else Prompt(*one) for one in prompts]

@@ -21,12 +21,13 @@ from transformers import (
 
 from diffusion_lens.checks.assign import ask, whole
 from diffusion_lens.checks.checks import Check
-from diffusion_lens.errors import ScorerError
 from diffusion_lens.models.clip import Clip
 from diffusion_lens.runs.experiment import Prompt
-from diffusion_lens.scoring.scorer import Scorer
-from diffusion_lens.scoring.scorers.clip import ClipScorer, ClipSettings, load_clip
-from diffusion_lens.scoring.scorers.weights import share_of_weights, warn_if_circular
+from diffusion_lens.scoring.registry import make_scorers
+from diffusion_lens.scoring.scorer import Source
+from diffusion_lens.scoring.scorers.clip import ClipScorer, ClipSettings
+from diffusion_lens.scoring.weights import share_of_weights, warn_if_circular
+from tests.scoring.made_runs import requests
 from tests.tiny.tokenizers import clip_tokenizer
 
 
@@ -62,7 +63,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def clip(folder) -> Clip:
-    return load_clip(folder)
+    return Clip.from_pretrained(folder)
 
 
 def noise(seed: int) -> Image.Image:
@@ -81,15 +82,14 @@ def cosine(clip: Clip, text: str, image: Image.Image) -> float:
 
 def test_it_is_a_scorer_that_gives_every_image_its_own_answers(clip):
     scorer = ClipScorer(clip, ClipSettings(batch_size=2))
-    assert isinstance(scorer, Scorer)
     asked = ask([Prompt("a red fox"), Prompt("two cats")]).prompts
-    worded = scorer.ask(asked)
+    worded = scorer.prepare(asked, Source())
     images = [noise(i) for i in range(5)]
     checks = [worded[i % 2].checks for i in range(5)]
-    together = scorer.score(images, checks)
+    together = scorer.score(requests(images, checks))
     for image, of_image, judged in zip(images, checks, together, strict=True):
         assert [one.check_id for one in judged] == [check.id for check in of_image]
-        [alone] = scorer.score([image], [of_image])
+        [alone] = scorer.score(requests([image], [of_image]))
         assert [one.label for one in alone] == [one.label for one in judged]
         assert [one.p for one in alone] == pytest.approx([one.p for one in judged], abs=1e-5)
 
@@ -100,7 +100,7 @@ def test_clipscore_is_the_formula_of_its_paper(clip, weight, prefix):
     for seed in range(6):
         for prompt in ("a red fox", "a blue car"):
             expected = weight * max(cosine(clip, prefix + prompt, noise(seed)), 0)
-            [[judged]] = scorer.score([noise(seed)], [[whole(prompt)]])
+            [[judged]] = scorer.score(requests([noise(seed)], [[whole(prompt)]]))
             assert judged.raw["clipscore"] == pytest.approx(expected, abs=1e-5)
             assert judged.p == pytest.approx(min(expected, 1), abs=1e-5) and judged.label is None
 
@@ -109,12 +109,12 @@ def test_a_choice_is_a_softmax_over_the_scaled_cosines(clip):
     texts = ("a red fox", "a blue fox", "a green fox")
     check = Check("attribute-0", "attribute", "Is the fox red?", answer=texts[0], choices=texts)
     for seed in range(4):
-        [[judged]] = ClipScorer(clip).score([noise(seed)], [[check]])
+        [[judged]] = ClipScorer(clip).score(requests([noise(seed)], [[check]]))
         logits = clip.scale * np.array([cosine(clip, text, noise(seed)) for text in texts])
         shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         assert judged.p == pytest.approx(shares[0], abs=1e-4)
         assert judged.label == (shares.argmax() == 0)
-        assert judged.raw["chance"] == pytest.approx(1 / 3)
+        assert judged.chance == pytest.approx(1 / 3)
         assert judged.raw["chosen"] == texts[shares.argmax()]
 
 
@@ -125,20 +125,20 @@ def test_over_many_pictures_of_nothing_a_choice_is_right_as_often_as_chance_says
     right = 0
     for answer in texts:
         check = Check("c", "object", "?", answer=answer, choices=texts)
-        right += sum(one[0].label for one in ClipScorer(clip).score(images, [[check]] * 10))
+        right += sum(one[0].label for one in ClipScorer(clip).score(requests(images, [[check]] * 10)))
     assert right == 10
 
 
 def test_a_check_that_no_caption_is_set_against_is_missing(clip):
     check = Check("object-0", "object", "Is there a fox?", subject="fox")
-    [[judged]] = ClipScorer(clip).score([noise(0)], [[check]])
+    [[judged]] = ClipScorer(clip).score(requests([noise(0)], [[check]]))
     assert judged.label is None and judged.p is None and "no other prompt" in judged.reason
 
 
 def test_texts_that_are_cut_are_told_once(clip, caplog):
     scorer = ClipScorer(clip)
     for _ in range(2):
-        scorer.score([noise(0)], [[whole("a red fox and " * 20)]])
+        scorer.score(requests([noise(0)], [[whole("a red fox and " * 20)]]))
     assert caplog.text.count("longer texts are cut") == 1
 
 
@@ -151,7 +151,7 @@ def test_a_folder_of_towers_and_a_folder_of_the_whole_are_one_clip(folder, clip,
     config.write_text(json.dumps(told))
     clip.tokenizer.save_pretrained(tmp_path / "tokenizer")
     clip.processor.save_pretrained(tmp_path / "feature_extractor")
-    towers = load_clip(tmp_path)
+    towers = Clip.from_pretrained(tmp_path)
     assert towers.scale == pytest.approx(clip.scale)
     assert torch.allclose(towers.embed_texts(["a fox"]), clip.embed_texts(["a fox"]), atol=1e-6)
     assert torch.allclose(towers.embed_images([noise(0)]), clip.embed_images([noise(0)]), atol=1e-6)
@@ -160,11 +160,11 @@ def test_a_folder_of_towers_and_a_folder_of_the_whole_are_one_clip(folder, clip,
 def test_what_is_no_clip_or_not_there_is_named(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     for name, message in [
-        (tmp_path, "it is a 'bert', no CLIP"),
+        (tmp_path, "is a 'bert', no CLIP"),
         ("nowhere/clip", "hf download nowhere/clip"),
     ]:
-        with pytest.raises(ScorerError, match=message):
-            load_clip(name)
+        made, failed = make_scorers(["clip"], {"clip": ClipSettings(str(name))})
+        assert not made and message in failed["clip"]
 
 
 def test_shared_weights_are_told_by_the_weights_alone(clip, tmp_path, caplog):

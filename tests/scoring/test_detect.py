@@ -22,10 +22,10 @@ from transformers import (
 from diffusion_lens.checks.checks import Check
 from diffusion_lens.checks.question_sets import from_geneval
 from diffusion_lens.errors import ScorerError
-from diffusion_lens.scoring.scorer import Scorer
-from diffusion_lens.scoring.scorers.boxes import Box, overlaps, stand, suppress
+from diffusion_lens.scoring.boxes import Box, overlaps, stand, suppress
+from diffusion_lens.scoring.detectors import ClassDetector, WordDetector, load_detector
 from diffusion_lens.scoring.scorers.detect import DetectScorer, DetectSettings
-from diffusion_lens.scoring.scorers.detectors import ClassDetector, WordDetector, load_detector
+from tests.scoring.made_runs import requests
 from tests.tiny.tokenizers import clip_tokenizer
 
 THINGS = {(255, 0, 0): "apple", (0, 255, 0): "bench", (0, 0, 255): "cat"}
@@ -64,12 +64,8 @@ def paint(*things: tuple[str, int, int], score: int = 255) -> Image.Image:
 
 
 def judge(image: Image.Image, *checks: Check, **options: object):
-    [judged] = DetectScorer(Paint(), settings=DetectSettings(**options)).score([image], [checks])
+    [judged] = DetectScorer(Paint(), settings=DetectSettings(**options)).score(requests([image], [checks]))
     return judged
-
-
-def test_it_is_a_scorer():
-    assert isinstance(DetectScorer(Paint()), Scorer)
 
 
 @pytest.mark.parametrize(
@@ -170,10 +166,10 @@ def test_the_colour_is_told_from_the_crop_alone():
     checks = [
         Check(colour, "attribute", "", subject="cat", attribute=colour) for colour in ("blue", "green")
     ]
-    [judged] = DetectScorer(Paint(), NearestColour()).score([image], [checks])
+    [judged] = DetectScorer(Paint(), NearestColour()).score(requests([image], [checks]))
     assert [one.label for one in judged] == [True, False]
     assert judged[0].p > 0.9 > judged[1].p and judged[1].reason == "the cat is blue"
-    assert judged[0].raw["chance"] == pytest.approx(0.1)
+    assert judged[0].chance == pytest.approx(0.1)
 
 
 def test_overlap_has_known_values():
@@ -303,7 +299,7 @@ def test_a_detector_of_words_pads_to_a_square_and_boxes_are_of_the_picture(owl):
     assert [box.corners[1] for box in boxes] == pytest.approx((y - height / 2).tolist(), abs=1e-3)
     assert [box.corners[2] for box in boxes] == pytest.approx((x + width / 2).tolist(), abs=1e-3)
     assert detector.find([wide], [[]], 0.0) == [[]]
-    [[judged]] = DetectScorer(detector).score([wide], [[Check("c", "object", "", subject="fox")]])
+    [[judged]] = DetectScorer(detector).score(requests([wide], [[Check("c", "object", "", subject="fox")]]))
     assert judged.label is not None
 
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from transformers import BitImageProcessorPil, Dinov2Config, Dinov2Model
 
-from diffusion_lens.scoring.scorers.similarity import load_dinov2
+from diffusion_lens.scoring.measures import load_dinov2
 
 
 def noise(seed: int) -> Image.Image:

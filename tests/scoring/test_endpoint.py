@@ -1,12 +1,14 @@
 """Questions to an endpoint: a real server on this machine, which answers as it is told."""
 
 import base64
+import contextlib
 import io
 import json
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -16,12 +18,17 @@ from PIL import Image
 from diffusion_lens.checks.assign import whole
 from diffusion_lens.checks.checks import Check
 from diffusion_lens.errors import ScorerError
-from diffusion_lens.scoring.scorer import Scorer
+from diffusion_lens.scoring.score_run import Settings, score_run
 from diffusion_lens.scoring.scorers.endpoint import EndpointScorer, EndpointSettings
+from tests.scoring.made_runs import make_run, requests
 
 FOX = Check("object-0", "object", "Is there a fox?", subject="fox")
 RED = Image.new("RGB", (8, 8), (255, 0, 0))
 QUICK = EndpointSettings(timeout=5.0, tries=3, wait=0.01, workers=1)
+
+
+def scorer_of(server: "Server", **settings: Any) -> EndpointScorer:
+    return EndpointScorer(replace(QUICK, url=server.url, **settings))
 
 
 class Server:
@@ -34,6 +41,7 @@ class Server:
         self.models: Any = {"data": [{"id": "judge"}]}
         self.models_status = 200
         self.url = ""
+        self.drip = 0.0
 
 
 def says(shares: dict[str, float], text: str = "Yes") -> dict[str, Any]:
@@ -58,6 +66,12 @@ def server() -> Iterator[Server]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
+            if told.drip and self.command == "POST":
+                with contextlib.suppress(OSError):
+                    for byte in content:
+                        self.wfile.write(bytes([byte]))
+                        time.sleep(told.drip)
+                return
             self.wfile.write(content)
 
         def do_GET(self) -> None:
@@ -88,18 +102,18 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def scorer(server) -> Iterator[EndpointScorer]:
-    made = EndpointScorer(server.url, settings=QUICK)
+    made = scorer_of(server)
     yield made
     made.close()
 
 
 def judge(scorer: EndpointScorer, check: Check = FOX):
-    [[judged]] = scorer.score([RED], [[check]])
+    [[judged]] = scorer.score(requests([RED], [[check]]))
     return judged
 
 
 def test_the_request_holds_the_picture_and_the_question(server, scorer):
-    assert isinstance(scorer, Scorer) and scorer.model == "judge"
+    assert scorer.model == "judge"
     judge(scorer)
     [body] = server.asked
     picture, question = body["messages"][0]["content"]
@@ -141,7 +155,7 @@ def test_choices_are_answered_by_letter(server, scorer):
     server.answer = answer
     judged = judge(scorer, Check("c", "object", "Which?", answer="cat", choices=("cat", "dog", "fox")))
     assert judged.p == pytest.approx(0.75) and judged.label is True
-    assert judged.raw["chance"] == pytest.approx(1 / 3)
+    assert judged.chance == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(
@@ -177,14 +191,12 @@ def test_lasting_faults_are_missing_with_the_reason_and_asked_again_later(server
     server.answer = lambda body: fault
     judged = judge(scorer)
     assert judged.label is None and judged.p is None
-    assert reason in judged.reason and judged.raw["again"] is True and len(server.asked) == 3
+    assert reason in judged.reason and judged.retry and len(server.asked) == 3
 
 
 def test_a_server_that_takes_too_long_is_missing(server):
     server.answer = lambda body: time.sleep(1) or says({"Yes": 1.0})
-    scorer = EndpointScorer(
-        server.url, settings=EndpointSettings(timeout=0.1, tries=2, wait=0.01, workers=1)
-    )
+    scorer = scorer_of(server, timeout=0.1, tries=2)
     assert judge(scorer).reason == "no answer within 0.1 s; 2 tries"
     scorer.close()
 
@@ -207,7 +219,7 @@ def test_refusals_are_missing_and_not_tried_again(server, scorer, answer, reason
     server.answer = lambda body: answer
     judged = judge(scorer)
     assert judged.label is None and judged.reason == reason
-    assert len(server.asked) == 1 and "again" not in judged.raw
+    assert len(server.asked) == 1 and not judged.retry
 
 
 def test_answers_go_to_their_images_whatever_the_order_they_come_in(server):
@@ -218,9 +230,9 @@ def test_answers_go_to_their_images_whatever_the_order_they_come_in(server):
         return says({"Yes": (red + 1) / 20})
 
     server.answer = answer
-    scorer = EndpointScorer(server.url, settings=EndpointSettings(workers=4))
+    scorer = scorer_of(server, workers=4)
     images = [Image.new("RGB", (4, 4), (level, 0, 0)) for level in range(2, 12)]
-    judged = scorer.score(images, [[FOX]] * 10)
+    judged = scorer.score(requests(images, [[FOX]] * 10))
     assert [one[0].p for one in judged] == pytest.approx([(level + 1) / 20 for level in range(2, 12)])
     scorer.close()
 
@@ -228,24 +240,71 @@ def test_answers_go_to_their_images_whatever_the_order_they_come_in(server):
 def test_a_server_that_is_gone_ends_it(server, scorer):
     server.answer = lambda body: (500, {})
     with pytest.raises(ScorerError, match="has stopped answering"):
-        scorer.score([RED] * 20, [[FOX]] * 20)
+        scorer.score(requests([RED] * 20, [[FOX]] * 20))
     assert len(server.asked) == 8 * 3
 
 
 def test_nobody_there_a_refused_key_and_several_models_are_named(server, monkeypatch):
     with pytest.raises(ScorerError, match=r"Nobody answers at http://127\.0\.0\.1:9"):
-        EndpointScorer("http://127.0.0.1:9/v1")
+        EndpointScorer(EndpointSettings("http://127.0.0.1:9/v1"))
     server.models = {"data": [{"id": "a"}, {"id": "b"}]}
     with pytest.raises(ScorerError, match=r"has the models \['a', 'b'\]"):
-        EndpointScorer(server.url)
+        scorer_of(server)
     server.models_status = 401
     with pytest.raises(ScorerError, match="environment variable OPENAI_API_KEY"):
-        EndpointScorer(server.url, "a")
+        scorer_of(server, model="a")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"choices": [{"message": "yes"}]}, "nonsense"),
+        ({"choices": [{"message": ["yes"]}]}, "nonsense"),
+        ((200, b"[" * 100_000), "nonsense"),
+        ((200, b" " * 5_000_000), "longer than 4 MB"),
+        ((302, b"elsewhere"), "the server refused: 302"),
+        ((429, {}, {"Retry-After": "\u00b2"}), "the server answered 429"),
+    ],
+)
+def test_hostile_answers_are_one_missing_answer_each(server, scorer, answer, reason):
+    server.answer = lambda body: answer
+    judged = judge(scorer)
+    assert judged.label is None and judged.p is None and reason in judged.reason
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        {"content": ["yes"]},
+        {"content": [None]},
+        {"content": [{"token": "Yes", "logprob": float("nan")}]},
+        {"content": [{"token": "Yes", "logprob": 10**400}]},
+        {"content": [{"token": "Yes", "logprob": "x", "top_logprobs": ["a", 3]}]},
+    ],
+)
+def test_odd_probabilities_leave_the_words(server, scorer, logprobs):
+    server.answer = lambda body: {"choices": [{"message": {"content": "Yes"}, "logprobs": logprobs}]}
+    judged = judge(scorer)
+    assert judged.label is True and judged.p is None
+
+
+def test_an_answer_that_drips_ends_with_the_deadline(server):
+    server.drip = 0.05
+    scorer = scorer_of(server, timeout=0.5, tries=1)
+    assert judge(scorer).reason == "no answer within 0.5 s; 1 tries"
+    scorer.close()
+
+
+def test_a_lone_surrogate_is_stored(server, scorer, tmp_path):
+    server.answer = lambda body: {"choices": [{"message": {"content": "maybe \ud800"}}]}
+    make_run(tmp_path / "run", ["a red fox"], lambda cell, prompt: RED)
+    [found] = score_run(tmp_path / "run", [scorer], settings=Settings(progress=False))
+    assert "not one check has an answer" in found.failed and set(found.table["label"].isna()) == {True}
 
 
 def test_the_key_is_sent_and_kept_out_of_the_record(server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "a-secret")
-    scorer = EndpointScorer(server.url)
+    scorer = scorer_of(server)
     assert server.headers[0]["Authorization"] == "Bearer a-secret"
     judged = judge(scorer)
     assert "a-secret" not in scorer.version + str(judged)

@@ -14,6 +14,7 @@ from diffusion_lens.checks.checks import Judgement
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.score_run import Settings, score_run
+from diffusion_lens.scoring.scorer import Scorer
 from tests.scoring.made_runs import make_run
 
 Label = bool | None
@@ -127,7 +128,7 @@ def test_gating_is_the_definition_on_any_graph(graph):
     assert gated(labels, parents) == [answer(name) for name in labels]
 
 
-class Says:
+class Says(Scorer):
     """Answers by the words of the question, whatever the image shows."""
 
     name, kinds, version = "says", frozenset({"object", "attribute"}), "1"
@@ -135,10 +136,13 @@ class Says:
     def __init__(self, **answers: Label) -> None:
         self.answers = answers
 
-    def score(self, images, checks):
+    def score(self, requests):
         return [
-            [Judgement(c.id, None, self.answers[c.question.split()[-1].strip("?")]) for c in of_image]
-            for of_image in checks
+            [
+                Judgement(check.id, None, self.answers[check.question.split()[-1].strip("?")])
+                for check in request.checks
+            ]
+            for request in requests
         ]
 
 

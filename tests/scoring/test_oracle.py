@@ -5,15 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from diffusion_lens.checks.assign import ask, parse_caption, whole
+from diffusion_lens.checks.assign import ask, whole
 from diffusion_lens.checks.checks import Check
+from diffusion_lens.checks.scenes import parse_caption
 from diffusion_lens.runs.experiment import Prompt
-from diffusion_lens.scoring.scorer import Scorer
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
 from diffusion_lens.testbed import captions, oracle
 from diffusion_lens.testbed.judge import judge
 from diffusion_lens.testbed.scenes import ENTITIES, ENTITY_NAMES, render, sample
-from tests.scoring.made_runs import scene
+from tests.scoring.made_runs import requests, scene
 
 SCORER = OracleScorer()
 
@@ -21,12 +21,8 @@ SCORER = OracleScorer()
 def labels(picture: str, prompt: str) -> dict[str, bool | None]:
     """What the oracle says of the checks of a prompt, on a picture of another caption."""
     [asked] = ask([Prompt(prompt)]).prompts
-    [judged] = SCORER.score([scene(picture)], [asked.checks])
+    [judged] = SCORER.score(requests([scene(picture)], [asked.checks], "emoji"))
     return {one.check_id: one.label for one in judged}
-
-
-def test_it_is_a_scorer():
-    assert isinstance(SCORER, Scorer)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +62,7 @@ def test_each_kind_of_check_is_right_wrong_or_missing(picture, prompt, expected)
 def test_of_two_of_a_kind_the_one_of_the_right_colour_is_meant():
     pair = Image.fromarray(render(captions.imagine(captions.parse("a red ball and a blue ball"), 0)))
     [asked] = ask([Prompt("a blue ball")]).prompts
-    [judged] = SCORER.score([pair], [asked.checks])
+    [judged] = SCORER.score(requests([pair], [asked.checks], "emoji"))
     assert [one.label for one in judged] == [True, True, True]
 
 
@@ -82,8 +78,16 @@ def test_an_invented_name_is_who_it_stands_for():
 
 def test_reasons_say_what_is_seen():
     [judged] = SCORER.score(
-        [scene("a blue fox on grass")],
-        [[Check("c", "attribute", "Is the fox red?", subject="fox", attribute="red"), whole("a red fox")]],
+        requests(
+            [scene("a blue fox on grass")],
+            [
+                [
+                    Check("c", "attribute", "Is the fox red?", subject="fox", attribute="red"),
+                    whole("a red fox"),
+                ]
+            ],
+            "emoji",
+        )
     )
     assert judged[0].reason == "sees blue fox; ground: grass"
     assert judged[1].reason == "not so: red fox; sees blue fox; ground: grass"
@@ -104,25 +108,25 @@ def test_reasons_say_what_is_seen():
         (Check("c", "identity", "", subject="Ada Lovelace"), "knows nobody called 'Ada Lovelace'"),
         (Check("c", "global", "", attribute="a dream"), "no place 'a dream'"),
         (Check("c", "object", "", answer="fox", choices=("fox", "cat")), "chooses nothing"),
-        (whole("an oil painting of melancholy"), "can't read this prompt"),
+        (whole("an oil painting of melancholy"), "can't parse this prompt"),
     ],
 )
 def test_what_the_testbed_does_not_know_is_missing_with_the_reason(check, reason):
-    [[judged]] = SCORER.score([scene("a fox")], [[check]])
+    [[judged]] = SCORER.score(requests([scene("a fox")], [[check]], "emoji"))
     assert judged.label is None and judged.p is None and reason in judged.reason
 
 
 def test_pictures_of_another_shape_are_missing_and_the_others_are_read():
     asked = [Check("c", "object", "", subject="fox")]
     wide = Image.new("RGB", (128, 64))
-    judged = SCORER.score([wide, scene("a fox"), scene("a fox", 128)], [asked] * 3)
+    judged = SCORER.score(requests([wide, scene("a fox"), scene("a fox", 128)], [asked] * 3, "emoji"))
     assert [one[0].label for one in judged] == [None, True, True]
     assert "not 128 x 64" in judged[0][0].reason
 
 
 def test_a_question_to_be_denied_is_right_when_it_is_not_so():
     asked = Check("c", "object", "Is there a cat?", answer="no", subject="cat")
-    [[judged]] = SCORER.score([scene("a fox")], [[asked]])
+    [[judged]] = SCORER.score(requests([scene("a fox")], [[asked]], "emoji"))
     assert judged.label is True
 
 
@@ -142,7 +146,7 @@ def test_it_agrees_with_the_judge_of_the_testbed(shown, told):
     for answer in judge(stated, oracle.read(picture[None])[0]):
         expected.setdefault(ROLES[answer.check], []).append(answer.right)
     [asked] = ask([Prompt(text)]).prompts
-    [judged] = SCORER.score([Image.fromarray(picture)], [asked.checks])
+    [judged] = SCORER.score(requests([Image.fromarray(picture)], [asked.checks], "emoji"))
     found: dict[str, list[bool | None]] = {}
     for one in judged:
         if one.check_id != "prompt":

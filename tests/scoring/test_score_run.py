@@ -16,9 +16,11 @@ from diffusion_lens.errors import RunError, ScorerError, ScoresError
 from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.baselines import partners
+from diffusion_lens.scoring.measures import PixelMeasure
 from diffusion_lens.scoring.score_run import Settings, score_run
+from diffusion_lens.scoring.scorer import ScoreRequest
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
-from diffusion_lens.scoring.scorers.similarity import PixelMeasure, SimilarityScorer
+from diffusion_lens.scoring.scorers.similarity import SimilarityScorer
 from tests.scoring.made_runs import make_run, scene
 
 PROMPTS = ("a red fox", "a cat to the left of a dog", "two apples", "a bear at night")
@@ -44,14 +46,11 @@ class Counting(OracleScorer):
         self.seen: list[tuple[bytes, tuple[str, ...]]] = []
         self.fails_after = fails_after
 
-    def score(self, images: Sequence[Image.Image], checks: Sequence[Sequence[Check]]):
+    def score(self, requests: Sequence[ScoreRequest]):
         if self.fails_after is not None and len(self.seen) >= self.fails_after:
             raise ScorerError("the server is gone")
-        self.seen += [
-            (image.tobytes(), tuple(check.id for check in of_image))
-            for image, of_image in zip(images, checks, strict=True)
-        ]
-        return super().score(images, checks)
+        self.seen += [(one.image.tobytes(), tuple(check.id for check in one.checks)) for one in requests]
+        return super().score(requests)
 
 
 def test_a_run_becomes_the_documented_table(tmp_path):
@@ -130,7 +129,7 @@ def test_a_picture_that_can_not_be_read_is_missing(tmp_path):
     [found] = score_run(tmp_path / "run", [OracleScorer()], settings=QUIET)
     real = found.table[found.table["baseline"] == ""]
     broken = real[real["layer"] == 0]
-    assert broken["label"].isna().all() and broken["reason"].str.startswith("the picture can't be").all()
+    assert broken["label"].isna().all() and broken["reason"].str.startswith("the image can't be").all()
     assert len(broken) * 3 == len(real) and len(plan) == 12
 
 
@@ -197,16 +196,18 @@ def test_other_checks_are_asked_anew(tmp_path):
 
 def test_answers_that_may_come_with_another_try_are_asked_for_again(tmp_path):
     class Late(Counting):
-        def score(self, images, checks):
-            super().score(images, checks)
+        def score(self, requests):
+            super().score(requests)
             return [
-                [Judgement(c.id, None, None, "timed out", {"again": True}) for c in of] for of in checks
+                [Judgement(check.id, reason="timed out", retry=True) for check in one.checks]
+                for one in requests
             ]
 
     make_run(tmp_path / "run", PROMPTS[:2], late)
     settings = replace(QUIET, baselines=False)
     [found] = score_run(tmp_path / "run", [Late()], settings=settings)
     assert found.missing == {"timed out": len(found.table)}
+    assert found.failed == "not one check has an answer: timed out"
     second = Counting()
     [found] = score_run(tmp_path / "run", [second], settings=settings)
     assert len(second.seen) == 12 and rate(found.table, check="prompt", layer=2) == 1
@@ -306,7 +307,7 @@ def test_the_command_line_scores_and_names_what_is_not_there(tmp_path):
         "similarity",
         "endpoint",
         "clip",
-        "--clip",
+        "--clip.model",
         "nowhere/x",
     ]
     done = subprocess.run(

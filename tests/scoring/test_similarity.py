@@ -4,13 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion_lens.scoring.scorers.similarity import (
-    PixelMeasure,
-    SimilarityScorer,
-    SsimMeasure,
-    VectorMeasure,
-    ssim,
-)
+from diffusion_lens.scoring.measures import PixelMeasure, SsimMeasure, VectorMeasure, ssim
+from diffusion_lens.scoring.scorer import ScoreRequest
+from diffusion_lens.scoring.scorers.similarity import CHECKS, SimilarityScorer
 
 
 def grey(level: int) -> Image.Image:
@@ -51,19 +47,21 @@ def test_vectors_that_point_apart_are_not_alike_at_all():
     measure = VectorMeasure(
         "clip", "made", lambda images: np.array([vectors[image.getpixel((0, 0))[0]] for image in images])
     )
-    pictures = {"a": grey(0), "b": grey(100), "c": grey(200), "gone": None}
-    judged = SimilarityScorer(measure).score_pairs(
-        pictures, [("a", "b", None), ("b", "c", "a"), ("c", "gone", "b"), ("gone", "a", "b")]
+    a, b, c = grey(0), grey(100), grey(200)
+    judged = SimilarityScorer(measure).score(
+        [
+            ScoreRequest(a, CHECKS, {"last": b}),
+            ScoreRequest(b, CHECKS, {"last": c, "before": a}),
+            ScoreRequest(c, CHECKS, {"last": None, "before": b}),
+        ]
     )
     assert [[one.p for one in row] for row in judged] == [
         [pytest.approx(0.6), None],
         [0.0, pytest.approx(0.6)],
         [None, 0.0],
-        [None, None],
     ]
     assert judged[1][0].raw == {"value": pytest.approx(-0.6)}
-    assert [one.reason for one in judged[2]] == ["the picture of the last layer is missing", None]
-    assert {one.reason for one in judged[3]} == {"the picture is missing"}
+    assert [one.reason for one in judged[2]] == ["the image of the last layer is missing", None]
 
 
 def test_pictures_of_unequal_size_are_compared_at_the_size_of_the_first():

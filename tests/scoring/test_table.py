@@ -5,7 +5,7 @@ from PIL import Image
 from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.scoring import table as scores
-from diffusion_lens.scoring.scorer import Scorer
+from diffusion_lens.scoring.scorer import Scorer, ScoreRequest
 
 ROWS = [
     ("fox", 0, 0, "object-0", "clip", None, None, "blocked"),
@@ -56,29 +56,28 @@ def test_a_broken_file_is_named_and_the_others_are_read(tmp_path, caplog):
 
 
 def test_a_scorers_answers_become_rows():
-    class Red:
+    class Red(Scorer):
         """Right if the first pixel is red; judges objects alone."""
 
         name, kinds, version = "red", frozenset({"object"}), "1"
 
-        def score(self, images, checks):
+        def score(self, requests):
             return [
                 [
-                    Judgement(one.id, None, image.getpixel((0, 0))[0] > 99)
-                    for one in asked
+                    Judgement(one.id, None, request.image.getpixel((0, 0))[0] > 99)
+                    for one in request.checks
                     if one.kind in self.kinds
                 ]
-                for image, asked in zip(images, checks, strict=True)
+                for request in requests
             ]
 
     scorer = Red()
-    assert isinstance(scorer, Scorer) and not isinstance(object(), Scorer)
     asked = CheckedPrompt(
         "p", "a fox", (Check("object-0", "object", "?"), Check("count-0", "count", "?")), "one"
     )
     images = [Image.new("RGB", (2, 2), colour) for colour in ("red", "black")]
     made = []
-    for layer, told in enumerate(scorer.score(images, [asked.checks] * 2)):
+    for layer, told in enumerate(scorer.score([ScoreRequest(image, asked.checks) for image in images])):
         made += scores.rows(
             asked, told, run="r", scorer=scorer.name, encoder="e", layer=layer, last=2, seed=7
         )

@@ -18,9 +18,9 @@ from transformers import (
 from diffusion_lens.checks.assign import whole
 from diffusion_lens.checks.checks import Check
 from diffusion_lens.errors import ScorerError
-from diffusion_lens.scoring.scorer import Scorer
-from diffusion_lens.scoring.scorers.answers import judge_answer, pose, spelled
+from diffusion_lens.scoring.answering import judge_answer, pose, spelled
 from diffusion_lens.scoring.scorers.vqa import VqaScorer
+from tests.scoring.made_runs import requests
 
 FOX = Check("c", "object", "Is there a fox?", subject="fox")
 LONG = Check("d", "relation", "Is the small red fox that sits on the grass to the left of the dog?")
@@ -92,10 +92,6 @@ def masses(scorer: VqaScorer, image: Image.Image, check: Check) -> dict[str, flo
     return found
 
 
-def test_it_is_a_scorer(scorer):
-    assert isinstance(scorer, Scorer)
-
-
 def test_all_spellings_that_are_one_token_count_and_each_once(scorer):
     tokens = {
         answer: {scorer.processor.tokenizer.decode([i]) for i in ids}
@@ -109,7 +105,7 @@ def test_all_spellings_that_are_one_token_count_and_each_once(scorer):
 def test_p_is_the_probability_of_yes_for_each_question_on_each_picture(scorer):
     images = [noise(seed) for seed in range(4)]
     checks = [[FOX, LONG], [whole("a red fox")], [], [LONG]]
-    judged = scorer.score(images, checks)
+    judged = scorer.score(requests(images, checks))
     assert [[one.check_id for one in row] for row in judged] == [["c", "d"], ["prompt"], [], ["d"]]
     for image, of_image, row in zip(images, checks, judged, strict=True):
         for check, one in zip(of_image, row, strict=True):
@@ -162,7 +158,7 @@ def test_a_choice_is_judged_by_its_share():
     question = pose(check)
     right, other, third = question.answers
     judged = judge_answer(check, question, {right: 0.4, other: 0.1, third: 0.3}, {})
-    assert judged.p == pytest.approx(0.5) and judged.label and judged.raw["chance"] == pytest.approx(1 / 3)
+    assert judged.p == pytest.approx(0.5) and judged.label and judged.chance == pytest.approx(1 / 3)
 
 
 def test_a_chat_template_is_used_where_there_is_one(scorer):
@@ -173,7 +169,7 @@ def test_a_chat_template_is_used_where_there_is_one(scorer):
     scorer.processor.chat_template = template
     try:
         assert scorer._format("Is it?") == "user:<image>Is it? answer:"
-        assert len(scorer.score([noise(0)], [[FOX]])[0]) == 1
+        assert len(scorer.score(requests([noise(0)], [[FOX]]))[0]) == 1
     finally:
         scorer.processor.chat_template = None
 

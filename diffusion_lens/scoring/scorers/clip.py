@@ -1,4 +1,4 @@
-"""`ClipScorer`: CLIPScore of the whole prompt, and N-way choice between captions for everything else.
+"""The scorer `clip`: CLIPScore of the whole prompt, and a choice between captions for everything else.
 
 CLIPScore (Hessel et al. 2021, arXiv 2104.08718, eq. 1): w * max(cos(caption, image), 0) with w = 2.5 and
 captions that begin with "A photo depicts". It compares pictures of one prompt; of its size nothing follows.
@@ -8,31 +8,23 @@ cos, right if the true caption wins; by chance that happens once in as many capt
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from PIL.Image import Image
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoTokenizer,
-    CLIPModel,
-    CLIPTextModelWithProjection,
-    CLIPVisionModelWithProjection,
-)
 
 from diffusion_lens.checks.checks import KINDS, WHOLE, Check, CheckedPrompt, Judgement
 from diffusion_lens.checks.choices import with_choices
-from diffusion_lens.errors import ScorerError
-from diffusion_lens.models.clip import Clip
-from diffusion_lens.models.digest_parts import digest_module
 from diffusion_lens.models.embedded import EMBEDDED
-from diffusion_lens.scoring.scorers.weights import load_parts, warn_if_circular
+from diffusion_lens.scoring.domain import read_images, why_outside
+from diffusion_lens.scoring.registry import register
+from diffusion_lens.scoring.scorer import Scorer, ScoreRequest, Source
 
-__all__ = ["ClipScorer", "ClipSettings", "load_clip"]
+if TYPE_CHECKING:
+    from diffusion_lens.models.clip import Clip
+
+__all__ = ["ClipScorer", "ClipSettings"]
 
 log = logging.getLogger(__name__)
 
@@ -41,16 +33,18 @@ _KEPT_TEXTS = 20_000
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """How texts are worded and scored.
+    """Which CLIP, and how texts are worded.
 
     Attributes:
-        weight: w of CLIPScore.
-        prefix: what captions begin with, for CLIPScore.
-        choice_prefix: likewise for the choice; empty by default, since prompts may be no photos.
-        choices: captions to choose from, the right one among them.
-        batch_size: images embedded at once.
+        model: An embedded model with a CLIP, a folder, or a hub id.
+        weight: The weight w of CLIPScore.
+        prefix: What captions begin with, for CLIPScore.
+        choice_prefix: What captions begin with, for the choice. Empty, since prompts may be no photos.
+        choices: How many captions there are to choose from, the right one among them.
+        batch_size: How many images are embedded at once.
     """
 
+    model: str = "emoji-clip"
     weight: float = 2.5
     prefix: str = "A photo depicts "
     choice_prefix: str = ""
@@ -58,38 +52,13 @@ class ClipSettings:
     batch_size: int = 64
 
 
-def load_clip(model: str | Path, device: str = "cpu", revision: str | None = None) -> Clip:
-    """Any CLIP of transformers: an embedded one, a folder of its towers or of a whole model, a hub id.
-
-    Raises:
-        ScorerError: it isn't there, or is no CLIP.
-    """
-    name = str(model)
-    if name in EMBEDDED or (Path(model) / "image_encoder").is_dir():
-        return load_parts("the scorer clip", name, lambda: Clip.from_pretrained(model, device))
-
-    def load() -> Clip:
-        kind = AutoConfig.from_pretrained(name, revision=revision).model_type
-        if kind != "clip":
-            raise ScorerError(f"it is a {kind!r}, no CLIP.")
-        whole = CLIPModel.from_pretrained(name, revision=revision, dtype=torch.float32).to(device).eval()
-        text = CLIPTextModelWithProjection._from_config(whole.config.text_config).eval()
-        vision = CLIPVisionModelWithProjection._from_config(whole.config.vision_config).eval()
-        # the towers of the whole model under classes that project
-        text.text_model, text.text_projection = whole.text_model, whole.text_projection
-        vision.vision_model, vision.visual_projection = whole.vision_model, whole.visual_projection
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-        processor = AutoImageProcessor.from_pretrained(name, revision=revision, backend="pil")
-        return Clip(name, text, vision, tokenizer, processor, float(whole.logit_scale.detach().exp()))
-
-    return load_parts("the scorer clip", name, load)
-
-
-class ClipScorer:
-    """Compares pictures with texts.
+class ClipScorer(Scorer):
+    """Compares images with texts.
 
     The check of the whole prompt gets CLIPScore as its p, cut off at 1, and no label: a threshold would
-    be made up. Checks with choices get a softmax over them, and a label.
+    be made up. Checks with choices get a softmax over them, and a label. The CLIP of an embedded model
+    answers on images of the testbed alone. A CLIP that shares weights with the model's own text encoder
+    says so in every reason.
 
     Args:
         clip: both towers.
@@ -99,31 +68,55 @@ class ClipScorer:
     name = "clip"
     kinds = frozenset(KINDS)
 
-    def __init__(self, clip: Clip, settings: ClipSettings = ClipSettings()) -> None:
+    def __init__(self, clip: "Clip", settings: ClipSettings = ClipSettings()) -> None:
+        from diffusion_lens.models.digest_parts import digest_module
+
         self.clip, self.settings = clip, settings
         marks = f"{digest_module(clip.text)}/{digest_module(clip.vision)}"
-        self.version = f"clip 1, {Path(clip.name).name} {marks}, {settings}"
+        wording = replace(settings, model="", batch_size=1)
+        self.version = f"clip 2, {Path(clip.name).name} {marks}, {wording}"
         self._texts: dict[str, np.ndarray] = {}
-        self._told = False
+        self._warned_of_cuts = False
+        self._shares: dict[Source, bool] = {}
 
-    def ask(self, prompts: Sequence[CheckedPrompt]) -> list[CheckedPrompt]:
-        """What it is asked of the prompts of a run: checks with captions to choose from."""
+    def prepare(self, prompts: Sequence[CheckedPrompt], source: Source) -> list[CheckedPrompt]:
+        """Give checks captions to choose from; warn if the model under study has the same weights."""
+        self._shares_weights(source)
         return with_choices(prompts, self.settings.choices)
 
-    def meet(self, model: str, revision: str | None) -> None:
-        """Warn if the model that it is to judge reads texts with the same weights."""
-        warn_if_circular(self.name, self.clip.text, {model: revision})
-
-    def score(self, images: Sequence[Image], checks: Sequence[Sequence[Check]]) -> list[list[Judgement]]:
+    def score(self, requests: Sequence[ScoreRequest]) -> list[list[Judgement]]:
         """Answer the checks of each image; see `Scorer.score`."""
-        judged = []
-        for start in range(0, len(images), self.settings.batch_size):
-            here = slice(start, start + self.settings.batch_size)
-            vectors = self.clip.embed_images([image.convert("RGB") for image in images[here]]).numpy()
-            self._embed(sorted({text for of_image in checks[here] for text in self._needed(of_image)}))
-            for vector, of_image in zip(vectors, checks[here], strict=True):
-                judged.append([self._judge(vector, check) for check in of_image])
+        outside = self._outside(requests)
+        judged: list[list[Judgement]] = []
+        for start in range(0, len(requests), self.settings.batch_size):
+            here = requests[start : start + self.settings.batch_size]
+            vectors = self.clip.embed_images([one.image.convert("RGB") for one in here]).numpy()
+            self._embed(sorted({text for request in here for text in self._needed(request.checks)}))
+            for vector, request in zip(vectors, here, strict=True):
+                why = outside[len(judged)]
+                note = "; it shares weights with the text encoder" * self._shares_weights(request.source)
+                judged.append(
+                    [
+                        Judgement(check.id, reason=why) if why else self._judge(vector, check, note)
+                        for check in request.checks
+                    ]
+                )
         return judged
+
+    def _outside(self, requests: Sequence[ScoreRequest]) -> list[str | None]:
+        if self.clip.name not in EMBEDDED:
+            return [None] * len(requests)
+        return why_outside(requests, read_images([request.image for request in requests]))
+
+    def _shares_weights(self, source: Source) -> bool:
+        if source.model is None:
+            return False
+        if source not in self._shares:
+            from diffusion_lens.scoring.weights import warn_if_circular
+
+            models = {source.model: source.revision}
+            self._shares[source] = bool(warn_if_circular(self.name, self.clip.text, models))
+        return self._shares[source]
 
     def _needed(self, checks: Sequence[Check]) -> list[str]:
         texts = []
@@ -142,39 +135,51 @@ class ClipScorer:
         if len(self._texts) > _KEPT_TEXTS:
             self._texts.clear()
             new = list(texts)
-        self._tell_of_cuts(new)
+        self._warn_of_cuts(new)
         for start in range(0, len(new), 256):
             part = new[start : start + 256]
             self._texts |= dict(zip(part, self.clip.embed_texts(part).numpy(), strict=True))
 
-    def _tell_of_cuts(self, texts: Sequence[str]) -> None:
+    def _warn_of_cuts(self, texts: Sequence[str]) -> None:
         limit = self.clip.tokenizer.model_max_length
         cut = [text for text in texts if len(self.clip.tokenizer(text).input_ids) > limit]
-        if cut and not self._told:
+        if cut and not self._warned_of_cuts:
             log.warning("CLIP reads %d tokens; longer texts are cut, such as %r.", limit, cut[0])
-            self._told = True
+            self._warned_of_cuts = True
 
-    def _judge(self, image: np.ndarray, check: Check) -> Judgement:
+    def _judge(self, image: np.ndarray, check: Check, note: str) -> Judgement:
         if check.choices:
-            return self._choose(image, check)
+            return self._choose(image, check, note)
         if check.id == WHOLE:
             text = self.settings.prefix + (check.subject or check.question)
             cosine = float(image @ self._texts[text])
             score = self.settings.weight * max(cosine, 0.0)
-            raw: dict[str, Any] = {"clipscore": score, "cosine": cosine}
-            return Judgement(check.id, min(score, 1.0), None, "CLIPScore, which has no right or wrong", raw)
+            reason = f"CLIPScore, which has no right or wrong{note}"
+            raw = {"clipscore": score, "cosine": cosine}
+            return Judgement(check.id, min(score, 1.0), None, reason, raw=raw)
         return Judgement(
             check.id, reason="CLIP compares captions, and no other prompt of the run has one to choose from"
         )
 
-    def _choose(self, image: np.ndarray, check: Check) -> Judgement:
+    def _choose(self, image: np.ndarray, check: Check, note: str) -> Judgement:
         texts = np.stack([self._texts[self.settings.choice_prefix + choice] for choice in check.choices])
         cosines = texts @ image
         logits = self.clip.scale * cosines
         weights = np.exp(logits - logits.max())
         shares = weights / weights.sum()
         right, best = check.choices.index(check.answer), int(shares.argmax())
-        chance = 1 / len(check.choices)
-        raw = {"chance": chance, "chosen": check.choices[best], "cosine": float(cosines[right])}
-        reason = f"chose {check.choices[best]!r} of {len(check.choices)}"
-        return Judgement(check.id, min(float(shares[right]), 1.0), best == right, reason, raw)
+        reason = f"chose {check.choices[best]!r} of {len(check.choices)}{note}"
+        raw = {"chosen": check.choices[best], "cosine": float(cosines[right])}
+        p, chance = min(float(shares[right]), 1.0), 1 / len(check.choices)
+        return Judgement(check.id, p, best == right, reason, chance, raw=raw)
+
+
+@register("clip", "CLIPScore, and a choice between captions", ClipSettings)
+def make(settings: ClipSettings, device: str) -> list[Scorer]:
+    """CLIP, loaded."""
+    from diffusion_lens.models.clip import Clip
+    from diffusion_lens.scoring.weights import load_parts
+
+    name = settings.model
+    clip = load_parts("the scorer clip", name, lambda: Clip.from_pretrained(name, device))
+    return [ClipScorer(clip, settings)]

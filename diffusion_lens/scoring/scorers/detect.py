@@ -1,4 +1,4 @@
-"""`DetectScorer`: objects, counts, positions and colours from a detector, by GenEval's rules.
+"""The scorer `detect`: objects, counts, positions and colours from a detector, by GenEval's rules.
 
 Ghosh et al. 2023 (arXiv 2310.11513): a thing is there if its detector is sure enough, and surer still to be
 counted; positions follow from boxes; colours are told by CLIP on the crop. Written anew on detectors of
@@ -8,17 +8,20 @@ are not to be expected from other detectors.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL.Image import Image
 
 from diffusion_lens.checks.checks import Check, Judgement
 from diffusion_lens.checks.english import number_word, plural
-from diffusion_lens.models.digest_parts import digest_module
-from diffusion_lens.scoring.scorers.boxes import Box, stand, suppress
-from diffusion_lens.scoring.scorers.detectors import Detector
+from diffusion_lens.scoring.boxes import Box, stand, suppress
+from diffusion_lens.scoring.registry import register
+from diffusion_lens.scoring.scorer import Scorer, ScoreRequest
+
+if TYPE_CHECKING:
+    from diffusion_lens.scoring.detectors import Detector
 
 __all__ = ["COLOURS", "DetectScorer", "DetectSettings", "Matcher"]
 
@@ -31,17 +34,22 @@ _TEMPLATES = ("a photo of a {colour} {name}", "a photo of a {colour}-colored {na
 
 @dataclass(frozen=True)
 class DetectSettings:
-    """Thresholds.
+    """Which models, and thresholds.
 
     Attributes:
-        least: score from which a thing is there.
-        least_counted: score from which it is counted.
-        overlap: intersection over union above which two boxes of a label are one thing; 1 keeps all,
-            as GenEval does, whose detector suppresses duplicates itself.
-        slack: share of the summed sizes by which two things must be apart to stand somewhere.
-        most: boxes of a label that are looked at, the surest.
+        model: A folder or hub id of a detector, either of COCO's classes or one that searches for words.
+        clip: A folder or hub id of a CLIP that tells colours. Without one, attributes are missing.
+        least: The score from which a thing is there.
+        least_counted: The score from which a thing is counted.
+        overlap: The intersection over union above which two boxes of a label are one thing. 1 keeps all
+            boxes, as GenEval does, whose detector suppresses duplicates itself.
+        slack: The share of the summed sizes by which two things must be apart to stand left or right of,
+            above or below each other.
+        most: How many boxes of a label count, the surest first.
     """
 
+    model: str = "google/owlv2-base-patch16-ensemble"
+    clip: str | None = None
     least: float = 0.3
     least_counted: float = 0.9
     overlap: float = 0.5
@@ -77,10 +85,11 @@ class Matcher(Protocol):
         ...
 
 
-class DetectScorer:
+class DetectScorer(Scorer):
     """Judges by what a detector finds.
 
-    What depends on a thing that is not there is missing; so is what boxes can't tell.
+    What depends on a thing that is not there has no answer of its own (gating makes it wrong); what boxes
+    can't tell is missing.
 
     Args:
         detector: finds things.
@@ -92,24 +101,27 @@ class DetectScorer:
     kinds = frozenset({"object", "attribute", "count", "relation"})
 
     def __init__(
-        self, detector: Detector, clip: Matcher | None = None, settings: DetectSettings = DetectSettings()
+        self, detector: "Detector", clip: Matcher | None = None, settings: DetectSettings = DetectSettings()
     ) -> None:
-        self.detector, self.clip, self.settings = detector, clip, settings
-        colours = f"{digest_module(clip.text)}/{digest_module(clip.vision)}" if clip else "no colours"
-        self.version = f"detect 1, {detector.name}, {colours}, {settings}"
+        from diffusion_lens.models.digest_parts import digest_module
 
-    def score(self, images: Sequence[Image], checks: Sequence[Sequence[Check]]) -> list[list[Judgement]]:
+        self.detector, self.clip, self.settings = detector, clip, settings
+        thresholds = replace(settings, model="", clip=None)
+        colours = f"{digest_module(clip.text)}/{digest_module(clip.vision)}" if clip else "no colours"
+        self.version = f"detect 2, {detector.name}, {colours}, {thresholds}"
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[list[Judgement]]:
         """Answer the checks of each image; see `Scorer.score`."""
-        pictures = [image.convert("RGB") for image in images]
-        labels = [_labels(of_image) for of_image in checks]
-        found = self.detector.find(pictures, labels, min(self.settings.least, self.settings.least_counted))
+        images = [request.image.convert("RGB") for request in requests]
+        labels = [_labels(request.checks) for request in requests]
+        found = self.detector.find(images, labels, min(self.settings.least, self.settings.least_counted))
         judged = []
-        for picture, boxes, of_image in zip(pictures, found, checks, strict=True):
+        for image, boxes, request in zip(images, found, requests, strict=True):
             kept = suppress(boxes, self.settings.overlap)
-            judged.append([self._judge(picture, kept, check) for check in of_image])
+            judged.append([self._judge(image, kept, check) for check in request.checks])
         return judged
 
-    def _judge(self, picture: Image, boxes: Sequence[Box], check: Check) -> Judgement:
+    def _judge(self, image: Image, boxes: Sequence[Box], check: Check) -> Judgement:
         reason = self._why_not(check)
         if reason is not None:
             return Judgement(check.id, None, None, reason)
@@ -117,17 +129,15 @@ class DetectScorer:
         surest = max((box.score for box in boxes if box.label == name), default=0.0)
         things = self._of(boxes, name, settings.least)
         if check.kind == "object":
-            return Judgement(
-                check.id, min(surest, 1.0), bool(things), f"found {_count(len(things), name)}",
-                {"score": surest},
-            )  # fmt: skip
+            reason = f"found {_count(len(things), name)}"
+            return Judgement(check.id, min(surest, 1.0), bool(things), reason, raw={"score": surest})
         if check.kind == "count":
             return self._count(boxes, check)
         if not things:
             return Judgement(check.id, None, None, f"there is no {name} to ask about")
         if check.kind == "relation":
             return self._stand(boxes, things, check)
-        return self._colour(picture, things[0], check)
+        return self._colour(image, things[0], check)
 
     def _why_not(self, check: Check) -> str | None:
         """Why a detector can't judge a check."""
@@ -158,9 +168,8 @@ class DetectScorer:
             "at least": number >= check.count,
             "fewer than": number < check.count,
         }.get(check.relation or "", number == check.count)
-        return Judgement(
-            check.id, float(right), right, f"counted {_count(number, name)}", {"count": number}
-        )
+        reason = f"counted {_count(number, name)}"
+        return Judgement(check.id, float(right), right, reason, raw={"count": number})
 
     def _stand(self, boxes: Sequence[Box], things: Sequence[Box], check: Check) -> Judgement:
         others = self._of(boxes, check.target or "", self.settings.least)
@@ -174,13 +183,11 @@ class DetectScorer:
             check.id, float(right), right, f"the surest {check.subject} is {surest} of the {check.target}"
         )
 
-    def _colour(self, picture: Image, box: Box, check: Check) -> Judgement:
+    def _colour(self, image: Image, box: Box, check: Check) -> Judgement:
         assert self.clip is not None  # as `_why_not` made sure of
         left, top, right, bottom = box.corners
-        crop = picture.crop(
-            (max(0, int(left)), max(0, int(top)), max(int(left) + 1, round(right)),
-             max(int(top) + 1, round(bottom)))
-        )  # fmt: skip
+        left, top = max(0, int(left)), max(0, int(top))
+        crop = image.crop((left, top, max(left + 1, round(right)), max(top + 1, round(bottom))))
         texts = [
             template.format(colour=colour, name=check.subject)
             for colour in COLOURS
@@ -194,10 +201,8 @@ class DetectScorer:
         shares = weights / weights.sum()
         best = COLOURS[int(shares.argmax())]
         p = min(1.0, float(shares[COLOURS.index(check.attribute or "")]))
-        return Judgement(
-            check.id, p, best == check.attribute, f"the {check.subject} is {best}",
-            {"chance": 1 / len(COLOURS), "chosen": best},
-        )  # fmt: skip
+        reason, chance = f"the {check.subject} is {best}", 1 / len(COLOURS)
+        return Judgement(check.id, p, best == check.attribute, reason, chance, raw={"chosen": best})
 
 
 def _labels(checks: Sequence[Check]) -> list[str]:
@@ -212,3 +217,17 @@ def _direction(relation: str | None) -> str | None:
 
 def _count(number: int, name: str) -> str:
     return f"{number_word(number)} {name if number == 1 else plural(name)}"
+
+
+@register("detect", "objects, counts, places and colours by a detector", DetectSettings)
+def make(settings: DetectSettings, device: str) -> list[Scorer]:
+    """A detector, loaded, and the CLIP that tells colours."""
+    from diffusion_lens.models.clip import Clip
+    from diffusion_lens.scoring.detectors import load_detector
+    from diffusion_lens.scoring.weights import load_parts
+
+    detector, name = load_detector(settings.model, device), settings.clip
+    clip = (
+        load_parts("the scorer detect", name, lambda: Clip.from_pretrained(name, device)) if name else None
+    )
+    return [DetectScorer(detector, clip, settings)]

@@ -1,57 +1,53 @@
-"""`OracleScorer`: exact answers on scenes of the testbed, as `testbed.oracle` reads them."""
+"""The scorer `oracle`: exact answers on emoji scenes, as `testbed.oracle` reads them off the pixels."""
 
 from collections.abc import Sequence
 
-import numpy as np
-from PIL.Image import Image
-
-from diffusion_lens.checks.assign import parse_caption
 from diffusion_lens.checks.checks import KINDS, WHOLE, Check, Judgement
+from diffusion_lens.checks.scenes import parse_caption
+from diffusion_lens.scoring.domain import read_images, why_outside
+from diffusion_lens.scoring.registry import NoSettings, register
+from diffusion_lens.scoring.scorer import Scorer, ScoreRequest
 from diffusion_lens.testbed import oracle
-from diffusion_lens.testbed.judge import judge
+from diffusion_lens.testbed.judge import count_objects, find_object, judge, shows_entity
 from diffusion_lens.testbed.oracle import Reading
-from diffusion_lens.testbed.scenes import ENTITIES, OBJECTS, SIZES, Placed, relation
-from diffusion_lens.testbed.sprites import CANVAS, COLOURS, GROUNDS
+from diffusion_lens.testbed.scenes import ENTITIES, OBJECTS, RELATIONS, SIZES, relation
+from diffusion_lens.testbed.sprites import COLOURS, GROUNDS
 
 __all__ = ["OracleScorer"]
 
-_WHERE = {"left", "right", "above", "below"}
+Decision = tuple[bool | None, str | None]  # met or not, and why that can't be decided
 
 
-class OracleScorer:
-    """Answers checks on pictures of emoji scenes, by reading the scene off the picture.
+class OracleScorer(Scorer):
+    """Answers checks on images of emoji scenes. It needs no weights.
 
-    As in `testbed.judge`, what depends on an object that is not there is missing, not wrong. What the
-    testbed cannot draw (other objects, materials, actions) is missing too. It needs no weights.
+    What the testbed cannot draw (other objects, materials, actions) is missing, and so is everything on an
+    image that is none of the testbed's (see `scoring.domain`).
     """
 
     name = "oracle"
     kinds = frozenset(KINDS)
     version = (
-        f"oracle 1, ground {oracle.GROUND_ERROR}, fit {oracle.LEAST_FIT}, energy {oracle.LEAST_ENERGY}"
+        f"oracle 2, ground {oracle.GROUND_ERROR}, fit {oracle.LEAST_FIT}, energy {oracle.LEAST_ENERGY}"
     )
 
-    def score(self, images: Sequence[Image], checks: Sequence[Sequence[Check]]) -> list[list[Judgement]]:
+    def score(self, requests: Sequence[ScoreRequest]) -> list[list[Judgement]]:
         """Answer the checks of each image; see `Scorer.score`."""
-        answers: list[list[Judgement]] = [[] for _ in images]
-        readable = []
-        for index, image in enumerate(images):
-            if image.width != image.height or image.width % CANVAS:
-                why = (
-                    f"the oracle reads pictures of {CANVAS} px or a multiple, not {image.width} x "
-                    f"{image.height}"
-                )
-                answers[index] = [Judgement(check.id, reason=why) for check in checks[index]]
+        readings = read_images([request.image for request in requests])
+        answers = []
+        for request, seen, why in zip(requests, readings, why_outside(requests, readings), strict=True):
+            reason = seen if isinstance(seen, str) else why
+            if isinstance(seen, str) or why is not None:
+                answers.append([Judgement(check.id, reason=reason) for check in request.checks])
             else:
-                readable.append(index)
-        by_size: dict[int, list[int]] = {}
-        for index in readable:
-            by_size.setdefault(images[index].width, []).append(index)
-        for indices in by_size.values():
-            pictures = np.stack([np.asarray(images[index].convert("RGB")) for index in indices])
-            for index, seen in zip(indices, oracle.read(pictures), strict=True):
-                answers[index] = [_answer(check, checks[index], seen) for check in checks[index]]
+                answers.append([_answer(check, request.checks, seen) for check in request.checks])
         return answers
+
+
+@register("oracle", "exact answers, for emoji scenes alone")
+def make(settings: NoSettings, device: str) -> list[Scorer]:
+    """The oracle."""
+    return [OracleScorer()]
 
 
 def _answer(check: Check, all_checks: Sequence[Check], seen: Reading) -> Judgement:
@@ -61,17 +57,18 @@ def _answer(check: Check, all_checks: Sequence[Check], seen: Reading) -> Judgeme
     raw = {"seen": _describe(seen)}
     if right is None:
         return Judgement(check.id, reason=why, raw=raw)
-    return Judgement(check.id, float(right), right, why or f"sees {_describe(seen)}", raw)
+    return Judgement(check.id, float(right), right, why or f"sees {_describe(seen)}", raw=raw)
 
 
-def _decide(check: Check, all_checks: Sequence[Check], seen: Reading) -> tuple[bool | None, str | None]:
-    """Whether a check is met, and why that can't be told."""
+def _decide(check: Check, all_checks: Sequence[Check], seen: Reading) -> Decision:
     if check.choices or check.answer not in ("yes", "no"):
         return None, "the oracle answers yes or no, and chooses nothing"
     if check.id == WHOLE:
-        return _whole(check, seen)
+        return _decide_whole(check, seen)
     if check.kind == "identity":
-        return _identity(check, seen)
+        if check.subject not in ENTITIES:
+            return None, f"the testbed knows nobody called {check.subject!r}"
+        return shows_entity(check.subject, seen), None
     if check.kind == "global":
         if check.attribute not in GROUNDS:
             return None, f"the testbed has no place {check.attribute!r}"
@@ -81,17 +78,16 @@ def _decide(check: Check, all_checks: Sequence[Check], seen: Reading) -> tuple[b
             return None, f"the testbed has no object {name!r}"
     if check.subject is None:
         return None, "the check names no object"
-    return _of_object(check, check.subject, all_checks, seen)
+    return _decide_object(check, check.subject, all_checks, seen)
 
 
-def _of_object(
-    check: Check, subject: str, all_checks: Sequence[Check], seen: Reading
-) -> tuple[bool | None, str | None]:
-    first = _find(subject, all_checks, seen)
+def _decide_object(check: Check, subject: str, all_checks: Sequence[Check], seen: Reading) -> Decision:
+    # of several things of one name, the one that has a colour asked for is meant
+    first = find_object(subject, seen, _colours_of(subject, all_checks))
     if check.kind == "object":
         return first is not None, None
     if check.kind == "count" and check.relation == "fewer than" and check.count is not None:
-        return _number(subject, seen) < check.count, None
+        return count_objects(subject, seen) < check.count, None
     if first is None:
         return None, f"there is no {subject} to ask about"
     if check.kind == "attribute":
@@ -103,47 +99,31 @@ def _of_object(
     if check.kind == "count":
         if check.count is None:
             return None, "the check says no number"
-        number = _number(subject, seen)
+        number = count_objects(subject, seen)
         return number >= check.count if check.relation == "at least" else number == check.count, None
     where = (check.relation or "").removeprefix("to the ").removesuffix(" of")
-    if where not in _WHERE or check.target is None:
+    if where not in RELATIONS or check.target is None:
         return None, f"the testbed has no relation {check.relation!r}"
-    second = _find(check.target, all_checks, seen)
+    others = {
+        one.attribute for one in all_checks if one.kind == "attribute" and one.subject == check.target
+    }
+    second = find_object(check.target, seen, others)
     if second is None:
         return None, f"there is no {check.target} to ask about"
     return relation(first, second) == where, None
 
 
-def _whole(check: Check, seen: Reading) -> tuple[bool | None, str | None]:
+def _colours_of(subject: str, checks: Sequence[Check]) -> set[str | None]:
+    return {check.attribute for check in checks if check.kind == "attribute" and check.subject == subject}
+
+
+def _decide_whole(check: Check, seen: Reading) -> Decision:
     """Everything that the caption states is right; it is wrong also where a part can't be asked."""
     stated = parse_caption(check.subject or "")
     if stated is None:
-        return None, "the testbed's grammar can't read this prompt"
+        return None, "the testbed's grammar can't parse this prompt"
     wrong = [answer.about for answer in judge(stated, seen) if not answer.right]
     return not wrong, f"not so: {', '.join(wrong)}; sees {_describe(seen)}" if wrong else None
-
-
-def _identity(check: Check, seen: Reading) -> tuple[bool | None, str | None]:
-    if check.subject not in ENTITIES:
-        return None, f"the testbed knows nobody called {check.subject!r}"
-    name, colour, place = ENTITIES[check.subject]
-    shown = [(item.name, item.colour) for item in seen.objects]
-    return (name, colour) in shown and seen.place == place, None
-
-
-def _find(name: str, all_checks: Sequence[Check], seen: Reading) -> Placed | None:
-    """The object that is meant: of several with its name, one that has the colour asked for."""
-    colours = {
-        check.attribute for check in all_checks if check.kind == "attribute" and check.subject == name
-    }
-    named = [item for item in seen.objects if item.name == name]
-    named.sort(key=lambda item: item.colour not in colours)
-    return named[0] if named else None
-
-
-def _number(name: str, seen: Reading) -> int:
-    """How many, by `testbed.judge`: a spot that no sprite explains counts with the named ones."""
-    return sum(item.name == name for item in seen.objects) + seen.unknown
 
 
 def _describe(seen: Reading) -> str:

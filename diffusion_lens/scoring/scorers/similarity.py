@@ -1,237 +1,108 @@
-"""How much pictures of one series change from layer to layer, and how near they are to the last one's.
+"""The scorers `similarity`: how much images change from layer to layer, and how near the last one they are.
 
-A series is the pictures of one prompt, seed, encoder and readout at all layers drawn, from the same noise:
-only then is a difference one of the encoder. All measures are similarities from 0 to 1.
-
-| measure | of two pictures |
-|---|---|
-| pixel | 1 - mean absolute difference / 255 |
-| ssim | structural similarity (Wang et al. 2004, doi 10.1109/TIP.2003.819861), cut off at 0 |
-| clip | cosine of CLIP's image vectors, cut off at 0 |
-| dinov2 | cosine of DINOv2's class tokens (Oquab et al. 2024, arXiv 2304.07193), cut off at 0 |
+A series is the images of one prompt, seed, encoder and reading at all layers drawn, from the same noise:
+only then is a difference one of the encoder. A similarity is a number from 0 to 1 and no probability: it
+has no label, and each of its two checks has a curve of its own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
-from jaxtyping import Float, UInt8
-from PIL.Image import Image, Resampling
+from PIL.Image import Image
 
-from diffusion_lens.checks.checks import Check, Judgement
+from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
+from diffusion_lens.scoring.measures import Measure, PixelMeasure, SsimMeasure, clip_measure, load_dinov2
+from diffusion_lens.scoring.registry import NoSettings, register
+from diffusion_lens.scoring.scorer import Reference, Scorer, ScoreRequest, Source
 
-__all__ = ["CHECKS", "PixelMeasure", "SimilarityScorer", "SsimMeasure", "VectorMeasure", "ssim"]
+__all__ = ["CHECKS", "SimilarityScorer"]
 
-# ids of the two checks that every picture gets
 TO_FINAL, TO_PREVIOUS = "to-final", "to-previous"
 CHECKS = (
-    Check(TO_FINAL, "global", "How alike is it to the picture of the last layer?"),
-    Check(TO_PREVIOUS, "global", "How alike is it to the picture of the layer before?"),
+    Check(TO_FINAL, "global", "How similar is it to the image of the last layer?"),
+    Check(TO_PREVIOUS, "global", "How similar is it to the image of the layer before?"),
 )
-
-Picture = UInt8[np.ndarray, "y x 3"]
-
-
-@runtime_checkable
-class Measure(Protocol):
-    """Compares pictures.
-
-    Attributes:
-        name: the measure.
-        version: changes whenever its numbers could.
-    """
-
-    name: str
-    version: str
-
-    def describe(self, images: Sequence[Image]) -> Sequence[Any]:
-        """What it compares, of each picture."""
-        ...
-
-    def compare(self, one: Any, other: Any) -> float:
-        """How alike two of them are, 0 to 1."""
-        ...
+_WORDS: Mapping[Reference, str] = {"last": "the last layer", "before": "the layer before"}
 
 
-class SimilarityScorer:
-    """Compares the pictures of a series; see the module for what a series is.
-
-    Unlike a `Scorer` it must know which picture is which.
+class SimilarityScorer(Scorer):
+    """Compares the images of a series.
 
     Args:
-        measure: how two pictures are compared.
+        measure: how two images are compared.
     """
 
     kinds = frozenset({"global"})
+    references: Mapping[str, Reference] = {TO_FINAL: "last", TO_PREVIOUS: "before"}
 
     def __init__(self, measure: Measure) -> None:
         self.measure = measure
         self.name = f"similarity-{measure.name}"
-        self.version = f"similarity 1, {measure.version}"
+        self.version = f"similarity 2, {measure.version}"
 
-    def score_pairs(
-        self, pictures: Mapping[str, Image | None], pairs: Sequence[tuple[str, str, str | None]]
-    ) -> list[list[Judgement]]:
-        """Compare pictures.
+    def prepare(self, prompts: Sequence[CheckedPrompt], source: Source) -> list[CheckedPrompt]:
+        """The two comparisons, the same for every prompt."""
+        return [replace(prompt, checks=CHECKS) for prompt in prompts]
 
-        Args:
-            pictures: pictures by name; None where one is missing.
-            pairs: of each picture to judge, its name, that of the last layer's, and that of the layer
-                before; None for the first layer.
+    def score(self, requests: Sequence[ScoreRequest]) -> list[list[Judgement]]:
+        """Compare each image with its references; see `Scorer.score`."""
+        images: dict[int, Image] = {}
+        for request in requests:
+            found = [request.image, *request.references.values()]
+            images |= {id(image): image for image in found if image is not None}
+        described = self.measure.describe(list(images.values()))
+        features = dict(zip(images, described, strict=True))
+        return [
+            [self._compare(request, check, features) for check in request.checks] for request in requests
+        ]
 
-        Returns:
-            The two judgements of `CHECKS`, for each of the pairs.
-        """
-        there = [name for name, image in pictures.items() if image is not None]
-        described = self.measure.describe([image for image in pictures.values() if image is not None])
-        states: dict[str | None, Any] = dict(zip(there, described, strict=True))
-        judged = []
-        for own, final, before in pairs:
-            none_before = "no layer was drawn before it"
-            reasons = (
-                "the picture of the last layer is missing",
-                none_before if before is None else "the picture of the layer before is missing",
-            )
-            judged.append(
-                [
-                    self._compare(check.id, states.get(own), states.get(other), reason)
-                    for check, other, reason in zip(CHECKS, (final, before), reasons, strict=True)
-                ]
-            )
-        return judged
-
-    def _compare(self, check: str, state: Any, other: Any, reason: str) -> Judgement:
-        if state is None:
-            return Judgement(check, None, None, "the picture is missing")
+    def _compare(self, request: ScoreRequest, check: Check, features: Mapping[int, Any]) -> Judgement:
+        reference = self.references[check.id]
+        if reference not in request.references:
+            return Judgement(check.id, reason="no layer was drawn before it")
+        other = request.references[reference]
         if other is None:
-            return Judgement(check, None, None, reason)
-        value = self.measure.compare(state, other)
-        return Judgement(check, min(max(value, 0.0), 1.0), None, None, {"value": value})
+            return Judgement(check.id, reason=f"the image of {_WORDS[reference]} is missing")
+        value = self.measure.compare(features[id(request.image)], features[id(other)])
+        return Judgement(check.id, min(max(value, 0.0), 1.0), raw={"value": value})
 
 
-class PixelMeasure:
-    """Mean absolute difference of all pixels and channels."""
-
-    name, version = "pixel", "pixel"
-
-    def describe(self, images: Sequence[Image]) -> list[np.ndarray]:
-        """The pixels."""
-        return [np.asarray(image.convert("RGB")) for image in images]
-
-    def compare(self, one: np.ndarray, other: np.ndarray) -> float:
-        """1 for the same picture, 0 for black against white."""
-        first, second = same_size(one, other)
-        return 1 - float(np.abs(first.astype(float) - second).mean()) / 255
+@register("similarity", "change from layer to layer and to the last one, by pixels and SSIM")
+def make(settings: NoSettings, device: str) -> list[Scorer]:
+    """The two measures that need no model."""
+    return [SimilarityScorer(PixelMeasure()), SimilarityScorer(SsimMeasure())]
 
 
-class SsimMeasure:
-    """Structural similarity of the grey pictures."""
+@dataclass(frozen=True)
+class ClipSimilaritySettings:
+    """Which CLIP makes the vectors.
 
-    name, version = "ssim", "ssim, window 7"
-
-    def describe(self, images: Sequence[Image]) -> list[np.ndarray]:
-        """The grey values (ITU-R 601)."""
-        return [np.asarray(image.convert("L")) for image in images]
-
-    def compare(self, one: np.ndarray, other: np.ndarray) -> float:
-        """1 for the same picture; it can be below 0 for opposite ones."""
-        first, second = same_size(one, other)
-        return ssim(first.astype(float), second.astype(float))
-
-
-class VectorMeasure:
-    """Cosine of vectors that a network makes of pictures.
-
-    Args:
-        name: "clip" or "dinov2".
-        version: model and weights.
-        embed: makes unit vectors `[image, width]`.
+    Attributes:
+        model: An embedded model with a CLIP, a folder, or a hub id.
     """
 
-    def __init__(self, name: str, version: str, embed: Callable[[Sequence[Image]], np.ndarray]) -> None:
-        self.name, self.version, self._embed = name, f"{name}, {version}", embed
-
-    def describe(self, images: Sequence[Image]) -> Sequence[Any]:
-        """The vectors."""
-        return list(self._embed([image.convert("RGB") for image in images])) if images else []
-
-    def compare(self, one: Any, other: Any) -> float:
-        """Their cosine."""
-        return float(one @ other)
+    model: str = "emoji-clip"
 
 
-def ssim(
-    one: Float[np.ndarray, "y x"], other: Float[np.ndarray, "y x"], window: int = 7, span: float = 255.0
-) -> float:
-    """Mean structural similarity (Wang et al. 2004, eq. 13), with a uniform window.
+@register("similarity-clip", "the same by CLIP's image vectors", ClipSimilaritySettings)
+def make_clip(settings: ClipSimilaritySettings, device: str) -> list[Scorer]:
+    """The measure by CLIP, loaded."""
+    return [SimilarityScorer(clip_measure(settings.model, device))]
 
-    As scikit-image computes it by default: sample covariances, K1 = 0.01, K2 = 0.03, and the mean over
-    the pixels whose window lies inside the picture.
 
-    Args:
-        one: grey values.
-        other: likewise, of the same shape.
-        window: side of the window in pixels, at most the picture's.
-        span: the range of grey values.
+@dataclass(frozen=True)
+class Dinov2Settings:
+    """Which DINOv2 makes the vectors.
+
+    Attributes:
+        model: A folder or hub id of a DINOv2 model.
     """
-    window = min(window, *one.shape)
-    views = [
-        np.lib.stride_tricks.sliding_window_view(picture, (window, window)) for picture in (one, other)
-    ]
-    means = [view.mean((-2, -1)) for view in views]
-    count = window * window
-    correction = count / max(1, count - 1)
-    squares = [(view**2).mean((-2, -1)) for view in views]
-    variances = [correction * (square - mean**2) for square, mean in zip(squares, means, strict=True)]
-    covariance = correction * ((views[0] * views[1]).mean((-2, -1)) - means[0] * means[1])
-    first, second = (0.01 * span) ** 2, (0.03 * span) ** 2
-    above = (2 * means[0] * means[1] + first) * (2 * covariance + second)
-    below = (means[0] ** 2 + means[1] ** 2 + first) * (variances[0] + variances[1] + second)
-    return float((above / below).mean())
+
+    model: str = "facebook/dinov2-small"
 
 
-def same_size(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The second picture at the size of the first; pictures of one series have one size anyway."""
-    if one.shape == other.shape:
-        return one, other
-    from PIL import Image as images
-
-    height, width = one.shape[:2]
-    return one, np.asarray(images.fromarray(other).resize((width, height), Resampling.BICUBIC))
-
-
-def clip_measure(clip: Any, version: str) -> VectorMeasure:
-    """Cosines of a CLIP's image vectors.
-
-    Args:
-        clip: a `models.clip.Clip`.
-        version: its fingerprint.
-    """
-    return VectorMeasure("clip", version, lambda images: clip.embed_images(images).numpy())
-
-
-def load_dinov2(model: str, device: str = "cpu", revision: str | None = None) -> VectorMeasure:
-    """Cosines of DINOv2's class tokens.
-
-    Raises:
-        ScorerError: it isn't there.
-    """
-    import torch
-    from transformers import AutoImageProcessor, AutoModel
-
-    from diffusion_lens.models.digest_parts import digest_module
-    from diffusion_lens.scoring.scorers.weights import load_parts
-
-    def load() -> VectorMeasure:
-        processor = AutoImageProcessor.from_pretrained(model, revision=revision, backend="pil")
-        network = AutoModel.from_pretrained(model, revision=revision).to(device).eval()
-
-        @torch.no_grad()
-        def embed(images: Sequence[Image]) -> np.ndarray:
-            pixels = processor(list(images), return_tensors="pt")["pixel_values"].to(network.device)
-            tokens = network(pixel_values=pixels).last_hidden_state[:, 0]
-            return np.asarray(torch.nn.functional.normalize(tokens, dim=-1).float().cpu())
-
-        return VectorMeasure("dinov2", f"{model} {digest_module(network)}", embed)
-
-    return load_parts("the scorer similarity-dinov2", model, load)
+@register("similarity-dinov2", "the same by DINOv2's class tokens", Dinov2Settings)
+def make_dinov2(settings: Dinov2Settings, device: str) -> list[Scorer]:
+    """The measure by DINOv2, loaded."""
+    return [SimilarityScorer(load_dinov2(settings.model, device))]

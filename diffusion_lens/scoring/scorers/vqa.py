@@ -1,4 +1,4 @@
-"""`VqaScorer`: the probability of "yes" from a model of transformers that answers questions on pictures.
+"""The scorer `vqa`: the probability of "yes" from a model of transformers that reads images.
 
 One implementation gives four scores: VQAScore is the check of the whole prompt (Lin et al. 2024, arXiv
 2404.01291); TIFA (Hu et al. 2023, arXiv 2303.11897) and DSG (Cho et al. 2024, arXiv 2310.18235) are the
@@ -7,23 +7,38 @@ means of `p_ungated`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from PIL.Image import Image
 
 from diffusion_lens.checks.checks import KINDS, Check, Judgement
-from diffusion_lens.models.digest_parts import digest_module
-from diffusion_lens.scoring.scorers.answers import Question, judge_answer, pose, spelled
-from diffusion_lens.scoring.scorers.weights import load_parts
+from diffusion_lens.scoring.answering import Question, judge_answer, pose, spelled
+from diffusion_lens.scoring.registry import register
+from diffusion_lens.scoring.scorer import Scorer, ScoreRequest
 
-__all__ = ["VqaScorer"]
+__all__ = ["VqaScorer", "VqaSettings"]
 
-_OWN_PLACE = ("Blip", "InstructBlip")  # processors that put the picture in front of the text themselves
+_OWN_PLACE = ("Blip", "InstructBlip")  # processors that put the image in front of the text themselves
 
 
-class VqaScorer:
-    """Asks a model that reads pictures.
+@dataclass(frozen=True)
+class VqaSettings:
+    """Which model answers.
+
+    Attributes:
+        model: A folder or hub id of an image-text-to-text model.
+        dtype: The type of its weights: auto, float32, bfloat16 or float16.
+        batch_size: How many questions are asked at once.
+    """
+
+    model: str = "Qwen/Qwen2.5-VL-3B-Instruct"
+    dtype: str = "auto"
+    batch_size: int = 8
+
+
+class VqaScorer(Scorer):
+    """Asks a model that reads images.
 
     Args:
         model: an image-text-to-text model.
@@ -36,9 +51,12 @@ class VqaScorer:
     kinds = frozenset(KINDS)
 
     def __init__(self, model: Any, processor: Any, name: str, batch_size: int = 8) -> None:
+
+        from diffusion_lens.models.digest_parts import digest_module
+
         self.model, self.processor, self.batch_size = model.eval(), processor, batch_size
         self.model_name = name
-        self.version = f"vqa 1, {name} {digest_module(model)}, {pose(Check('', 'global', '{}')).text}"
+        self.version = f"vqa 2, {name} {digest_module(model)}, {pose(Check('', 'global', '{}')).text}"
         tokenizer = processor.tokenizer
         # the answer is read off the last position, so that must not be padding
         tokenizer.padding_side = "left"
@@ -62,6 +80,8 @@ class VqaScorer:
         """
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
+        from diffusion_lens.scoring.weights import load_parts
+
         def load() -> "VqaScorer":
             processor = AutoProcessor.from_pretrained(model, revision=revision, backend="pil")
             loaded = AutoModelForImageTextToText.from_pretrained(model, revision=revision, dtype=dtype)
@@ -69,31 +89,33 @@ class VqaScorer:
 
         return load_parts("the scorer vqa", model, load)
 
-    def score(self, images: Sequence[Image], checks: Sequence[Sequence[Check]]) -> list[list[Judgement]]:
+    def score(self, requests: Sequence[ScoreRequest]) -> list[list[Judgement]]:
         """Answer the checks of each image; see `Scorer.score`."""
-        asked = [(index, check) for index, of_image in enumerate(checks) for check in of_image]
-        judged: list[list[Judgement]] = [[] for _ in images]
+        asked = [(index, check) for index, request in enumerate(requests) for check in request.checks]
+        judged: list[list[Judgement]] = [[] for _ in requests]
         for start in range(0, len(asked), self.batch_size):
             part = asked[start : start + self.batch_size]
             questions = [pose(check) for _, check in part]
-            pictures = [images[index].convert("RGB") for index, _ in part]
-            masses = self._masses(pictures, questions)
+            images = [requests[index].image.convert("RGB") for index, _ in part]
+            masses = self._masses(images, questions)
             for (index, check), question, found in zip(part, questions, masses, strict=True):
                 judged[index].append(judge_answer(check, question, found, {}))
         return judged
 
-    @torch.no_grad()
-    def _masses(self, pictures: Sequence[Image], questions: Sequence[Question]) -> list[dict[str, float]]:
+    def _masses(self, images: Sequence[Image], questions: Sequence[Question]) -> list[dict[str, float]]:
         """Of each question, the probability of each of its answers in all spellings."""
+        import torch
+
         texts = [self._format(question.text) for question in questions]
         inputs = self.processor(
-            images=[[picture] for picture in pictures], text=texts, padding=True, return_tensors="pt"
+            images=[[image] for image in images], text=texts, padding=True, return_tensors="pt"
         ).to(self.model.device)
         inputs = {
             name: value.to(self.model.dtype) if torch.is_floating_point(value) else value
             for name, value in inputs.items()
         }
-        logits = self.model(**inputs).logits[:, -1].float()
+        with torch.no_grad():
+            logits = self.model(**inputs).logits[:, -1].float()
         shares = logits.softmax(-1).cpu()
         found = []
         for row, question in zip(shares, questions, strict=True):
@@ -113,6 +135,14 @@ class VqaScorer:
         places_itself = type(self.processor).__name__.startswith(_OWN_PLACE)
         start = f"{token}\n" if isinstance(token, str) and not places_itself else ""
         return f"{start}Question: {text} Answer:"
+
+
+@register("vqa", "yes or no from a model of transformers that reads images", VqaSettings)
+def make(settings: VqaSettings, device: str) -> list[Scorer]:
+    """The model, loaded."""
+    return [
+        VqaScorer.from_pretrained(settings.model, device, settings.dtype, batch_size=settings.batch_size)
+    ]
 
 
 def _tokens_by_spelling(tokenizer: Any) -> Mapping[str, list[int]]:

@@ -1,4 +1,4 @@
-"""Questions as they are put to models that answer them, and what their answers are worth.
+"""Checks as questions to a model that reads images, and its answers as judgements.
 
 An answer is taken from the probabilities of the first new token. All spellings of an answer count ("Yes",
 " yes", "YES"), each token once: VQAScore (arXiv 2404.01291) and Soft-TIFA (arXiv 2512.16853) sum alike.
@@ -6,7 +6,7 @@ An answer is taken from the probabilities of the first new token. All spellings 
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from diffusion_lens.checks.checks import Check, Judgement
 
-__all__ = ["LEAST_MASS", "Question", "judge_answer", "missing", "pose", "spelled"]
+__all__ = ["LEAST_MASS", "Question", "judge_answer", "pose", "spelled"]
 
 LEAST_MASS = 0.1  # below which a model has answered something else
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -83,16 +83,10 @@ def judge_answer(
     shares = {meaning: round(mass, 4) for meaning, mass in zip(question.meanings, found, strict=True)}
     record = {**raw, "answers": shares}
     if total < LEAST_MASS:
-        return Judgement(
-            check.id, None, None, f"answers none of {list(question.answers)} (together {total:.2g})", record
-        )
+        reason = f"answers none of {list(question.answers)} (together {total:.2g})"
+        return Judgement(check.id, reason=reason, raw=record)
     best = max(range(len(found)), key=lambda index: found[index])
     p = found[0] / total if check.choices else found[0]
-    if check.choices:
-        record["chance"] = 1 / len(check.choices)
-    return Judgement(check.id, min(p, 1.0), best == 0, f"answers {question.meanings[best]!r}", record)
-
-
-def missing(checks: Sequence[Check], reason: str, **raw: Any) -> list[Judgement]:
-    """All checks missing, for one reason."""
-    return [Judgement(check.id, None, None, reason, raw) for check in checks]
+    reason = f"answers {question.meanings[best]!r}"
+    chance = 1 / len(check.choices) if check.choices else None
+    return Judgement(check.id, min(p, 1.0), best == 0, reason, chance, raw=record)

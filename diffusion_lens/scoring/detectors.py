@@ -7,8 +7,8 @@ import torch
 from PIL.Image import Image
 
 from diffusion_lens.models.digest_parts import digest_module
-from diffusion_lens.scoring.scorers.boxes import Box
-from diffusion_lens.scoring.scorers.weights import load_parts
+from diffusion_lens.scoring.boxes import Box
+from diffusion_lens.scoring.weights import load_parts
 
 __all__ = ["ClassDetector", "Detector", "WordDetector", "load_detector"]
 
