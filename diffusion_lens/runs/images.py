@@ -173,7 +173,7 @@ def read_run(
     tables = []
     for part in store.scan().parts:
         with store.fs.open(store.path(part.name), "rb") as file:
-            tables.append(pq.read_table(file, columns, filters=filters or None).to_pandas())
+            tables.append(pq.read_table(file, columns=columns, filters=filters or None).to_pandas())
     if not tables:
         raise RunError(f"{store.url} holds no image yet. Draw it: give the command of the sweep again.")
     return tables
