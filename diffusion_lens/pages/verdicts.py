@@ -1,8 +1,7 @@
 """`Verdicts`: what scorers said of the images of a run, ready to be looked up by cell."""
 
 from functools import cached_property
-
-import pandas as pd
+from typing import Any
 
 from diffusion_lens.pages.run_index import RunIndex, Strip
 
@@ -61,7 +60,18 @@ class Verdicts:
         found = [self.whole(cell) for cell in strip.cells.values()]
         return bool(found) and found[-1] == "wrong" and "right" in found
 
-    def of(self, cell: str) -> pd.DataFrame:
-        """All answers on one image."""
-        answers = self.index.answers
-        return answers[answers["cell"] == cell].drop(columns="cell")
+    def of(self, cell: str) -> list[dict[str, Any]]:
+        """All answers on one image, as plain data."""
+        words = {True: "right", False: "wrong", None: "missing"}
+        found = self.index.answers[self.index.answers["cell"] == cell].astype(object)
+        rows = found.where(found.notna(), None).to_dict("records")
+        return [
+            {
+                "scorer": row["scorer"],
+                "check": row["check"],
+                "answer": words[row["label"]],
+                "p": row["p"],
+                "reason": row["reason"] or "",
+            }
+            for row in rows
+        ]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -85,14 +85,12 @@ class FilmView:
         strips: the rows.
         shape: width by height of an image.
         pixels: whether images are so small that their pixels are to be seen when enlarged.
-        nonce: of the page's content security policy, where it has one.
     """
 
     columns: tuple[str, ...]
     strips: tuple[FilmStrip, ...]
     shape: float = 1.0
     pixels: bool = False
-    nonce: str | None = field(default=None)
 
 
 def plain(text: object) -> Estimate:

@@ -1,0 +1,153 @@
+"""What a visitor's request may hold, and how it is read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from diffusion_lens.errors import InputError
+from diffusion_lens.pages.drawing import DrawRequest
+
+__all__ = ["CONTROLS", "Control", "Limits", "read_request"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one visitor may ask for.
+
+    Attributes:
+        prompt: characters of a prompt.
+        seeds: seeds of a request.
+        steps: denoising steps.
+        side: pixels of a side.
+        jobs: requests that may be under way at once, of all visitors.
+    """
+
+    prompt: int = 500
+    seeds: int = 6
+    steps: int = 100
+    side: int = 1024
+    jobs: int = 8
+
+
+@dataclass(frozen=True)
+class Control:
+    """An argument of a call that the page has a field for.
+
+    Attributes:
+        name: the argument.
+        label: what the page calls it.
+        kind: "whole", "number", "text" or "choice".
+        choices: of a choice; the first is the default.
+        help: one sentence.
+    """
+
+    name: str
+    label: str
+    kind: str
+    choices: tuple[str, ...] = ()
+    help: str = ""
+
+
+CONTROLS: tuple[Control, ...] = (
+    Control("layers", "Layers", "text", help="all, native, a number, or a range such as 0:24:4."),
+    Control("steps", "Steps", "whole", help="Denoising steps; fewer are faster."),
+    Control("guidance", "Guidance", "number", help="How hard the image is pulled to the prompt."),
+    Control(
+        "readout",
+        "Readout",
+        "choice",
+        ("native", "final", "none"),
+        "How a hidden state is read: as the pipeline does, through the final norm, or raw.",
+    ),
+    Control(
+        "pooled",
+        "Pooled output",
+        "choice",
+        ("hold", "layer", "empty"),
+        "What a pipeline with a pooled output gets.",
+    ),
+    Control("negative_prompt", "Negative prompt", "text", help="What not to draw."),
+    Control("height", "Height", "whole", help="In pixels."),
+    Control("width", "Width", "whole", help="In pixels."),
+)
+_BY_NAME = {one.name: one for one in CONTROLS}
+
+
+def read_request(data: Any, limits: Limits) -> DrawRequest:
+    """A request from the JSON that a page sent.
+
+    Args:
+        data: the parsed JSON.
+        limits: what may be asked for.
+
+    Raises:
+        InputError: something in it is not allowed; the message is for the visitor.
+    """
+    if not isinstance(data, Mapping):
+        raise InputError("The request is no JSON object.")
+    unknown = sorted(set(data) - {"prompts", "seeds", *_BY_NAME})
+    if unknown:
+        raise InputError(f"The request holds {unknown}. Allowed: {['prompts', 'seeds', *_BY_NAME]}.")
+    options = {
+        name: _read(one, data[name], limits)
+        for name, one in _BY_NAME.items()
+        if data.get(name) not in (None, "")
+    }
+    layers = str(options.pop("layers", "all")).replace(",", " ").split()
+    return DrawRequest(
+        _prompts(data.get("prompts"), limits),
+        _seeds(data.get("seeds", [0]), limits),
+        tuple(layers),
+        options,
+    )
+
+
+def _prompts(given: Any, limits: Limits) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise InputError("prompts is a list of texts.")
+    prompts = tuple(dict.fromkeys(one.strip() for one in given if one.strip()))
+    if not 1 <= len(prompts) <= 2:
+        raise InputError("Write a prompt, or two to compare.")
+    longest = max(map(len, prompts))
+    if longest > limits.prompt:
+        raise InputError(f"A prompt has {longest} characters; here it may have {limits.prompt}.")
+    return prompts
+
+
+def _seeds(given: Any, limits: Limits) -> tuple[int, ...]:
+    if isinstance(given, str):
+        given = given.replace(",", " ").split()
+    try:
+        seeds = tuple(dict.fromkeys(int(one) for one in given))
+    except (TypeError, ValueError):
+        raise InputError("Seeds are whole numbers, such as 0, 1.") from None
+    if not 1 <= len(seeds) <= limits.seeds or not all(0 <= seed < 2**63 for seed in seeds):
+        raise InputError(f"Give 1 to {limits.seeds} seeds, from 0 up.")
+    return seeds
+
+
+def _read(control: Control, value: Any, limits: Limits) -> Any:
+    """The value of one field.
+
+    Raises:
+        InputError: it is none that the field may have.
+    """
+    most = {"steps": limits.steps, "height": limits.side, "width": limits.side}.get(control.name)
+    try:
+        if control.kind == "whole":
+            found = int(value)
+            if not 1 <= found <= (most or found):
+                raise InputError(f"{control.label} lies between 1 and {most} here, not {found}.")
+            return found
+        if control.kind == "number":
+            return float(value)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{control.label} is a number, not {value!r}.") from None
+    text = str(value).strip()
+    if control.kind == "choice" and text not in control.choices:
+        raise InputError(f"{control.label} is one of {', '.join(control.choices)}, not {text!r}.")
+    if len(text) > limits.prompt:
+        raise InputError(f"{control.label} has {len(text)} characters; here it may have {limits.prompt}.")
+    return text

@@ -1,0 +1,120 @@
+"""Drawing for the explorer: one request becomes calls of the lens, each small enough to wait for."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+if TYPE_CHECKING:
+    from diffusion_lens.lens.lens import DiffusionLens
+
+__all__ = ["Column", "DrawRequest", "Drawn", "columns_of", "draw"]
+
+_IMAGES = ("image", "upscaled", "missing")
+
+
+@dataclass(frozen=True)
+class DrawRequest:
+    """What a visitor asks for.
+
+    Attributes:
+        prompts: one prompt, or two to compare on the same seeds.
+        seeds: the seeds.
+        layers: layer requests, as for a call of the lens.
+        options: further arguments of that call.
+    """
+
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    layers: tuple[str, ...] = ("all",)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A layer that will be drawn: its label, and the request that means it."""
+
+    label: str
+    request: int | str
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One image.
+
+    Attributes:
+        cell: its id.
+        prompt: which of the request's prompts.
+        column: which of its columns.
+        row: all columns of the table but the images.
+        image: the image; None where it is missing.
+        missing: why it is.
+    """
+
+    cell: str
+    prompt: int
+    column: int
+    row: Mapping[str, Any]
+    image: Image.Image | None
+    missing: str | None
+
+
+def columns_of(lens: "DiffusionLens", request: DrawRequest) -> list[Column]:
+    """The layers of a request, in the order in which they are drawn.
+
+    Raises:
+        LayerError, EncoderError: there are no such layers.
+    """
+    given = {name: request.options[name] for name in ("encoder", "slots") if name in request.options}
+    rungs = lens.plan(**given).rungs(list(request.layers))
+    return [
+        Column(
+            f"{rung.layer}, native" if rung.native else str(rung.layer),
+            "native" if rung.native else rung.layer,
+        )
+        for rung in rungs
+    ]
+
+
+def draw(lens: "DiffusionLens", request: DrawRequest) -> Iterator[list[Drawn]]:
+    """The images of a request, layer by layer; each step is one call of the model.
+
+    The first step draws one image only, so that there is something to see at once.
+    """
+    columns = columns_of(lens, request)
+    alone = [
+        (request.prompts[:1], request.seeds[:1], 0),
+        (request.prompts[:1], request.seeds[1:], 0),
+        (request.prompts[1:], request.seeds, 0),
+    ]
+    together = [(request.prompts, request.seeds, place) for place in range(1, len(columns))]
+    for prompts, seeds, place in alone + together:
+        if not (prompts and seeds):
+            continue
+        result = lens(list(prompts), columns[place].request, list(seeds), progress=False, **request.options)
+        yield [
+            _drawn({str(name): value for name, value in row.items()}, request, place)
+            for row in result.table.to_dict("records")
+        ]
+
+
+def _drawn(row: Mapping[str, Any], request: DrawRequest, column: int) -> Drawn:
+    record = {name: _plain(value) for name, value in row.items() if name not in _IMAGES}
+    cell = record.get("cell") or _digest(record)
+    image = row.get("upscaled") or row.get("image")
+    missing = None if image is not None else str(row.get("missing"))
+    return Drawn(str(cell), request.prompts.index(record["prompt"]), column, record, image, missing)
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    text = json.dumps(record, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _plain(value: Any) -> Any:
+    """A value of a table as JSON knows it."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if value != value else value
