@@ -15,7 +15,6 @@ from diffusion_lens.errors import DiffusionLensError
 from diffusion_lens.pages.asked import CONTROLS, Limits
 from diffusion_lens.pages.browse import Browser
 from diffusion_lens.pages.guard import POLICY, guards
-from diffusion_lens.pages.live import Live
 from diffusion_lens.pages.run_index import RunIndex
 from diffusion_lens.pages.templates import asset, render
 
@@ -48,7 +47,11 @@ def create_app(
         hosts: names by which the server may be called, beside this machine's own for itself.
     """
     limits = limits or Limits()
-    live = Live(lens, limits) if lens is not None else None
+    live = None
+    if lens is not None:
+        from diffusion_lens.pages.live import Live  # torch comes with the model only
+
+        live = Live(lens, limits)
     browsers = {browser.slug: browser for browser in _named(runs)}
     links = [(f"/run/{slug}", browser.index.name) for slug, browser in browsers.items()]
     shared: dict[str, Any] = {

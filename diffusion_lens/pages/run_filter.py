@@ -164,7 +164,7 @@ def _number(given: Mapping[str, str], name: str) -> float | None:
         raise InputError(f"{name} is a number, not {given[name]!r}.") from None
 
 
-def _text(value: float | None) -> str:
+def _text(value: int | float | None) -> str:
     return "" if value is None else f"{value:g}"
 
 

@@ -26,6 +26,7 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         InputError: the port is in use or not allowed, or the host is none of this machine's.
     """
+    found = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         found = socket.socket(family, socket.SOCK_STREAM)
@@ -33,6 +34,8 @@ def listen(host: str, port: int) -> socket.socket:
         found.bind((host, port))
         found.listen(128)
     except OSError as error:
+        if found is not None:
+            found.close()
         if error.errno == errno.EADDRINUSE:
             raise InputError(
                 f"Port {port} of {host} is in use, perhaps by another explorer. Choose another with "
