@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 import diffusion_lens
 from diffusion_lens.errors import DiffusionLensError
-from diffusion_lens.pages.asked import CONTROLS, Limits
+from diffusion_lens.pages.asked import CONTROLS, Limits, known_interventions
 from diffusion_lens.pages.browse import Browser
 from diffusion_lens.pages.guard import POLICY, guards
 from diffusion_lens.pages.run_index import RunIndex
@@ -68,6 +68,7 @@ def create_app(
             **shared,
             here="/",
             controls=CONTROLS,
+            interventions=known_interventions(),
             limits=limits,
             defaults=live.lens.defaults,
             examples=EXAMPLES if live.oracle else (),
@@ -105,12 +106,14 @@ def create_app(
     routes = [Route("/", home), Route("/static/{name}", static), *(live.routes if live else ())]
     for browser in browsers.values():
         routes += browser.routes(_page, shared)
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=guards(hosts),
         lifespan=lifespan,
         exception_handlers={404: _missing, DiffusionLensError: _refused},
     )
+    app.state.live = live
+    return app
 
 
 def _page(template: str, status: int = 200, **values: Any) -> HTMLResponse:

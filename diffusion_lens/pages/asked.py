@@ -1,13 +1,14 @@
 """What a visitor's request may hold, and how it is read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.pages.drawing import DrawRequest
+from diffusion_lens.text.interventions import INTERVENTIONS, parse_interventions
 
-__all__ = ["CONTROLS", "Control", "Limits", "read_request"]
+__all__ = ["CONTROLS", "Control", "Limits", "known_interventions", "read_request"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Control:
     Attributes:
         name: the argument.
         label: what the page calls it.
-        kind: "whole", "number", "text" or "choice".
+        kind: "whole", "number", "text", "lines" or "choice".
         choices: of a choice; the first is the default.
         help: one sentence.
     """
@@ -66,6 +67,7 @@ CONTROLS: tuple[Control, ...] = (
         ("hold", "layer", "empty"),
         "What a pipeline with a pooled output gets.",
     ),
+    Control("interventions", "Change the states", "lines", help="One a line; each is applied in turn."),
     Control("negative_prompt", "Negative prompt", "text", help="What not to draw."),
     Control("height", "Height", "whole", help="In pixels."),
     Control("width", "Width", "whole", help="In pixels."),
@@ -100,6 +102,17 @@ def read_request(data: Any, limits: Limits) -> DrawRequest:
         tuple(layers),
         options,
     )
+
+
+def known_interventions() -> list[tuple[str, str]]:
+    """How each intervention of the registry is written, and what it does."""
+    return [
+        (
+            f"{name}({', '.join(one.name for one in fields(kind))})",
+            (kind.__doc__ or "").strip().partition("\n\n")[0].replace("\n    ", " "),
+        )
+        for name, kind in sorted(INTERVENTIONS.items())
+    ]
 
 
 def _prompts(given: Any, limits: Limits) -> tuple[str, ...]:
@@ -146,6 +159,9 @@ def _read(control: Control, value: Any, limits: Limits) -> Any:
             raise
         raise InputError(f"{control.label} is a number, not {value!r}.") from None
     text = str(value).strip()
+    if control.kind == "lines":
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return tuple(one.id for one in parse_interventions(lines))
     if control.kind == "choice" and text not in control.choices:
         raise InputError(f"{control.label} is one of {', '.join(control.choices)}, not {text!r}.")
     if len(text) > limits.prompt:

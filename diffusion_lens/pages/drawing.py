@@ -1,7 +1,5 @@
 """Drawing for the explorer: one request becomes calls of the lens, each small enough to wait for."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,10 +8,12 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
+    from diffusion_lens.text.reading import Reading
 
 __all__ = ["Column", "DrawRequest", "Drawn", "columns_of", "draw"]
 
 _IMAGES = ("image", "upscaled", "missing")
+_READING = ("readout", "pooled", "interventions")
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class DrawRequest:
 
 @dataclass(frozen=True)
 class Column:
-    """A layer that will be drawn: its label, and the request that means it."""
+    """A layer that will be drawn: its label, and how it is read."""
 
     label: str
-    request: int | str
+    reading: "Reading"
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,20 @@ def columns_of(lens: "DiffusionLens", request: DrawRequest) -> list[Column]:
     """The layers of a request, in the order in which they are drawn.
 
     Raises:
-        LayerError, EncoderError: there are no such layers.
+        LayerError, EncoderError, InputError: there are no such layers, or no such interventions.
     """
-    given = {name: request.options[name] for name in ("encoder", "slots") if name in request.options}
-    rungs = lens.plan(**given).rungs(list(request.layers))
+    from diffusion_lens.text.interventions import parse_interventions
+    from diffusion_lens.text.reading import Reading
+    from diffusion_lens.text.readouts import parse_readout
+
+    how = Reading(
+        readout=parse_readout(request.options.get("readout", "native")),
+        pooled=request.options.get("pooled", "hold"),
+        interventions=parse_interventions(request.options.get("interventions", ())),
+    )
     return [
-        Column(
-            f"{rung.layer}, native" if rung.native else str(rung.layer),
-            "native" if rung.native else rung.layer,
-        )
-        for rung in rungs
+        Column(f"{one.layer}, native" if one.native else one.reading.site.id, one.reading)
+        for one in lens.readings(list(request.layers), how)
     ]
 
 
@@ -85,6 +89,7 @@ def draw(lens: "DiffusionLens", request: DrawRequest) -> Iterator[list[Drawn]]:
     The first step draws one image only, so that there is something to see at once.
     """
     columns = columns_of(lens, request)
+    sampling = {name: value for name, value in request.options.items() if name not in _READING}
     alone = [
         (request.prompts[:1], request.seeds[:1], 0),
         (request.prompts[:1], request.seeds[1:], 0),
@@ -94,7 +99,7 @@ def draw(lens: "DiffusionLens", request: DrawRequest) -> Iterator[list[Drawn]]:
     for prompts, seeds, place in alone + together:
         if not (prompts and seeds):
             continue
-        result = lens(list(prompts), columns[place].request, list(seeds), progress=False, **request.options)
+        result = lens(list(prompts), [columns[place].reading], list(seeds), progress=False, **sampling)
         yield [
             _drawn({str(name): value for name, value in row.items()}, request, place)
             for row in result.table.to_dict("records")
@@ -103,15 +108,11 @@ def draw(lens: "DiffusionLens", request: DrawRequest) -> Iterator[list[Drawn]]:
 
 def _drawn(row: Mapping[str, Any], request: DrawRequest, column: int) -> Drawn:
     record = {name: _plain(value) for name, value in row.items() if name not in _IMAGES}
-    cell = record.get("cell") or _digest(record)
     image = row.get("upscaled") or row.get("image")
     missing = None if image is not None else str(row.get("missing"))
-    return Drawn(str(cell), request.prompts.index(record["prompt"]), column, record, image, missing)
-
-
-def _digest(record: Mapping[str, Any]) -> str:
-    text = json.dumps(record, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
+    return Drawn(
+        str(record["cell"]), request.prompts.index(record["prompt"]), column, record, image, missing
+    )
 
 
 def _plain(value: Any) -> Any:

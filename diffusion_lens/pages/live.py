@@ -22,7 +22,6 @@ from diffusion_lens.pages.asked import Limits, read_request
 from diffusion_lens.pages.drawing import Drawn, DrawRequest, columns_of, draw
 from diffusion_lens.pages.recipe import command_of, python_of
 from diffusion_lens.pages.turns import Done, Failed, Job, Turns
-from diffusion_lens.scoring.scorer import gate
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
 
 if TYPE_CHECKING:
@@ -160,7 +159,11 @@ class Live:
             return {}
         (answers,) = self.oracle.score([one.image], [checks])
         words = {True: "right", False: "wrong", None: "missing"}
-        return {answer.check_id: words[answer.label] for answer in gate(checks, answers)}
+        found: dict[str, str] = {}
+        for check, answer in zip(checks, answers, strict=True):
+            lost = any(found.get(parent) == "wrong" for parent in check.parents)  # as in scored runs
+            found[check.id] = "wrong" if lost else words[answer.label]
+        return found
 
 
 def _changes(drawn: Sequence[Drawn], pixels: Mapping[tuple[int, int, int], np.ndarray]) -> list[Event]:

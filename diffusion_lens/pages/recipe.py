@@ -36,7 +36,7 @@ def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
 def _interventions(row: Mapping[str, Any]) -> list[str]:
     """The interventions of a row, each as its text."""
     text = row.get("interventions") or ""
-    return [one for one in (part.strip() for part in str(text).split(";")) if one]
+    return [one for one in (part.strip() for part in str(text).split(" + ")) if one]
 
 
 def command_of(row: Mapping[str, Any]) -> str:
@@ -54,7 +54,7 @@ def command_of(row: Mapping[str, Any]) -> str:
     for name, value in _settings(row).items():
         words += [f"--{name.replace('_', '-')}", str(value)]
     if _interventions(row):
-        words += ["--interventions", *_interventions(row)]
+        words += ["--intervene", *_interventions(row)]
     return shlex.join(words)
 
 

@@ -82,10 +82,12 @@ class Turns(Generic[T]):
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the turn under way, and take no other."""
+        """Finish the turn under way, and take no other; returns when it is finished."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def __len__(self) -> int:
         """The jobs under way."""

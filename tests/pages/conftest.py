@@ -76,6 +76,8 @@ def running(app: Starlette) -> Iterator[Running]:
     finally:
         found.kill()
         thread.join(20)
+        if app.state.live is not None:
+            app.state.live.turns.stop()  # a server that is killed leaves its thread at work
 
 
 @pytest.fixture(scope="session")

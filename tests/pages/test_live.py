@@ -108,6 +108,16 @@ def test_two_prompts_are_compared_on_the_same_seeds(
     expect(page.locator(".across .delta img")).to_have_count(2)
 
 
+def test_a_change_of_the_states_is_a_control(page: Page, explorer: Running, emoji: DiffusionLens) -> None:
+    ask(page, explorer, "a purple cat", steps="1", layers="native", interventions="keep(cat)")
+    page.wait_for_selector("body[data-done]")
+    changed = emoji("a purple cat", "native", 0, steps=1, interventions=["keep(cat)"], progress=False)
+    assert np.array_equal(pixels_of(page, explorer, ".across .shot"), np.asarray(changed.image("native")))
+    page.click(".across .shot")
+    expect(page.locator("dialog[open]")).to_contain_text("--intervene 'keep(cat)'")
+    expect(page.locator("dialog[open]")).to_contain_text("interventions=['keep(cat)']")
+
+
 def test_a_prompt_of_html_is_text(page: Page, explorer: Running) -> None:
     ask(page, explorer, HTML, "<b>bold</b>", steps="1", layers="native")
     page.wait_for_selector("body[data-done]")
@@ -205,6 +215,7 @@ def test_other_hosts_origins_and_forms_are_refused(explorer: Running) -> None:
         ({"prompts": ["a"], "readout": "loud"}, "native, final, none"),
         ({"prompts": ["a"], "height": 4096}, "between 1 and 1024"),
         ({"prompts": ["a"], "callback": "x"}, "callback"),
+        ({"prompts": ["a"], "interventions": "explode(a)"}, "explode.* is no intervention"),
     ],
 )
 def test_requests_outside_the_limits_are_refused_by_name(asked: Any, why: str) -> None:
