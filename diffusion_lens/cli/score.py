@@ -38,7 +38,10 @@ def _flags() -> type[Any]:
         types = get_type_hints(scorer.settings)
         for one in fields(scorer.settings):
             name = f"{scorer.name}.{one.name.replace('_', '-')}"
-            shown = tyro.conf.arg(name=name, prefix_name=False, help=described.get(one.name))
+            hint = "(default: none)" if one.default in (None, "") else None
+            shown = tyro.conf.arg(
+                name=name, prefix_name=False, help=described.get(one.name), help_behavior_hint=hint
+            )
             flag = f"{scorer.name}.{one.name}".replace("-", "_").replace(".", "__")
             flags.append((flag, Annotated[types[one.name], shown], field(default=one.default)))
     return make_dataclass("ScorerFlags", flags, frozen=True)
