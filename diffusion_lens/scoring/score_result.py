@@ -1,0 +1,148 @@
+"""`score_result`: scores of images in memory, by the same scorers, checks and gating as those of a run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from diffusion_lens.checks.assign import ask
+from diffusion_lens.checks.checks import CheckedPrompt, Judgement
+from diffusion_lens.errors import ScorerError
+from diffusion_lens.lens.result import Result
+from diffusion_lens.runs.experiment import Prompt
+from diffusion_lens.scoring import table as scores
+from diffusion_lens.scoring.registry import make_scorers
+from diffusion_lens.scoring.scorer import Reference, Scorer, ScoreRequest, Source
+
+__all__ = ["score_result"]
+
+# images that differ in none of these are a series: the layers of one prompt and seed
+_SERIES = ("model", "revision", "encoder", "readout", "pooled", "slots", "interventions", "edits", "seed")
+
+
+def score_result(
+    result: Result,
+    scorer: str | Scorer,
+    checks: Sequence[CheckedPrompt] | None = None,
+    *,
+    settings: Any = None,
+    device: str = "cpu",
+    images_at_once: int = 64,
+) -> pd.DataFrame:
+    """Let a scorer answer the checks of a result.
+
+    Args:
+        result: the images, of `lens(...)` or of `Result.load`.
+        scorer: a name that is registered, or a scorer.
+        checks: checks of prompts; if left out, those that the prompts' own words give.
+        settings: the scorer's settings, where it is given by name; its defaults if left out.
+        device: where its model runs.
+        images_at_once: images given to the scorer in one call.
+
+    Returns:
+        A validated table of scores (see `scoring.table`), gated by parents. A missing image is missing, with
+        its reason. The column `native` says which images were read where the pipeline reads; their run is
+        called so too, as they repeat a layer.
+
+    Raises:
+        ScorerError: there is no such scorer, or it can't be made; or it stopped.
+        CheckError: checks are given and none is of these prompts.
+    """
+    table = result.table.reset_index(drop=True)
+    prompts = list(dict.fromkeys(table["prompt"]))
+    asked = ask([Prompt(text) for text in prompts], checks or ()).prompts
+    made = []
+    for one in _scorers(scorer, settings, device):
+        models = [_column(table, name) for name in ("model", "revision")]
+        for (model, revision), part in table.groupby(models, dropna=False):
+            source = Source(_text(model), _text(revision))
+            by_prompt = dict(zip(prompts, one.prepare(asked, source), strict=True))
+            made += _score(one, part, by_prompt, source, images_at_once)
+    if not made:
+        raise ScorerError(f"{scorer} can judge none of the checks of these prompts.")
+    return scores.validate(pd.DataFrame(made))
+
+
+def _scorers(scorer: str | Scorer, settings: Any, device: str) -> Sequence[Scorer]:
+    if not isinstance(scorer, str):
+        return [scorer]
+    made, failed = make_scorers([scorer], {} if settings is None else {scorer: settings}, device)
+    if failed:
+        raise ScorerError(failed[scorer])
+    return made
+
+
+def _score(
+    scorer: Scorer,
+    table: pd.DataFrame,
+    prompts: Mapping[str, CheckedPrompt],
+    source: Source,
+    images_at_once: int,
+) -> list[dict[str, object]]:
+    """The rows of one scorer on the images of one model."""
+    facts: list[tuple[CheckedPrompt, dict[str, Any]]] = []
+    requests: list[ScoreRequest | str] = []
+    keys = [name for name in ("prompt", *_SERIES) if name in table]
+    for _, series in table.groupby(keys, sort=False, dropna=False):
+        ordered = series.sort_values(["native", "layer"]).to_dict("records")
+        rows: list[dict[str, Any]] = [{str(name): row[name] for name in row} for row in ordered]
+        depth = max(row["layer"] for row in rows)
+        before: list[dict[str, Any]] = []
+        plain = [row for row in rows if not row["native"]] or rows
+        for row in rows:
+            prompt = prompts[row["prompt"]]
+            kept = tuple(check for check in prompt.checks if check.kind in scorer.kinds)
+            if not kept:
+                continue
+            checked = CheckedPrompt(prompt.prompt_id, prompt.prompt, kept, prompt.category)
+            references: dict[Reference, Any] = {"last": plain[-1]["image"]}
+            if before:
+                references["before"] = before[-1]["image"]
+            before.append(row)
+            facts.append((checked, {**row, "depth": depth}))
+            requests.append(
+                ScoreRequest(row["image"], kept, references if scorer.references else {}, source)
+                if row["image"] is not None
+                else str(row.get("missing") or "there is no image")
+            )
+    there = [one for one in requests if isinstance(one, ScoreRequest)]
+    answers: list[Sequence[Judgement]] = []
+    for start in range(0, len(there), images_at_once):
+        answers += scorer.score(there[start : start + images_at_once])
+    waiting = iter(answers)
+    made = []
+    for (checked, row), request in zip(facts, requests, strict=True):
+        judged = (
+            next(waiting)
+            if isinstance(request, ScoreRequest)
+            else [Judgement(check.id, reason=request) for check in checked.checks]
+        )
+        made += [
+            {**one, "native": bool(row["native"])}
+            for one in scores.rows(
+                checked,
+                judged,
+                run=_run_name(row, source),
+                scorer=scorer.name,
+                encoder=row["encoder"],
+                layer=row["layer"],
+                last=row["depth"],
+                seed=row["seed"],
+            )
+        ]
+    return made
+
+
+def _run_name(row: Mapping[str, Any], source: Source) -> str:
+    """What tells the readings of a result apart, as a run's name does."""
+    parts = [str(row[name]) for name in ("readout", "interventions", "edits") if row.get(name)]
+    name = " ".join([source.model or "result", *parts])
+    return f"{name} at the native tap" if row["native"] else name
+
+
+def _column(table: pd.DataFrame, name: str) -> pd.Series:
+    return table[name] if name in table else pd.Series(None, table.index, object)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

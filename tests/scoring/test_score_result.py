@@ -1,0 +1,80 @@
+"""Images in memory are scored as those of a run are."""
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from diffusion_lens.checks.checks import Check, CheckedPrompt
+from diffusion_lens.errors import ScorerError
+from diffusion_lens.lens.result import Result
+from diffusion_lens.scoring import table as scores
+from diffusion_lens.scoring.score_result import score_result
+from diffusion_lens.scoring.score_run import Settings, score_run
+from diffusion_lens.scoring.scorers.oracle import OracleScorer
+from tests.scoring.made_runs import make_run, scene
+
+GREY = Image.new("RGB", (64, 64), (128, 128, 128))
+PROMPTS = ["a red fox", "two apples"]
+
+
+def result(**columns: object) -> Result:
+    rows = [
+        {
+            "prompt": prompt,
+            "encoder": "text_encoder",
+            "layer": layer,
+            "native": False,
+            "readout": "final",
+            "seed": seed,
+            "model": "emoji",
+            "missing": None,
+            "image": scene(prompt) if layer else GREY,
+        }
+        for prompt in PROMPTS
+        for seed in (0, 1)
+        for layer in (0, 1, 2)
+    ]
+    return Result(pd.DataFrame(rows).assign(**columns), {})
+
+
+def test_the_scores_are_those_of_a_run(tmp_path):
+    make_run(tmp_path / "run", PROMPTS, lambda cell, prompt: scene(prompt) if cell.layer else GREY)
+    quiet = Settings(progress=False, baselines=False)
+    [found] = score_run(tmp_path / "run", [OracleScorer()], settings=quiet)
+    keys = ["prompt_id", "layer", "seed", "check"]
+    mine = score_result(result(), "oracle").sort_values(keys, ignore_index=True)
+    theirs = found.table.sort_values(keys, ignore_index=True)
+    same = [*keys, "kind", "parents", "depth", "p", "label", "reason", "p_ungated", "label_ungated"]
+    pd.testing.assert_frame_equal(mine[same], theirs[same], check_dtype=False)
+    assert tuple(mine.columns[: len(scores.COLUMNS)]) == scores.COLUMNS
+
+
+def test_missing_images_are_missing_with_their_reason():
+    one = result()
+    one.table.loc[one.table["layer"] == 1, "image"] = None
+    one.table.loc[one.table["layer"] == 1, "missing"] = "it overflowed"
+    found = score_result(one, "oracle")
+    gone = found[found["layer"] == 1]
+    assert gone["label"].isna().all() and set(gone["reason"]) == {"it overflowed"}
+    assert found[found["layer"] == 2]["label"].all()
+
+
+def test_similarity_compares_within_a_series():
+    found = score_result(result(), "similarity")
+    final = found[(found["check"] == "to-final") & (found["scorer"] == "similarity-pixel")]
+    assert final[final["layer"] == 2]["p"].eq(1).all() and final[final["layer"] == 0]["p"].lt(0.9).all()
+    first = found[(found["check"] == "to-previous") & (found["layer"] == 0)]
+    assert first["p"].isna().all() and found["label"].isna().all()
+
+
+def test_own_checks_and_unknown_scorers():
+    mine = [CheckedPrompt("x", "a red fox", (Check("cat", "object", "Is there a cat?", subject="cat"),))]
+    found = score_result(result(), OracleScorer(), mine)
+    assert not found[found["check"] == "cat"]["label"].any()
+    with pytest.raises(ScorerError, match="no scorer 'orcle'"):
+        score_result(result(), "orcle")
+
+
+def test_images_of_another_model_are_outside_the_oracles_domain():
+    found = score_result(result(model="made/model"), "oracle")
+    assert found["label"].isna().all()
