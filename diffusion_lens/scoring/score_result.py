@@ -40,9 +40,9 @@ def score_result(
         images_at_once: images given to the scorer in one call.
 
     Returns:
-        A validated table of scores (see `scoring.table`), gated by parents. A missing image is missing, with
-        its reason. The column `native` says which images were read where the pipeline reads; their run is
-        called so too, as they repeat a layer.
+        A validated table of scores (see `scoring.table`), gated by parents. A missing image is missing,
+        with its reason. Images that were read where the pipeline reads repeat a layer: the column `native`
+        and the name of their run say so.
 
     Raises:
         ScorerError: there is no such scorer, or it can't be made; or it stopped.
