@@ -8,16 +8,18 @@ import pandas as pd
 from jaxtyping import Float, Int
 from sklearn.metrics import cohen_kappa_score
 
+from diffusion_lens.analysis.confidence import share_interval
 from diffusion_lens.analysis.curves import why_no_interval
-from diffusion_lens.analysis.statistics import bootstrap
+from diffusion_lens.analysis.statistics import DEFAULT, Resampling, jackknife
 from diffusion_lens.analysis.trajectories import groups
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.scoring.table import KEY
 
-__all__ = ["IMAGE_KEY", "agreement", "cohen", "fleiss", "krippendorff", "pair_up"]
+__all__ = ["IMAGE_KEY", "agreement", "cohen", "fleiss", "krippendorff", "pair_up", "several_raters"]
 
 # what one answer is about: an image and a check
 IMAGE_KEY: tuple[str, ...] = tuple(name for name in KEY if name != "scorer")
+_NUMBERS = ("agree", "kappa", "alpha", "sensitivity", "specificity")
 Scale = Literal["nominal", "ordinal", "interval"]
 
 
@@ -114,9 +116,7 @@ def agreement(
     second: str,
     by: Sequence[str] = (),
     *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = DEFAULT,
 ) -> pd.DataFrame:
     """How two scorers agree where both answered; the first taken for the truth.
 
@@ -125,13 +125,12 @@ def agreement(
         first: a scorer, such as "human".
         second: another, such as "vqa".
         by: groups that are analysed apart, such as `["layer"]`: judges may err more on early layers.
-        level: of the intervals.
-        resamples: of prompts.
-        seed: of the resampling.
+        resampling: the level of the intervals.
 
     Returns:
         One row by group, each number with `_low` and `_high`: `agree`, the share of same answers; `kappa`
-        (Cohen's); `sensitivity` and `specificity` of the second; then `answers`, `prompts` and a `note`.
+        (Cohen's); `alpha` (Krippendorff's); `sensitivity` and `specificity` of the second; then `answers`,
+        `prompts` and a `note`.
 
     Raises:
         ScoresError: a scorer is not there, or they have no answer in common.
@@ -140,10 +139,16 @@ def agreement(
     for key, part in groups(pair_up(table, first, second), by):
         cells = pd.crosstab(part["prompt_id"], part["first"] * 2 + part["second"])
         counts = cells.reindex(columns=[0.0, 1.0, 2.0, 3.0], fill_value=0).to_numpy(dtype=float)
-        result = bootstrap(counts, _numbers, resamples=resamples, seed=seed)
-        low, high = result.interval(level)
+        result = jackknife(counts, _numbers)
+        low, high = result.shares(resampling.level)
+        # the kappas and alpha lie between -1 and 1
+        ends = share_interval(
+            (result.estimate + 1) / 2, result.variance / 4, result.counts, resampling.level
+        )
         row: dict[str, object] = {**key, "first": first, "second": second}
-        for index, name in enumerate(("agree", "kappa", "sensitivity", "specificity")):
+        for index, name in enumerate(_NUMBERS):
+            if name in ("kappa", "alpha"):
+                low[index], high[index] = (2 * end[index] - 1 for end in ends)
             row |= {name: result.estimate[index], f"{name}_low": low[index], f"{name}_high": high[index]}
         rows.append(
             row | {"answers": len(part), "prompts": len(counts), "note": why_no_interval(len(counts))}
@@ -151,8 +156,8 @@ def agreement(
     return pd.DataFrame(rows)
 
 
-def _numbers(counts: Float[np.ndarray, "many 4"]) -> Float[np.ndarray, "many 4"]:
-    """From counts of (first, second) = (0, 0), (0, 1), (1, 0), (1, 1)."""
+def _numbers(counts: Float[np.ndarray, "many 4"]) -> Float[np.ndarray, "many 5"]:
+    """From counts of (first, second) = (0, 0), (0, 1), (1, 0), (1, 1), in the order of `_NUMBERS`."""
     no_no, no_yes, yes_no, yes_yes = counts.T
     whole = counts.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -160,4 +165,39 @@ def _numbers(counts: Float[np.ndarray, "many 4"]) -> Float[np.ndarray, "many 4"]
         yes_1, yes_2 = (yes_no + yes_yes) / whole, (no_yes + yes_yes) / whole
         chance = yes_1 * yes_2 + (1 - yes_1) * (1 - yes_2)
         kappa = np.where(chance < 1 - 1e-12, (agree - chance) / (1 - chance), np.nan)
-        return np.stack([agree, kappa, yes_yes / (yes_no + yes_yes), no_no / (no_no + no_yes)], axis=1)
+        # of two ratings: the chance that two ratings, of all 2n, differ
+        yes = whole * (yes_1 + yes_2)
+        differ = 2 * yes * (2 * whole - yes) / (2 * whole * (2 * whole - 1))
+        alpha = np.where(differ > 1e-12, 1 - (1 - agree) / differ, np.nan)
+        return np.stack(
+            [agree, kappa, alpha, yes_yes / (yes_no + yes_yes), no_no / (no_no + no_yes)], axis=1
+        )
+
+
+def several_raters(table: pd.DataFrame, scorers: Sequence[str]) -> pd.DataFrame:
+    """Agreement of more than two scorers at once, on what two of them or more answered.
+
+    Returns:
+        One row: `raters`, `alpha` (Krippendorff's, of all units that two or more answered), `fleiss`
+        (Fleiss' kappa, of those that all answered; missing if there are none), and the numbers of `units`
+        of each. Empty for fewer than three scorers.
+    """
+    labelled = table[table["label"].notna() & table["scorer"].isin(list(scorers))]
+    if len(scorers) < 3 or labelled.empty:
+        return pd.DataFrame()
+    wide = labelled.assign(label=labelled["label"].astype(float)).pivot(
+        index=list(IMAGE_KEY), columns="scorer", values="label"
+    )
+    values = wide.to_numpy(dtype=float)
+    whole = values[np.isfinite(values).all(axis=1)]
+    yes = whole.sum(axis=1).astype(np.int64)
+    counts = np.stack([whole.shape[1] - yes, yes], axis=1)
+    return pd.DataFrame(
+        {
+            "raters": [", ".join(map(str, wide.columns))],
+            "alpha": [krippendorff(values)],
+            "units": [int((np.isfinite(values).sum(axis=1) > 1).sum())],
+            "fleiss": [fleiss(counts) if len(counts) else np.nan],
+            "fleiss_units": [len(counts)],
+        }
+    )

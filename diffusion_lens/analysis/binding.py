@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from diffusion_lens.analysis.confidence import difference_interval
 from diffusion_lens.analysis.curves import why_no_interval
-from diffusion_lens.analysis.statistics import bootstrap, rates, totals
+from diffusion_lens.analysis.statistics import DEFAULT, Resampling, jackknife, rates, totals
 from diffusion_lens.analysis.trajectories import gather, groups
 from diffusion_lens.errors import ScoresError
 
@@ -24,9 +25,7 @@ def binding(
     by: Sequence[str] = ("run", "scorer", "encoder", "category"),
     *,
     kinds: Sequence[str] = ("object", "attribute", "relation", "count"),
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = DEFAULT,
 ) -> pd.DataFrame:
     """All atoms against the product of atoms, layer by layer.
 
@@ -39,9 +38,7 @@ def binding(
         table: validated scores.
         by: groups that are analysed apart.
         kinds: checks of these kinds are atoms.
-        level: of the intervals.
-        resamples: of prompts.
-        seed: of the resampling.
+        resampling: the level of the intervals.
 
     Returns:
         One row by group, set of atoms and layer: `all`, `product`, `gap` = all - product with `gap_low` and
@@ -57,14 +54,14 @@ def binding(
         for atoms, prompts in atoms_of.groupby(atoms_of):
             if " & " in str(atoms):
                 here = part[part["prompt_id"].isin(prompts.index)]
-                rows.append(_one_set(here, str(atoms), level, resamples, seed).assign(**key))
+                rows.append(_one_set(here, str(atoms), resampling.level).assign(**key))
     if not rows:
         raise ScoresError(f"No prompt has two checks of the kinds {list(kinds)}: there is nothing to bind.")
     found = pd.concat(rows, ignore_index=True)
     return found[[*by, *(name for name in found if name not in by)]]
 
 
-def _one_set(part: pd.DataFrame, atoms: str, level: float, resamples: int, seed: int) -> pd.DataFrame:
+def _one_set(part: pd.DataFrame, atoms: str, level: float) -> pd.DataFrame:
     names = atoms.split(" & ")
     values, depths, layers = _cube(part, names)
     prompts, count, seeds, width = values.shape
@@ -73,23 +70,31 @@ def _one_set(part: pd.DataFrame, atoms: str, level: float, resamples: int, seed:
     values = np.where(complete[:, None, None], values, np.nan)
     parts = [together.mean(axis=1), *values.mean(axis=2).transpose(1, 0, 2)]
     # atom k from the image of seed s + k: every image but never the same one twice
-    apart = [np.roll(values[:, k], k, axis=1) for k in range(count)]
-    product = np.prod(apart, axis=0).mean(axis=1) if seeds >= count else np.full((prompts, width), np.nan)
+    rolled = [np.roll(values[:, k], k, axis=1) for k in range(count)]
+    product = np.prod(rolled, axis=0).mean(axis=1) if seeds >= count else np.full((prompts, width), np.nan)
     columns = totals(np.concatenate([*parts, product], axis=1))
 
-    def statistic(sums: Float[np.ndarray, "many columns"]) -> Float[np.ndarray, "many 5 layer"]:
+    used = np.isfinite(parts[0]).sum(axis=0)
+
+    def statistic(sums: Float[np.ndarray, "many columns"]) -> Float[np.ndarray, "many numbers"]:
         means = rates(sums).reshape(len(sums), count + 2, width)
         every, expected, within = means[:, 0], means[:, 1:-1].prod(axis=1), means[:, -1]
-        return np.stack([every, expected, every - expected, within, every - within], axis=1)
+        return np.concatenate([every, expected, within], axis=1)
 
-    result = bootstrap(columns, statistic, resamples=resamples, seed=seed)
-    low, high = result.interval(level)
-    used = np.isfinite(parts[0]).sum(axis=0)
+    result = jackknife(columns, statistic, np.tile(used, 3))
+    low, high = result.shares(level)
+    every, expected, apart = (
+        [numbers[start : start + width] for numbers in (result.estimate, low, high)]
+        for start in (0, width, 2 * width)
+    )
     frame = pd.DataFrame({"atoms": atoms, "layer": layers, "depth": depths})
-    frame["all"], frame["product"], frame["gap"] = result.estimate[:3]
-    frame["gap_low"], frame["gap_high"] = low[2], high[2]
-    frame["within"], frame["within_gap"] = result.estimate[3:]
-    frame["within_gap_low"], frame["within_gap_high"] = low[4], high[4]
+    frame["all"], frame["product"], frame["within"] = every[0], expected[0], apart[0]
+    for name, other, start in (("gap", expected, width), ("within_gap", apart, 2 * width)):
+        correlation = [result.correlation(layer, layer + start) for layer in range(width)]
+        frame[name] = every[0] - other[0]
+        frame[f"{name}_low"], frame[f"{name}_high"] = difference_interval(
+            (every[0], every[1], every[2]), (other[0], other[1], other[2]), correlation
+        )
     frame["prompts"] = used
     frame["note"] = [why_no_interval(int(one)) for one in used]
     return frame

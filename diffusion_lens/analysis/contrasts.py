@@ -1,28 +1,34 @@
 """Contrasts: is one curve deeper, or later, than another?
 
 Two curves of the same prompts (object against relation, one encoder against another) are paired: prompts
-are resampled once for both. Two sets of prompts (common against uncommon) are resampled apart.
+make one difference each. Two sets of prompts (common against uncommon) are two samples.
 """
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from diffusion_lens.analysis.confidence import difference_interval
 from diffusion_lens.analysis.curves import why_no_interval
-from diffusion_lens.analysis.multiplicity import benjamini_hochberg, holm
-from diffusion_lens.analysis.statistics import (
-    Bootstrap,
-    bootstrap,
+from diffusion_lens.analysis.significance import (
+    benjamini_hochberg,
     permutation_test,
-    rates,
     sign_flip_test,
+    smallest_difference,
+)
+from diffusion_lens.analysis.statistics import (
+    DEFAULT,
+    Jackknife,
+    Resampling,
+    jackknife,
+    of_means,
+    rates,
     totals,
 )
-from diffusion_lens.analysis.summary import MEASURES, measures
+from diffusion_lens.analysis.summary import MEASURES, layers_that_count, measures
 from diffusion_lens.analysis.trajectories import Condition, Trajectories, gather, groups
 from diffusion_lens.errors import ScoresError
 
@@ -37,9 +43,7 @@ def contrast(
     second: Group,
     *,
     condition: Condition = "none",
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = DEFAULT,
 ) -> pd.DataFrame:
     """Compare the numbers of two curves.
 
@@ -48,17 +52,18 @@ def contrast(
         first: which rows make the first curve, by column: `{"kind": "object"}`.
         second: which rows make the second.
         condition: as for `curves.curves`, on each of them.
-        level: of the intervals.
-        resamples: of prompts; five times as many for p.
-        seed: of the resampling.
+        resampling: the level of intervals, and the permutations behind p.
 
     Returns:
         One row by number of `summary.MEASURES`: `first`, `second` and their `difference` with `low` and
-        `high`; `p`, two-sided: if `paired` from sign flips of prompts, else from a studentised
-        permutation of prompts, in both cases of jackknife pseudo-values, which for the area and the final
-        rate are each prompt's own number; `prompts` (in both, if paired; else of the first) and `others`
-        (of the second, or in one of the two only and left out); `note`. Curves of most prompts in common
-        are paired.
+        `high`; `p`, two-sided: if `paired` from sign flips of prompts, else from a studentised permutation
+        of prompts, in both cases of jackknife pseudo-values, which for the area and the final rate are each
+        prompt's own number; `detectable`, the smallest difference that so many prompts would have shown
+        with a chance of 80 %; `prompts` (in both, if paired; else of the first) and `others` (of the
+        second, or in one of the two only and left out); `note`.
+
+        Curves of most prompts in common are paired: a prompt then counts at the layers at which both sides
+        judged it, so that the two rates are of the same prompts.
 
     Raises:
         ScoresError: a group is empty, or can't make one curve.
@@ -68,41 +73,22 @@ def contrast(
     # one shared prompt among many does not make a paired study
     paired = 2 * len(common) > min(len(one.prompts), len(two.prompts))
     if paired:
-        ours, theirs = _means_of(one, common), _means_of(two, common)
-        result, here, there = _paired(ours, theirs, one, two, resamples, seed)
-        p = [
-            sign_flip_test(column, resamples=5 * resamples, seed=seed)
-            for column in result.pseudo_values().T
-        ]
+        frame = _paired(one, two, common, resampling)
         prompts, others = len(common), len(set(one.prompts) ^ set(two.prompts))
     else:
-        a = _alone(one, resamples, seed)
-        b = _alone(two, resamples, seed + 1)
-        result, here, there = a.minus(b), a.estimate, b.estimate
-        p = [
-            permutation_test(x, y, resamples=5 * resamples, seed=seed)
-            for x, y in zip(a.pseudo_values().T, b.pseudo_values().T, strict=True)
-        ]
+        frame = _apart(one, two, resampling)
         prompts, others = len(one.prompts), len(two.prompts)
-    low, high = result.interval(level)
-    note = why_no_interval(prompts if paired else min(prompts, others))
-    return pd.DataFrame(
-        {
-            "first_group": _words(first),
-            "second_group": _words(second),
-            "number": MEASURES,
-            "first": here,
-            "second": there,
-            "difference": result.estimate,
-            "low": low,
-            "high": high,
-            "p": p,
-            "paired": paired,
-            "prompts": prompts,
-            "others": others,
-            "condition": condition,
-            "note": note,
-        }
+    least = prompts if paired else min(prompts, others)
+    frame.insert(0, "first_group", _words(first))
+    frame.insert(1, "second_group", _words(second))
+    width = (frame["high"] - frame["low"]).to_numpy(dtype=float)
+    return frame.assign(
+        detectable=smallest_difference(width, least, resampling.level),
+        paired=paired,
+        prompts=prompts,
+        others=others,
+        condition=condition,
+        note=why_no_interval(least),
     )
 
 
@@ -113,23 +99,22 @@ def all_pairs(
     *,
     numbers: Sequence[str] = ("area",),
     condition: Condition = "none",
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = DEFAULT,
 ) -> pd.DataFrame:
     """Compare each two values of a column within each group.
 
     Returns:
-        The rows of `contrast` for the numbers asked for, with `p_holm` (few contrasts, planned
-        beforehand) and `p_bh` (a whole grid): both over all rows of one number.
+        The rows of `contrast` for the numbers asked for, with `p_bh` (Benjamini &
+        Hochberg) over all rows of one number: a grid that nobody planned is exploratory.
     """
     rows = []
     for key, part in groups(table, by):
         values = sorted(part[column].unique())
         for first, second in combinations(values, 2):
             try:
-                frame = contrast(part, {column: first}, {column: second}, condition=condition, level=level,
-                                 resamples=resamples, seed=seed)  # fmt: skip
+                frame = contrast(
+                    part, {column: first}, {column: second}, condition=condition, resampling=resampling
+                )
             except ScoresError as error:
                 frame = pd.DataFrame(
                     {
@@ -144,10 +129,8 @@ def all_pairs(
         return pd.DataFrame()
     found = pd.concat(rows, ignore_index=True)
     if "p" in found:
-        for name, adjust in (("p_holm", holm), ("p_bh", benjamini_hochberg)):
-            found[name] = found.groupby("number")["p"].transform(
-                lambda p, adjust=adjust: adjust(p.to_numpy())
-            )
+        adjusted = found.groupby("number")["p"]
+        found["p_bh"] = adjusted.transform(lambda p: benjamini_hochberg(p.to_numpy(dtype=float)))
     return found[[*by, *(name for name in found if name not in by)]]
 
 
@@ -157,9 +140,7 @@ def difference_curve(
     second: Group,
     *,
     condition: Condition = "none",
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = DEFAULT,
 ) -> pd.DataFrame:
     """The first curve less the second, layer by layer, on the prompts that both have.
 
@@ -181,28 +162,35 @@ def difference_curve(
         )
     ours = _means_of(one, common)[:, [one.layers.index(layer) for layer in shared]]
     theirs = _means_of(two, common)[:, [two.layers.index(layer) for layer in shared]]
-    width = len(shared)
-
-    def statistic(sums: Float[np.ndarray, "many columns"]) -> Float[np.ndarray, "many layer"]:
-        both = rates(sums)
-        return both[:, :width] - both[:, width:]
-
-    result = bootstrap(
-        totals(np.concatenate([ours, theirs], axis=1)), statistic, resamples=resamples, seed=seed
-    )
-    low, high = result.interval(level)
-    band_low, band_high = result.band(level)
+    ours, theirs = _both_judged(ours, theirs)
+    result = of_means(np.concatenate([ours, theirs], axis=1))
+    difference = of_means(ours - theirs)
+    low, high = _by_layer(result, resampling.level)
+    band_low, band_high = _by_layer(result, difference.simultaneous_level(resampling))
     return pd.DataFrame(
         {
             "layer": shared,
             "depth": [one.depths[one.layers.index(layer)] for layer in shared],
-            "difference": result.estimate,
+            "difference": difference.estimate,
             "low": low,
             "high": high,
             "band_low": band_low,
             "band_high": band_high,
-            "prompts": len(common),
+            "prompts": difference.counts,
         }
+    )
+
+
+def _by_layer(
+    both: Jackknife, level: float
+) -> tuple[Float[np.ndarray, " layer"], Float[np.ndarray, " layer"]]:
+    """Intervals of first less second; half of the numbers is of the one, half of the other."""
+    width = len(both.estimate) // 2
+    low, high = both.shares(level)
+    return difference_interval(
+        (both.estimate[:width], low[:width], high[:width]),
+        (both.estimate[width:], low[width:], high[width:]),
+        [both.correlation(layer, layer + width) for layer in range(width)],
     )
 
 
@@ -228,36 +216,94 @@ def _means_of(found: Trajectories, prompts: Sequence[str]) -> Float[np.ndarray, 
     return found.prompt_means()[[place[name] for name in prompts]]
 
 
+def _both_judged(
+    ours: Float[np.ndarray, "prompt layer"], theirs: Float[np.ndarray, "prompt layer"]
+) -> tuple[Float[np.ndarray, "prompt layer"], Float[np.ndarray, "prompt layer"]]:
+    """Both sides without what only one of them judged."""
+    known = np.isfinite(ours) & np.isfinite(theirs)
+    return np.where(known, ours, np.nan), np.where(known, theirs, np.nan)
+
+
 def _paired(
-    ours: Float[np.ndarray, "prompt layer"],
-    theirs: Float[np.ndarray, "prompt other"],
-    one: Trajectories,
-    two: Trajectories,
-    resamples: int,
-    seed: int,
-) -> tuple[Bootstrap, Float[np.ndarray, " number"], Float[np.ndarray, " number"]]:
+    one: Trajectories, two: Trajectories, common: Sequence[str], resampling: Resampling
+) -> pd.DataFrame:
+    ours, theirs = _means_of(one, common), _means_of(two, common)
+    if np.array_equal(one.depths, two.depths):
+        ours, theirs = _both_judged(ours, theirs)
     width = ours.shape[1]
+    here, there = layers_that_count(ours), layers_that_count(theirs)
 
-    def both(sums: Float[np.ndarray, "many columns"]) -> tuple[Any, Any]:
+    def both(sums: Float[np.ndarray, "many columns"]) -> Float[np.ndarray, "many numbers"]:
         means = rates(sums)
-        return measures(means[:, :width], one.depths), measures(means[:, width:], two.depths)
+        first = measures(means[:, :width], one.depths, here)
+        second = measures(means[:, width:], two.depths, there)
+        return np.concatenate([first, second, first - second], axis=1)
 
-    def statistic(sums: Float[np.ndarray, "many columns"]) -> Float[np.ndarray, "many number"]:
-        first, second = both(sums)
-        return first - second
-
-    columns = totals(np.concatenate([ours, theirs], axis=1))
-    first, second = both(columns.sum(axis=0)[None])
-    return bootstrap(columns, statistic, resamples=resamples, seed=seed), first[0], second[0]
-
-
-def _alone(found: Trajectories, resamples: int, seed: int) -> Bootstrap:
-    return bootstrap(
-        totals(found.prompt_means()),
-        lambda sums: measures(rates(sums), found.depths),
-        resamples=resamples,
-        seed=seed,
+    informed = np.isfinite(ours).any(axis=1) & np.isfinite(theirs).any(axis=1)
+    final = np.isfinite(ours[:, -1]) & np.isfinite(theirs[:, -1])
+    numbers = len(MEASURES)
+    counts = np.array([informed.sum(), final.sum(), informed.sum()] * 3)
+    result = jackknife(totals(np.concatenate([ours, theirs], axis=1)), both, counts)
+    sides, differences = result.estimate[: 2 * numbers], result.estimate[2 * numbers :]
+    low, high = result.shares(resampling.level)
+    ends = difference_interval(
+        (sides[:numbers], low[:numbers], high[:numbers]),
+        (sides[numbers:], low[numbers : 2 * numbers], high[numbers : 2 * numbers]),
+        [result.correlation(index, index + numbers) for index in range(numbers)],
     )
+    values = result.pseudo_values[:, 2 * numbers :]
+    # a prompt that is not judged says nothing of a difference
+    values = np.where(np.stack([informed, final, informed], axis=1), values, np.nan)
+    p = [sign_flip_test(column, resampling) for column in values.T]
+    plain = result.normal(resampling.level)
+    return _rows(sides, differences, ends, (plain[0][2 * numbers :], plain[1][2 * numbers :]), p)
+
+
+def _apart(one: Trajectories, two: Trajectories, resampling: Resampling) -> pd.DataFrame:
+    a, b = (_alone(found) for found in (one, two))
+    ours, theirs = ((side.estimate, *side.shares(resampling.level)) for side in (a, b))
+    ends = difference_interval(ours, theirs)
+    p = [
+        permutation_test(x, y, resampling)
+        for x, y in zip(a.pseudo_values.T, b.pseudo_values.T, strict=True)
+    ]
+    together = Jackknife(
+        a.estimate - b.estimate,
+        np.concatenate([a.deviations, -b.deviations]),
+        # a t distribution with the degrees of freedom of two samples
+        a.counts + b.counts - 1,
+    )
+    sides = np.concatenate([a.estimate, b.estimate])
+    return _rows(sides, together.estimate, ends, together.normal(resampling.level), p)
+
+
+def _rows(
+    sides: Float[np.ndarray, " twice"],
+    differences: Float[np.ndarray, " number"],
+    shares: tuple[np.ndarray, np.ndarray],
+    plain: tuple[np.ndarray, np.ndarray],
+    p: Sequence[float],
+) -> pd.DataFrame:
+    """One row by number; a ratio is no share, and has the plain interval."""
+    number = len(MEASURES)
+    is_share = np.array([name != "ratio" for name in MEASURES])
+    return pd.DataFrame(
+        {
+            "number": MEASURES,
+            "first": sides[:number],
+            "second": sides[number:],
+            "difference": differences,
+            "low": np.where(is_share, shares[0], plain[0]),
+            "high": np.where(is_share, shares[1], plain[1]),
+            "p": p,
+        }
+    )
+
+
+def _alone(found: Trajectories) -> Jackknife:
+    means = found.prompt_means()
+    there = layers_that_count(means)
+    return jackknife(totals(means), lambda sums: measures(rates(sums), found.depths, there))
 
 
 def _words(group: Group) -> str:

@@ -9,12 +9,11 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from scipy.stats import binomtest
+from jaxtyping import Float, Int
 
 from diffusion_lens.analysis.agreement import IMAGE_KEY
 from diffusion_lens.analysis.curves import why_no_interval
-from diffusion_lens.analysis.statistics import bootstrap, rates, totals
+from diffusion_lens.analysis.statistics import DEFAULT, Resampling, jackknife, rates, totals
 from diffusion_lens.analysis.summary import area
 from diffusion_lens.analysis.trajectories import gather, groups
 from diffusion_lens.errors import ScoresError
@@ -45,9 +44,7 @@ def corrected_curves(
     by: Sequence[str] = ("run", "encoder", "kind"),
     *,
     strata: Strata = "layer",
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = DEFAULT,
 ) -> pd.DataFrame:
     """Layer curves of a judge, raw and corrected side by side.
 
@@ -56,8 +53,8 @@ def corrected_curves(
     `prediction_powered` adds to the mean truth of the sample what the judge knows of the rest,
     mean(truth) + lambda (raw - mean(judge on the sample)), with the lambda that makes it most precise, the
     slope of truth on judge (Angelopoulos et al. 2023, arXiv 2301.09633 and 2311.01453, for a sample that
-    is part of the whole). Prompts are resampled with all that belongs to them, so that intervals hold
-    both the uncertainty of the curve and of the correction.
+    is part of the whole). Prompts are left out with all that belongs to them, so that intervals hold both
+    the uncertainty of the curve and of the correction.
 
     Args:
         table: validated scores of both scorers; the truth may cover any random sample within each layer.
@@ -66,15 +63,12 @@ def corrected_curves(
         by: groups that are analysed apart.
         strata: sensitivity and specificity by "layer", or "pooled" over layers, if labels are few and the
             judge errs everywhere alike.
-        level: of the intervals.
-        resamples: of prompts.
-        seed: of the resampling.
+        resampling: the level of the intervals.
 
     Returns:
         One row by group, layer and `method` (raw, rogan_gladen, prediction_powered): `rate`, `low`,
-        `high`, `sensitivity`, `specificity`, `labelled` (answers in the sample), `prompts`, `note`. Where
-        all labelled images are right, or all wrong, the prediction-powered interval is the exact binomial
-        one of the labelled prompts.
+        `high`, `sensitivity`, `specificity`, `labelled` (answers in the sample), `prompts` (for a
+        correction, those that are labelled), `note`.
 
     Raises:
         ScoresError: a scorer is not there, or there are no answers of both.
@@ -85,20 +79,23 @@ def corrected_curves(
 
         def statistic(
             many: Float[np.ndarray, "many columns"], width: int = width
-        ) -> Float[np.ndarray, "many method layer"]:
-            return _corrected(many, width, strata)
+        ) -> Float[np.ndarray, "many number"]:
+            return _corrected(many, width, strata).reshape(len(many), -1)
 
-        result = bootstrap(sums, statistic, resamples=resamples, seed=seed)
-        low, high = result.interval(level)
-        _exact_where_all_agree(sums, low, high, level)
+        counts = _prompts_behind(sums, width)
+        result = jackknife(sums, statistic, counts.ravel())
+        rate, low, high = (
+            numbers.reshape(len(METHODS), width)
+            for numbers in (result.estimate, *result.shares(resampling.level))
+        )
         whole = sums.sum(axis=0)[None]
         sensitivity, false_yes = _errors(whole, width, strata)
         labelled = _split(whole, width)[2][0]
         for index, method in enumerate(METHODS):
             frame = pd.DataFrame({**key, "layer": layers, "depth": depths, "method": method})
-            frame["rate"], frame["low"], frame["high"] = result.estimate[index], low[index], high[index]
+            frame["rate"], frame["low"], frame["high"] = rate[index], low[index], high[index]
             frame["sensitivity"], frame["specificity"] = sensitivity[0], 1 - false_yes[0]
-            frame["labelled"], frame["prompts"] = labelled.astype(int), len(sums)
+            frame["labelled"], frame["prompts"] = labelled.astype(int), counts[index]
             frame["note"] = [
                 _note(method, len(sums), *numbers)
                 for numbers in zip(sensitivity[0], false_yes[0], labelled, strict=True)
@@ -107,25 +104,13 @@ def corrected_curves(
     return pd.concat(rows, ignore_index=True)
 
 
-def _exact_where_all_agree(
-    sums: Float[np.ndarray, "prompt column"],
-    low: Float[np.ndarray, "method layer"],
-    high: Float[np.ndarray, "method layer"],
-    level: float,
-) -> None:
-    """Where all labelled images are right, or all wrong, the sample has nothing to resample.
-
-    The prediction-powered interval is then the exact binomial one of as many prompts (Clopper & Pearson
-    1934), as it is for curves.
-    """
-    _, _, labelled, true, _, _ = _split(sums, low.shape[1])
-    prompts = (labelled > 0).sum(axis=0)
-    index = METHODS.index("prediction_powered")
-    for layer in np.flatnonzero(prompts > 1):
-        if true[:, layer].sum() in (0, labelled[:, layer].sum()):
-            ends = binomtest(int(prompts[layer]) * int(true[:, layer].any()), int(prompts[layer]))
-            interval = ends.proportion_ci(level)
-            low[index, layer], high[index, layer] = interval.low, interval.high
+def _prompts_behind(
+    sums: Float[np.ndarray, "prompt column"], width: int
+) -> Int[np.ndarray, "method layer"]:
+    """How many prompts each rate rests on: all for the raw one, else those that are labelled."""
+    judged, labelled = _split(sums, width)[1:3]
+    known = (labelled > 0).sum(axis=0)
+    return np.stack([(judged > 0).sum(axis=0), known, known])
 
 
 def corrected_areas(
@@ -135,9 +120,7 @@ def corrected_areas(
     by: Sequence[str] = ("run", "encoder", "kind"),
     *,
     strata: Strata = "layer",
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = DEFAULT,
 ) -> pd.DataFrame:
     """Area under each curve of `corrected_curves`, by `method`, with `low` and `high`.
 
@@ -155,14 +138,11 @@ def corrected_areas(
             curves = _corrected(many, width, strata)
             return np.stack([area(curves[:, index], depths) for index in range(len(METHODS))], axis=1)
 
-        result = bootstrap(sums, statistic, resamples=resamples, seed=seed)
-        low, high = result.interval(level)
-        rows.append(
-            pd.DataFrame(
-                {**key, "method": METHODS, "area": result.estimate, "low": low, "high": high,
-                 "prompts": len(sums), "note": why_no_interval(len(sums))}
-            )
-        )  # fmt: skip
+        counts = _prompts_behind(sums, len(layers)).min(axis=1)
+        result = jackknife(sums, statistic, counts)
+        low, high = result.shares(resampling.level)
+        frame = pd.DataFrame({**key, "method": METHODS, "area": result.estimate, "low": low, "high": high})
+        rows.append(frame.assign(prompts=counts, note=[why_no_interval(int(count)) for count in counts]))
     return pd.concat(rows, ignore_index=True)
 
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy import stats
 
-from diffusion_lens.analysis.statistics import Bootstrap, bootstrap, totals
+from diffusion_lens.analysis.statistics import DEFAULT, Jackknife, Resampling, of_means
 from diffusion_lens.analysis.trajectories import Condition, Trajectories, Value, gather, groups
 
-__all__ = ["curves", "published_curves", "why_no_interval"]
+__all__ = ["FEW_PROMPTS", "LEAST_PROMPTS", "curves", "published_curves", "why_no_interval"]
 
-FEW_PROMPTS = 10
+# fewer prompts than the first are marked as rough; fewer than the second are left out of pages and figures
+FEW_PROMPTS, LEAST_PROMPTS = 10, 5
 
 
 def curves(
@@ -21,9 +21,7 @@ def curves(
     *,
     condition: Condition = "none",
     value: Value = "label",
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = DEFAULT,
 ) -> pd.DataFrame:
     """The rate of right images by layer: the mean over prompts of each prompt's mean.
 
@@ -33,16 +31,14 @@ def curves(
         condition: "final-correct" or "final-wrong" keeps the trajectories that are so at the deepest
             layer. Such a curve answers another question; the column `condition` says which it is.
         value: "label", or "p" for the mean probability.
-        level: of intervals and bands.
-        resamples: of prompts.
-        seed: of the resampling.
+        resampling: the level of intervals and bands, and the draws behind bands.
 
     Returns:
-        One row by curve and layer: `rate`; `low` and `high`, an interval for this layer alone;
-        `band_low` and `band_high`, which hold the whole curve at once; the `prompts` and `cells` behind
-        it; `missing` cells; `condition`; and a `note` where there is no interval or little behind it. A
-        rate of exactly 0 or 1 has nothing to resample: its interval is the exact binomial one of as many
-        prompts (Clopper & Pearson 1934), at the level divided by the number of layers for the band.
+        One row by curve and layer: `rate`; `low` and `high`, an interval for this layer alone
+        (`confidence.share_interval`); `band_low` and `band_high`, which hold the whole curve at once: the
+        same intervals at a level that accounts for all layers together; the `prompts` and `cells` behind
+        it; `missing` cells; `condition`; and a `note` where there is no interval or little behind it. The
+        last layer of a condition is 0 or 1 by construction and has no interval.
     """
     rows = []
     for key, part in groups(table, by):
@@ -51,61 +47,43 @@ def curves(
             rows.append(pd.DataFrame([{**key, "condition": condition, "note": f"nothing is {condition}"}]))
             continue
         means = found.prompt_means()
-        result = bootstrap(totals(means), resamples=resamples, seed=seed)
+        result = of_means(means)
         frame = pd.DataFrame({"layer": found.layers, "depth": found.depths, "rate": result.estimate})
-        frame["low"], frame["high"] = _pointwise(result, means, condition, level)
-        frame["band_low"], frame["band_high"] = _band(result, means, condition, level)
-        frame["prompts"] = np.isfinite(means).sum(axis=0)
+        for ends, level in (
+            (("low", "high"), resampling.level),
+            (("band_low", "band_high"), result.simultaneous_level(resampling)),
+        ):
+            frame[ends[0]], frame[ends[1]] = _ends(result, level, condition)
+        frame["prompts"] = result.counts
         frame["cells"] = np.isfinite(found.values).sum(axis=0)
         frame["missing"] = len(found.values) - frame["cells"]
         frame["condition"] = condition
-        frame["note"] = why_no_interval(len(found.prompts))
+        frame["note"] = [why_no_interval(int(count)) for count in result.counts]
         for name, cell in reversed(list(key.items())):
             frame.insert(0, name, cell)
         rows.append(frame)
-    columns = [*by, "layer", "depth", "rate", "low", "high", "band_low", "band_high", "prompts", "cells",
-               "missing", "condition", "note"]  # fmt: skip
+    columns = [
+        *(*by, "layer", "depth", "rate", "low", "high", "band_low", "band_high"),
+        *("prompts", "cells", "missing", "condition", "note"),
+    ]
     return pd.concat(rows, ignore_index=True).reindex(columns=columns)
 
 
 def why_no_interval(prompts: int) -> str:
     """What to say of so few prompts; nothing if they are enough."""
+    if prompts < 1:
+        return "no prompt"
     if prompts < 2:
         return "one prompt: no interval, as nothing is known of other prompts"
     return f"{prompts} prompts: intervals are rough" if prompts < FEW_PROMPTS else ""
 
 
-def _pointwise(
-    result: Bootstrap, means: Float[np.ndarray, "prompt layer"], condition: Condition, level: float
+def _ends(
+    result: Jackknife, level: float, condition: Condition
 ) -> tuple[Float[np.ndarray, " layer"], Float[np.ndarray, " layer"]]:
-    low, high = result.interval(level)
-    return _at_the_edges(result, means, condition, 1 - level, low, high)
-
-
-def _band(
-    result: Bootstrap, means: Float[np.ndarray, "prompt layer"], condition: Condition, level: float
-) -> tuple[Float[np.ndarray, " layer"], Float[np.ndarray, " layer"]]:
-    low, high = result.band(level, shares=True)
-    error = (1 - level) / means.shape[1]
-    return _at_the_edges(result, means, condition, error, low, high)
-
-
-def _at_the_edges(
-    result: Bootstrap,
-    means: Float[np.ndarray, "prompt layer"],
-    condition: Condition,
-    error: float,
-    low: Float[np.ndarray, " layer"],
-    high: Float[np.ndarray, " layer"],
-) -> tuple[Float[np.ndarray, " layer"], Float[np.ndarray, " layer"]]:
-    """Exact binomial ends where all prompts agree; none at a final layer that is 0 or 1 by condition."""
-    counts = np.isfinite(means).sum(axis=0)
-    layers = range(means.shape[1] - (condition != "none"))
-    for layer in layers:
-        if counts[layer] > 1 and result.estimate[layer] == 1:
-            low[layer], high[layer] = stats.beta.ppf(error / 2, counts[layer], 1), 1
-        elif counts[layer] > 1 and result.estimate[layer] == 0:
-            low[layer], high[layer] = 0, stats.beta.ppf(1 - error / 2, 1, counts[layer])
+    low, high = result.shares(level)
+    if condition != "none":
+        low[-1] = high[-1] = np.nan
     return low, high
 
 

@@ -1,4 +1,4 @@
-"""Emergence: the layer at which something has appeared, told so that nothing is pretended.
+"""Emergence: the layer at which something has appeared, as an interval where it is not known exactly.
 
 Layers are sampled, so a time of emergence is known as an interval; trajectories flicker, so the first
 layer that is right is not yet emergence; and what is wrong at the end has never emerged.
@@ -11,11 +11,20 @@ import pandas as pd
 from jaxtyping import Float, Int
 from scipy.optimize import isotonic_regression
 
+from diffusion_lens.analysis.confidence import difference_interval
 from diffusion_lens.analysis.curves import why_no_interval
-from diffusion_lens.analysis.statistics import bootstrap
+from diffusion_lens.analysis.statistics import DEFAULT, Jackknife, Resampling, jackknife
 from diffusion_lens.analysis.trajectories import Trajectories, gather, groups
 
-__all__ = ["distribution", "flickers", "half_of_final", "times", "was_right_before"]
+__all__ = [
+    "distribution",
+    "flickers",
+    "half_of_final",
+    "half_of_final_interval",
+    "intervals",
+    "times",
+    "was_right_before",
+]
 
 
 def half_of_final(
@@ -42,6 +51,45 @@ def half_of_final(
             part = (half - fit[after - 1]) / (fit[after] - fit[after - 1])
             reached[row] = depths[after - 1] + part * (depths[after] - depths[after - 1])
     return reached
+
+
+def half_of_final_interval(
+    result: Jackknife, depths: Float[np.ndarray, " layer"], level: float
+) -> tuple[float, float]:
+    """Ends of an interval of `half_of_final`, by inversion (as Fieller 1954, JRSS B 16, 175-185).
+
+    A depth belongs to it if the rate there may be half of the final rate: if an interval of the difference
+    holds zero. Ends lie between layers, on straight lines between the ends of these intervals. Unlike a
+    resampled one, such an interval also holds its level where the estimate jumps from layer to layer.
+
+    Args:
+        result: the rate of each layer.
+        depths: of the layers.
+        level: of the interval.
+    """
+    low, high = result.shares(level)
+    estimate = result.estimate
+    if not np.isfinite(low).all() or estimate[-1] <= 0:
+        return np.nan, np.nan
+    final = (estimate[-1] / 2, low[-1] / 2, high[-1] / 2)
+    correlation = [result.correlation(layer, len(depths) - 1) for layer in range(len(depths))]
+    least, most = difference_interval((estimate, low, high), final, correlation)
+    # at the last layer the difference is half of the final rate itself, which is not zero
+    least[-1] = max(least[-1], low[-1] / 2)
+    first = int(np.argmax(most > 0))
+    last = int(len(depths) - 1 - np.argmax(least[::-1] < 0)) if (least < 0).any() else -1
+    start = depths[0] if first == 0 else _crossing(most, depths, first - 1)
+    end = (
+        depths[0] if last < 0 else depths[-1] if last == len(depths) - 1 else _crossing(least, depths, last)
+    )
+    # what is there at the first layer is known to come no later than the next one sampled
+    return float(start), float(max(end, depths[1]) if end == depths[0] else end)
+
+
+def _crossing(values: Float[np.ndarray, " layer"], depths: Float[np.ndarray, " layer"], at: int) -> float:
+    """Where the straight line from layer `at` to the next one crosses zero."""
+    part = -values[at] / (values[at + 1] - values[at])
+    return float(depths[at] + part * (depths[at + 1] - depths[at]))
 
 
 def intervals(
@@ -129,9 +177,7 @@ def distribution(
     table: pd.DataFrame,
     by: Sequence[str] = ("run", "scorer", "encoder", "kind"),
     *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    resampling: Resampling = DEFAULT,
 ) -> pd.DataFrame:
     """The share that has emerged for good by each layer, and the share that never does.
 
@@ -158,8 +204,8 @@ def distribution(
             cumulative = np.cumsum(cells, axis=1)
             return np.concatenate([cumulative[:, :-1], cells[:, -1:]], axis=1)
 
-        result = bootstrap(columns[known], shares, resamples=resamples, seed=seed)
-        low, high = result.interval(level)
+        result = jackknife(columns[known], shares)
+        low, high = result.shares(resampling.level)
         ever = 1 - result.estimate[-1]
         frame = pd.DataFrame({**key, "layer": found.layers, "depth": found.depths})
         frame["emerged"], frame["low"], frame["high"] = result.estimate[:-1], low[:-1], high[:-1]
@@ -167,8 +213,10 @@ def distribution(
         frame["never"], frame["never_low"], frame["never_high"] = result.estimate[-1], low[-1], high[-1]
         frame["prompts"], frame["note"] = int(known.sum()), why_no_interval(int(known.sum()))
         rows.append(frame)
-    names = [*by, "layer", "depth", "emerged", "low", "high", "emerged_of_ever", "never", "never_low",
-             "never_high", "prompts", "note"]  # fmt: skip
+    names = [
+        *(*by, "layer", "depth", "emerged", "low", "high", "emerged_of_ever"),
+        *("never", "never_low", "never_high", "prompts", "note"),
+    ]
     return pd.concat(rows, ignore_index=True).reindex(columns=names)
 
 

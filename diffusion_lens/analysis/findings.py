@@ -48,7 +48,7 @@ def findings(tables: Mapping[str, pd.DataFrame], title: str, sources: Sequence[S
     """A page in Markdown.
 
     Args:
-        tables: of `analysis.tables.analyse`.
+        tables: of `analysis.analyse.analyse`.
         title: its heading.
         sources: the runs, if the scores are of runs.
     """

@@ -49,9 +49,10 @@ class Trajectories:
         if condition == "none":
             return self
         final = self.values[:, -1]
-        return self._keep(final > 0.5 if condition == "final-correct" else final <= 0.5)
+        return self.keep(final > 0.5 if condition == "final-correct" else final <= 0.5)
 
-    def _keep(self, kept: np.ndarray) -> "Trajectories":
+    def keep(self, kept: np.ndarray) -> "Trajectories":
+        """Some of the trajectories, and the prompts that they are of."""
         used, prompt = np.unique(self.prompt[kept], return_inverse=True)
         return replace(
             self,

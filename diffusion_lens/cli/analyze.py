@@ -1,6 +1,7 @@
 """`diffusion-lens analyze`: scores turned into tables and figures."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["analyze"]
 
 # tables that are also written for a paper
-_PRINTED = ("summary", "summary_given_final_correct", "order", "contrasts", "planned", "agreement",
-            "correction_areas")  # fmt: skip
+_PRINTED = (
+    *("summary", "summary_given_final_correct", "conditional_curves", "constancy", "order"),
+    *("planned", "trends", "contrasts", "agreement", "raters", "correction_areas"),
+)
 
 
 @verb(
@@ -44,7 +47,7 @@ def analyze(
     contrast: Annotated[tuple[str, ...], values("CONTRAST", "those that the experiments plan")] = (),
     truth: Annotated[str, tyro.conf.arg(metavar="SCORER")] = "human",
     level: float = 0.95,
-    resamples: int = 2000,
+    resamples: int = 10_000,
     seed: int = 0,
     figures: bool = True,
     overwrite: Overwrite = False,
@@ -60,27 +63,27 @@ def analyze(
             apart from the grid of all pairs.
         truth: The scorer that the others are corrected by, where it labelled a part of the images.
         level: The level of intervals and bands.
-        resamples: How often prompts are resampled.
-        seed: The seed of the resampling.
+        resamples: The random draws behind each band and each p value.
+        seed: The seed of these draws.
         figures: Do not draw figures.
     """
+    from diffusion_lens.analysis.analyse import analyse
+    from diffusion_lens.analysis.columns import Contrast
     from diffusion_lens.analysis.findings import findings
-    from diffusion_lens.analysis.tables import analyse, write_csv, write_latex
+    from diffusion_lens.analysis.formats import write_csv, write_latex
+    from diffusion_lens.analysis.statistics import Resampling
     from diffusion_lens.files import check_output, write_whole
     from diffusion_lens.scoring import table as scoring_table
 
     if not scores:
         raise InputError("No scores were given. Name a run's folder, or a table of scores.")
-    if not 0 < level < 1 or resamples < 100:
-        raise InputError("A level lies between 0 and 1, such as 0.95, and takes at least 100 resamples.")
+    resampling = Resampling(level, resamples, seed)
     sources, declared = _about(scores)
-    planned = [_contrast(text) for text in contrast or declared]
+    planned = [Contrast.parse(text) for text in contrast or declared]
     table = scoring_table.read_all(scores)
     settings = out / "analysis.json"
     check_output(settings, overwrite=overwrite)
-    found = analyse(
-        table, by or None, planned=planned, truth=truth, level=level, resamples=resamples, seed=seed
-    )
+    found = analyse(table, by or None, planned=planned, truth=truth, resampling=resampling)
     tables = out / "tables"
     tables.mkdir(parents=True, exist_ok=True)
     for name, one in found.tables.items():
@@ -98,8 +101,14 @@ def analyze(
         )
     page = findings(found.tables, out.name, sources)
     write_whole(out / "findings.md", lambda file: file.write(page.encode()))
-    asked = {"scores": [str(path) for path in scores], "by": by, "contrast": planned, "truth": truth,
-             "level": level, "resamples": resamples, "seed": seed, "notes": found.notes}  # fmt: skip
+    asked = {
+        "scores": [str(path) for path in scores],
+        "by": by,
+        "contrast": [str(one) for one in planned],
+        "truth": truth,
+        **asdict(resampling),
+        "notes": found.notes,
+    }
     write_whole(settings, lambda file: file.write((json.dumps(asked, indent=1) + "\n").encode()))
     _tell(found.tables, found.notes)
     say(f"findings {out / 'findings.md'}\ntables   {tables}  ({len(found.tables)})")
@@ -127,22 +136,13 @@ def _about(scores: tuple[Path, ...]) -> "tuple[list[About], tuple[str, ...]]":
     return sources, tuple(declared)
 
 
-def _contrast(text: str) -> tuple[str, str, str]:
-    column, equals, values = text.partition("=")
-    first, comma, second = values.partition(",")
-    if not (equals and comma and column and first and second):
-        raise InputError(
-            f"{text!r} is no contrast; write column=first,second, such as kind=object,relation."
-        )
-    return column, first, second
-
-
 def _tell(tables: "dict[str, pd.DataFrame]", notes: list[str]) -> None:
     """The numbers that matter on the screen, and what is missing."""
     from rich.console import Console
     from rich.table import Table
 
-    from diffusion_lens.analysis.tables import FRAME, readable
+    from diffusion_lens.analysis.analyse import FRAME
+    from diffusion_lens.analysis.formats import readable
 
     summary = tables.get("summary")
     if summary is not None:

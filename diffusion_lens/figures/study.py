@@ -33,7 +33,7 @@ def draw_study(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
     Where linear probes are among the scorers, one figure puts them on the same axes as the lens.
 
     Args:
-        tables: of `analysis.tables.analyse`.
+        tables: of `analysis.analyse.analyse`.
         folder: where the figures go; it is made if need be.
 
     Returns:

@@ -53,7 +53,7 @@ def write_report(
     Args:
         runs: folders of runs, URLs of fsspec, or parquet files of images.
         out: the file.
-        tables: those of `analysis.tables.analyse`; computed from the runs' scores if left out.
+        tables: those of `analysis.analyse.analyse`; computed from the runs' scores if left out.
         notes: what the analysis could not make, with `tables`.
         images: the most images that the file holds; the others stay in the run.
         level: of the intervals.
@@ -116,7 +116,9 @@ def _analyse(
     indices: Sequence[RunIndex], planned: Iterable[str], level: float
 ) -> tuple[Mapping[str, pd.DataFrame], list[str]]:
     """The tables of the runs' scores; without scores there are none, and a note."""
-    from diffusion_lens.analysis.tables import analyse
+    from diffusion_lens.analysis.analyse import analyse
+    from diffusion_lens.analysis.columns import Contrast
+    from diffusion_lens.analysis.statistics import Resampling
     from diffusion_lens.scoring import table as scores
 
     found, notes = [], []
@@ -127,18 +129,15 @@ def _analyse(
             notes.append(f"{one.name}: no numbers, as there are no scores. {error}")
     if not found:
         return {}, notes
-    contrasts = [_contrast(text) for text in dict.fromkeys(planned)]
     try:
-        made = analyse(scores.validate(pd.concat(found, ignore_index=True)), planned=contrasts, level=level)
+        made = analyse(
+            scores.validate(pd.concat(found, ignore_index=True)),
+            planned=[Contrast.parse(text) for text in dict.fromkeys(planned)],
+            resampling=Resampling(level),
+        )
     except DiffusionLensError as error:
         return {}, [*notes, f"The scores can't be analysed: {error}"]
     return made.tables, [*notes, *made.notes]
-
-
-def _contrast(text: str) -> tuple[str, str, str]:
-    column, _, values = text.partition("=")
-    first, _, second = values.partition(",")
-    return column, first, second
 
 
 def _part(index: RunIndex, budget: int) -> RunPart:

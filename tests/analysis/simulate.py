@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from diffusion_lens.analysis.statistics import Resampling
 from diffusion_lens.scoring import table as scores
 
+FAST = Resampling(resamples=100)
 RISING = np.array([0.08, 0.12, 0.3, 0.55, 0.7, 0.72])
 
 

@@ -7,7 +7,7 @@ from statsmodels.stats import inter_rater
 
 from diffusion_lens.analysis.agreement import agreement, cohen, fleiss, krippendorff, pair_up
 from diffusion_lens.errors import ScoresError
-from tests.analysis.simulate import as_table
+from tests.analysis.simulate import FAST, as_table
 
 NA = np.nan
 DATA = Path(__file__).parents[1] / "data"
@@ -65,13 +65,13 @@ def test_agreement_counts_only_what_both_answered():
     judge = np.array([[[1, 0, 0, 1]], [[1, 0, NA, 1]]])
     table = two_scorers(truth, judge)
     assert len(pair_up(table, "human", "vqa")) == 6
-    row = agreement(table, "human", "vqa", resamples=100).iloc[0]
+    row = agreement(table, "human", "vqa", resampling=FAST).iloc[0]
     assert row["answers"] == 6 and row["prompts"] == 2
     # the pairs are 11, 10, 00 and 01, 00, 11
     assert row["agree"] == pytest.approx(4 / 6)
     assert row["kappa"] == pytest.approx(cohen([1, 1, 0, 0, 0, 1], [1, 0, 0, 1, 0, 1]))
     assert row["sensitivity"] == pytest.approx(2 / 3) and row["specificity"] == pytest.approx(2 / 3)
-    by_layer = agreement(table, "human", "vqa", ["layer"], resamples=100)
+    by_layer = agreement(table, "human", "vqa", ["layer"], resampling=FAST)
     assert by_layer["agree"].tolist() == [0.5, 0.5, 1, 1]
 
 

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
-from diffusion_lens.analysis.tables import analyse
+from diffusion_lens.analysis.analyse import analyse
 from diffusion_lens.scoring.table import validate
+from tests.analysis.simulate import FAST
 
 
 def table() -> pd.DataFrame:
@@ -27,7 +28,7 @@ def table() -> pd.DataFrame:
 
 
 def test_baselines_have_curves_and_nothing_is_tested_on_them():
-    found = analyse(table(), resamples=100).tables
+    found = analyse(table(), resampling=FAST).tables
     curves = found["curves"]
     assert set(curves["scorer"]) >= {"oracle", "oracle: blank"}
     assert (curves[curves["scorer"] == "oracle: blank"]["rate"] == 0).all()
@@ -39,7 +40,7 @@ def test_baselines_have_curves_and_nothing_is_tested_on_them():
 
 
 def test_the_whole_prompt_has_a_curve_of_its_own():
-    curves = analyse(table(), resamples=100).tables["curves"]
+    curves = analyse(table(), resampling=FAST).tables["curves"]
     real = curves[curves["scorer"] == "oracle"].set_index(["kind", "layer"])["rate"]
     assert real["prompt"].tolist() == [0, 0, 1] and real["global"].tolist() == [0, 0, 0]
     assert real["object"].tolist() == [0, 1, 1]

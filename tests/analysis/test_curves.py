@@ -19,7 +19,7 @@ from diffusion_lens.analysis.emergence import (
 from diffusion_lens.analysis.summary import area, measures, summary
 from diffusion_lens.analysis.trajectories import gather, missing
 from diffusion_lens.errors import ScoresError
-from tests.analysis.simulate import RISING, as_table, images
+from tests.analysis.simulate import FAST, RISING, as_table, images
 
 NA = np.nan
 THREE = np.linspace(0, 1, 3)
@@ -49,7 +49,7 @@ def test_a_curve_given_the_final_image_is_right_ends_at_one():
 
 def test_given_final_correct_the_end_is_certain_and_the_rest_is_not():
     values = images(np.random.default_rng(0), RISING)
-    frame = curves(as_table(values), condition="final-correct", resamples=300)
+    frame = curves(as_table(values), condition="final-correct", resampling=FAST)
     last = frame.iloc[-1]
     assert last["low"] == last["high"] == last["band_low"] == last["band_high"] == 1
     first = frame.iloc[0]
@@ -178,13 +178,13 @@ def test_times_of_single_trajectories():
 
 def test_the_share_emerged_is_the_plain_share_without_missing_answers():
     values = images(np.random.default_rng(2), RISING, prompts=30)
-    frame = distribution(as_table(values), resamples=200)
+    frame = distribution(as_table(values), resampling=FAST)
     stays = np.flip(np.cumprod(np.flip(values, axis=2), axis=2), axis=2).mean(axis=(0, 1))
     assert frame["emerged"].tolist() == pytest.approx(stays.tolist(), abs=1e-6)
     assert frame["never"][0] == pytest.approx(1 - values[..., -1].mean(), abs=1e-6)
     assert frame["emerged_of_ever"].iloc[-1] == pytest.approx(1)
     assert (frame["low"] <= frame["emerged"]).all() and (frame["emerged"] <= frame["high"]).all()
-    row = summary(as_table(values), resamples=50).iloc[0]
+    row = summary(as_table(values), resampling=FAST).iloc[0]
     assert row["never"] == pytest.approx(frame["never"][0])
 
 
@@ -202,7 +202,7 @@ def test_answers_missing_at_random_leave_the_distribution_in_place():
     # whole trajectories turn steady, so that what is missing can be told from what is known
     steady = np.flip(np.cumprod(np.flip(values, axis=2), axis=2), axis=2)
     steady[np.random.default_rng(4).random(steady.shape) < 0.3] = NA
-    frame = distribution(as_table(steady), resamples=20)
+    frame = distribution(as_table(steady), resampling=FAST)
     assert frame["emerged"].to_numpy() == pytest.approx(truth, abs=0.02)
     assert distribution(as_table(np.full((2, 1, 2), NA)))["note"].tolist() == ["no answers"]
 
@@ -211,7 +211,7 @@ def test_the_summary_says_what_its_numbers_rest_on():
     values = images(np.random.default_rng(2), RISING, prompts=30)
     table = as_table(values, np.array([3, 7, 11, 15, 19, 22]))
     table["depth"] = table["layer"] / 23
-    row = summary(table, resamples=200).iloc[0]
+    row = summary(table, resampling=FAST).iloc[0]
     assert row["area"] == pytest.approx(
         area(values.mean(axis=(0, 1))[None], np.array([3, 7, 11, 15, 19, 22]) / 23)[0]
     )
@@ -237,5 +237,5 @@ def test_what_is_missing_is_said_by_reason():
 def test_the_order_of_rows_does_not_matter(order):
     table = small()
     pd.testing.assert_frame_equal(
-        curves(table.iloc[list(order)], resamples=20), curves(table, resamples=20)
+        curves(table.iloc[list(order)], resampling=FAST), curves(table, resampling=FAST)
     )

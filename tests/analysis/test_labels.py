@@ -10,6 +10,7 @@ from diffusion_lens.analysis.curves import curves, published_curves
 from diffusion_lens.analysis.label_cells import parse_gpt, parse_human, parse_name
 from diffusion_lens.analysis.labels import load, read
 from diffusion_lens.errors import ScoresError
+from tests.analysis.simulate import FAST
 
 SD = "prompt,3,7,11,15,19,23,seed\n"
 DF = "prompt,0,4,8,12,16,20,24,seed\n"
@@ -123,9 +124,9 @@ def test_analyses_run_on_labels(copy):
         8,
         8,
     ]
-    ours = curves(human, ["run", "category", "check"], condition="final-correct", resamples=50)
+    ours = curves(human, ["run", "category", "check"], condition="final-correct", resampling=FAST)
     assert ours[ours["category"] == "classes"]["rate"].tolist() == classes["rate"].tolist()
-    shared = agreement(table, "human", "gpt", resamples=50)
+    shared = agreement(table, "human", "gpt", resampling=FAST)
     assert shared["answers"].tolist() == [4]  # a kite, at the last layer
 
 

@@ -8,6 +8,7 @@ from diffusion_lens.analysis.curves import curves
 from diffusion_lens.analysis.probes import features, probe
 from diffusion_lens.errors import InputError
 from diffusion_lens.text.states import LayerStates
+from tests.analysis.simulate import FAST
 
 COLOURS = ["red", "blue", "green"]
 
@@ -39,7 +40,7 @@ def states(
 def test_a_probe_reads_what_is_there_and_nothing_else():
     made, colours = states()
     table = probe(made, colours, check="colour", token="fox")
-    rates = curves(table, ["scorer"], resamples=100).pivot(index="layer", columns="scorer", values="rate")
+    rates = curves(table, ["scorer"], resampling=FAST).pivot(index="layer", columns="scorer", values="rate")
     assert rates.loc[6, "probe"] > 0.95
     assert rates.loc[0, "probe"] < 0.55 and (rates["probe-shuffled"] < 0.6).all()
     assert rates["probe"].is_monotonic_increasing

@@ -6,83 +6,117 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from diffusion_lens.analysis.multiplicity import benjamini_hochberg, holm
-from diffusion_lens.analysis.statistics import bootstrap, permutation_test, rates, sign_flip_test, totals
+from diffusion_lens.analysis.confidence import difference_interval, share_interval
+from diffusion_lens.analysis.significance import (
+    benjamini_hochberg,
+    holm,
+    permutation_test,
+    sign_flip_test,
+    smallest_difference,
+)
+from diffusion_lens.analysis.statistics import Resampling, jackknife, mean_interval, of_means, rates, totals
+from diffusion_lens.errors import InputError
 
 
-def test_intervals_agree_with_scipy_but_for_the_widening():
-    """Scipy's BCa on the same prompts; ours is as much wider as t is than normal."""
-    values = np.random.default_rng(0).beta(2, 5, 400)
-    ours = bootstrap(totals(values[:, None]), resamples=20_000, seed=1).interval()
-    theirs = stats.bootstrap(
-        (values,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(2)
-    ).confidence_interval
-    width = theirs.high - theirs.low
-    assert abs(ours[0][0] - theirs.low) < 0.03 * width and abs(ours[1][0] - theirs.high) < 0.03 * width
+def test_wilsons_interval_of_independent_answers_but_for_the_t_quantile():
+    """Scipy's Wilson interval; ours is of fewer effective answers, as t is wider than normal."""
+    count, right = 400, 140
+    share = right / count
+    low, high = share_interval(share, share * (1 - share) / count, count)
+    theirs = stats.binomtest(right, count).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.002)
+    assert float(low) < theirs.low and float(high) > theirs.high
 
 
-def test_few_prompts_have_wider_intervals():
-    values = np.random.default_rng(0).normal(0, 1, 8)
-    result = bootstrap(totals(values[:, None]), resamples=20_000)
-    low, high = result.interval()
-    by_hand = stats.t.interval(0.95, 7, values.mean(), stats.sem(values))
-    assert high[0] - low[0] == pytest.approx(by_hand[1] - by_hand[0], rel=0.15)
-    assert result.standard_error()[0] == pytest.approx(stats.sem(values), rel=0.03)
-    assert result.pseudo_values()[:, 0] == pytest.approx(values)
+def test_clustered_answers_count_for_less():
+    low, high = share_interval([0.4, 0.4], [0.001, 0.01], 30)
+    assert high[1] - low[1] > 2 * (high[0] - low[0])
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, 0.5])
+def test_prompts_that_all_agree_are_no_certainty(share):
+    low, high = share_interval(share, 0.0, [2, 12, 1000])
+    width = high - low
+    assert (width > 0).all() and (np.diff(width) < 0).all()
+    assert ((low <= share) & (share <= high)).all()
 
 
 def test_one_prompt_has_no_interval():
-    result = bootstrap(totals(np.array([[0.5, 1.0]])))
+    result = of_means(np.array([[0.5, 1.0]]))
     assert result.estimate.tolist() == [0.5, 1.0]
-    for ends in (result.interval(), result.band()):
-        assert np.isnan(ends).all()
+    assert np.isnan(result.shares(0.95)).all() and np.isnan(result.normal(0.95)).all()
 
 
-def test_a_band_is_wider_than_its_intervals_and_holds_them():
-    means = np.random.default_rng(4).normal(0, 1, (50, 20))
-    result = bootstrap(totals(means))
-    low, high = result.interval()
-    band_low, band_high = result.band()
-    assert ((band_high - band_low) > (high - low)).all()
+def test_a_difference_of_independent_shares_is_newcombes():
+    """The worked example of Newcombe (1998), method 10: 56/70 less 48/80 is 0.20 [0.0524, 0.3339]."""
+    ends = [stats.binomtest(*one).proportion_ci(method="wilson") for one in ((56, 70), (48, 80))]
+    low, high = difference_interval((56 / 70, *ends[0]), (48 / 80, *ends[1]))
+    assert (low, high) == pytest.approx((0.0524, 0.3339), abs=0.0001)
+
+
+def test_correlated_shares_have_narrower_differences():
+    parts = (0.6, 0.45, 0.73), (0.5, 0.36, 0.64)
+    widths = [np.diff(difference_interval(*parts, rho))[0] for rho in (-0.5, 0.0, 0.8)]
+    assert widths[0] > widths[1] > widths[2] > 0
 
 
 @given(
     arrays.arrays(float, st.tuples(st.integers(2, 12), st.integers(1, 5)), elements=st.floats(0, 1)),
     st.integers(0, 3),
 )
-def test_means_ignore_what_is_missing(values, drop):
+def test_means_ignore_what_is_missing_and_are_inside_their_intervals(values, drop):
     values = values.copy()
     values[: drop % len(values), 0] = np.nan
-    result = bootstrap(totals(values), resamples=50)
+    result = of_means(values)
     assert result.estimate == pytest.approx(np.nanmean(values, axis=0))
-    low, high = result.interval()
-    assert (low <= high + 1e-12).all()
-    assert (low >= -1e-12).all() and (high <= 1 + 1e-12).all()
+    assert result.counts.tolist() == np.isfinite(values).sum(axis=0).tolist()
+    general = jackknife(totals(values), rates, result.counts)
+    assert result.variance == pytest.approx(general.variance, abs=1e-9)
+    several = result.counts > 1
+    low, high = (end[several] for end in result.shares(0.95))
+    assert (low >= 0).all() and (high <= 1).all() and (high - low > 1e-6).all()
+    inside = result.estimate[several]
+    assert (low <= inside + 1e-12).all() and (inside <= high + 1e-12).all()
+
+
+def test_the_jackknife_of_a_mean_is_its_sample_variance():
+    values = np.random.default_rng(0).beta(2, 5, (20, 2))
+    result = of_means(values)
+    assert result.variance == pytest.approx(values.var(axis=0, ddof=1) / 20)
+    assert result.pseudo_values == pytest.approx(values)
+    by_hand = stats.t.interval(0.95, 19, values[:, 0].mean(), stats.sem(values[:, 0]))
+    assert mean_interval(values[:, 0]) == pytest.approx((values[:, 0].mean(), *by_hand))
 
 
 def test_a_column_without_any_value_has_no_mean():
-    values = np.array([[0.5, np.nan], [0.25, np.nan]])
-    result = bootstrap(totals(values))
-    assert np.isnan(result.estimate[1]) and np.isnan(result.interval()[0][1])
+    result = of_means(np.array([[0.5, np.nan], [0.25, np.nan]]))
+    assert np.isnan(result.estimate[1]) and np.isnan(result.shares(0.95)[0][1])
 
 
-def test_sparse_answers_leave_some_resamples_undefined_and_no_more():
-    values = np.full((6, 4), np.nan)
-    values[0, 0] = values[1, 1] = 1.0
-    values[[2, 3, 4], 2] = [0.0, 1.0, 0.5]
-    result = bootstrap(totals(values), resamples=300)
-    low, high = result.band(shares=True)
-    assert np.isnan([low[3], high[3]]).all() and low[2] < 0.5 < high[2]
-    assert result.standard_error().shape == (4,)
-    for ends in (result.interval(), result.band()):
-        assert np.isfinite(ends[0][2]) and np.isnan(ends[0][3])
+def test_a_band_is_wider_than_its_intervals_and_the_same_for_the_same_seed():
+    means = np.random.default_rng(4).random((50, 20))
+    level = of_means(means).simultaneous_level(Resampling())
+    # of 20 independent layers the level is that of Sidak
+    assert level == pytest.approx(0.95 ** (1 / 20), abs=0.001)
+    assert level == of_means(means).simultaneous_level(Resampling())
+    alike = of_means(np.repeat(means[:, :1], 20, axis=1)).simultaneous_level(Resampling())
+    assert alike == pytest.approx(0.95, abs=0.005)
 
 
-def test_the_same_seed_gives_the_same_interval():
-    values = np.random.default_rng(0).random((30, 3))
-    first, second = (bootstrap(totals(values), resamples=300, seed=7).interval() for _ in range(2))
-    assert np.array_equal(first, second)
-    assert not np.array_equal(first, bootstrap(totals(values), resamples=300, seed=8).interval())
+def test_levels_and_resamples_are_checked():
+    with pytest.raises(InputError, match="between 0 and 1"):
+        Resampling(level=95)
+    with pytest.raises(InputError, match="at least 100"):
+        Resampling(resamples=3)
+
+
+def test_the_smallest_difference_is_found_four_times_in_five():
+    width = 2 * stats.t.ppf(0.975, 24) * 0.1
+    least = smallest_difference(width, 25)
+    rng = np.random.default_rng(0)
+    draws = rng.normal(least, 0.5, (4000, 25))
+    found = stats.ttest_1samp(draws, 0, axis=1).pvalue <= 0.05
+    assert found.mean() == pytest.approx(0.8, abs=0.03)
 
 
 def test_sign_flips_of_few_prompts_are_exact():
@@ -102,7 +136,7 @@ def test_sign_flips_of_many_prompts_agree_with_scipy():
         n_resamples=20_000,
         rng=np.random.default_rng(0),
     ).pvalue
-    assert sign_flip_test(differences, resamples=20_000) == pytest.approx(theirs, abs=0.01)
+    assert sign_flip_test(differences, Resampling(resamples=20_000)) == pytest.approx(theirs, abs=0.01)
 
 
 def test_permutations_agree_with_scipy():

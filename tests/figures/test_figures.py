@@ -11,7 +11,7 @@ from diffusion_lens.errors import InputError
 from diffusion_lens.figures.curves import draw_curves, draw_forest
 from diffusion_lens.figures.heatmap import draw_heatmap, heatmap_data
 from diffusion_lens.figures.style import save, style
-from tests.analysis.simulate import RISING, as_table, images
+from tests.analysis.simulate import FAST, RISING, as_table, images
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def made(table) -> pd.DataFrame:
-    return curves(table, resamples=100)
+    return curves(table, resampling=FAST)
 
 
 def test_lines_show_the_numbers_of_the_table(made):
@@ -43,7 +43,7 @@ def test_lines_differ_without_colour(made):
 
 def test_panels_share_their_axes_and_lines_their_colours(table):
     two = pd.concat([table, table[table["kind"] == "relation"].assign(encoder="text_encoder_2")])
-    figure = draw_curves(curves(two, resamples=50), panel="encoder", x="depth")
+    figure = draw_curves(curves(two, resampling=FAST), panel="encoder", x="depth")
     first, second = figure.axes[:2]
     colour = {line.get_label(): line.get_color() for line in first.lines}
     assert all(colour[line.get_label()] == line.get_color() for line in second.lines)
@@ -51,7 +51,7 @@ def test_panels_share_their_axes_and_lines_their_colours(table):
 
 
 def test_curves_given_different_conditions_never_share_a_figure(table, made):
-    given = curves(table, condition="final-correct", resamples=50)
+    given = curves(table, condition="final-correct", resampling=FAST)
     with pytest.raises(InputError, match="never share a figure"):
         draw_curves(pd.concat([made, given]))
     assert "given right" in draw_curves(given).get_supylabel()
@@ -84,13 +84,13 @@ def test_heat_maps_hold_the_numbers(made):
 
 
 def test_forests_show_numbers_and_zero(table):
-    rows = summary(table, resamples=100)
+    rows = summary(table, resampling=FAST)
     axis = draw_forest(rows, name=["scorer", "kind"], value="area", low="area_low", high="area_high").axes[
         0
     ]
     assert [text.get_text() for text in axis.get_yticklabels()] == ["oracle, object", "oracle, relation"]
     assert axis.lines[0].get_xdata() == pytest.approx(rows["area"].to_numpy())
-    pairs = all_pairs(table, "kind", resamples=100)
+    pairs = all_pairs(table, "kind", resampling=FAST)
     assert draw_forest(pairs, name="first_group", value="difference", zero=True).axes[0].lines
 
 

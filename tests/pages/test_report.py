@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from diffusion_lens.analysis.tables import analyse
+from diffusion_lens.analysis.analyse import analyse
 from diffusion_lens.errors import RunError
 from diffusion_lens.pages.report import build_report, write_report
 from diffusion_lens.pages.run_index import RunIndex

@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from diffusion_lens.analysis.analyse import analyse
+from diffusion_lens.analysis.columns import Contrast
 from diffusion_lens.analysis.findings import Source, findings
-from diffusion_lens.analysis.tables import analyse, readable, write_latex
+from diffusion_lens.analysis.formats import readable, write_latex
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.figures.study import draw_study
 from diffusion_lens.scoring import table as scores
-from tests.analysis.simulate import RISING, as_table, images
+from tests.analysis.simulate import FAST, RISING, as_table, images
 
 
 def study() -> pd.DataFrame:
@@ -35,7 +37,7 @@ def table() -> pd.DataFrame:
 
 
 def test_all_there_is_to_tell(table):
-    found = analyse(table, planned=[("kind", "object", "relation")], resamples=100)
+    found = analyse(table, planned=[Contrast("kind", "object", "relation")], resampling=FAST)
     assert set(found.tables) == {
         "missing", "curves", "curves_given_final_correct", "curves_given_final_wrong", "published_curves",
         "summary", "summary_given_final_correct", "emergence", "times", "order", "contrasts", "planned",
@@ -54,15 +56,15 @@ def test_a_planned_contrast_is_told_for_each_kind_that_both_have(table):
     first = set(sorted(named["prompt_id"].unique())[: named["prompt_id"].nunique() // 2])
     named["category"] = ["a" if one in first else "b" for one in named["prompt_id"]]
     named = named[(named["category"] == "a") | (named["kind"] == "object")]
-    found = analyse(named, planned=[("category", "a", "b")], resamples=100)
+    found = analyse(named, planned=[Contrast("category", "a", "b")], resampling=FAST)
     assert set(found.tables["planned"]["kind"]) == {"object"}
-    found = analyse(named, planned=[("category", "a", "nowhere")], resamples=100)
+    found = analyse(named, planned=[("category", "a", "nowhere")], resampling=FAST)
     assert "planned" not in found.tables and any("nowhere" in note for note in found.notes)
 
 
 def test_what_can_not_be_told_is_noted():
     one = as_table(images(np.random.default_rng(0), RISING, prompts=3))
-    found = analyse(one, resamples=100)
+    found = analyse(one, resampling=FAST)
     assert "curves" in found.tables and "correction" not in found.tables
     notes = " ".join(found.notes)
     assert "nothing to bind" in notes and "one curve only" in notes and "missing: nothing to tell" in notes
@@ -87,7 +89,7 @@ VALUES = images(np.random.default_rng(0), RISING, prompts=4)
     ids=["one prompt", "one layer", "one cell", "all missing", "all wrong", "all right", "two prompts"],
 )
 def test_little_data_is_analysed_without_a_traceback(tmp_path, values):
-    found = analyse(as_table(values), resamples=100)
+    found = analyse(as_table(values), resampling=FAST)
     for name, one in found.tables.items():
         write_latex(one, tmp_path / f"{name}.tex")
     draw_study({name: found.tables[name] for name in ("curves", "summary")}, tmp_path)
@@ -95,7 +97,7 @@ def test_little_data_is_analysed_without_a_traceback(tmp_path, values):
 
 
 def test_probabilities_alone_have_curves(tmp_path):
-    found = analyse(as_table(VALUES * np.nan).assign(p=0.25), resamples=100)
+    found = analyse(as_table(VALUES * np.nan).assign(p=0.25), resampling=FAST)
     assert set(found.tables["curves_of_p"]["rate"]) == {0.25}
     assert {file.name for file in draw_study(found.tables, tmp_path)} == {
         "curves_of_p-oracle.png", "curves_of_p-oracle.pdf",
@@ -103,7 +105,7 @@ def test_probabilities_alone_have_curves(tmp_path):
 
 
 def test_latex_escapes_what_prompts_hold_and_leaves_out_what_never_changes(tmp_path, table):
-    frame = analyse(table, resamples=100).tables["summary"]
+    frame = analyse(table, resampling=FAST).tables["summary"]
     write_latex(frame, tmp_path / "t.tex")
     text = (tmp_path / "t.tex").read_text()
     assert text.startswith("\\begin{tabular}") and "\\toprule" in text and "half\\_layer" in text
@@ -115,7 +117,7 @@ def test_latex_escapes_what_prompts_hold_and_leaves_out_what_never_changes(tmp_p
 
 def test_probes_and_lens_share_their_axes(tmp_path, table):
     probe = table[table["scorer"] == "vqa"].assign(scorer="probe")
-    found = analyse(pd.concat([table, probe], ignore_index=True), resamples=100)
+    found = analyse(pd.concat([table, probe], ignore_index=True), resampling=FAST)
     curves = {"curves": found.tables["curves"]}
     names = {file.name for file in draw_study(curves, tmp_path)}
     assert {"lens_and_probe.png", "curves-probe.png", "heatmap.pdf"} <= names
@@ -144,7 +146,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_findings_state_the_numbers_of_the_tables(table):
-    found = analyse(table, planned=[("kind", "object", "relation")], resamples=200)
+    found = analyse(table, planned=[Contrast("kind", "object", "relation")], resampling=FAST)
     page = findings(
         found.tables, "a study", [Source("run", "m", "x emerges", 3, (0, 1), {"steps": 2}, "float32")]
     )
@@ -210,7 +212,7 @@ def test_the_command_line_reads_labels(tmp_path):
 
 
 def test_neither_verb_nor_analysis_imports_torch():
-    code = "import sys; import diffusion_lens.analysis.tables, diffusion_lens.figures.study, "
+    code = "import sys; import diffusion_lens.analysis.analyse, diffusion_lens.figures.study, "
     code += "diffusion_lens.scoring.sheet, diffusion_lens.analysis.labels, diffusion_lens.cli\n"
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,84 @@
+"""Confidence intervals of shares and of their differences, for clustered answers and few prompts.
+
+One rule for all numbers between 0 and 1, and one for their differences. Neither is ever a point: a rate of
+0 or 1 is as uncertain as its number of prompts says.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+__all__ = ["difference_interval", "share_interval"]
+
+_SAME = 1e-12
+Numbers = np.ndarray | np.number | Sequence[float] | float | int
+"""One number or an array of them."""
+
+
+def share_interval(
+    share: Numbers, variance: Numbers, prompts: Numbers, level: float = 0.95
+) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+    """Wilson's score interval at the effective number of prompts.
+
+    The effective number is that of independent answers that would vary as the share does,
+    share (1 - share) / variance, times (normal quantile / t quantile) squared, since the variance is itself
+    an estimate from few prompts (Korn & Graubard 1998, Survey Methodology 24, 193-201; Wilson's interval at
+    that number: Franco et al. 2019, Journal of Survey Statistics and Methodology 7, 334-364). Where all
+    prompts agree, the effective number is that of the prompts. Coverage at 8 to 60 prompts is in
+    `tests/analysis/test_coverage.py`.
+
+    Args:
+        share: any mean between 0 and 1.
+        variance: of the share.
+        prompts: how many prompts it rests on.
+        level: of the interval.
+
+    Returns:
+        Both ends; NaN where the share is, and for fewer than two prompts.
+    """
+    share, variance, count = (np.asarray(one, dtype=float) for one in (share, variance, prompts))
+    z = stats.norm.ppf(0.5 + level / 2)
+    known = np.isfinite(share) & (count > 1)
+    count = np.where(known, count, 2.0)
+    inside = np.clip(np.where(known, share, 0.5), 0, 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        effective = np.where(variance > _SAME, inside * (1 - inside) / variance, count)
+    effective = np.maximum(effective, 1e-9) * (z / stats.t.ppf(0.5 + level / 2, count - 1)) ** 2
+    middle = (inside + z**2 / (2 * effective)) / (1 + z**2 / effective)
+    half = (
+        z * np.sqrt(inside * (1 - inside) / effective + z**2 / (4 * effective**2)) / (1 + z**2 / effective)
+    )
+    low, high = np.clip(middle - half, 0, inside), np.clip(middle + half, inside, 1)
+    return np.where(known, low, np.nan), np.where(known, high, np.nan)
+
+
+def difference_interval(
+    first: tuple[Numbers, Numbers, Numbers],
+    second: tuple[Numbers, Numbers, Numbers],
+    correlation: Numbers = 0.0,
+) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+    """An interval of a difference from the intervals of its two parts.
+
+    The method of variance estimates recovery (Newcombe 1998, Statistics in Medicine 17, 873-890; Zou &
+    Donner 2008, Statistics in Medicine 27, 1693-1702): the distance to each end is put together from those
+    of the parts. It keeps to -1 and 1, and has a width where all prompts agree.
+
+    Args:
+        first: a number, and both ends of its interval.
+        second: the number to be taken away, likewise.
+        correlation: of the two numbers over prompts; 0 if their prompts differ.
+    """
+    (a, a_low, a_high), (b, b_low, b_high) = (
+        tuple(np.asarray(one, dtype=float) for one in part) for part in (first, second)
+    )
+
+    rho = np.asarray(correlation)
+    below = (a - a_low) ** 2 + (b_high - b) ** 2 - 2 * rho * (a - a_low) * (b_high - b)
+    above = (a_high - a) ** 2 + (b - b_low) ** 2 - 2 * rho * (a_high - a) * (b - b_low)
+    difference = a - b
+    return (
+        np.asarray(difference - np.sqrt(np.maximum(below, 0))),
+        np.asarray(difference + np.sqrt(np.maximum(above, 0))),
+    )

@@ -1,0 +1,80 @@
+"""Tables on the scorers themselves: how they agree, and curves corrected by people."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import pandas as pd
+
+from diffusion_lens.analysis.agreement import agreement, several_raters
+from diffusion_lens.analysis.correction import corrected_areas, corrected_curves
+from diffusion_lens.analysis.statistics import Resampling
+from diffusion_lens.errors import ScoresError
+
+__all__ = ["add_judges"]
+
+
+def add_judges(
+    tables: dict[str, pd.DataFrame],
+    notes: list[str],
+    table: pd.DataFrame,
+    by: Sequence[str],
+    truth: str,
+    resampling: Resampling,
+) -> None:
+    """Add the agreement of each two scorers, and each other scorer corrected by people.
+
+    Args:
+        tables: takes `agreement`, `raters`, `correction` and `correction_areas`.
+        notes: takes what could not be made.
+        table: validated scores of real images.
+        by: what makes a curve.
+        truth: the scorer by whom others are corrected: itself, or any called "human:...".
+        resampling: the level of the intervals.
+    """
+    scorers = sorted(table.loc[table["label"].notna(), "scorer"].unique())
+    if len(scorers) < 2:
+        return
+    people = [name for name in scorers if name == truth or name.startswith(f"{truth}:")]
+    ranked = [*people, *(name for name in scorers if name not in people)]
+    rows = []
+    for first, second in combinations(ranked, 2):
+        for split in ([], ["layer"]):
+            try:
+                frame = agreement(table, first, second, split, resampling=resampling)
+            except ScoresError as error:
+                notes.append(f"agreement: {error}")
+                break
+            rows.append(frame.assign(layer=frame["layer"].astype(str) if split else "all"))
+    if rows:
+        tables["agreement"] = pd.concat(rows, ignore_index=True)
+    raters = several_raters(table, ranked)
+    if not raters.empty:
+        tables["raters"] = raters
+    if people:
+        judges = [name for name in ranked if name not in people]
+        _correct(tables, notes, table, judges, people[0], by, resampling)
+
+
+def _correct(
+    tables: dict[str, pd.DataFrame],
+    notes: list[str],
+    table: pd.DataFrame,
+    judges: Sequence[str],
+    truth: str,
+    by: Sequence[str],
+    resampling: Resampling,
+) -> None:
+    others = [name for name in by if name != "scorer"]
+    curves, areas = [], []
+    for judge in judges:
+        try:
+            curve = corrected_curves(table, judge, truth, others, resampling=resampling)
+            area = corrected_areas(table, judge, truth, others, resampling=resampling)
+        except ScoresError as error:
+            notes.append(f"correction: {error}")
+            continue
+        curves.append(curve.assign(scorer=judge))
+        areas.append(area.assign(scorer=judge))
+    if curves:
+        tables["correction"] = pd.concat(curves, ignore_index=True)
+        tables["correction_areas"] = pd.concat(areas, ignore_index=True)

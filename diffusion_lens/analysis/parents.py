@@ -1,0 +1,62 @@
+"""Checks that depend on others: rates of all images, and of those images in which the check can be asked.
+
+A colour or a relation can only be judged where its objects are. Counted over all images, one whose object
+is absent is wrong (Cho et al., ICLR 2024, arXiv 2310.18235, section 3.1), and its rate is on one scale with
+that of objects. Counted where it can be asked, the rate rests on other prompts at every layer, and is on
+another scale: the two never share an axis here.
+"""
+
+import numpy as np
+import pandas as pd
+
+from diffusion_lens.analysis.trajectories import Trajectories
+
+__all__ = ["depends", "fixed_set", "of_all", "where_asked"]
+
+_ABSENT = r"^there is no .+ to ask about$|\bis wrong$"
+
+
+def depends(table: pd.DataFrame) -> pd.Series:
+    """Whether each answer is settled by a parent that is wrong, and not by the check itself."""
+    # few reasons, many rows
+    kinds = table["reason"].astype("category")
+    settled = kinds.cat.categories.to_series().astype(str).str.contains(_ABSENT, regex=True).to_numpy(bool)
+    codes = kinds.cat.codes.to_numpy()
+    named = np.append(settled, False)[codes]
+    return pd.Series(named & ~table["label"].fillna(False).to_numpy(dtype=bool), index=table.index)
+
+
+def of_all(table: pd.DataFrame) -> pd.DataFrame:
+    """The scores with a check counted as wrong where a parent is: rates of all images."""
+    settled = depends(table)
+    return table.assign(
+        label=table["label"].mask(settled, False), p=table["p"].mask(settled & table["p"].isna(), 0.0)
+    )
+
+
+def where_asked(table: pd.DataFrame) -> pd.DataFrame:
+    """The scores of checks that depend on others, missing where a parent is wrong.
+
+    Checks that no parent ever settles are left out: their two rates are the same.
+    """
+    settled = depends(table)
+    names = ["run", "scorer", "encoder", "check"]
+    some = settled.groupby([table[name] for name in names]).transform("any")
+    return table.assign(label=table["label"].mask(settled), p=table["p"].mask(settled))[some]
+
+
+def fixed_set(found: Trajectories, least: int) -> tuple[Trajectories, int]:
+    """The trajectories that are judged at every layer from some layer on, and the position of that layer.
+
+    It is the earliest layer from which on so many prompts are judged throughout; the last one if there is
+    none. On such a set, a rate can't rise or fall because other prompts come into it.
+
+    Args:
+        found: the trajectories, with missing values where a check can't be asked.
+        least: how many prompts are wanted.
+    """
+    known = np.isfinite(found.values)
+    throughout = np.flip(np.logical_and.accumulate(np.flip(known, axis=1), axis=1), axis=1)
+    counts = [len(np.unique(found.prompt[throughout[:, layer]])) for layer in range(known.shape[1])]
+    start = next((layer for layer, count in enumerate(counts) if count >= least), known.shape[1] - 1)
+    return found.keep(throughout[:, start]), start
