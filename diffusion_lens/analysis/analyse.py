@@ -13,7 +13,7 @@ from diffusion_lens.analysis.curves import curves, published_curves
 from diffusion_lens.analysis.emergence import distribution, times
 from diffusion_lens.analysis.judges import add_judges
 from diffusion_lens.analysis.order import all_orders, roles
-from diffusion_lens.analysis.parents import of_all
+from diffusion_lens.analysis.parents import depends, of_all
 from diffusion_lens.analysis.significance import benjamini_hochberg, holm
 from diffusion_lens.analysis.statistics import DEFAULT, Resampling
 from diffusion_lens.analysis.summary import summary
@@ -155,8 +155,9 @@ def _add_curves(
     found: Analysis, asked: pd.DataFrame, every: pd.DataFrame, by: Sequence[str], resampling: Resampling
 ) -> None:
     found.add("curves", lambda: curves(of_all(every), by, resampling=resampling))
-    found.add("conditional_curves", lambda: conditional_curves(asked, by, resampling=resampling))
-    found.add("constancy", lambda: constancy(asked, by, resampling=resampling))
+    if depends(asked).any():
+        found.add("conditional_curves", lambda: conditional_curves(asked, by, resampling=resampling))
+        found.add("constancy", lambda: constancy(asked, by, resampling=resampling))
     # a probability of 0 or 1 is its label again
     unsure = every[every["p"].notna()].groupby("scorer")["p"].transform(lambda p: (~p.isin([0, 1])).any())
     probable = every.loc[unsure.index[unsure.astype(bool)]]

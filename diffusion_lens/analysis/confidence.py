@@ -13,7 +13,7 @@ from scipy import stats
 __all__ = ["difference_interval", "share_interval"]
 
 _SAME = 1e-12
-Numbers = np.ndarray | np.number | Sequence[float] | float | int
+Numbers = np.ndarray | np.number | Sequence[float | int] | float | int
 """One number or an array of them."""
 
 
@@ -47,9 +47,8 @@ def share_interval(
         effective = np.where(variance > _SAME, inside * (1 - inside) / variance, count)
     effective = np.maximum(effective, 1e-9) * (z / stats.t.ppf(0.5 + level / 2, count - 1)) ** 2
     middle = (inside + z**2 / (2 * effective)) / (1 + z**2 / effective)
-    half = (
-        z * np.sqrt(inside * (1 - inside) / effective + z**2 / (4 * effective**2)) / (1 + z**2 / effective)
-    )
+    spread = inside * (1 - inside) / effective + z**2 / (4 * effective**2)
+    half = z * np.sqrt(spread) / (1 + z**2 / effective)
     low, high = np.clip(middle - half, 0, inside), np.clip(middle + half, inside, 1)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 

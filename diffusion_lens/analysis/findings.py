@@ -1,27 +1,89 @@
-"""`findings`: what the tables of an analysis say, as a short page with numbers and intervals.
+"""`findings`: what the tables of an analysis say, as a page of numbers with their intervals and meaning.
 
 The page is made of the tables alone, so that it can't say more than they do, and is made again by the same
 command when the data change.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
-from diffusion_lens.checks.checks import WHOLE
+from diffusion_lens.analysis import findings_tables as parts
+from diffusion_lens.analysis.curves import FEW_PROMPTS, LEAST_PROMPTS
 
-__all__ = ["Source", "findings"]
+__all__ = ["Shown", "Source", "findings"]
 
-_KINDS = {"global": "place", "attribute": "colour or size", WHOLE: "whole prompt"}  # what a check asks for
-_ORDERED = ("object", "attribute", "relation", "count", "global", "identity")
+# what each part of the page means, in plain sentences
+_RATES = (
+    "The rate is the share of images that are right, counted over all images: a check is wrong where "
+    "one that it depends on is wrong (a colour where there is no object). The area is the mean rate "
+    "over depth, from the embedding to the last layer: the later something is right, the smaller it is. "
+    "The layer of half is where a rising fit of the curve reaches half of its last rate; \u2264 says "
+    "that it is there at the first layer already, so that the number is an upper bound. Shuffled is the "
+    "rate at the last layer when the checks of another prompt are asked: what is right by chance."
+)
+_CONDITIONAL = (
+    "These rates are of the images in which the check can be asked, because what it depends on is "
+    "there. They are on another scale than the rates above, and are never compared with them. At each "
+    "layer they are of other prompts; the fixed set holds the prompts that can be asked from one layer "
+    "on at every later one."
+)
+_CONSTANCY = (
+    "Does a check that depends on others change from layer to layer, once it can be asked? If what is "
+    "right at the last layer was right at the earlier ones, and what is wrong was wrong, then it never "
+    "changed, and nothing shows that it is composed late. It takes shape late only where the first of "
+    "these rates is well below 1."
+)
+_ORDER = (
+    "Of each pair on the same image series: the share in which both emerge and the one, or the other, "
+    "is there at an earlier layer. The lead is the first less the second; what never emerges is neither "
+    "early nor late. Two definitions stand side by side, since they can disagree: a check has emerged "
+    "where it is right for the first time, or from where on it stays right. A check that can only be "
+    "asked where others are right would come after them by construction; so only series count in which "
+    "both can be asked at every layer (left out: not asked)."
+)
+_PLANNED = (
+    "Decided on before anything was drawn. Like is compared with like: the same kind of check and the "
+    "same question, and, where both sides are of the same prompts, the same prompts at each layer. p is "
+    "adjusted for all planned comparisons (Holm). Detectable is the smallest true difference that so "
+    "many prompts would have shown with a chance of 80 %: a difference that is not found may still be "
+    "of that size."
+)
+_TRENDS = (
+    "The rank correlation (Spearman's) of a number of the prompts with the area under each prompt's "
+    "curve; all layers are in `tables/trends.csv`."
+)
+_EXPLORATORY = (
+    "Nobody planned these: all pairs of curves that differ in one column, by area, with p adjusted for "
+    "the share of false findings (Benjamini-Hochberg). They are a source of questions for a new study "
+    "and no evidence. The five smallest p are shown; all are in `tables/contrasts.csv`."
+)
+_BINDING = (
+    "Are all parts of a prompt right together as often as if they were independent? The product "
+    "multiplies the rates of the parts over prompts; it is too low where some prompts are easier than "
+    "others, so a gap above zero needs the second one: within prompts, the parts are taken from images "
+    "of different seeds. Without several seeds there is no such number, and the first gap says nothing "
+    "about binding."
+)
+_FAILURES = (
+    "Of all images, those that are wrong at the last layer; of these, the share that was right at an "
+    "earlier layer; and the share of all that is right, wrong and right again."
+)
+_JUDGES = (
+    "Agreement of the scorers where both answered: the share of equal answers, Cohen's kappa and "
+    "Krippendorff's alpha (1 for perfect agreement, 0 for chance), and how often the second finds what "
+    "the first calls right (sensitivity) and wrong (specificity)."
+)
+_MEASURES = (
+    "Similarities between images: no rates and no probabilities. `to-final` is to the image of the last "
+    "layer, `to-previous` to that of the layer before."
+)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A run that the scores are of, as its manifest tells it.
+    """A run that the scores are of, as its manifest says.
 
     Attributes:
         run: its name.
@@ -44,215 +106,111 @@ class Source:
     undrawn: int = 0
 
 
-def findings(tables: Mapping[str, pd.DataFrame], title: str, sources: Sequence[Source] = ()) -> str:
+@dataclass(frozen=True)
+class Shown:
+    """A figure of the page.
+
+    Attributes:
+        path: from the page to the figure.
+        title: its name.
+        caption: what it shows.
+    """
+
+    path: str
+    title: str
+    caption: str
+
+
+def findings(
+    tables: Mapping[str, pd.DataFrame],
+    title: str,
+    sources: Sequence[Source] = (),
+    *,
+    notes: Sequence[str] = (),
+    figures: Sequence[Shown] = (),
+) -> str:
     """A page in Markdown.
 
     Args:
         tables: of `analysis.analyse.analyse`.
         title: its heading.
         sources: the runs, if the scores are of runs.
+        notes: what was left out and why.
+        figures: the figures to show, the first of each kind; the others are listed.
     """
     lines = [f"# {title}", ""]
     for claim in dict.fromkeys(source.claim for source in sources if source.claim):
         lines += [f"**Claim to test:** {claim}", ""]
-    lines += _runs(sources)
-    parts = (
-        ("Rates by layer", _rates(tables)),
-        ("What comes first", _order(tables)),
-        ("Compared, as decided on before", _planned(tables)),
-        ("Parts and wholes", _binding(tables)),
-        ("Failures", _failures(tables)),
-        ("Missing", _missing(tables)),
-    )
-    for heading, found in parts:
+    lines += [*_runs(sources), *_seeds(sources)]
+    for heading, meaning, found, kinds in (
+        ("Compared, as decided on before", _PLANNED, parts.planned(tables), ("planned",)),
+        ("Trends, as decided on before", _TRENDS, parts.trends(tables), ()),
+        ("Rates by layer", _RATES, parts.rates(tables), ("curves", "areas", "models")),
+        ("Where a check can be asked", _CONDITIONAL, parts.conditional(tables), ("conditional",)),
+        ("Does it change?", _CONSTANCY, parts.constancy(tables), ()),
+        ("What comes first", _ORDER, parts.order(tables), ("order",)),
+        ("Parts and wholes", _BINDING, parts.binding(tables), ()),
+        ("Failures", _FAILURES, parts.failures(tables), ("given_final",)),
+        ("Similarity", _MEASURES, parts.measures(tables), ("more",)),
+        ("Scorers", _JUDGES, parts.judges(tables), ()),
+        ("Exploratory", _EXPLORATORY, parts.exploratory(tables), ()),
+        ("Missing answers", "", parts.missing(tables), ()),
+    ):
         if found:
-            lines += [f"## {heading}", "", *found, ""]
-    lines.append(
-        "Intervals are over prompts, of 95 % unless `analysis.json` says otherwise. All numbers: `tables/`."
-    )
+            lines += [f"## {heading}", "", *([meaning, ""] if meaning else []), *found, ""]
+            lines += _figures(figures, kinds)
+    lines += _index(figures)
+    lines += _left_out(notes)
+    lines += [
+        "## How to read the intervals",
+        "",
+        "Intervals are over prompts, of 95 % unless `analysis.json` says otherwise: Wilson's interval "
+        "at the effective number of prompts, and differences put together from the intervals of their "
+        "two sides. A rate of 0 or 1 has one too: it is as uncertain as its number of prompts says. "
+        "All layers of a seed start from the same noise, and so do all prompts: a study of one seed is "
+        f"a study of one noise. Numbers of fewer than {FEW_PROMPTS} prompts are marked with *; of fewer "
+        f"than {LEAST_PROMPTS}, they are in `tables/` and not here.",
+    ]
     return "\n".join(lines) + "\n"
 
 
 def _runs(sources: Iterable[Source]) -> list[str]:
-    rows = [
-        [one.run, f"`{one.model}`", one.prompts, len(one.seeds), one.settings.get("steps"),
-         one.settings.get("guidance"), one.dtype, one.undrawn or "none"]
-        for one in sources
-    ]  # fmt: skip
     names = ["run", "model", "prompts", "seeds", "steps", "guidance", "dtype", "not drawn yet"]
-    return [*_table(names, rows), ""] if rows else []
-
-
-def _rates(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """First and last rate, area, half layer and baseline of each curve."""
-    curves, summary = tables.get("curves"), tables.get("summary")
-    if curves is None or summary is None:
-        return []
-    keys = _keys(summary)
-    baselines = summary[summary["scorer"].str.endswith(": shuffled")]
-    real = summary[~summary["scorer"].str.contains(": ")]
-    rows = []
-    for line in _sorted(real).to_dict("records"):
-        curve = curves
-        for key in keys:
-            curve = curve[curve[key] == line[key]]
-        curve = curve[curve["rate"].notna()].sort_values("layer")
-        if curve.empty:
-            continue
-        first, last = curve.iloc[[0, -1]].to_dict("records")
-        same = baselines[baselines["scorer"] == f"{line['scorer']}: shuffled"]
-        for key in keys:
-            same = same[same[key] == line[key]] if key != "scorer" else same
-        ends = [f"{_estimate(one, 'rate')} (layer {one['layer']})" for one in (first, last)]
-        half = _estimate(line, "half_layer", "{:.1f}")
-        shuffled = _value(same["final"].iloc[0]) if len(same) else ""
-        rows.append(
-            [*_names(line, keys, real), line["prompts"], *ends, _estimate(line, "area"), half, shuffled]
-        )
-    told = _told(keys, real)
-    names = [*told, "prompts", "first layer", "last layer", "area", "layer of half of the last", "shuffled"]
-    return _table(names, rows)
-
-
-def _order(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    order = tables.get("order")
-    if order is None:
-        return []
-    real = order[~order["scorer"].str.contains(": ") & order["lead"].notna()]
-    real = real[(real["first"] != WHOLE) & (real["second"] != WHOLE)]
-    keys = [name for name in real.columns[: list(real.columns).index("first")]]
     rows = [
-        [*_names(line, keys, real), _word(line["first"]), _word(line["second"]),
-         f"{line['first_earlier']:.2f}", f"{line['second_earlier']:.2f}", f"{line['tie']:.2f}",
-         _value(line["lead"], line["low"], line["high"], "{:+.2f}"), _p(line.get("p_holm"))]
-        for line in real.to_dict("records")
-    ]  # fmt: skip
-    names = [
-        *_told(keys, real),
-        "one",
-        "other",
-        "one earlier",
-        "other earlier",
-        "same layer",
-        "lead",
-        "p (Holm)",
+        [
+            *(one.run, f"`{one.model}`", one.prompts, len(one.seeds)),
+            *(one.settings.get("steps"), one.settings.get("guidance"), one.dtype, one.undrawn or "none"),
+        ]
+        for one in sources
     ]
-    return _table(names, rows)
+    return [*parts.markdown(names, rows), ""] if rows else []
 
 
-def _planned(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    planned = tables.get("planned")
-    if planned is None:
+def _seeds(sources: Sequence[Source]) -> list[str]:
+    if sources and max(len(one.seeds) for one in sources) < 2:
+        return [
+            "**One seed only.** Every number below is of one noise; other seeds may differ from it.",
+            "",
+        ]
+    return []
+
+
+def _figures(figures: Sequence[Shown], kinds: Sequence[str]) -> list[str]:
+    lines = []
+    for kind in kinds:
+        found = [one for one in figures if one.title == kind or one.title.startswith(f"{kind}-")]
+        if found:
+            lines += [f"![{found[0].title}]({found[0].path})", "", f"*{found[0].caption}*", ""]
+    return lines
+
+
+def _index(figures: Sequence[Shown]) -> list[str]:
+    if not figures:
         return []
-    real = planned[
-        ~planned["scorer"].fillna("").str.contains(": ") & planned["number"].isin(["area", "final"])
-    ]
-    keys = [name for name in ("run", "scorer", "encoder", "kind") if name in real]
-    rows = [
-        [*_names(line, keys, real), f"{_word(line['first_group'])} less {_word(line['second_group'])}",
-         {"area": "area", "final": "last layer"}[line["number"]], _value(line["first"]),
-         _value(line["second"]), _value(line["difference"], line["low"], line["high"], "{:+.2f}"),
-         _p(line.get("p_holm"))]
-        for line in real[real["difference"].notna()].to_dict("records")
-    ]  # fmt: skip
-    names = [*_told(keys, real), "contrast", "of", "first", "second", "difference", "p (Holm)"]
-    return _table(names, rows)
+    rows = [f"- [{one.title}]({one.path})" for one in figures]
+    return ["## All figures", "", "Each is there as .png and .pdf.", "", *rows, ""]
 
 
-def _binding(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    binding = tables.get("binding")
-    if binding is None or binding.empty:
-        return []
-    real = binding[~binding["scorer"].str.contains(": ") & binding["gap"].notna()]
-    last = real[real["layer"] == real.groupby("run")["layer"].transform("max")]
-    keys = [name for name in ("run", "scorer", "encoder", "category") if name in last]
-    rows = [
-        [*_names(line, keys, last), line["atoms"], line["layer"], _value(line["all"]),
-         _value(line["product"]), _estimate(line, "gap", "{:+.2f}")]
-        for line in last.to_dict("records")
-    ]  # fmt: skip
-    names = [*_told(keys, last), "parts", "layer", "all right", "product of the parts", "gap"]
-    return _table(names, rows)
-
-
-def _failures(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """How much of what is wrong in the end was right before."""
-    summary = tables.get("summary")
-    if summary is None:
-        return []
-    real = summary[~summary["scorer"].str.contains(": ") & summary["failed_but_right_before"].notna()]
-    keys = _keys(summary)
-    rows = [
-        [*_names(line, keys, real),
-         *(_estimate(line, name) for name in ("never", "failed_but_right_before", "flicker"))]
-        for line in _sorted(real).to_dict("records")
-    ]  # fmt: skip
-    names = [*_told(keys, real), "wrong at the last layer", "of these right before", "right, wrong, right"]
-    return _table(names, rows)
-
-
-def _missing(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    lacking = tables.get("missing")
-    if lacking is None:
-        return []
-    real = lacking[~lacking["scorer"].str.contains(": ")]
-    counts = real.groupby(["run", "scorer", "reason"])["missing"].sum().reset_index()
-    one = r"there is no \S+ to ask about"
-    counts["reason"] = counts["reason"].str.replace(one, "the object is not there", regex=True)
-    counts = counts.groupby(["run", "scorer", "reason"])["missing"].sum().reset_index()
-    return _table(["run", "scorer", "answers", "reason"],
-                  counts[["run", "scorer", "missing", "reason"]].to_numpy().tolist())  # fmt: skip
-
-
-def _keys(summary: pd.DataFrame) -> list[str]:
-    return list(summary.columns)[: list(summary.columns).index("condition")]
-
-
-def _told(keys: Sequence[str], table: pd.DataFrame) -> list[str]:
-    """The keys that tell rows apart."""
-    return [key for key in keys if table[key].nunique(dropna=False) > 1 or key == "run"]
-
-
-def _names(line: Mapping[Any, Any], keys: Sequence[str], table: pd.DataFrame) -> list[str]:
-    return [_word(line[key]) for key in _told(keys, table)]
-
-
-def _sorted(table: pd.DataFrame) -> pd.DataFrame:
-    """By run and category, kinds in the order in which pictures are built."""
-    rank = {kind: place for place, kind in enumerate(_ORDERED)}
-    by = [name for name in ("run", "encoder", "category") if name in table]
-    if "kind" not in table:
-        return table.sort_values(by)
-    return table.assign(_rank=table["kind"].map(rank).fillna(9)).sort_values([*by, "_rank"])
-
-
-def _word(value: object) -> str:
-    return _KINDS.get(str(value), str(value))
-
-
-def _value(value: Any, low: Any = None, high: Any = None, form: str = "{:.2f}") -> str:
-    if not isinstance(value, (int, float)) or math.isnan(value):
-        return ""
-    if low is None or math.isnan(low) or math.isnan(high):
-        return form.format(value)
-    return f"{form.format(value)} [{form.format(low)}, {form.format(high)}]"
-
-
-def _estimate(line: Mapping[Any, Any], name: str, form: str = "{:.2f}") -> str:
-    """A number with its interval, by the names of its columns; of a rate these are plain low and high."""
-    ends = ("low", "high") if name == "rate" else (f"{name}_low", f"{name}_high")
-    return _value(line[name], line[ends[0]], line[ends[1]], form)
-
-
-def _p(value: object) -> str:
-    if not isinstance(value, float) or math.isnan(value):
-        return ""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    if not rows:
-        return []
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (names, *rows)]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
-    return [lines[0], "|" + "---|" * len(names), *lines[1:]]
+def _left_out(notes: Sequence[str]) -> list[str]:
+    told = [note for note in notes if not note.endswith("there is nothing to report")]
+    return ["## Left out, and why", "", *(f"- {note}" for note in told), ""] if told else []

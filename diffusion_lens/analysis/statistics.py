@@ -122,7 +122,8 @@ class Jackknife:
             root = np.linalg.qr(normal, mode="r")
             draws.append(abs(rng.standard_normal((resampling.resamples, len(root))) @ root))
         largest = np.concatenate(draws, axis=1).max(axis=1, initial=0.0)
-        return float(2 * stats.norm.cdf(np.quantile(largest, resampling.level)) - 1)
+        level = 2 * stats.norm.cdf(np.quantile(largest, resampling.level)) - 1
+        return max(float(level), resampling.level)
 
 
 def jackknife(

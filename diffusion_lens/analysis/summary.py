@@ -145,7 +145,7 @@ def _shares(found: Trajectories) -> Float[np.ndarray, "trajectory 3"]:
 def _half(
     found: Trajectories,
     means: Float[np.ndarray, "prompt layer"],
-    there: Bool[np.ndarray, " layer"],
+    there: Bool[np.ndarray, " every"],
     level: float,
 ) -> tuple[float, float, float]:
     depths = found.depths[there]

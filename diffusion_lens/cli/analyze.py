@@ -16,6 +16,7 @@ from diffusion_lens.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from diffusion_lens.analysis.findings import Shown
     from diffusion_lens.analysis.findings import Source as About
 
 __all__ = ["analyze"]
@@ -90,16 +91,8 @@ def analyze(
         write_csv(one, tables / f"{name}.csv")
         if name in _PRINTED:
             write_latex(one, tables / f"{name}.tex")
-    drawn: list[Path] = []
-    if figures:
-        from diffusion_lens.figures.examples import draw_examples
-        from diffusion_lens.figures.study import draw_study
-
-        drawn = draw_study(found.tables, out / "figures")
-        drawn += draw_examples(
-            [path for path in scores if (path / "manifest.json").exists()], out / "figures"
-        )
-    page = findings(found.tables, out.name, sources)
+    shown = _draw(found.tables, scores, out) if figures else []
+    page = findings(found.tables, out.name, sources, notes=found.notes, figures=shown)
     write_whole(out / "findings.md", lambda file: file.write(page.encode()))
     asked = {
         "scores": [str(path) for path in scores],
@@ -112,8 +105,21 @@ def analyze(
     write_whole(settings, lambda file: file.write((json.dumps(asked, indent=1) + "\n").encode()))
     _tell(found.tables, found.notes)
     say(f"findings {out / 'findings.md'}\ntables   {tables}  ({len(found.tables)})")
-    if drawn:
-        say(f"figures  {out / 'figures'}  ({len({path.stem for path in drawn})})")
+    if shown:
+        say(f"figures  {out / 'figures'}  ({len(shown)})")
+
+
+def _draw(tables: "dict[str, pd.DataFrame]", scores: tuple[Path, ...], out: Path) -> "list[Shown]":
+    """Draw the figures of the study, and examples of its runs."""
+    from diffusion_lens.analysis.findings import Shown
+    from diffusion_lens.figures.examples import draw_examples
+    from diffusion_lens.figures.registry import draw_study
+
+    drawn = [(one.path, one.title, one.caption) for one in draw_study(tables, out / "figures")]
+    runs = [path for path in scores if (path / "manifest.json").exists()]
+    caption = "Prompts spread evenly over the run, one row each, by layer."
+    drawn += [(path, path.stem, caption) for path in draw_examples(runs, out / "figures")]
+    return [Shown(path.relative_to(out).as_posix(), title, text) for path, title, text in drawn]
 
 
 def _about(scores: tuple[Path, ...]) -> "tuple[list[About], tuple[str, ...]]":

@@ -31,8 +31,8 @@ def labels(
     """
     from rich.table import Table
 
-    from diffusion_lens.analysis.labels import load
     from diffusion_lens.analysis.formats import write_csv
+    from diffusion_lens.analysis.labels import load
     from diffusion_lens.files import check_output
     from diffusion_lens.scoring import table as scoring_table
 

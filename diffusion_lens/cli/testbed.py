@@ -1,4 +1,4 @@
-"""`diffusion-lens testbed ...`: the scenes, the training and the examination of the embedded models."""
+"""`diffusion-lens testbed ...`: the scenes, the training and the evaluation of the embedded models."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -162,7 +162,7 @@ def evaluate(
     """
     import pandas as pd
 
-    from diffusion_lens.bench import accuracy as examination
+    from diffusion_lens.bench import accuracy
     from diffusion_lens.files import check_output, write_whole
     from diffusion_lens.lens.lens import DiffusionLens
     from diffusion_lens.models.embedded import EMBEDDED
@@ -170,22 +170,22 @@ def evaluate(
     answers = out.with_suffix(".parquet")
     for path in (out, answers):
         check_output(path, overwrite=overwrite)
-    asked = examination.questions(captions, synonyms)
+    asked = accuracy.questions(captions, synonyms)
     parts = []
     for model in models:
         lens = DiffusionLens.from_pretrained(model, dtype=dtype, batch_size=64)
-        found = examination.evaluate(lens, asked, layers, seeds, steps)
+        found = accuracy.evaluate(lens, asked, layers, seeds, steps)
         name = EMBEDDED[model].encoder if model in EMBEDDED else Path(model).name.removeprefix("emoji-")
         parts.append(found.assign(encoder=name))
     table = pd.concat(parts, ignore_index=True)
-    rates = examination.rates(table, ("encoder", "group", "layer", "check"))
+    rates = accuracy.rates(table, ("encoder", "group", "layer", "check"))
     write_whole(answers, lambda file: table.to_parquet(file, index=False))
     write_whole(out, lambda file: file.write(rates.round(4).to_csv(index=False).encode()))
     if rates["layer"].nunique() > 1:
-        from diffusion_lens.figures.examination import draw_examination
         from diffusion_lens.figures.style import save
+        from diffusion_lens.figures.testbed import draw_evaluation
 
-        save(draw_examination(rates), out.with_suffix(""))
+        save(draw_evaluation(rates), out.with_suffix(""))
     page = Table(*rates.columns, box=None)
     for row in rates.itertuples(index=False):
         page.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))

@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 from diffusion_lens.errors import InputError
 from diffusion_lens.figures.style import style
 
-__all__ = ["draw_heatmap", "heatmap_data"]
+__all__ = ["draw_heatmap", "draw_tokens", "heatmap_data"]
 
 
 def heatmap_data(
@@ -81,6 +81,47 @@ def draw_heatmap(
             side.set_visible(False)
         axis.set_xlabel(x)
         bar = figure.colorbar(picture, ax=axis, format=PercentFormatter(1, decimals=0), aspect=14, pad=0.02)
+        bar.set_label(label)
+        bar.outline.set_visible(False)
+    return figure
+
+
+def draw_tokens(values: pd.DataFrame, *, label: str, limits: tuple[float, float] | None = None) -> Figure:
+    """Draw a number of each token at each layer: tokens as rows in their order, layers as columns.
+
+    Args:
+        values: one row by token, whose index is the tokens as they read, one column by layer.
+        label: of the colours.
+        limits: of the colours; those of the values if left out.
+
+    Raises:
+        InputError: there is nothing to draw.
+    """
+    grid = values.to_numpy(dtype=float)
+    if not np.isfinite(grid).any():
+        raise InputError("There is nothing to draw: no token has a number at any layer.")
+    low, high = limits or (float(np.nanmin(grid)), float(np.nanmax(grid)))
+    longest = max(len(str(token)) for token in values.index)
+    with style():
+        figure = Figure(figsize=(0.3 * grid.shape[1] + 0.07 * longest + 1.3, 0.8 + 0.19 * len(grid)))
+        axis = figure.subplots()
+        cells = axis.pcolormesh(
+            np.ma.masked_invalid(grid),
+            cmap="cividis",
+            vmin=low,
+            vmax=high,
+            edgecolors="white",
+            linewidth=0.4,
+        )
+        axis.set_xticks(np.arange(grid.shape[1]) + 0.5, [str(layer) for layer in values.columns])
+        axis.set_yticks(np.arange(len(grid)) + 0.5, [str(token) for token in values.index])
+        axis.invert_yaxis()
+        axis.grid(visible=False)
+        axis.tick_params(length=0)
+        for side in axis.spines.values():
+            side.set_visible(False)
+        axis.set_xlabel("layer")
+        bar = figure.colorbar(cells, ax=axis, aspect=14, pad=0.02)
         bar.set_label(label)
         bar.outline.set_visible(False)
     return figure

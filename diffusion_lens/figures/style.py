@@ -12,7 +12,7 @@ from diffusion_lens.files import write_whole
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "COLUMN", "DASHES", "MARKERS", "PAGE", "save", "style"]
+__all__ = ["COLOURS", "COLUMN", "DASHES", "MARKERS", "PAGE", "line_style", "save", "style"]
 
 # inches: one column and the full width of the usual two-column page
 COLUMN, PAGE = 3.4, 7.0
@@ -23,7 +23,7 @@ COLOURS: tuple[str, ...] = (
 )  # fmt: skip
 # and by shape, for black-and-white print
 MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "*")
-DASHES: tuple[str, ...] = ("-", "--", "-.", ":", "-", "--", "-.", ":")
+DASHES: tuple[str, ...] = ("-", "--", "-.", ":")
 _RC: dict[Any, Any] = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 8, "axes.titlesize": 8,
     "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
@@ -35,6 +35,20 @@ _RC: dict[Any, Any] = {
     # letters stay letters in pdf; prompts may hold "$", which is no mathematics
     "pdf.fonttype": 42, "text.parse_math": False, "svg.fonttype": "none",
 }  # fmt: skip
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Colour, marker and dash of a line; no two of the first 64 look the same.
+
+    The first eight differ in colour and in marker; later rounds pair the same colours with other markers
+    and dashes.
+    """
+    turn = number // len(COLOURS)
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[(number + turn) % len(MARKERS)],
+        "linestyle": DASHES[(number + turn) % len(DASHES)],
+    }
 
 
 @contextmanager
@@ -69,6 +83,9 @@ def save(figure: "Figure", path: Path) -> list[Path]:
     ):
         file = io.BytesIO()
         with style():
+            # laid out once for both, since that takes longer than to draw
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
             figure.savefig(file, format=ending[1:], metadata=metadata)
         content = file.getvalue()
         target = path.with_name(path.name + ending)

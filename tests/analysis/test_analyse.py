@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from diffusion_lens.figures.study import draw_study
 
 from diffusion_lens.analysis.analyse import analyse
 from diffusion_lens.analysis.columns import Contrast
 from diffusion_lens.analysis.findings import Source, findings
 from diffusion_lens.analysis.formats import readable, write_latex
 from diffusion_lens.errors import ScoresError
-from diffusion_lens.figures.study import draw_study
 from diffusion_lens.scoring import table as scores
 from tests.analysis.simulate import FAST, RISING, as_table, images
 
@@ -67,7 +67,11 @@ def test_what_can_not_be_told_is_noted():
     found = analyse(one, resampling=FAST)
     assert "curves" in found.tables and "correction" not in found.tables
     notes = " ".join(found.notes)
-    assert "nothing to bind" in notes and "one curve only" in notes and "missing: nothing to tell" in notes
+    assert (
+        "nothing to bind" in notes
+        and "one curve only" in notes
+        and "missing: there is nothing to report" in notes
+    )
     with pytest.raises(ScoresError, match=r"no columns \['colour'\]"):
         analyse(one, ["colour"])
 

@@ -105,7 +105,7 @@ def test_a_band_is_wider_than_its_intervals_and_the_same_for_the_same_seed():
 
 def test_levels_and_resamples_are_checked():
     with pytest.raises(InputError, match="between 0 and 1"):
-        Resampling(level=95)
+        Resampling(level=95.0)
     with pytest.raises(InputError, match="at least 100"):
         Resampling(resamples=3)
 

@@ -1,7 +1,6 @@
 """The figure of an examination."""
 
 import pandas as pd
-
 from diffusion_lens.figures.examination import LINES, draw_examination
 
 

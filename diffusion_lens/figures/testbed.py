@@ -1,11 +1,11 @@
-"""The examination of embedded models: what is drawn right at which layer."""
+"""The evaluation of the embedded models: what is drawn right at which layer."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from diffusion_lens.figures.curves import draw_curves
 
-__all__ = ["draw_examination"]
+__all__ = ["LINES", "draw_evaluation"]
 
 # rows of the table of rates as lines of the figure: (group, check) -> name
 LINES = {
@@ -20,7 +20,7 @@ LINES = {
 }
 
 
-def draw_examination(rates: pd.DataFrame) -> Figure:
+def draw_evaluation(rates: pd.DataFrame) -> Figure:
     """Draw the share of right answers by depth, one panel by encoder.
 
     Colour and count are of objects that are there, the relation of pairs that are; "unknown words" are

@@ -1,0 +1,109 @@
+"""When something appears in the images of one prompt: the numbers of a study for a single question."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from diffusion_lens.analysis.curves import curves
+from diffusion_lens.analysis.emergence import times
+from diffusion_lens.analysis.parents import of_all
+from diffusion_lens.checks.checks import WHOLE, CheckedPrompt
+from diffusion_lens.errors import CheckError, ScoresError
+
+__all__ = ["EmergenceOf", "checks_about", "emergence_of"]
+
+
+@dataclass(frozen=True)
+class EmergenceOf:
+    """When one check turns right in the images of one prompt.
+
+    Attributes:
+        about: the word or the check that was asked for.
+        question: the check in words.
+        rates: one row by layer: `layer`, `rate` over seeds, `cells`.
+        times: one row by seed: `seed`, `first_right` (the first layer at which it is right), `after` and
+            `by` (it is right for good at layer `by`, and not yet at layer `after`), `outcome` ("emerged",
+            "never" or "unknown").
+    """
+
+    about: str
+    question: str
+    rates: pd.DataFrame
+    times: pd.DataFrame
+
+    @property
+    def layer(self) -> int | None:
+        """The layer from which on it is right in more than half of the seeds; None if there is none."""
+        by = self.times.loc[self.times["outcome"] == "emerged", "by"].sort_values()
+        needed = len(self.times) // 2 + 1
+        return int(by.iloc[needed - 1]) if len(by) >= needed else None
+
+    def __str__(self) -> str:
+        where = (
+            "is right for good at no layer"
+            if self.layer is None
+            else f"is there from layer {self.layer} on"
+        )
+        emerged = int((self.times["outcome"] == "emerged").sum())
+        return f"{self.about!r} {where} ({emerged} of {len(self.times)} seeds; asked: {self.question})"
+
+
+def checks_about(asked: CheckedPrompt, word: str) -> list[str]:
+    """The ids of the checks of a prompt that a word is about: the check of that id, or what it asks for.
+
+    Of a colour it is the check of the colour, of a noun the check that the thing is there.
+
+    Raises:
+        CheckError: no check is about it; it names what there is.
+    """
+    wanted = word.strip().lower()
+    parts = [check for check in asked.checks if check.id != WHOLE]
+    by_id = [check.id for check in asked.checks if check.id.lower() == wanted]
+    by_attribute = [check.id for check in parts if (check.attribute or "").lower() == wanted]
+    by_subject = [
+        check.id for check in parts if check.kind == "object" and (check.subject or "").lower() == wanted
+    ]
+    by_relation = [check.id for check in parts if wanted in ((check.relation or "").lower(), check.kind)]
+    for found in (by_id, by_attribute, by_subject, by_relation):
+        if found:
+            return found
+    words = [
+        word
+        for check in parts
+        for word in (check.attribute, check.subject if check.kind == "object" else None, check.relation)
+        if word
+    ]
+    known = ", ".join(dict.fromkeys(words)) or "nothing but the prompt as a whole (prompt)"
+    raise CheckError(
+        f"No check of the prompt {asked.prompt!r} is about {word!r}. What can be asked for: {known}."
+    )
+
+
+def emergence_of(table: pd.DataFrame, asked: CheckedPrompt, word: str) -> list[EmergenceOf]:
+    """When what a word stands for appears, in the scores of one prompt.
+
+    Args:
+        table: validated scores of one scorer, of one encoder.
+        asked: the prompt and its checks.
+        word: a word of the prompt, or the id of a check.
+
+    Returns:
+        One for each check that the word is about.
+
+    Raises:
+        CheckError: no check is about the word.
+        ScoresError: the table holds no scores of the prompt.
+    """
+    here = table[table["prompt_id"] == asked.prompt_id]
+    if here.empty:
+        raise ScoresError(f"There are no scores of the prompt {asked.prompt!r}.")
+    return [_of_check(of_all(here), asked, word, check) for check in checks_about(asked, word)]
+
+
+def _of_check(table: pd.DataFrame, asked: CheckedPrompt, word: str, check: str) -> EmergenceOf:
+    part = table[table["check"] == check]
+    rates = curves(part, ["check"])[["layer", "rate", "cells"]]
+    columns: Sequence[str] = ["seed", "first_right", "after", "by", "outcome"]
+    question = next(one.question for one in asked.checks if one.id == check)
+    return EmergenceOf(word, question, rates, times(part, ["check"])[list(columns)])

@@ -1,0 +1,356 @@
+"""The tables of the findings page, in Markdown: one function by part of the page."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from diffusion_lens.analysis.curves import FEW_PROMPTS, LEAST_PROMPTS
+from diffusion_lens.checks.checks import WHOLE
+
+__all__ = [
+    "binding",
+    "conditional",
+    "constancy",
+    "exploratory",
+    "failures",
+    "judges",
+    "markdown",
+    "measures",
+    "missing",
+    "order",
+    "planned",
+    "rates",
+    "trends",
+]
+
+Tables = Mapping[str, pd.DataFrame]
+# what a kind of check asks for
+_KINDS = {"global": "place", "attribute": "colour or size", WHOLE: "whole prompt"}
+_ORDERED = ("object", "attribute", "axis", "order", "relation", "count", "global", "identity")
+_MINUS = "\N{MINUS SIGN}"
+
+
+def rates(tables: Tables) -> list[str]:
+    """First and last rate, area, layer of half and baseline of each curve."""
+    curves, summary = tables.get("curves"), tables.get("summary")
+    if curves is None or summary is None:
+        return []
+    keys = _keys(summary)
+    real = _shown(summary)
+    last_of = {
+        (
+            *(line[key] for key in keys if key != "scorer"),
+            str(line["scorer"]).removesuffix(": shuffled"),
+        ): line
+        for line in summary[summary["scorer"].str.endswith(": shuffled")].to_dict("records")
+    }
+    by_key = dict(list(curves[curves["rate"].notna()].groupby(keys, dropna=False)))
+    rows = []
+    for line in _sorted(real).to_dict("records"):
+        curve = by_key.get(tuple(line[key] for key in keys))
+        if curve is None:
+            continue
+        first, last = curve.sort_values("layer").iloc[[0, -1]].to_dict("records")
+        same = last_of.get((*(line[key] for key in keys if key != "scorer"), str(line["scorer"])))
+        half = _estimate(line, "half_layer", "{:.1f}")
+        rows.append(
+            [
+                *_names(line, keys, real),
+                _count(line["prompts"]),
+                *(f"{_estimate(one, 'rate')} (layer {one['layer']})" for one in (first, last)),
+                _estimate(line, "area"),
+                f"\u2264 {half}" if line.get("half_is_bound") and half else half,
+                _value(same["final"]) if same else "",
+            ]
+        )
+    names = ["prompts", "first layer", "last layer", "area", "layer of half", "shuffled"]
+    return markdown([*_told(keys, real), *names], rows)
+
+
+def conditional(tables: Tables) -> list[str]:
+    """Rates where a check can be asked, at the first and last layer of each set of prompts."""
+    found = tables.get("conditional_curves")
+    if found is None:
+        return []
+    real = _shown(found[found["rate"].notna()])
+    keys = list(real.columns)[: list(real.columns).index("prompts_are")]
+    rows = []
+    for _, curve in real.groupby([*keys, "prompts_are"], sort=False, dropna=False):
+        first, last = curve.sort_values("layer").iloc[[0, -1]].to_dict("records")
+        ends = [
+            f"{_estimate(one, 'rate')} (layer {one['layer']}, {_count(one['prompts'])} prompts)"
+            for one in (first, last)
+        ]
+        rows.append([*_names(first, keys, real), first["prompts_are"], *ends])
+    return markdown([*_told(keys, real), "prompts", "first layer shown", "last layer"], rows)
+
+
+def constancy(tables: Tables) -> list[str]:
+    """How what ends right, and what ends wrong, was answered at the earlier layers."""
+    found = tables.get("constancy")
+    if found is None:
+        return []
+    real = _shown(found[(found["layer"] == "all") & found["rate"].notna()])
+    keys = list(real.columns)[: list(real.columns).index("end")]
+    rows = [
+        [
+            *_names(line, keys, real),
+            line["end"],
+            _estimate(line, "rate"),
+            line["images"],
+            _count(line["prompts"]),
+        ]
+        for line in real.to_dict("records")
+    ]
+    return markdown([*_told(keys, real), "at the last layer", "right before", "images", "prompts"], rows)
+
+
+def order(tables: Tables) -> list[str]:
+    """Which of two comes first, by both definitions."""
+    found = tables.get("order")
+    if found is None:
+        return []
+    real = _shown(found[found["lead"].notna()])
+    keys = list(real.columns)[: list(real.columns).index("first")]
+    rows = [
+        [
+            *_names(line, keys, real),
+            *(_word(line["first"]), _word(line["second"]), line["definition"]),
+            *(f"{line[name]:.2f}" for name in ("first_earlier", "second_earlier", "tie")),
+            f"{line['only_first']:.2f} / {line['only_second']:.2f}",
+            _value(line["lead"], line["low"], line["high"], "{:+.2f}"),
+            _p(line.get("p_holm")),
+            *(_count(line["prompts"]), line["not_asked"] or ""),
+        ]
+        for line in real.to_dict("records")
+    ]
+    names = ["one", "other", "emerged", "one earlier", "other earlier", "same layer", "only one / other"]
+    return markdown([*_told(keys, real), *names, "lead", "p (Holm)", "prompts", "not asked"], rows)
+
+
+def planned(tables: Tables) -> list[str]:
+    """The contrasts that were planned."""
+    found = tables.get("planned")
+    if found is None:
+        return []
+    real = _shown(found[found["difference"].notna() & found["number"].isin(["area", "final"])])
+    keys = [name for name in ("run", "scorer", "encoder", "kind", "check") if name in real]
+    rows = [
+        [
+            *_names(line, keys, real),
+            f"{_word(line['first_group'])} {_MINUS} {_word(line['second_group'])}",
+            {"area": "area", "final": "last layer"}[line["number"]],
+            *(_value(line["first"]), _value(line["second"])),
+            _value(line["difference"], line["low"], line["high"], "{:+.2f}"),
+            _p(line.get("p_holm")),
+            _value(line["detectable"]),
+            _pair_count(line),
+        ]
+        for line in real.to_dict("records")
+    ]
+    names = ["contrast", "of", "first", "second", "difference", "p (Holm)", "detectable", "prompts"]
+    return markdown([*_told(keys, real), *names], rows)
+
+
+def trends(tables: Tables) -> list[str]:
+    """The trends that were planned, of areas."""
+    found = tables.get("trends")
+    if found is None:
+        return []
+    real = _shown(found[found["correlation"].notna() & (found["number"] == "area")])
+    keys = list(real.columns)[: list(real.columns).index("column")]
+    rows = [
+        [
+            *_names(line, keys, real),
+            line["column"],
+            _value(line["correlation"], line["low"], line["high"], "{:+.2f}"),
+            *(_p(line.get("p_holm")), _count(line["prompts"])),
+        ]
+        for line in real.to_dict("records")
+    ]
+    return markdown([*_told(keys, real), "over", "correlation with the area", "p (Holm)", "prompts"], rows)
+
+
+def exploratory(tables: Tables, most: int = 5) -> list[str]:
+    """The smallest p of the grid of all pairs."""
+    found = tables.get("contrasts")
+    if found is None or "p_bh" not in found:
+        return []
+    real = _shown(found[found["difference"].notna()]).nsmallest(most, "p")
+    keys = [name for name in ("run", "scorer", "encoder", "category", "kind", "check") if name in real]
+    rows = [
+        [
+            ", ".join(_word(line[key]) for key in keys if isinstance(line[key], str) and line[key]),
+            f"{_word(line['first_group'])} {_MINUS} {_word(line['second_group'])}",
+            _value(line["difference"], line["low"], line["high"], "{:+.2f}"),
+            *(_p(line["p_bh"]), _pair_count(line)),
+        ]
+        for line in real.to_dict("records")
+    ]
+    return markdown(["of", "pair", "difference of areas", "p (BH)", "prompts"], rows)
+
+
+def binding(tables: Tables) -> list[str]:
+    """All parts against their product, at the last layer."""
+    found = tables.get("binding")
+    if found is None:
+        return []
+    real = _shown(found[found["gap"].notna()])
+    last = real[real["layer"] == real.groupby("run")["layer"].transform("max")]
+    keys = [name for name in list(last.columns)[: list(last.columns).index("atoms")] if name in last]
+    rows = [
+        [
+            *_names(line, keys, last),
+            *(line["atoms"], line["layer"], _value(line["all"]), _value(line["product"])),
+            _estimate(line, "gap", "{:+.2f}"),
+            _estimate(line, "within_gap", "{:+.2f}") or "one seed",
+            _count(line["prompts"]),
+        ]
+        for line in last.to_dict("records")
+    ]
+    names = ["parts", "layer", "all right", "product", "gap", "gap within prompts", "prompts"]
+    return markdown([*_told(keys, last), *names], rows)
+
+
+def failures(tables: Tables) -> list[str]:
+    """How much of what is wrong in the end was right before."""
+    summary = tables.get("summary")
+    if summary is None:
+        return []
+    real = _shown(summary)
+    keys = _keys(summary)
+    rows = []
+    for line in _sorted(real).to_dict("records"):
+        few = line["failed_prompts"] < LEAST_PROMPTS
+        before = f"{line['failed_prompts']} failed" if few else _estimate(line, "failed_but_right_before")
+        rows.append(
+            [*_names(line, keys, real), _estimate(line, "never"), before, _estimate(line, "flicker")]
+        )
+    names = ["wrong at the last layer", "of these right before", "right, wrong, right"]
+    return markdown([*_told(keys, real), *names], rows)
+
+
+def measures(tables: Tables) -> list[str]:
+    """Similarities at the first and last layer."""
+    found = tables.get("measures")
+    if found is None:
+        return []
+    real = _shown(found[found["rate"].notna()])
+    keys = list(real.columns)[: list(real.columns).index("layer")]
+    rows = []
+    for _, curve in real.groupby(keys, sort=False, dropna=False):
+        first, last = curve.sort_values("layer").iloc[[0, -1]].to_dict("records")
+        ends = [f"{_estimate(one, 'rate')} (layer {one['layer']})" for one in (first, last)]
+        rows.append([*_names(first, keys, real), *ends, _count(first["prompts"])])
+    return markdown([*_told(keys, real), "first layer", "last layer", "prompts"], rows)
+
+
+def judges(tables: Tables) -> list[str]:
+    """Agreement over all layers, and of more than two scorers at once."""
+    found, lines = tables.get("agreement"), []
+    if found is not None:
+        numbers = ("agree", "kappa", "alpha", "sensitivity", "specificity")
+        rows = [
+            [line["first"], line["second"], *(_estimate(line, name) for name in numbers), line["answers"],
+             _count(line["prompts"])]
+            for line in found[found["layer"] == "all"].to_dict("records")
+        ]  # fmt: skip
+        lines += markdown(["first", "second", *numbers, "answers", "prompts"], rows)
+    raters = tables.get("raters")
+    if raters is not None:
+        for line in raters.to_dict("records"):
+            fleiss = (
+                f", Fleiss' kappa {_value(line['fleiss'])} on {line['fleiss_units']} answers of all"
+                * (line["fleiss_units"] > 0)
+            )
+            lines += ["", f"All of {line['raters']}: Krippendorff's alpha {_value(line['alpha'])}{fleiss}."]
+    return lines
+
+
+def missing(tables: Tables) -> list[str]:
+    """Missing answers by reason."""
+    lacking = tables.get("missing")
+    if lacking is None:
+        return []
+    real = lacking[~lacking["scorer"].str.contains(": ")]
+    counts = real.groupby(["run", "scorer", "reason"])["missing"].sum().reset_index()
+    columns = ["run", "scorer", "missing", "reason"]
+    return markdown(["run", "scorer", "answers", "reason"], counts[columns].to_numpy().tolist())
+
+
+def markdown(names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """A table in Markdown; nothing for no rows."""
+    if not rows:
+        return []
+    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in (names, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return [lines[0], "|" + "---|" * len(names), *lines[1:]]
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Without baselines, and without what rests on too few prompts."""
+    real = table[~table["scorer"].fillna("").str.contains(": ")] if "scorer" in table else table
+    return real[real["prompts"].fillna(0) >= LEAST_PROMPTS] if "prompts" in real else real
+
+
+def _keys(summary: pd.DataFrame) -> list[str]:
+    return list(summary.columns)[: list(summary.columns).index("condition")]
+
+
+def _told(keys: Sequence[str], table: pd.DataFrame) -> list[str]:
+    """The keys that tell rows apart."""
+    return [key for key in keys if table[key].nunique(dropna=False) > 1 or key == "run"]
+
+
+def _names(line: Mapping[Any, Any], keys: Sequence[str], table: pd.DataFrame) -> list[str]:
+    return [_word(line[key]) for key in _told(keys, table)]
+
+
+def _sorted(table: pd.DataFrame) -> pd.DataFrame:
+    """By run and category, kinds in the order in which pictures are built."""
+    rank = {kind: place for place, kind in enumerate(_ORDERED)}
+    by = [name for name in ("run", "encoder", "category") if name in table]
+    if "kind" not in table:
+        return table.sort_values(by)
+    return table.assign(_rank=table["kind"].map(rank).fillna(9)).sort_values([*by, "_rank"])
+
+
+def _word(value: object) -> str:
+    return _KINDS.get(str(value), "" if value is None else str(value))
+
+
+def _count(prompts: Any) -> str:
+    if not isinstance(prompts, (int, float)) or math.isnan(prompts):
+        return ""
+    return f"{int(prompts)}{'*' if prompts < FEW_PROMPTS else ''}"
+
+
+def _pair_count(line: Mapping[Any, Any]) -> str:
+    """How many prompts a contrast rests on: of both, or of each side."""
+    return (
+        _count(line["prompts"])
+        if line["paired"]
+        else f"{_count(line['prompts'])} / {_count(line['others'])}"
+    )
+
+
+def _value(value: Any, low: Any = None, high: Any = None, form: str = "{:.2f}") -> str:
+    if not isinstance(value, (int, float)) or math.isnan(value):
+        return ""
+    if low is None or math.isnan(low) or math.isnan(high):
+        return form.format(value)
+    return f"{form.format(value)} [{form.format(low)}, {form.format(high)}]"
+
+
+def _estimate(line: Mapping[Any, Any], name: str, form: str = "{:.2f}") -> str:
+    """A number with its interval, by the names of its columns; of a rate these are plain low and high."""
+    ends = ("low", "high") if name == "rate" else (f"{name}_low", f"{name}_high")
+    return _value(line[name], line[ends[0]], line[ends[1]], form)
+
+
+def _p(value: object) -> str:
+    if not isinstance(value, float) or math.isnan(value):
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,38 @@
+"""Planned contrasts against zero."""
+
+from collections.abc import Iterator
+
+from matplotlib.figure import Figure
+
+from diffusion_lens.figures.forest import draw_forest, pages_of
+from diffusion_lens.figures.of_study.parts import enough
+from diffusion_lens.figures.registry import StudyFigure, Tables
+
+_KEYS = ("run", "scorer", "encoder", "category", "kind", "check")
+
+
+def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
+    if "planned" not in tables:
+        return
+    table = tables["planned"]
+    known = enough(table[table["difference"].notna() & (table["number"] == "area")])
+    if known.empty:
+        return
+    keys = [key for key in _KEYS if key in known and known[key].nunique() > 1]
+    pair = known["first_group"] + " \N{MINUS SIGN} " + known["second_group"]
+    shown = known.assign(pair=pair, **{key: known[key].fillna("") for key in keys})
+    pages = pages_of(shown)
+    for number, page in enumerate(pages):
+        forest = draw_forest(
+            page, name=[*keys, "pair"], value="difference", zero=True, label="difference of areas"
+        )
+        yield str(number + 1) if len(pages) > 1 else "", forest
+
+
+FIGURE = StudyFigure(
+    "planned",
+    50,
+    "The comparisons that were decided on beforehand: differences of areas with 95 % intervals; to the "
+    "right of zero, the first is there earlier or more often.",
+    _draw,
+)

@@ -1,0 +1,82 @@
+"""What the figures of a study share: which columns name curves and which tell them apart."""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from diffusion_lens.analysis.curves import LEAST_PROMPTS
+from diffusion_lens.figures.curves import draw_curves
+from diffusion_lens.scoring.baselines import BASELINES
+
+__all__ = ["axis_of", "curve_figures", "enough", "keys_of", "telling", "without_baselines"]
+
+
+def without_baselines(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of real images, where there are any."""
+    made = table["scorer"].str.endswith(tuple(f": {name}" for name in BASELINES))
+    return table[~made] if not made.all() else table
+
+
+def enough(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that rest on enough prompts to be shown."""
+    return table[table["prompts"].fillna(LEAST_PROMPTS) >= LEAST_PROMPTS] if "prompts" in table else table
+
+
+def keys_of(table: pd.DataFrame) -> list[str]:
+    """The columns that name curves: those before the first number."""
+    marks = ("layer", "condition", "method", "prompts_are", "first", "first_group", "end")
+    ends = [list(table.columns).index(name) for name in marks if name in table]
+    return list(table.columns)[: min(ends)]
+
+
+def telling(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Of these columns the ones that tell rows apart; at least one."""
+    return [name for name in names if table[name].nunique() > 1] or list(names[-1:])
+
+
+def axis_of(table: pd.DataFrame) -> str:
+    """Layers, unless encoders of unequal depth are to be compared."""
+    known = table.dropna(subset=["layer"])
+    return "layer" if (known.groupby("layer")["depth"].nunique() == 1).all() else "depth"
+
+
+def curve_figures(
+    table: pd.DataFrame,
+    *,
+    y: str = "rate",
+    line: str | None = None,
+    band: tuple[str, str] | None = ("band_low", "band_high"),
+    label: str | None = None,
+    limits: tuple[float, float] = (0.0, 1.0),
+) -> Iterator[tuple[str, Figure]]:
+    """One figure by run and scorer, one panel by all else that differs, one line by the last key.
+
+    Args:
+        table: of curves; layers with too few prompts are left out.
+        y: the column drawn.
+        line: the column whose values become lines; the last key if left out.
+        band: columns of the band.
+        label: of the vertical axis.
+        limits: of the vertical axis.
+    """
+    keys = keys_of(table)
+    known = enough(table[table[y].notna()])
+    if known.empty:
+        return
+    lines = line or keys[-1]
+    files = [key for key in ("run", "scorer") if key in known and key != lines]
+    for parts, one in known.groupby(files):
+        named = [key for key in keys if key not in (*files, lines) and one[key].nunique() > 1]
+        shown = one.assign(panel=one[named].astype(str).agg(", ".join, axis=1)) if named else one
+        figure = draw_curves(
+            shown,
+            line=lines,
+            panel="panel" if named else None,
+            x=axis_of(one),
+            y=y,
+            band=band,
+            label=label,
+            limits=limits,
+        )
+        yield "-".join(str(part) for part in parts if str(part)), figure

@@ -1,0 +1,25 @@
+"""All curves at once, as a heat map."""
+
+from collections.abc import Iterator
+
+from matplotlib.figure import Figure
+
+from diffusion_lens.figures.heatmap import draw_heatmap
+from diffusion_lens.figures.of_study.parts import axis_of, enough, keys_of, telling, without_baselines
+from diffusion_lens.figures.registry import StudyFigure, Tables
+
+
+def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
+    if "curves" not in tables:
+        return
+    table = enough(without_baselines(tables["curves"]))
+    table = table[table["rate"].notna()]
+    if table.empty:
+        return
+    curves = table[keys_of(table)].drop_duplicates()
+    groups = [("", table)] if len(curves) <= 40 else [(str(run), one) for run, one in table.groupby("run")]
+    for part, one in groups:
+        yield part, draw_heatmap(one, row=telling(one, keys_of(one)), x=axis_of(one))
+
+
+FIGURE = StudyFigure("heatmap", 70, "The rates of all curves in per cent, the earliest on top.", _draw)
