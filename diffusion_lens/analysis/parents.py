@@ -10,20 +10,35 @@ import numpy as np
 import pandas as pd
 
 from diffusion_lens.analysis.trajectories import Trajectories
+from diffusion_lens.checks.checks import split_parents
+from diffusion_lens.scoring.table import KEY
 
 __all__ = ["depends", "fixed_set", "of_all", "where_asked"]
 
+# what names an image and who judged it
+_IMAGE = tuple(name for name in KEY if name != "check")
 _ABSENT = r"^there is no .+ to ask about$|\bis wrong$"
 
 
 def depends(table: pd.DataFrame) -> pd.Series:
-    """Whether each answer is settled by a parent that is wrong, and not by the check itself."""
+    """Whether each answer is settled by a parent that is wrong: by the column `parents`, else by the reason.
+
+    Scorers that see that there is nothing to ask about say so in their reason, also where the parents of a
+    check are not written down.
+    """
     # few reasons, many rows
     kinds = table["reason"].astype("category")
-    settled = kinds.cat.categories.to_series().astype(str).str.contains(_ABSENT, regex=True).to_numpy(bool)
-    codes = kinds.cat.codes.to_numpy()
-    named = np.append(settled, False)[codes]
-    return pd.Series(named & ~table["label"].fillna(False).to_numpy(dtype=bool), index=table.index)
+    absent = kinds.cat.categories.to_series().astype(str).str.contains(_ABSENT, regex=True)
+    named = np.append(absent.to_numpy(dtype=bool), False)[kinds.cat.codes.to_numpy()]
+    settled = pd.Series(named & ~table["label"].fillna(False).to_numpy(dtype=bool), index=table.index)
+    children = table.index[(table["parents"] != "").to_numpy()] if "parents" in table else []
+    if len(children):
+        edges = table.loc[children, list(_IMAGE)]
+        edges = edges.assign(check=table.loc[children, "parents"].map(split_parents), row=children)
+        wrong = table.loc[~table["label"].fillna(True).astype(bool), [*_IMAGE, "check"]]
+        found = edges.explode("check").merge(wrong, on=[*_IMAGE, "check"])
+        settled.loc[found["row"].unique()] = True
+    return settled
 
 
 def of_all(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,9 +8,10 @@ from diffusion_lens.analysis.contrasts import all_pairs
 from diffusion_lens.analysis.curves import curves, published_curves
 from diffusion_lens.analysis.summary import summary
 from diffusion_lens.errors import InputError
-from diffusion_lens.figures.curves import draw_curves, draw_forest
-from diffusion_lens.figures.heatmap import draw_heatmap, heatmap_data
-from diffusion_lens.figures.style import save, style
+from diffusion_lens.figures.curves import draw_curves
+from diffusion_lens.figures.forest import draw_forest, pages_of
+from diffusion_lens.figures.heatmap import draw_heatmap, draw_tokens, heatmap_data
+from diffusion_lens.figures.style import line_style, save, style
 from tests.analysis.simulate import FAST, RISING, as_table, images
 
 
@@ -33,7 +34,32 @@ def test_lines_show_the_numbers_of_the_table(made):
     for line, (_, part) in zip(drawn, made.groupby("kind"), strict=True):
         assert line.get_ydata() == pytest.approx(part["rate"].to_numpy())
         assert line.get_xdata() == pytest.approx(part["layer"].to_numpy(), abs=0.15)
-    assert axis.get_ylim() == (0, 1)
+    low, high = axis.get_ylim()
+    assert low < 0 and high > 1  # a line at 0 or 100 % is whole
+
+
+def test_intervals_end_at_zero_and_one(made):
+    outside = made.assign(low=-0.2, high=1.2, band_low=-0.3, band_high=1.3)
+    axis = draw_curves(outside).axes[0]
+    for drawn in axis.collections:
+        ends = np.concatenate([path.vertices[:, 1] for path in drawn.get_paths()])
+        assert ends.min() >= 0 and ends.max() <= 1
+
+
+def test_titles_say_how_many_prompts(made):
+    assert draw_curves(made).axes[0].get_title() == "n = 20"
+    fewer = made.assign(prompts=np.where(made["layer"] == 0, 12, 20))
+    assert draw_curves(fewer).axes[0].get_title() == "n = 12 to 20"
+
+
+def test_many_lines_all_differ_within_a_panel():
+    looks = [tuple(line_style(number).values()) for number in range(64)]
+    assert len(set(looks)) == 64
+    rows = [{"kind": f"check {n}", "layer": layer, "rate": n / 20} for n in range(18) for layer in (0, 1)]
+    axis = draw_curves(pd.DataFrame(rows)).axes[0]
+    drawn = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axis.lines}
+    assert len(drawn) == 18
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [f"check {n}" for n in range(18)]
 
 
 def test_lines_differ_without_colour(made):
@@ -47,7 +73,7 @@ def test_panels_share_their_axes_and_lines_their_colours(table):
     first, second = figure.axes[:2]
     colour = {line.get_label(): line.get_color() for line in first.lines}
     assert all(colour[line.get_label()] == line.get_color() for line in second.lines)
-    assert first.get_title() == "text_encoder" and first.get_ylim() == second.get_ylim()
+    assert first.get_title() == "text_encoder, n = 20" and first.get_ylim() == second.get_ylim()
 
 
 def test_curves_given_different_conditions_never_share_a_figure(table, made):
@@ -55,7 +81,10 @@ def test_curves_given_different_conditions_never_share_a_figure(table, made):
     with pytest.raises(InputError, match="never share a figure"):
         draw_curves(pd.concat([made, given]))
     assert "given right" in draw_curves(given).get_supylabel()
-    assert draw_curves(published_curves(table, ["kind"]), band=None).axes
+    published = published_curves(table, ["kind"])
+    lines = draw_curves(published, band=None).axes[0].lines
+    for line, (_, part) in zip(lines, published.groupby("kind"), strict=False):
+        assert line.get_ydata() == pytest.approx(part["rate"].to_numpy())
 
 
 def test_nothing_to_draw_is_said(made):
@@ -91,7 +120,25 @@ def test_forests_show_numbers_and_zero(table):
     assert [text.get_text() for text in axis.get_yticklabels()] == ["oracle, object", "oracle, relation"]
     assert axis.lines[0].get_xdata() == pytest.approx(rows["area"].to_numpy())
     pairs = all_pairs(table, "kind", resampling=FAST)
-    assert draw_forest(pairs, name="first_group", value="difference", zero=True).axes[0].lines
+    axis = draw_forest(pairs, name="first_group", value="difference", zero=True).axes[0]
+    zero, points = axis.lines
+    assert list(zero.get_xdata()) == [0, 0]
+    assert points.get_xdata() == pytest.approx(pairs["difference"].to_numpy())
+    assert "20" in [text.get_text() for text in axis.texts]
+
+
+def test_long_lists_break_into_pages_of_equal_length():
+    parts = pages_of(pd.DataFrame({"a": range(86)}), 36)
+    assert [len(part) for part in parts] == [29, 29, 28]
+    assert pd.concat(parts)["a"].tolist() == list(range(86))
+
+
+def test_tokens_keep_their_order():
+    values = pd.DataFrame([[0.0, 1.0], [2.0, np.nan]], index=["a", "$fox"], columns=[0, 6])
+    axis = draw_tokens(values, label="norm").axes[0]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["a", "$fox"]
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["0", "6"]
+    assert axis.collections[0].get_array().filled(-1).ravel().tolist() == [0, 1, 2, -1]
 
 
 def test_files_are_the_same_each_time_and_letters_are_letters(tmp_path, made):

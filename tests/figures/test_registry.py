@@ -1,0 +1,61 @@
+"""The figures of a study: each kind is found, drawn from the tables, and shows their numbers."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from diffusion_lens.analysis.analyse import analyse
+from diffusion_lens.analysis.columns import Contrast
+from diffusion_lens.figures.of_study.order import draw_order
+from diffusion_lens.figures.registry import draw_study, study_figures
+from tests.analysis.simulate import FAST, RISING, as_table, images
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, pd.DataFrame]:
+    both = images(np.random.default_rng(0), np.concatenate([RISING, RISING * 0.4]), prompts=12)
+    parts = [as_table(both[..., :6]), as_table(both[..., 6:], check="object-1")]
+    one = pd.concat(parts, ignore_index=True).assign(run="a model")
+    return analyse(
+        pd.concat([one, one.assign(run="b/c")], ignore_index=True),
+        planned=[Contrast("run", "a model", "b/c")],
+        resampling=FAST,
+    ).tables
+
+
+def test_kinds_have_names_of_their_own_and_captions():
+    kinds = study_figures()
+    assert len({kind.name for kind in kinds}) == len(kinds) >= 10
+    assert all(kind.caption.endswith(".") for kind in kinds)
+    assert [kind.place for kind in kinds] == sorted(kind.place for kind in kinds)
+
+
+def test_a_study_is_drawn_once_and_names_are_no_paths(tmp_path, tables):
+    drawn = draw_study(tables, tmp_path)
+    names = [one.path.name for one in drawn]
+    assert len(set(names)) == len(names)
+    assert {"curves-a_model-oracle.png", "curves-b_c-oracle.png", "models-oracle.png", "areas.png",
+            "order-a_model-oracle.png", "planned.png", "heatmap.png"} <= set(names)  # fmt: skip
+    for one in drawn:
+        assert one.path.exists() and one.path.with_suffix(".pdf").exists()
+
+
+def test_too_few_prompts_are_not_drawn(tmp_path, tables):
+    few = {name: table.assign(prompts=3) for name, table in tables.items() if "prompts" in table}
+    assert draw_study(few, tmp_path) == []
+
+
+def test_bars_of_order_are_shares_of_the_pairs_in_which_both_emerge(tables):
+    row = tables["order"].iloc[:1]
+    shares = row[["first_earlier", "tie", "second_earlier"]].to_numpy(dtype=float)[0]
+    widths = [patch.get_width() for patch in draw_order(row, []).axes[0].patches]
+    assert widths == pytest.approx(shares / shares.sum())
+
+
+def test_figures_are_drawn_without_torch():
+    code = "import sys; from diffusion_lens.figures.registry import study_figures; study_figures()\n"
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
