@@ -6,11 +6,25 @@ from difflib import get_close_matches
 
 import pandas as pd
 
+from diffusion_lens.checks.assign import ask
+from diffusion_lens.checks.checks import KINDS
 from diffusion_lens.errors import ScoresError
+from diffusion_lens.runs.experiment import Prompt
+from diffusion_lens.scoring.metadata import column_name
 from diffusion_lens.scoring.table import COLUMNS
 
-__all__ = ["MOST_VALUES", "Contrast", "check_by", "check_planned", "is_number", "prepare"]
+__all__ = [
+    "MOST_VALUES",
+    "Contrast",
+    "check_by",
+    "check_experiment",
+    "check_planned",
+    "is_number",
+    "prepare",
+]
 
+# what differs between runs, or is decided when they are scored
+_LATER = frozenset({"run", "scorer", "model", "encoder"})
 # a column with more values makes no readable set of curves
 MOST_VALUES = 60
 # a column of numbers with more values is cut into parts of equal size
@@ -119,6 +133,33 @@ def check_planned(contrasts: Iterable[Contrast], values: Mapping[str, Iterable[o
                     f"The contrast {str(one)!r}: no prompt or check has {value!r} in the column "
                     f"{one.column!r}.{guess} Its values: {shown}."
                 )
+
+
+def check_experiment(contrasts: Iterable[str], prompts: Sequence[Prompt]) -> None:
+    """Refuse planned contrasts that could not be made, before anything is drawn.
+
+    Args:
+        contrasts: as an experiment writes them.
+        prompts: its prompts.
+
+    Raises:
+        ScoresError: as `check_planned`.
+    """
+    asked = ask(prompts)
+    values: dict[str, list[object]] = {
+        "category": [one.category for one in asked.prompts],
+        "prompt_id": [one.prompt_id for one in asked.prompts],
+        "prompt": [one.prompt for one in asked.prompts],
+        # checks may also be given when a run is scored
+        "kind": list(KINDS),
+        "check": [check.id for one in asked.prompts for check in one.checks],
+    }
+    for prompt in prompts:
+        for name, value in prompt.metadata.items():
+            values.setdefault(column_name(name), []).append(value)
+    planned = [Contrast.parse(text) for text in contrasts]
+    # runs are put side by side when they are analysed
+    check_planned([one for one in planned if one.column not in _LATER], values)
 
 
 def prepare(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

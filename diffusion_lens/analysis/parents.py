@@ -21,7 +21,7 @@ _ABSENT = r"^there is no .+ to ask about$|\bis wrong$"
 
 
 def depends(table: pd.DataFrame) -> pd.Series:
-    """Whether each answer is settled by a parent that is wrong: by the column `parents`, else by the reason.
+    """Whether each answer is settled by a wrong parent: by the column `parents`, else by the reason.
 
     Scorers that see that there is nothing to ask about say so in their reason, also where the parents of a
     check are not written down.
@@ -31,7 +31,7 @@ def depends(table: pd.DataFrame) -> pd.Series:
     absent = kinds.cat.categories.to_series().astype(str).str.contains(_ABSENT, regex=True)
     named = np.append(absent.to_numpy(dtype=bool), False)[kinds.cat.codes.to_numpy()]
     settled = pd.Series(named & ~table["label"].fillna(False).to_numpy(dtype=bool), index=table.index)
-    children = table.index[(table["parents"] != "").to_numpy()] if "parents" in table else []
+    children = table.index[(table["parents"] != "").to_numpy()] if "parents" in table else table.index[:0]
     if len(children):
         edges = table.loc[children, list(_IMAGE)]
         edges = edges.assign(check=table.loc[children, "parents"].map(split_parents), row=children)

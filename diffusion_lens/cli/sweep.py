@@ -87,7 +87,9 @@ def sweep(
         retry_failed: Draw again what could not be drawn.
         dry_run: Plan and estimate only.
     """
+    from diffusion_lens.analysis.columns import check_experiment
     from diffusion_lens.runs.experiment import Experiment, load_experiments
+    from diffusion_lens.runs.prompts import read_prompts
     from diffusion_lens.scoring.registry import check_names
     from diffusion_lens.sweep.open import open_run
 
@@ -104,6 +106,8 @@ def sweep(
     target = out or str(Path("results") / "-".join(path.stem for path in experiment))
     asked, part = Experiment.from_dict(data), _parse_shard(shard)
     check_names(asked.scorers)
+    if asked.contrasts:
+        check_experiment(asked.contrasts, read_prompts(asked.prompts, base))
     with open_run(asked, target, base=base, shard=part) as run:
         todo = len(run.todo(retry_failed=retry_failed))
         say(_announce(run, todo, target))

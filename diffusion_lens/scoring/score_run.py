@@ -28,6 +28,7 @@ from diffusion_lens.runs.store import Store
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.answer_store import AnswerStore, table_path
 from diffusion_lens.scoring.baselines import made_picture, partners
+from diffusion_lens.scoring.metadata import with_metadata
 from diffusion_lens.scoring.score_plan import PlannedScore, ScorePlan, make_plan, table_of, to_do
 from diffusion_lens.scoring.scorer import Reference, Scorer, ScoreRequest, Source
 
@@ -169,7 +170,7 @@ def _score(
     table = table_of(plan, answers.read(), asked.prompts, scorer, missing)
     if table.empty:
         return Scored(scorer.name, new=new, failed=failed or "there is nothing to score")
-    table = scores.validate(table)
+    table = scores.validate(with_metadata(table, images.plan.prompts, asked.prompts))
     path = _write(store, scorer.name, table)
     scored = Scored(scorer.name, path, table, new, failed)
     if failed is None and sum(scored.missing.values()) == int((table["baseline"] == "").sum()):

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from diffusion_lens.analysis.statistics import mean_interval, sign_flip_test
+from diffusion_lens.analysis.significance import sign_flip_test
+from diffusion_lens.analysis.statistics import mean_interval
 from diffusion_lens.files import write_whole
 
 __all__ = ["kept", "means", "paired", "write_table"]

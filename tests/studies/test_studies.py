@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from diffusion_lens.analysis.statistics import sign_flip_test
+from diffusion_lens.analysis.significance import sign_flip_test
 from diffusion_lens.learning.latent_inversion import LatentInversion
 from diffusion_lens.learning.training import Settings
 from diffusion_lens.lens.lens import DiffusionLens

@@ -1,0 +1,117 @@
+"""Any column of the prompts can be analysed by, and wrong names are refused with the nearest right one."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from diffusion_lens.analysis.analyse import analyse
+from diffusion_lens.analysis.columns import Contrast, check_experiment, prepare
+from diffusion_lens.analysis.trends import trend
+from diffusion_lens.checks.assign import ask
+from diffusion_lens.errors import ScoresError
+from diffusion_lens.runs.experiment import Prompt
+from diffusion_lens.scoring.metadata import column_name, with_metadata
+from tests.analysis.simulate import FAST, RISING, as_table, images
+
+PROMPTS = [
+    Prompt("a red fox", {"animacy": "animal", "length": 3, "kind": "x", "category": "one"}),
+    Prompt("a blue car", {"animacy": "thing", "length": 3}),
+]
+
+
+def table(**columns: object) -> pd.DataFrame:
+    values = images(np.random.default_rng(0), RISING, prompts=30)
+    return as_table(values).assign(**columns)
+
+
+def test_contrasts_are_two_values_or_a_column_of_numbers():
+    assert Contrast.parse("animacy=animal,thing") == Contrast("animacy", "animal", "thing")
+    assert Contrast.parse(" length ") == Contrast("length") and str(Contrast("length")) == "length"
+    for text in ("", "kind=", "kind=a", "=a,b", "kind=a,"):
+        with pytest.raises(ScoresError, match="is no contrast"):
+            Contrast.parse(text)
+
+
+def test_a_column_of_the_users_own_makes_curves_and_contrasts():
+    made = table()
+    number = made["prompt_id"].str[1:].astype(int)
+    made["animacy"] = np.where(number % 2 == 0, "animal", "thing")
+    made["length"] = number
+    found = analyse(
+        made,
+        ["animacy"],
+        planned=[Contrast("animacy", "animal", "thing"), Contrast("length")],
+        resampling=FAST,
+    ).tables
+    assert set(found["curves"]["animacy"]) == {"animal", "thing"}
+    planned = found["planned"]
+    assert planned["compared"].tolist() == ["animacy"] * 3 and not planned["paired"].any()
+    assert set(found["trends"]["number"]) == {"area", *(f"layer {layer}" for layer in range(6))}
+
+
+def test_unknown_names_are_refused_with_the_nearest_right_one():
+    made = table(animacy="animal")
+    with pytest.raises(ScoresError, match=r"no column 'animcy'. Did you mean 'animacy'\?"):
+        analyse(made, ["animcy"])
+    with pytest.raises(ScoresError, match=r"no column 'animcy'. Did you mean 'animacy'\?"):
+        analyse(made, planned=[Contrast("animcy", "a", "b")])
+    with pytest.raises(ScoresError, match=r"has 'anmal' in the column 'animacy'. Did you mean 'animal'\?"):
+        analyse(made, planned=[Contrast("animacy", "animal", "anmal")])
+    with pytest.raises(ScoresError, match="no column of numbers"):
+        analyse(made, planned=[Contrast("animacy")])
+    with pytest.raises(ScoresError, match="differs from image to image"):
+        analyse(made, ["layer"])
+    with pytest.raises(ScoresError, match="90 values"):
+        analyse(table().assign(word=lambda t: "w" + t["prompt_id"]).pipe(_many), ["word"])
+
+
+def _many(made: pd.DataFrame) -> pd.DataFrame:
+    """More values than curves can show."""
+    copies = [
+        made.assign(word=made["word"] + f" {i}", prompt_id=made["prompt_id"] + f" {i}") for i in range(3)
+    ]
+    return pd.concat(copies, ignore_index=True)
+
+
+def test_contrasts_are_checked_before_anything_is_drawn():
+    check_experiment(["animacy=animal,thing", "kind=object,attribute", "length", "run=a,b"], PROMPTS)
+    for wrong, message in (
+        ("animacy=animal,things", "Did you mean 'thing'"),
+        ("animal=a,b", "no column 'animal'. Did you mean 'animacy'"),
+        ("kind=x,y", "no prompt or check has 'x'"),
+        ("animacy", "no column of numbers"),
+    ):
+        with pytest.raises(ScoresError, match=message):
+            check_experiment([wrong], PROMPTS)
+
+
+def test_numbers_are_cut_into_parts_of_as_many_prompts():
+    made = table()
+    made["length"] = made["prompt_id"].str[1:].astype(int)
+    cut = prepare(made, ["length"])
+    assert cut.groupby("length")["prompt_id"].nunique().to_dict() == {
+        "0 to 9": 10, "10 to 19": 10, "20 to 29": 10,
+    }  # fmt: skip
+
+
+def test_trends_are_rank_correlations_over_prompts():
+    prompts = 30
+    values = (np.arange(prompts)[:, None, None] / prompts > np.array([1.1, 0.5, -0.1])).astype(float)
+    made = as_table(values)
+    made["length"] = made["prompt_id"].str[1:].astype(float).astype(str)
+    found = trend(made, "length", ["kind"], resampling=FAST).set_index("number")
+    assert found.loc["layer 1", "correlation"] > 0.8 and found.loc["layer 1", "p"] < 0.02
+    assert found.loc["layer 1", "low"] > 0.5
+    assert np.isnan(found.loc["layer 0", "correlation"])  # nothing is right there
+    with pytest.raises(ScoresError, match="no numbers"):
+        trend(made.assign(length="long"), "length")
+
+
+def test_columns_of_prompts_travel_beside_their_scores():
+    asked = ask(PROMPTS).prompts
+    scores = pd.DataFrame({"prompt_id": [one.prompt_id for one in asked] * 2})
+    found = with_metadata(scores, PROMPTS, asked)
+    assert found["animacy"].tolist() == ["animal", "thing"] * 2 and found["length"].tolist() == [3, 3] * 2
+    # a name that scores use has a name of its own
+    assert column_name("kind") == "prompt_kind" and column_name("category") == "category"
+    assert found["prompt_kind"].tolist()[0] == "x" and found["prompt_kind"].isna().tolist()[1]

@@ -1,0 +1,138 @@
+"""Checks that depend on others: rates of all images, and where they can be asked; no false lateness."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from diffusion_lens.analysis.conditional import conditional_curves, constancy
+from diffusion_lens.analysis.contrasts import contrast
+from diffusion_lens.analysis.curves import curves
+from diffusion_lens.analysis.order import all_orders, order
+from diffusion_lens.analysis.parents import depends, of_all, where_asked
+from diffusion_lens.scoring.table import validate
+from tests.analysis.simulate import FAST, as_table, images
+
+LAYERS = 7
+OBJECTS = np.linspace(0.2, 0.95, LAYERS)
+
+
+def study(relation: np.ndarray, objects: np.ndarray) -> pd.DataFrame:
+    """Objects `[prompt, seed, layer]`, and a relation that can be asked only where they are."""
+    answers = np.where(objects == 1, relation, np.nan)
+    asked = as_table(answers, check="relation-0", kind="relation")
+    absent = asked["label"].isna()
+    return pd.concat(
+        [
+            as_table(objects, check="object-0"),
+            asked.assign(reason=np.where(absent, "there is no fox to ask about", None)),
+        ],
+        ignore_index=True,
+    )
+
+
+def fixed(rng: np.random.Generator, prompts: int = 40, seeds: int = 4) -> pd.DataFrame:
+    """The null: a relation that never changes from layer to layer, right for half of the images."""
+    objects = images(rng, OBJECTS, prompts=prompts, seeds=seeds)
+    relation = np.repeat(rng.random((prompts, seeds, 1)) < 0.5, LAYERS, axis=2).astype(float)
+    return study(relation, objects)
+
+
+def test_a_check_is_wrong_where_its_parent_is():
+    objects = np.array([[[0, 1, 1]]], dtype=float)
+    table = study(np.array([[[1, 0, 1]]], dtype=float), objects)
+    settled = depends(table)
+    assert table.loc[settled, ["check", "layer"]].to_numpy().tolist() == [["relation-0", 0]]
+    rates = curves(of_all(table), ["check"]).pivot(index="check", columns="layer", values="rate")
+    assert rates.loc["relation-0"].tolist() == [0, 0, 1]
+    asked = curves(where_asked(table), ["check"])
+    assert set(asked["check"]) == {"relation-0"}
+    assert asked["rate"].tolist() == pytest.approx([np.nan, 0, 1], nan_ok=True)
+
+
+def test_parents_that_are_written_down_need_no_reason():
+    rows = [
+        {"prompt_id": "p", "layer": layer, "seed": 0, "check": check, "scorer": "vqa", "label": label,
+         "parents": parents}
+        for layer, fox, red in ((0, False, True), (1, False, False), (2, True, False))
+        for check, label, parents in (("fox", fox, ""), ("red", red, "fox"))
+    ]  # fmt: skip
+    table = validate(pd.DataFrame(rows))
+    settled = table[depends(table)]
+    # also where the scorer itself said no: nothing can be red there
+    assert settled[["check", "layer"]].to_numpy().tolist() == [["red", 0], ["red", 1]]
+
+
+def test_a_relation_that_never_changes_is_neither_early_nor_late():
+    """It would seem to come after its objects, since it can't be seen before them."""
+    leads, rejected = [], 0
+    for seed in range(12):
+        row = order(fixed(np.random.default_rng(seed)), "object-0", "relation-0", resampling=FAST).iloc[0]
+        leads.append(row["lead"])
+        rejected += row["p"] <= 0.05
+    assert leads == pytest.approx([0] * 12) and rejected == 0
+
+
+def test_a_relation_that_comes_late_is_seen_to():
+    rng = np.random.default_rng(1)
+    objects = np.ones((40, 4, LAYERS))
+    relation = images(rng, np.linspace(0.1, 0.9, LAYERS), prompts=40)
+    row = order(study(relation, objects), "object-0", "relation-0", resampling=FAST).iloc[0]
+    assert row["lead"] > 0.5 and row["low"] > 0.3 and row["p"] < 0.02
+
+
+def test_constancy_tells_what_never_changes_from_what_takes_shape():
+    rng = np.random.default_rng(2)
+    found = constancy(fixed(rng), ["kind"]).set_index(["end", "layer"])["rate"]
+    assert found["right", "all"] == 1 and found["wrong", "all"] == 0
+    late = study(images(rng, np.linspace(0.1, 0.9, LAYERS), prompts=40), np.ones((40, 4, LAYERS)))
+    assert constancy(late, ["kind"]).empty  # always asked: its curve says it all
+    objects = images(rng, OBJECTS, prompts=40)
+    coin = (rng.random(objects.shape) < 0.5).astype(float)
+    rate = constancy(study(coin, objects), ["kind"]).set_index(["end", "layer"]).loc[("right", "all")]
+    assert rate["low"] < 0.5 < rate["high"]
+
+
+def test_conditional_rates_come_with_a_fixed_set_of_prompts():
+    found = conditional_curves(fixed(np.random.default_rng(3)), ["kind"], least=10)
+    changing = found[found["prompts_are"] == "those judged at this layer"]
+    same = found[found["prompts_are"] == "the same at all layers"]
+    assert changing["prompts"].nunique() > 1 and same["prompts"].nunique() == 1
+    assert same["prompts"].iloc[0] >= 10
+    # what never changes has a flat curve there
+    assert same["rate"].nunique() == 1
+
+
+def test_a_side_that_is_rarely_judged_proves_nothing():
+    """Objects and relation both right in a quarter: few relations are judged, and none differs."""
+    rejected = 0
+    for seed in range(20):
+        rng = np.random.default_rng((5, seed))
+        objects = (rng.random((60, 1, 2)) < 0.25).astype(float)
+        relation = (rng.random((60, 1, 2)) < 0.25).astype(float)
+        relation[rng.random(relation.shape) < 0.93] = np.nan
+        table = pd.concat(
+            [as_table(objects), as_table(relation, check="relation-0", kind="relation")], ignore_index=True
+        )
+        found = contrast(table, {"kind": "object"}, {"kind": "relation"}, resampling=FAST)
+        rejected += float(found.set_index("number").loc["final", "p"]) <= 0.05
+    assert rejected <= 3
+
+
+def test_layers_that_count_do_not_depend_on_the_seed():
+    """A check judged for 3, 2, 2, 6, 9, 12, 15 prompts, in simulation B4.3 of a review of this package."""
+    rng = np.random.default_rng(0)
+    values = np.full((16, 1, 7), np.nan)
+    for layer, count in enumerate((3, 2, 2, 6, 9, 12, 15)):
+        values[rng.permutation(16)[:count], 0, layer] = rng.random(count) < 0.5
+    from diffusion_lens.analysis.statistics import Resampling
+    from diffusion_lens.analysis.summary import summary
+
+    rows = [summary(as_table(values), resampling=Resampling(seed=seed)).iloc[0] for seed in range(3)]
+    assert len({row["area"] for row in rows}) == len({row["area_low"] for row in rows}) == 1
+    assert rows[0]["area_low"] < rows[0]["area"] < rows[0]["area_high"]
+
+
+def test_all_orders_stand_side_by_side_by_both_definitions():
+    found = all_orders(fixed(np.random.default_rng(0)), resampling=FAST)
+    assert set(found["definition"]) == {"stays right", "first right"}
+    assert (found["not_asked"] > 0).all()

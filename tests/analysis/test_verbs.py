@@ -1,0 +1,45 @@
+"""The verbs of a study of one's own: `new`, and `when`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from diffusion_lens.analysis.columns import check_experiment
+from diffusion_lens.runs.experiment import Experiment, load_experiments
+from diffusion_lens.runs.prompts import read_prompts
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "diffusion_lens", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_a_new_experiment_can_be_planned_as_it_is(tmp_path):
+    done = run("new", "colours", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "diffusion-lens sweep colours.toml --out runs/colours" in done.stdout
+    data, base = load_experiments([tmp_path / "colours.toml"])
+    experiment = Experiment.from_dict(data)
+    assert len(experiment.seeds) >= 4
+    check_experiment(experiment.contrasts, read_prompts(experiment.prompts, base))
+    again = run("new", "colours", cwd=tmp_path)
+    assert again.returncode == 2 and "exists" in again.stderr
+
+
+def test_a_contrast_that_can_not_be_made_is_refused_before_anything_is_drawn(tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        'model = "emoji"\nprompts = [{ prompt = "a red fox", animacy = "animal" }]\n'
+        'contrasts = ["animcy=animal,thing"]\n'
+    )
+    done = run("sweep", "mine.toml", "--out", "mine", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "Did you mean 'animacy'?" in " ".join(done.stderr.split())
+    assert not (tmp_path / "mine").exists()
+
+
+def test_when_a_colour_is_there(tmp_path):
+    done = run("when", "a purple cat", "purple", "--seeds", "0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "'purple' is there from layer" in done.stdout and "100% of 1" in done.stdout
+    wrong = run("when", "a purple cat", "dog", "--seeds", "0", cwd=tmp_path)
+    assert wrong.returncode == 2 and "What can be asked for" in " ".join(wrong.stderr.split())
