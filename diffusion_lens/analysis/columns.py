@@ -31,7 +31,10 @@ MOST_VALUES = 60
 _NUMBERS, _PARTS = 8, 3
 # what every image has a value in, and no prompt brings along
 _NOT_BY = frozenset(
-    {"layer", "depth", "seed", "p", "label", "reason", "cell", "version", "baseline", "asked_of"}
+    {
+        *("layer", "depth", "seed", "p", "label", "reason", "p_ungated", "label_ungated", "parents"),
+        *("cell", "version", "baseline", "asked_of"),
+    }
 )
 
 

@@ -53,6 +53,7 @@ def when(
     from diffusion_lens.runs.experiment import Prompt
     from diffusion_lens.scoring import table as scores
     from diffusion_lens.scoring.registry import make_scorers
+    from diffusion_lens.scoring.scorer import ScoreRequest
 
     asked = ask([Prompt(prompt)]).prompts[0]
     checks_about(asked, word)
@@ -64,7 +65,7 @@ def when(
     last = int(result.table["layer"].max())
     for line in result.table.to_dict("records"):
         image = result.image(line["layer"], line["seed"], prompt)
-        answers = scorers[0].score([image], [asked.checks])[0]
+        answers = scorers[0].score([ScoreRequest(image, asked.checks)])[0]
         rows += scores.rows(
             asked,
             answers,
