@@ -1,15 +1,17 @@
 # Two commands matter: `make demo` and `make test`. Each sets everything up first.
+PYTHON := python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BROWSER := $(VENV)/.browser
 DEMO := "an automobile on grass" "a puppy at night" --seeds 0 1
 
-.PHONY: demo test lint notebooks results clean
+.PHONY: demo test lint hooks coverage test-versions wheel notebooks results clean
 
 demo: $(READY)
 	$(BIN)/diffusion-lens show $(DEMO) --out demo.png --overwrite
 
-test: lint
+test: lint $(BROWSER)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 	$(MAKE) notebooks
 
@@ -18,6 +20,33 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# run `make lint` before each commit
+hooks: $(READY)
+	$(BIN)/pre-commit install
+
+coverage: $(READY) $(BROWSER)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov diffusion_lens --cov-report term-missing:skip-covered
+
+# The tests that stand on torch, diffusers and transformers, in an environment for each set of their versions:
+# the oldest that pyproject.toml allows, and the newest that pip finds.
+SETS := oldest newest
+VERSION_TESTS := tests/models tests/text tests/images tests/lens
+test-versions: $(SETS:%=test-versions-%)
+
+test-versions-%: constraints/%.txt
+	$(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/pip install --quiet --upgrade --constraint $< --editable '.[dev]'
+	$(VENV)-$*/bin/python -m pytest -n 2 --dist loadgroup $(VERSION_TESTS)
+
+# A wheel, with a look at what it holds, installed into a bare environment.
+wheel: $(READY)
+	rm -rf dist $(VENV)-wheel
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/python -m zipfile --list dist/*.whl | grep -q diffusion_lens/py.typed
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/pip install --quiet --constraint constraints.txt dist/*.whl
+	cd dist && ../$(VENV)-wheel/bin/diffusion-lens doctor emoji
 
 # The reference results that are in the repository: the demo's picture, and each study on the embedded models.
 # CONTROL names a folder of `testbed train --encoder random`, whose run then joins each study.
@@ -53,9 +82,17 @@ notebooks: $(READY)
 	$(BIN)/python -m pytest -o addopts= -W default --nbmake --nbmake-timeout=120 notebooks
 
 $(READY): pyproject.toml constraints.txt
-	python3 -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
+# Pages are tested in a Chromium: the one that is here, Debian's where we may install it, or Playwright's own.
+$(BROWSER): $(READY)
+	command -v chromium || command -v chromium-browser || command -v google-chrome \
+	|| { [ "$$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; } \
+	|| $(BIN)/playwright install --with-deps chromium \
+	|| $(BIN)/playwright install chromium
+	touch $(BROWSER)
+
 clean:
-	rm -rf $(VENV) demo.png demo.parquet
+	rm -rf $(VENV) $(VENV)-* dist demo.png demo.parquet

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from diffusion_lens.sweep.open import run_sweep as run_sweep
     from diffusion_lens.text.states import LayerStates as LayerStates
 
-
 # Names are imported when first used: torch takes seconds, and `diffusion-lens --help` needs none of it.
 _HOME = {
     "DiffusionLens": "lens.lens",

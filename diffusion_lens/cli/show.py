@@ -81,7 +81,7 @@ def show(
         release_encoders=release_encoders,
     )
     result.save_table(table)
-    write_whole(grid, lambda file: result.grid().save(file, grid.suffix[1:].replace("jpg", "jpeg")))
+    write_whole(grid, lambda file: result.grid().save(file, grid.suffix[1:].lower().replace("jpg", "jpeg")))
     say(f"grid   {grid}\ntable  {table}")
 
 

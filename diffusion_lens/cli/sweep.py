@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from diffusion_lens.choices import Compile, Dtype
-from diffusion_lens.cli.console import err, say
+from diffusion_lens.cli.console import fail, say
 from diffusion_lens.cli.options import Device, default, values
 from diffusion_lens.cli.score import run_scorers
 from diffusion_lens.cli.verbs import Topic, verb
@@ -125,7 +125,7 @@ def sweep(
 
 
 def _draw(run: "Run", engine: str, workers: int | None, retry_failed: bool) -> None:
-    """Draw what is to do and tell what became of it; exits with code 130 if it was stopped."""
+    """Draw what is to do and report it; exits with code 130 if it was stopped, 1 if all of it failed."""
     known = run.estimate(1) is not None
     summary = run.draw(
         engine=engine,
@@ -136,12 +136,14 @@ def _draw(run: "Run", engine: str, workers: int | None, retry_failed: bool) -> N
     rate = f" ({summary.drawn / summary.seconds:.2f} a second)" if summary.seconds else ""
     say(f"{summary.drawn} images drawn in {_duration(summary.seconds)}{rate}; {summary.left} left.")
     for reason, count in summary.failed.items():
-        err.print(f"{count} failed: {reason}", style="red", markup=False, highlight=False)
+        fail(f"{count} failed: {reason}")
     if summary.failed:
         say("Failed cells are drawn again with --retry-failed.")
     if summary.stopped:
-        say("Stopped. The same command goes on.")
+        say("Stopped. The same command resumes it.")
         sys.exit(130)
+    if summary.failed and not summary.drawn:
+        sys.exit(1)
 
 
 def _overlay(data: dict[str, Any], table: str, flags: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +12,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from playwright.sync_api import Browser
 
 from diffusion_lens.checks.checks import Check
 from diffusion_lens.errors import CheckError, OutputError, ScoresError
 from diffusion_lens.scoring.sheet import SheetQuestion, read_answers, write_sheet
+from tests.browser import open_browser
 
 NASTY = '</script><img src=x onerror="document.title=1">@@DATA@@ &amp; "fox"'
 
@@ -146,15 +147,9 @@ def test_answers_that_do_not_fit_are_refused(tmp_path):
 
 
 @pytest.fixture
-def browser() -> Iterator[object]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium is installed: the page was not tried in a browser")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+def browser() -> Iterator[Browser]:
+    with open_browser() as started:
         yield started
-        started.close()
 
 
 def test_the_page_in_a_real_browser(tmp_path, browser):

@@ -114,7 +114,7 @@ def test_ctrl_c_ends_with_a_summary(tmp_path):
         process.send_signal(signal.SIGINT)
         rest, said = process.stderr.read(), process.stdout.read()
     assert process.returncode == 130
-    assert "Stopped. The same command goes on." in said and "images drawn in" in said
+    assert "Stopped. The same command resumes it." in said and "images drawn in" in said
     assert "Traceback" not in rest
     assert len(pd.read_parquet(tmp_path / "results/foxes/images")) % 32 == 0
 

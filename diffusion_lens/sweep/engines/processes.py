@@ -22,6 +22,7 @@ from diffusion_lens.runs.plan import Cell
 from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.sweep.engines.actor import Actor, Job
 from diffusion_lens.sweep.engines.pool import WorkerLostError
+from diffusion_lens.threads import passive_children
 
 __all__ = ["ProcessTeam", "count_cores", "use_processes"]
 
@@ -36,7 +37,7 @@ class _Process:
         self.line, there = context.Pipe()
         self.device = device
         self.process = context.Process(target=_work, args=(there, job, device, threads), daemon=True)
-        with _deaf_to_interrupts():
+        with _deaf_to_interrupts(), passive_children():
             self.process.start()
         there.close()  # so that the end of the process is the end of the line
 

@@ -12,6 +12,7 @@ from diffusion_lens.runs.plan import Cell
 from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.sweep.engines.actor import Actor, Job
 from diffusion_lens.sweep.engines.pool import WorkerLostError
+from diffusion_lens.threads import passive_children
 
 __all__ = ["use_ray"]
 
@@ -78,7 +79,8 @@ def _start(ray: Any, options: dict[str, Any]) -> None:
     reason = ""
     for attempt in range(_STARTS):
         try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+            with passive_children():
+                ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
             return
         # a bare Exception, where a busy machine takes longer than Ray's 30 seconds
         except Exception as error:

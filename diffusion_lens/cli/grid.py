@@ -1,0 +1,52 @@
+"""`diffusion-lens grid`: the images of one prompt of a run, as a sheet."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from diffusion_lens.cli.console import say
+from diffusion_lens.cli.options import Overwrite, Run, default, values
+from diffusion_lens.cli.verbs import Topic, verb
+from diffusion_lens.errors import InputError
+
+__all__ = ["grid"]
+
+
+@verb(
+    "grid",
+    Topic.STUDY,
+    examples=[
+        'diffusion-lens grid runs/relations --prompt "a fox to the left of a car"',
+        'diffusion-lens grid runs/relations --prompt "a fox to the left of a car" --layers 0 3 6 --seeds 0',
+    ],
+)
+def grid(
+    run: Run,
+    /,
+    prompt: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PROMPT [PROMPT ...]")],
+    layers: Annotated[tuple[int, ...], values("LAYER", "all")] = (),
+    seeds: Annotated[tuple[int, ...], values("SEED", "all")] = (),
+    out: Annotated[Path, default("grid.png", "PATH")] = Path("grid.png"),
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw the labelled grid of prompts of a run from its stored images: a row a seed, a column a layer.
+
+    Args:
+        prompt: The prompts, as they stand in the run.
+        layers: Only the layers of these numbers.
+        seeds: Only these seeds.
+        out: The path of the grid, which ends in .png, .webp or .jpg.
+    """
+    from diffusion_lens.files import check_output, write_whole
+
+    if out.suffix.lower() not in (".png", ".webp", ".jpg", ".jpeg"):
+        raise InputError(f"{out} names no image; end it in .png, .webp or .jpg.")
+    check_output(out, overwrite=overwrite)
+
+    from diffusion_lens.lens.result import Result
+
+    result = Result.load(run, prompt=prompt, layers=layers or None, seeds=seeds or None)
+    sheet = result.grid()
+    write_whole(out, lambda file: sheet.save(file, out.suffix[1:].lower().replace("jpg", "jpeg")))
+    say(f"grid   {out}  ({len(result.table)} images)")
