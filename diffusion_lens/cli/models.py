@@ -1,7 +1,6 @@
 """`diffusion-lens models`: what the lens can be used with."""
 
 from importlib import resources
-from importlib.resources.abc import Traversable
 
 from diffusion_lens.cli.console import say
 from diffusion_lens.cli.verbs import Topic, verb
@@ -18,11 +17,9 @@ def models() -> None:
     from diffusion_lens.models.embedded import EMBEDDED
     from diffusion_lens.models.pipelines import known_families
 
-    weights = resources.files("diffusion_lens").joinpath("testbed/weights")
     say("Embedded models, which need no download:\n")
     for name, model in EMBEDDED.items():
-        size = _size(weights.joinpath(name)) + _size(weights.joinpath("vae"))
-        say(f"  {name}  (text encoder {model.encoder}, weights {size / 1e6:.0f} MB, {_LICENCE})")
+        say(f"  {name}  (text encoder {model.encoder}, weights {_size(name) / 1e6:.0f} MB, {_LICENCE})")
         say(f"      {model.title}")
     say("\nPipeline families: the class in diffusers, a model of it on the hub, and the layers it reads:\n")
     for kind, family in known_families().items():
@@ -37,13 +34,8 @@ def models() -> None:
     )
 
 
-def _size(folder: Traversable) -> int:
-    """The bytes of the weights in a folder of the package."""
-    total = 0
-    for one in folder.iterdir():
-        if one.is_dir():
-            total += _size(one)
-        elif one.name.endswith(".safetensors"):
-            with resources.as_file(one) as path:
-                total += path.stat().st_size
-    return total
+def _size(name: str) -> int:
+    """The bytes of a model's weights in the package, its autoencoder's included."""
+    with resources.as_file(resources.files("diffusion_lens").joinpath("testbed/weights")) as weights:
+        files = [*(weights / name).rglob("*.safetensors"), *(weights / "vae").glob("*.safetensors")]
+        return sum(path.stat().st_size for path in files)

@@ -125,7 +125,10 @@ def find_minilm() -> Path:
     """
     folder = _installed_minilm() or _downloaded_minilm()
     with open(folder / "model.safetensors", "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    found = digest.hexdigest()
     if found != _MINILM_SHA256:
         raise UnknownModelError(
             f"The weights in {folder} have sha256 {found}, and the embedded models were trained with "

@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ def build_report(
         glossary=GLOSSARY,
         level=level,
         version=diffusion_lens.__version__,
-        written=datetime.now(UTC).strftime("%d %B %Y"),
+        written=datetime.now(timezone.utc).strftime("%d %B %Y"),
     )
 
 

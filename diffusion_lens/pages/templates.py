@@ -28,7 +28,7 @@ def environment() -> Environment:
 
 def asset(name: str) -> str:
     """The text of a style sheet or script of the package."""
-    return files("diffusion_lens.pages").joinpath("html", name).read_text(encoding="utf-8")
+    return files("diffusion_lens.pages").joinpath("html").joinpath(name).read_text(encoding="utf-8")
 
 
 def render(name: str, **values: Any) -> str:

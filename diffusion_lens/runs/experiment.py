@@ -12,13 +12,18 @@
 A key that is left out has the default of its dataclass.
 """
 
-import tomllib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 from diffusion_lens.choices import Compile, Dtype, Offload, Pooled
 from diffusion_lens.errors import ExperimentError, InputError

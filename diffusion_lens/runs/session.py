@@ -1,7 +1,7 @@
 """`Session`: when, where, by which versions and how fast a run was drawn."""
 
 import uuid
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from diffusion_lens.runs.store import Store
@@ -23,7 +23,7 @@ class Session:
         self.content: dict[str, Any] = {
             "engine": engine,
             "shard": list(shard),
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
         stamp = self.content["started"].replace(":", "").replace("+0000", "")
         self.name = f"sessions/{stamp}-{uuid.uuid4().hex[:8]}.json"
@@ -40,7 +40,7 @@ class Session:
 
     def end(self, **content: Any) -> None:
         """Write the outcome."""
-        self.begin(**content, ended=datetime.now(UTC).isoformat(timespec="seconds"))
+        self.begin(**content, ended=datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
     def remembered(self, device: str, size: int) -> int:
         """The batch size to begin with: less than `size` where memory ran out on such a device before."""

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from PIL.Image import Image
@@ -103,7 +103,10 @@ class EndpointScorer(Scorer):
 
     def _answer(self, image: str, check: Check) -> Judgement:
         question = pose(check)
-        raw: dict[str, Any] = {"model": self.model, "asked": datetime.now(UTC).isoformat("T", "seconds")}
+        raw: dict[str, Any] = {
+            "model": self.model,
+            "asked": datetime.now(timezone.utc).isoformat("T", "seconds"),
+        }
         try:
             choice = self._client.ask(self._body(image, question))
         except NoAnswer as error:
