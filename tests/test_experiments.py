@@ -9,7 +9,8 @@ import pytest
 
 from diffusion_lens.checks.assign import ask
 from diffusion_lens.checks.checks import WHOLE
-from diffusion_lens.runs.experiment import Experiment, load_experiments
+from diffusion_lens.runs.experiment import Experiment
+from diffusion_lens.runs.experiment_files import load_experiments
 from diffusion_lens.runs.prompts import read_prompts
 from diffusion_lens.sweep.worker import resolve
 

@@ -38,7 +38,7 @@ def doctor(
     """
     from diffusion_lens.lens.doctor import examine
 
-    checks = examine(load.lens(model), prompt, steps=steps, height=height, width=width, timing=False)
+    checks = examine(load.lens(model), prompt, steps=steps, height=height, width=width)
     table = Table("", "check", "found", "allowed", box=None)
     for check in checks:
         mark = "[green]ok[/]" if check.passed else "[red]FAILED[/]"

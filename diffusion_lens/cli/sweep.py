@@ -88,7 +88,8 @@ def sweep(
         dry_run: Plan and estimate only.
     """
     from diffusion_lens.analysis.columns import check_experiment
-    from diffusion_lens.runs.experiment import Experiment, load_experiments
+    from diffusion_lens.runs.experiment import Experiment
+    from diffusion_lens.runs.experiment_files import load_experiments
     from diffusion_lens.runs.prompts import read_prompts
     from diffusion_lens.scoring.registry import check_names
     from diffusion_lens.sweep.open import open_run

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import UInt8
 from PIL import Image
 
 from diffusion_lens.errors import OutOfMemoryError, SamplerError
 from diffusion_lens.files import ImageOrReason
 from diffusion_lens.images.approximations import Approximations, drop_guidance
+from diffusion_lens.images.pixels import image_of
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.models.conditioner import Conditioning
 from diffusion_lens.models.memory import is_decoding, is_out_of_memory, use_slicing
@@ -27,8 +26,6 @@ from diffusion_lens.models.pipelines import PipelineFamily
 __all__ = ["Denoiser", "DrawnImage", "ImageRequest", "use_quiet"]
 
 log = logging.getLogger(__name__)
-
-Pixels = UInt8[np.ndarray, "height width 3"]
 
 
 @dataclass(frozen=True)
@@ -157,7 +154,7 @@ class Denoiser:
         if self.upscaler is None:
             blocked = _blocked(output, len(requests))
             return [
-                DrawnImage(*_image(pixels, flag))
+                DrawnImage(*image_of(pixels, flag))
                 for pixels, flag in zip(output.images, blocked, strict=True)
             ]
         settings = (upscale or Sampler()).arguments(self.family)
@@ -167,8 +164,8 @@ class Denoiser:
         small = (output.images / 2 + 0.5).clamp(0, 1).cpu().permute(0, 2, 3, 1).float().numpy()
         images = []
         for one, two, flag in zip(small, second.images, _blocked(second, len(requests)), strict=True):
-            image, missing = _image(one, False)
-            upscaled, missing_too = _image(two, flag)
+            image, missing = image_of(one, False)
+            upscaled, missing_too = image_of(two, flag)
             reason = missing or (missing_too and f"{missing_too}, in the second stage")
             images.append(DrawnImage(image, reason, upscaled))
         return images
@@ -300,21 +297,3 @@ def _blocked(output: Any, count: int) -> list[bool]:
     """Which images the pipeline's safety checker took away."""
     flags = getattr(output, "nsfw_content_detected", None) or getattr(output, "nsfw_detected", None)
     return [bool(flag) for flag in flags] if flags else [False] * count
-
-
-def _image(values: np.ndarray, blocked: bool) -> tuple[Image.Image | None, str | None]:
-    """A picture from the pipeline's floats in 0..1, or why it is none."""
-    if blocked:
-        return None, "blocked by the pipeline's safety checker"
-    if not np.isfinite(values).all():
-        return None, "not finite: the numbers overflowed (try float32 or bfloat16)"
-    pixels = to_pixels(values)
-    if not pixels.any():
-        return None, "black: every pixel is zero"
-    return Image.fromarray(pixels), None
-
-
-def to_pixels(values: np.ndarray) -> Pixels:
-    """8-bit pixels of floats in 0..1, rounded as diffusers rounds them."""
-    pixels = (values * 255).round().astype("uint8")
-    return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels

@@ -3,7 +3,6 @@
 Run on any model by `diffusion-lens doctor MODEL`, and on every family in the tests.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,39 +15,12 @@ from diffusion_lens.errors import DiffusionLensError
 from diffusion_lens.images.denoise import use_quiet
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.lens import DiffusionLens
-from diffusion_lens.models.conditioner import Conditioning
+from diffusion_lens.lens.tolerance import Tolerance, distance, gap, pairs, relative
 from diffusion_lens.models.denoisers import find_denoiser
 
-__all__ = ["Check", "Tolerance", "examine"]
+__all__ = ["Check", "examine"]
 
 PROMPT = "a red fox to the left of a pizza"
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far two ways to the same thing may differ.
-
-    In float32 on the CPU one batch shape gives one result, bit for bit. Elsewhere kernels are chosen by
-    shape and add in another order.
-
-    Attributes:
-        states: largest difference of two states, relative to their largest value.
-        image: mean difference of two images of one batch shape, of 1.
-        other_shape: the same for images that were made in batches of different shape.
-    """
-
-    states: float
-    image: float
-    other_shape: float
-
-    @classmethod
-    def of(cls, lens: DiffusionLens) -> "Tolerance":
-        """The tolerance for a pipeline on its device in its dtype."""
-        half = lens.pipeline.dtype in (torch.float16, torch.bfloat16)
-        if half:
-            return cls(states=2e-2, image=1 / 255, other_shape=8 / 255)
-        exact = lens.conditioner.device.type == "cpu"
-        return cls(0.0 if exact else 1e-4, 0.0 if exact else 1 / 255, 1 / 255)
 
 
 @dataclass(frozen=True)
@@ -80,7 +52,6 @@ def examine(
     steps: int = 2,
     height: int | None = None,
     width: int | None = None,
-    timing: bool = True,
     **options: Any,
 ) -> list[Check]:
     """Check a lens against its pipeline.
@@ -91,7 +62,6 @@ def examine(
         steps: denoising steps of the images compared.
         height: in pixels.
         width: in pixels.
-        timing: measure the cost of encoding too, which depends on how busy the machine is.
         options: arguments of the pipeline's `__call__`, that change its images.
 
     Returns:
@@ -107,7 +77,7 @@ def examine(
         "conditioning": lambda: _check_conditioning(lens, prompt, sampler, tolerance),
         "images": lambda: _check_images(lens, prompt, sampler, tolerance, before),
         "early stop": lambda: _check_early_stop(lens, prompt, sampler),
-        "cost": lambda: _check_cost(lens, prompt, sampler) if timing else (),
+        "cost": lambda: _check_cost(lens, prompt, sampler),
         "traces": lambda: _check_traces(lens, prompt, sampler, tolerance, before, before_hooks),
     }
     checks: list[Check] = []
@@ -135,13 +105,13 @@ def _check_encoders(
             own = recording.output.hidden_states[-1]
         yield Check(
             f"{name}: final norm of the last block",
-            _relative(encoder.final_norm(state), own),
+            relative(encoder.final_norm(state), own),
             tolerance.states,
         )
         if slot.pooled in ("text_embeds", "pooler_output"):
             pooled = encoder.pool(encoder.batch_first(state), recording.input_ids)
             own = getattr(recording.output, slot.pooled)
-            yield Check(f"{name}: pooled output", _relative(pooled, own), tolerance.states)
+            yield Check(f"{name}: pooled output", relative(pooled, own), tolerance.states)
 
 
 def _check_conditioning(
@@ -152,7 +122,7 @@ def _check_conditioning(
     (reading,) = lens.readings("native", reader=reader)
     rebuilt = reader.condition(reader.encode([prompt], [reading]), reading)
     own = lens.conditioner.native(prompt, reader.options)
-    worst = max(_relative(*pair) for name in own for pair in _pairs(rebuilt, own, name))
+    worst = max(relative(*pair) for name in own for pair in pairs(rebuilt, own, name))
     yield Check("native conditioning", worst, tolerance.states)
 
 
@@ -161,7 +131,7 @@ def _check_images(
 ) -> Iterator[Check]:
     """The native image is the plain pipeline's, whatever else is drawn, and noise is shared."""
     native = _draw(lens, prompt, ["native"], [0], sampler)[0]
-    yield Check("native image against the plain pipeline", _distance(native, plain), tolerance.image)
+    yield Check("native image against the plain pipeline", distance(native, plain), tolerance.image)
     batch_size, lens.denoiser.batch_size = lens.denoiser.batch_size, max(4, lens.denoiser.batch_size)
     try:
         with _first_input(lens) as seen:
@@ -171,14 +141,14 @@ def _check_images(
         beside = _draw(lens, prompt, [1, "native"], [0, 2], sampler)
     finally:
         lens.denoiser.batch_size = batch_size
-    yield Check("noise of two layers of one seed", _gap(noise[0], noise[2]), 0.0)
-    yield Check("noise of two seeds is the same", float(_gap(noise[0], noise[1]) == 0), 0.0)
+    yield Check("noise of two layers of one seed", gap(noise[0], noise[2]), 0.0)
+    yield Check("noise of two seeds is the same", float(gap(noise[0], noise[1]) == 0), 0.0)
     yield Check(
         "image beside other layers and seeds, one batch shape",
-        _distance(together[2], beside[2]),
+        distance(together[2], beside[2]),
         tolerance.image,
     )
-    yield Check("image in another batch shape", _distance(together[2], native), tolerance.other_shape)
+    yield Check("image in another batch shape", distance(together[2], native), tolerance.other_shape)
 
 
 def _draw(
@@ -213,25 +183,6 @@ def _plain(lens: DiffusionLens, prompt: str, sampler: Sampler) -> np.ndarray:
     return (output.images[0] * 255).round() / 255
 
 
-def _pairs(one: Conditioning, other: Conditioning, name: str) -> Iterator[tuple[Any, Any]]:
-    if isinstance(one[name], list):
-        yield from zip(one[name], other[name], strict=True)
-    else:
-        yield one[name], other[name]
-
-
-def _relative(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Largest difference by largest value; infinite where the shapes differ."""
-    if one.shape != other.shape:
-        return float("inf")
-    return _gap(one, other) / max(float(other.abs().max()), 1e-12)
-
-
-def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean difference of the pixels, of 1; infinite where the sizes differ."""
-    return float(np.abs(one - other).mean()) if one.shape == other.shape else float("inf")
-
-
 @contextmanager
 def _first_input(lens: DiffusionLens) -> Iterator[list[Any]]:
     """What the denoiser is first given: the noise, row by row."""
@@ -249,10 +200,6 @@ def _first_input(lens: DiffusionLens) -> Iterator[list[Any]]:
         yield seen
     finally:
         handle.remove()
-
-
-def _gap(one: torch.Tensor, other: torch.Tensor) -> float:
-    return float((one.cpu().double() - other.cpu().double()).abs().max())
 
 
 def _check_early_stop(lens: DiffusionLens, prompt: str, sampler: Sampler) -> Iterator[Check]:
@@ -275,13 +222,28 @@ def _check_early_stop(lens: DiffusionLens, prompt: str, sampler: Sampler) -> Ite
 
 
 def _check_cost(lens: DiffusionLens, prompt: str, sampler: Sampler) -> Iterator[Check]:
-    """The time of an encoder pass that keeps every layer over that of a plain one; best of five."""
+    """To keep every layer, each block runs as often as in a plain encoding."""
     conditioner = lens.conditioner
     options = conditioner.encode_options(sampler.options)
     layers = {name: range(one.depth + 1) for name, one in conditioner.encoders.items()}
-    plain = _best_time(lambda: conditioner.native(prompt, options))
-    every = _best_time(lambda: conditioner.capture(prompt, layers, options))
-    yield Check("time to encode all layers / plain", every / plain, 1.1)
+    plain = _count_blocks(lens, lambda: conditioner.native(prompt, options))
+    every = _count_blocks(lens, lambda: conditioner.capture(prompt, layers, options))
+    yield Check("blocks run to encode all layers / plain", every / max(1, plain), 1.0)
+
+
+def _count_blocks(lens: DiffusionLens, run: Callable[[], object]) -> int:
+    """How often blocks of the encoders run in a call."""
+    ran: list[int] = []
+    encoders = lens.conditioner.encoders.values()
+    handles = [
+        block.register_forward_hook(lambda *_: ran.append(1)) for one in encoders for block in one.blocks
+    ]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return len(ran)
 
 
 def _check_traces(
@@ -295,18 +257,7 @@ def _check_traces(
     """The pipeline is afterwards what it was before."""
     yield Check("hooks left behind", _count_hooks(lens) - before_hooks, 0.0)
     after = _plain(lens, prompt, sampler)
-    yield Check("the pipeline's image afterwards", _distance(before, after), tolerance.image)
-
-
-def _best_time(run: Callable[[], Any]) -> float:
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        run()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    yield Check("the pipeline's image afterwards", distance(before, after), tolerance.image)
 
 
 def _count_hooks(lens: DiffusionLens) -> float:

@@ -2,9 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,9 +11,8 @@ from tqdm.auto import tqdm
 from diffusion_lens.choices import Pooled
 from diffusion_lens.errors import InputError, UnsupportedPipelineError
 from diffusion_lens.images.denoise import Denoiser
-from diffusion_lens.images.sampler import Sampler, check_seeds
-from diffusion_lens.lens.call import Call
-from diffusion_lens.lens.provenance import where_drawn
+from diffusion_lens.images.sampler import Sampler
+from diffusion_lens.lens.call import Asked, Call, make_reading, resolve_asked
 from diffusion_lens.lens.result import Result
 from diffusion_lens.lens.settings import Settings
 from diffusion_lens.models.conditioner import Conditioner
@@ -25,15 +22,14 @@ from diffusion_lens.models.load import load_pipeline
 from diffusion_lens.models.memory import default_batch, free_memory
 from diffusion_lens.models.pipelines import PipelineFamily, find_family
 from diffusion_lens.models.stub_encoders import is_stub, make_stub
-from diffusion_lens.runs.table import Origin
-from diffusion_lens.text.embedding_files import EmbeddingFile, read_embedding_files
+from diffusion_lens.text.embedding_files import GivenEmbedding, fit_embeddings
 from diffusion_lens.text.embeddings import Embedding, check_fit
-from diffusion_lens.text.encode import States, check_prompts, select
-from diffusion_lens.text.interventions import Intervention, parse_interventions
-from diffusion_lens.text.layers import LayerPlan, LayerRequest, resolve_readings
+from diffusion_lens.text.encode import States, check_prompts
+from diffusion_lens.text.interventions import Intervention
+from diffusion_lens.text.layers import LayerPlan, LayerRequest
 from diffusion_lens.text.reader import Reader
 from diffusion_lens.text.reading import ALL_ENCODERS, Reading, ResolvedReading, Slots
-from diffusion_lens.text.readouts import Readout, parse_readout
+from diffusion_lens.text.readouts import Readout
 
 __all__ = ["DiffusionLens"]
 
@@ -81,7 +77,7 @@ class DiffusionLens:
         batch_size: int | None = None,
         name: str | None = None,
         revision: str | None = None,
-        embeddings: Sequence[Embedding | EmbeddingFile | str | os.PathLike[str]] = (),
+        embeddings: Sequence[GivenEmbedding] = (),
     ) -> None:
         self.conditioner = Conditioner(pipe, family, encoders)
         device = self.conditioner.device
@@ -110,7 +106,7 @@ class DiffusionLens:
         encoders: Mapping[str, EncoderFamily | str] | None = None,
         upscaler: str | os.PathLike[str] | None = None,
         batch_size: int | None = None,
-        embeddings: Sequence[Embedding | EmbeddingFile | str | os.PathLike[str]] = (),
+        embeddings: Sequence[GivenEmbedding] = (),
         **options: Any,
     ) -> "DiffusionLens":
         """A lens on an embedded model ("emoji"), a folder, or a hub id.
@@ -163,27 +159,21 @@ class DiffusionLens:
             f"DiffusionLens({self.name}: {type(self.pipeline).__name__}, {encoders or 'encoders released'})"
         )
 
-    def add_embeddings(
-        self, embeddings: Sequence[Embedding | EmbeddingFile | str | os.PathLike[str]]
-    ) -> None:
+    def add_embeddings(self, embeddings: Sequence[GivenEmbedding]) -> None:
         """Let prompts hold further learned embeddings.
 
         Raises:
             InputError: one can't be read or does not fit the encoders.
         """
         stubs = any(is_stub(encoder.module) for encoder in self.conditioner.encoders.values())
-        for one in embeddings:
-            files = read_embedding_files([Path(one)]) if isinstance(one, (str, os.PathLike)) else [one]
-            for found in files:
-                if stubs and isinstance(found, EmbeddingFile):  # nothing will be encoded with it
-                    self.embedding_hashes[found.token] = found.hash
-                    continue
-                embedding = found.embedding(self.pipeline) if isinstance(found, EmbeddingFile) else found
-                if self.embedding_hashes.get(embedding.token) != found.hash:
-                    others = [other for other in self.embeddings if other.token != embedding.token]
-                    check_fit(self.pipeline, [*others, embedding])
-                    self.embeddings = (*others, embedding)
-                    self.embedding_hashes[embedding.token] = found.hash
+        for token, hashed, embedding in fit_embeddings(self.pipeline, embeddings, stubs=stubs):
+            if self.embedding_hashes.get(token) == hashed:
+                continue
+            self.embedding_hashes[token] = hashed
+            if embedding is not None:
+                others = [one for one in self.embeddings if one.token != token]
+                check_fit(self.pipeline, [*others, embedding])
+                self.embeddings = (*others, embedding)
 
     def plan(self, encoder: str = ALL_ENCODERS, slots: Slots = "all", **options: Any) -> LayerPlan:
         """The layers that can be drawn: their number, the native one, and what moves with them."""
@@ -203,7 +193,7 @@ class DiffusionLens:
     def __call__(
         self,
         prompts: str | Sequence[str],
-        layers: LayerRequest | Reading | Sequence[LayerRequest | Reading] = "all",
+        layers: Asked = "all",
         seeds: int | Sequence[int] = 0,
         *,
         encoder: str = ALL_ENCODERS,
@@ -257,9 +247,9 @@ class DiffusionLens:
             PromptError, LayerError, EncoderError, SamplerError, InputError: something asked for can't be.
             OutOfMemoryError: not even one image fits.
         """
-        how: dict[str, Any] = {"encoder": encoder, "readout": readout, "pooled": pooled, "slots": slots}
+        how = make_reading(encoder, readout, pooled, slots, interventions)
         sampler = Sampler(steps, guidance, height, width, negative_prompt, scheduler, options)
-        call = self._call(prompts, layers, seeds, sampler, upscale, states, interventions, **how)
+        call = Call.resolve(self, prompts, layers, seeds, how, sampler, upscale, states)
         release = self.release_encoders if release_encoders else None
         total = len(call) * call.settings.steps
         with tqdm(total=total, unit="step", disable=not progress, desc="Drawing") as bar:
@@ -273,11 +263,10 @@ class DiffusionLens:
     def stream(
         self,
         prompts: str | Sequence[str],
-        layers: LayerRequest | Reading | Sequence[LayerRequest | Reading] = "all",
+        layers: Asked = "all",
         seeds: int | Sequence[int] = 0,
         *,
         sampler: Sampler | None = None,
-        interventions: Sequence[str | Intervention] = (),
         **how: Any,
     ) -> Iterator[dict[str, Any]]:
         """Draw as a call does, and give each row of the table as soon as its image is there.
@@ -287,72 +276,18 @@ class DiffusionLens:
             layers: likewise.
             seeds: likewise.
             sampler: steps, guidance, size, negative prompt and options.
-            interventions: see the call.
-            how: `encoder`, `readout`, `pooled` and `slots`; see the call.
+            how: `encoder`, `readout`, `pooled`, `slots` and `interventions`; see the call.
 
         Raises:
             PromptError, LayerError, EncoderError, SamplerError, InputError: something asked for can't be;
                 raised before the first row.
         """
-        given = sampler or Sampler()
-        call = self._call(prompts, layers, seeds, given, None, None, interventions, **how)
-        with closing(call.rows()) as rows:  # type: ignore[type-var]
-            yield from rows
-
-    def _call(
-        self,
-        prompts: str | Sequence[str],
-        layers: LayerRequest | Reading | Sequence[LayerRequest | Reading],
-        seeds: int | Sequence[int],
-        sampler: Sampler,
-        upscale: Sampler | None,
-        states: States | None,
-        interventions: Sequence[str | Intervention],
-        *,
-        encoder: str = ALL_ENCODERS,
-        readout: str | Readout = "native",
-        pooled: Pooled = "hold",
-        slots: Slots = "all",
-    ) -> Call:
-        texts, numbers = check_prompts(prompts), check_seeds(seeds)
-        self.conditioner.check_present()
-        settings = self.settings(sampler, upscale)
-        reader = self.reader(settings.sampler.options)
-        how = Reading(
-            encoder=encoder,
-            readout=parse_readout(readout) if isinstance(readout, str) else readout,
-            pooled=pooled,
-            slots=slots,
-            interventions=parse_interventions(interventions),
-        )
-        readings = self.readings(layers, how, reader)
-        given = states is not None
-        if states is None:
-            states = reader.encode(texts, readings)
-        else:
-            states = select(self.conditioner, states, texts, readings)
-        reader.prepare(readings)
-        approximations = str(self.denoiser.approximations)
-        where = where_drawn(self.conditioner.device)
-        origin = Origin(
-            self.name, self.revision, settings.columns(), approximations, self.dtype, where=where
-        )
-        return Call(
-            texts,
-            readings,
-            numbers,
-            settings,
-            reader,
-            self.denoiser,
-            origin,
-            self.embedding_hashes,
-            states,
-            given,
-        )
+        call = Call.resolve(self, prompts, layers, seeds, make_reading(**how), sampler or Sampler())
+        yield from call.rows()
 
     def readings(
         self,
-        layers: LayerRequest | Reading | Sequence[LayerRequest | Reading] = "all",
+        layers: Asked = "all",
         how: Reading | None = None,
         reader: Reader | None = None,
     ) -> tuple[ResolvedReading, ...]:
@@ -366,27 +301,8 @@ class DiffusionLens:
         Raises:
             EncoderError, LayerError, InputError: something asked for does not exist.
         """
-        how, options = how or Reading(), (reader or self.reader()).options
-        several = isinstance(layers, Iterable) and not isinstance(layers, str)
-        asked: Sequence[Any] = list(layers) if several else [layers]  # type: ignore[arg-type]
-        plain = [one for one in asked if not isinstance(one, Reading)]
-        groups: list[tuple[Any, Reading]] = [(plain, how)] if plain or not asked else []
-        groups += [(one.site.layer_request, one) for one in asked if isinstance(one, Reading)]
-        found = {
-            resolved.reading: resolved
-            for requests, reading in groups
-            for resolved in resolve_readings(
-                self.conditioner,
-                requests,
-                encoder=reading.encoder,
-                readout=reading.readout,
-                pooled=reading.pooled,
-                slots=reading.slots,
-                interventions=reading.interventions,
-                options=options,
-            )
-        }
-        return tuple(found.values())
+        options = (reader or self.reader()).options
+        return resolve_asked(self.conditioner, layers, how or Reading(), options)
 
     def encode(
         self,

@@ -13,9 +13,8 @@ A key that is left out has the default of its dataclass.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
@@ -33,10 +32,7 @@ from diffusion_lens.runs.toml import read_dataclass
 from diffusion_lens.text.interventions import parse_interventions
 from diffusion_lens.text.readouts import parse_readout
 
-__all__ = [
-    "Captions", "Experiment", "Machine", "Prompt", "Prompts", "load_experiment",
-    "load_experiments",
-]  # fmt: skip
+__all__ = ["Captions", "Experiment", "Machine", "Prompt", "Prompts"]
 
 Scalar = str | int | float | bool
 
@@ -232,48 +228,6 @@ class Experiment:
     def to_toml(self) -> str:
         """The TOML that `from_toml` reads back."""
         return tomli_w.dumps(self.to_dict())
-
-
-def load_experiment(path: Path) -> dict[str, Any]:
-    """The plain data of an experiment file, so that flags can be laid over it.
-
-    Raises:
-        ExperimentError: it can't be read, or is no TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ExperimentError(
-            f"The experiment {path} can't be read: {error.strerror}. Give the path of a TOML file; "
-            "experiments/README.md shows one."
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"{path} is no valid TOML: {error}.") from error
-
-
-def load_experiments(paths: Sequence[Path]) -> tuple[dict[str, Any], Path]:
-    """Lay experiment files over each other, such as a study and the model to run it on.
-
-    A key of a later file replaces that of an earlier one; tables are laid over each other key by key, but
-    for `prompts`.
-
-    Returns:
-        The plain data, and the folder that relative paths of its prompts start at.
-
-    Raises:
-        ExperimentError: a file can't be read, is no TOML, or none was given.
-    """
-    if not paths:
-        raise ExperimentError("No experiment was given. Name a TOML file; experiments/README.md shows one.")
-    data: dict[str, Any] = {}
-    base = paths[0].parent
-    for path in paths:
-        for key, value in load_experiment(path).items():
-            old = data.get(key)
-            merge = key != "prompts" and isinstance(old, dict) and isinstance(value, dict)
-            data[key] = {**old, **value} if merge else value  # type: ignore[dict-item]
-            base = path.parent if key == "prompts" else base
-    return data, base
 
 
 def _as_table(item: Any) -> Any:

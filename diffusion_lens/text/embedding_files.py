@@ -12,8 +12,9 @@ encoder the first kind is written, of one with several the third, with the token
 """
 
 import hashlib
+import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ from diffusion_lens.text.embeddings import Embedding, check_fit, encoder_slots
 
 __all__ = [
     "EmbeddingFile",
+    "GivenEmbedding",
     "encoder_keys",
+    "fit_embeddings",
     "read_embedding",
     "read_embedding_file",
     "read_embedding_files",
@@ -205,6 +208,33 @@ def read_embedding_files(embeddings: Sequence[str | Path], base: Path = Path()) 
 def _beside(path: Path) -> Path:
     """Where diffusers' SDXL script puts the vectors for the second encoder."""
     return path.with_name(f"{path.stem}_2{path.suffix}")
+
+
+GivenEmbedding = Embedding | EmbeddingFile | str | os.PathLike[str]
+"""A learned embedding as a user gives it: itself, its file, or a folder of files."""
+
+
+def fit_embeddings(
+    pipe: Any, given: Sequence[GivenEmbedding], *, stubs: bool
+) -> Iterator[tuple[str, str, Embedding | None]]:
+    """Token, hash and embedding of each that was given.
+
+    Args:
+        pipe: the pipeline that is to use them.
+        given: embeddings, files, or folders of files.
+        stubs: the pipeline has stubs of its encoders, which encode nothing; files are then not fitted,
+            and the embedding is None.
+
+    Raises:
+        InputError: one can't be read or does not fit the encoders.
+    """
+    for one in given:
+        files = read_embedding_files([Path(one)]) if isinstance(one, (str, os.PathLike)) else [one]
+        for found in files:
+            if isinstance(found, Embedding):
+                yield found.token, found.hash, found
+            else:
+                yield found.token, found.hash, None if stubs else found.embedding(pipe)
 
 
 def read_embedding(path: Path, pipe: Any, token: str | None = None) -> Embedding:

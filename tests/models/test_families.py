@@ -17,7 +17,7 @@ PROMPT = "a red fox to the left of a pizza"
 
 @pytest.mark.parametrize("family", LENSED)
 def test_every_self_check_passes(tiny_lens, family):
-    checks = examine(tiny_lens(family), PROMPT, timing=False)
+    checks = examine(tiny_lens(family), PROMPT)
     assert [f"{one.name}: {one.found}" for one in checks if not one.passed] == []
     # float32 on the CPU at one batch shape is exact; only another batch shape may differ
     assert {one.name for one in checks if one.allowed > 0} == {"image in another batch shape"}
@@ -116,7 +116,7 @@ def test_an_unknown_pipeline_can_be_described_by_key_paths(tiny_lens):
         encoders={"text_encoder": EncoderFamily(("encoder.layers",), ("final_layer_norm",))},
         defaults=tiny_sampler("sd"),
     )
-    assert all(one.passed for one in examine(described, timing=False))
+    assert all(one.passed for one in examine(described))
 
 
 def test_a_wrong_description_is_found_out_by_the_self_checks(tiny_lens):
@@ -132,7 +132,7 @@ def test_a_wrong_description_is_found_out_by_the_self_checks(tiny_lens):
         ),
         defaults=tiny_sampler("sdxl"),
     )
-    failed = {one.name: one.error for one in examine(wrong, timing=False) if not one.passed}
+    failed = {one.name: one.error for one in examine(wrong) if not one.passed}
     assert {"conditioning", "images"} <= set(failed)  # the pipeline reads states that are not there
 
 
@@ -180,4 +180,4 @@ def test_a_pipeline_may_lack_one_of_its_encoders(new_lens):
     pipe.text_encoder_3 = pipe.tokenizer_3 = None
     lens = DiffusionLens(pipe, defaults=tiny_sampler("sd3"))
     assert list(lens.conditioner.encoders) == ["text_encoder", "text_encoder_2"]
-    assert all(one.passed for one in examine(lens, timing=False))
+    assert all(one.passed for one in examine(lens))

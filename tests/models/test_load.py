@@ -32,7 +32,7 @@ def copy(saved, tmp_path):
 
 
 def test_the_embedded_model_passes_every_self_check(emoji):
-    checks = examine(emoji, timing=False)
+    checks = examine(emoji)
     assert [f"{one.name}: {one.found} {one.error}" for one in checks if not one.passed] == []
 
 
@@ -60,7 +60,7 @@ def test_the_dtype_can_be_chosen(saved):
 def test_a_bfloat16_lens_passes_within_its_tolerance(saved):
     lens = DiffusionLens.from_pretrained(saved, dtype="bfloat16")
     lens.defaults = tiny_sampler("sd")
-    checks = examine(lens, timing=False)
+    checks = examine(lens)
     assert [f"{one.name}: {one.found} {one.error}" for one in checks if not one.passed] == []
 
 

@@ -1,0 +1,57 @@
+"""Experiment files: read as plain data, and laid over each other."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diffusion_lens.errors import ExperimentError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["load_experiment", "load_experiments"]
+
+
+def load_experiment(path: Path) -> dict[str, Any]:
+    """The plain data of an experiment file, so that flags can be laid over it.
+
+    Raises:
+        ExperimentError: it can't be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ExperimentError(
+            f"The experiment {path} can't be read: {error.strerror}. Give the path of a TOML file; "
+            "experiments/README.md shows one."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"{path} is no valid TOML: {error}.") from error
+
+
+def load_experiments(paths: Sequence[Path]) -> tuple[dict[str, Any], Path]:
+    """Lay experiment files over each other, such as a study and the model to run it on.
+
+    A key of a later file replaces that of an earlier one; tables are laid over each other key by key, but
+    for `prompts`.
+
+    Returns:
+        The plain data, and the folder that relative paths of its prompts start at.
+
+    Raises:
+        ExperimentError: a file can't be read, is no TOML, or none was given.
+    """
+    if not paths:
+        raise ExperimentError("No experiment was given. Name a TOML file; experiments/README.md shows one.")
+    data: dict[str, Any] = {}
+    base = paths[0].parent
+    for path in paths:
+        for key, value in load_experiment(path).items():
+            old = data.get(key)
+            merge = key != "prompts" and isinstance(old, dict) and isinstance(value, dict)
+            data[key] = {**old, **value} if merge else value  # type: ignore[dict-item]
+            base = path.parent if key == "prompts" else base
+    return data, base
