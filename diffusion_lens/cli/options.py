@@ -138,8 +138,9 @@ class ReadingOptions:
         Raises:
             InputError: `slots` is neither all, cap nor an index.
         """
-        given = {**asdict(self), "slots": _parse_slots(self.slots)}
-        return {**given, "interventions": given.pop("intervene")}
+        given = asdict(self)
+        interventions = given.pop("intervene")
+        return {**given, "slots": _parse_slots(self.slots), "interventions": interventions}
 
 
 def _parse_slots(text: str) -> int | str:
