@@ -97,9 +97,9 @@ def draw_curves(
                     color="#555555",
                 )
             _axis(axis, part, x, limits)
-            axis.set_title(
-                ", ".join(text for text in ("" if value is None else str(value), _count(part)) if text)
-            )
+            title = [text for text in ("" if value is None else str(value), _count(part)) if text]
+            # a long name has a line of its own
+            axis.set_title((", " if len("".join(title)) < 28 else "\n").join(title))
             if not shared:
                 axis.legend(fontsize=5.5, handlelength=3)
         for axis in axes.flat[len(panels) :]:
