@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from diffusion_lens import DiffusionLens
 from diffusion_lens.images.sampler import Sampler
-from tests.tiny import FAMILIES
+from diffusion_lens.testing import FAMILIES
 
 settings.register_profile("default", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("default")

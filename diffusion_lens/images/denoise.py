@@ -19,6 +19,7 @@ from diffusion_lens.images.approximations import Approximations, drop_guidance
 from diffusion_lens.images.pixels import image_of
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.models.conditioner import Conditioning
+from diffusion_lens.models.family import images_of
 from diffusion_lens.models.memory import is_decoding, is_out_of_memory, use_slicing
 from diffusion_lens.models.noise import seeded
 from diffusion_lens.models.pipelines import PipelineFamily
@@ -155,7 +156,7 @@ class Denoiser:
             blocked = _blocked(output, len(requests))
             return [
                 DrawnImage(*image_of(pixels, flag))
-                for pixels, flag in zip(output.images, blocked, strict=True)
+                for pixels, flag in zip(images_of(output), blocked, strict=True)
             ]
         settings = (upscale or Sampler()).arguments(self.family)
         settings = {**self._text(requests), **settings, "image": output.images}

@@ -17,6 +17,7 @@ from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.tolerance import Tolerance, distance, gap, pairs, relative
 from diffusion_lens.models.denoisers import find_denoiser
+from diffusion_lens.models.family import images_of
 
 __all__ = ["Check", "examine"]
 
@@ -180,7 +181,7 @@ def _plain(lens: DiffusionLens, prompt: str, sampler: Sampler) -> np.ndarray:
             output_type="np",
             **sampler.arguments(lens.conditioner.family),
         )
-    return (output.images[0] * 255).round() / 255
+    return (images_of(output)[0] * 255).round() / 255
 
 
 @contextmanager

@@ -52,6 +52,7 @@ def relative(one: torch.Tensor, other: torch.Tensor) -> float:
     """Largest difference by largest value; infinite where the shapes differ."""
     if one.shape != other.shape:
         return float("inf")
+    one, other = one.float(), other.float()  # masks of true and false have no difference
     return gap(one, other) / max(float(other.abs().max()), 1e-12)
 
 

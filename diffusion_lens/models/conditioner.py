@@ -1,8 +1,8 @@
 """A live pipeline's text side: run its own `encode_prompt`, and read or stand in for its encoders."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from diffusion_lens.errors import EncoderError, UnsupportedPipelineError
 from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.models.encoders import EncoderFamily, TextEncoder, resolve_encoder
-from diffusion_lens.models.hooks import Recording, replace_forward
+from diffusion_lens.models.hooks import Recording, copy_output, replace_forward, uncompiled
 from diffusion_lens.models.noise import evaluating
 from diffusion_lens.models.pipelines import PipelineFamily, Slot, find_family, resolve_family
 from diffusion_lens.models.quiet import quiet_libraries
@@ -99,6 +99,10 @@ class Conditioner:
             and name not in skipped
             and not name.startswith(("prompt", "negative_", "pooled_"))
         }
+        options |= self.family.encode_with
+        for slot in self.slots.values():
+            if slot.tap is not None and slot.tap.read in self.pipe.config:
+                options[slot.tap.read] = self.pipe.config[slot.tap.read]
         if "lora_scale" in self._encode:
             attention = [given[name] for name in _ATTENTION if given.get(name) is not None]
             options["lora_scale"] = attention[0].get("scale") if attention else None
@@ -120,8 +124,10 @@ class Conditioner:
         for name, parameter in self._encode.items():
             if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
                 arguments.setdefault(name, None)  # prompt_2, prompt_3: the same as prompt
-        with torch.set_grad_enabled(gradient), quiet_libraries(), evaluating(self.pipe):
+        with torch.set_grad_enabled(gradient), quiet_libraries(), self._plain():
             returned = self.pipe.encode_prompt(**arguments)
+        if len(self.family.returns) == 1 and not isinstance(returned, tuple):
+            returned = (returned,)
         if len(returned) != len(self.family.returns):
             raise UnsupportedPipelineError(
                 f"{type(self.pipe).__name__}.encode_prompt returned {len(returned)} values where its "
@@ -135,6 +141,19 @@ class Conditioner:
                 named[name] = torch.ones(named["prompt_embeds"].shape[:2], dtype=torch.long)
                 named[name] = named[name].to(self.device)
         return named
+
+    @contextmanager
+    def _plain(self) -> Iterator[None]:
+        """The text encoders in evaluation mode and not compiled, as hooks need them."""
+        with ExitStack() as stack:
+            stack.enter_context(evaluating(self.pipe))
+            for name, encoder in self.encoders.items():
+                compiled = getattr(self.pipe, name)
+                if compiled is not encoder.module:
+                    stack.callback(setattr, self.pipe, name, compiled)
+                    setattr(self.pipe, name, encoder.module)
+                stack.enter_context(uncompiled(encoder.module))
+            yield
 
     def capture(
         self,
@@ -219,7 +238,14 @@ class Conditioner:
                 FLUX.1 and Qwen-Image is no guidance at all.
             prompt: any prompt; pipelines want one beside a negative prompt.
             options: see `encode_options`.
+
+        Raises:
+            UnsupportedPipelineError: a negative prompt for a pipeline that would not use it.
         """
+        if negative_prompt is not None and not self.family.takes_negative:
+            raise UnsupportedPipelineError(
+                f"{type(self.pipe).__name__} ignores the embeddings of a negative prompt; leave it out."
+            )
         if not any(name.startswith("negative_prompt_embeds") for name in self._call):
             return Conditioning()
         if "negative_prompt" in self._encode:
@@ -236,4 +262,4 @@ class Conditioner:
 
 
 def _always(output: Any) -> Callable[..., Any]:
-    return lambda *_args, **_kwargs: output
+    return lambda *_args, **_kwargs: copy_output(output)

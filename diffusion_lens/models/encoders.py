@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from diffusion_lens.errors import EncoderError
-from diffusion_lens.models.digest_parts import digest_module, digest_tokenizer
+from diffusion_lens.models.digest_parts import digest_module, digest_tokenizer, unwrap
 from diffusion_lens.models.hooks import Recording, capture, find_module
 from diffusion_lens.models.registry import load_entry_points, resolve
 
@@ -105,11 +105,17 @@ ENCODERS: Mapping[str, EncoderFamily] = {
     "GlmModel": _DECODER,
     "LlamaForCausalLM": _DECODER,
     "LlamaModel": _DECODER,
+    "Ministral3ForCausalLM": _DECODER,
+    "Ministral3Model": _DECODER,
     "Mistral3ForConditionalGeneration": _DECODER,
+    "Mistral3Model": _DECODER,
     "Qwen2_5_VLForConditionalGeneration": _DECODER,
     "Qwen3ForCausalLM": _DECODER,
+    "Qwen3VLForConditionalGeneration": _DECODER,
+    "Qwen3VLModel": _DECODER,
     "Qwen3Model": _DECODER,
     "T5EncoderModel": _T5,
+    "T5GemmaEncoder": _DECODER,
     "UMT5EncoderModel": _T5,
 }
 
@@ -156,6 +162,7 @@ class TextEncoder:
         family: EncoderFamily | None = None,
         tokenizer: Any = None,
     ) -> None:
+        module = unwrap(module)
         kind = type(module).__name__
         known = known_encoders()
         matching = (known[base.__name__] for base in type(module).__mro__ if base.__name__ in known)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # families are listed without torch
 
     from diffusion_lens.models.conditioning import Conditioning
 
-__all__ = ["PipelineFamily", "Predict", "Slot", "Tap"]
+__all__ = ["PipelineFamily", "Predict", "Slot", "Tap", "images_of"]
 
 Predict: TypeAlias = Callable[[Any, "Tensor", "Tensor", "Conditioning"], "Tensor"]
 """One call of a denoiser: (pipeline, noisy latents `[batch, channel, y, x]`, times in 0..1000, text
@@ -27,7 +27,8 @@ class Tap:
 
     Attributes:
         read: an index into the L + 1 hidden states (-1 the last, -2 the penultimate), the name of the
-            option of `encode_prompt` that holds the indices, or "all" for all blocks.
+            option of `encode_prompt` or of the setting of the pipeline that holds the indices, or "all" for
+            all blocks.
         normed: the pipeline reads it after the final norm.
     """
 
@@ -82,12 +83,15 @@ class PipelineFamily:
         guidance: the `__call__` argument that users mean by guidance.
         cfg: the `__call__` argument that turns classifier-free guidance on.
         cfg_above: the value above which it does.
+        encode_with: what `__call__` gives to `encode_prompt` that is neither a default nor an option.
+        not_options: options of `__call__` that the lens takes over and refuses.
         not_encoded: options that `__call__` takes and does not hand on to `encode_prompt`.
         batch_dims: the batch dimension of arguments where it is not the first.
         half: the 16-bit type that suits its checkpoints on a GPU.
         example: a checkpoint on the hub.
         guided_inputs: the tensors of the denoising loop whose batch is doubled by guidance, by the names
             that `callback_on_step_end` takes; empty where guidance can't be dropped during the loop.
+        takes_negative: `__call__` reads the embeddings of a negative prompt that it is given.
         predict: one call of the denoiser; None where words can't be learned on the family.
     """
 
@@ -97,14 +101,23 @@ class PipelineFamily:
     guidance: str = "guidance_scale"
     cfg: str = "guidance_scale"
     cfg_above: float = 1.0
+    encode_with: Mapping[str, Any] = field(default_factory=dict)
+    not_options: tuple[str, ...] = ()
     not_encoded: tuple[str, ...] = ()
     batch_dims: Mapping[str, int] = field(default_factory=dict)
     half: str = "bfloat16"
     example: str = ""
     guided_inputs: tuple[str, ...] = ()
+    takes_negative: bool = True
     predict: Predict | None = None
 
     @property
     def positive(self) -> tuple[str, ...]:
         """The `__call__` arguments that carry the prompt."""
         return tuple(name for name in self.returns if name and not name.startswith("negative_"))
+
+
+def images_of(output: Any) -> Any:
+    """The images of what `__call__` returned, `[image, y, x, 3]`; of a video its first frame."""
+    images = getattr(output, "images", None)
+    return [frames[0] for frames in output.frames] if images is None else images

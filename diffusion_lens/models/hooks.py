@@ -14,8 +14,9 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils import ModelOutput
 
-__all__ = ["Recording", "capture", "find_module", "replace_forward"]
+__all__ = ["Recording", "capture", "copy_output", "find_module", "replace_forward", "uncompiled"]
 
 
 @dataclass
@@ -36,6 +37,29 @@ class Recording:
     input_ids: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
     attention_mask: torch.Tensor | None = None
     output: Any = None
+
+
+def copy_output(output: Any) -> Any:
+    """An encoder's output with tensors of its own; Kandinsky 3 writes zeros into the one it was given."""
+    if not isinstance(output, ModelOutput):
+        return output
+    copied = {
+        name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in output.items()
+    }
+    return type(output)(**copied)
+
+
+@contextmanager
+def uncompiled(module: nn.Module) -> Iterator[None]:
+    """Run a module, and those inside, as they are written while the body runs, where compiled in place."""
+    compiled = [(one, one._compiled_call_impl) for one in module.modules() if one._compiled_call_impl]
+    for one, _ in compiled:
+        one._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        for one, call in compiled:
+            one._compiled_call_impl = call
 
 
 class _Stop(Exception):
@@ -84,7 +108,7 @@ def capture(
         recording.attention_mask = kwargs.get("attention_mask")
 
     def on_return(_module: nn.Module, _args: Any, output: Any) -> None:
-        recording.output = output
+        recording.output = copy_output(output)
 
     def on_first_block(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         keep(0, args[0] if args else kwargs["hidden_states"])

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from functools import cache
 
 from diffusion_lens.errors import UnsupportedPipelineError
-from diffusion_lens.models.families import llm, stable_diffusion, t5
+from diffusion_lens.models.families import llm, newer, stable_diffusion, t5, video
+from diffusion_lens.models.families.siblings import SIBLINGS
+from diffusion_lens.models.families.unsupported import UNSUPPORTED
 from diffusion_lens.models.family import PipelineFamily, Slot, Tap
 from diffusion_lens.models.registry import load_entry_points, resolve
 
@@ -22,6 +24,8 @@ PIPELINES: Mapping[str, PipelineFamily] = {
     **stable_diffusion.FAMILIES,
     **t5.FAMILIES,
     **llm.FAMILIES,
+    **newer.FAMILIES,
+    **video.FAMILIES,
 }
 """The families of this package, by the name of their class in diffusers."""
 
@@ -51,13 +55,24 @@ def resolve_family(name: str) -> PipelineFamily:
 def find_family(kind: type) -> PipelineFamily:
     """The family of a pipeline class, by its name or that of the nearest base class that is known.
 
+    A class that has the `encode_prompt` of another takes the family of that one.
+
     Raises:
         UnsupportedPipelineError: no family fits.
     """
     known = known_families()
-    for base in kind.__mro__:
-        if base.__name__ in known:
-            return known[base.__name__]
+    names = [base.__name__ for base in kind.__mro__]
+    for name in names:
+        if name in known:
+            return known[name]
+        if name in SIBLINGS:
+            return known[SIBLINGS[name]]
+    reason = next((UNSUPPORTED[name] for name in names if name in UNSUPPORTED), None)
+    if reason is not None:
+        raise UnsupportedPipelineError(
+            f"{kind.__name__} can't be looked into: it {reason}. Supported: {', '.join(known)}, and the "
+            "classes for editing, inpainting and control that read their text as these do."
+        )
     if not hasattr(kind, "encode_prompt"):
         raise UnsupportedPipelineError(
             f"{kind.__name__} takes no text: it has no `encode_prompt` and no text encoder to look into. "

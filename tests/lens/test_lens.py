@@ -21,8 +21,8 @@ from diffusion_lens.errors import (
     SamplerError,
     UnsupportedPipelineError,
 )
+from diffusion_lens.testing import FAMILIES
 from tests.conftest import tiny_sampler
-from tests.tiny import FAMILIES
 
 PROMPT = "a red fox to the left of a pizza"
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from diffusion_lens.models.digest import ModelDigest, digest_pipeline
 from diffusion_lens.models.digest_parts import digest_module, digest_tensor, digest_tokenizer
-from tests.tiny import FAMILIES
+from diffusion_lens.testing import FAMILIES
 
 
 @pytest.fixture

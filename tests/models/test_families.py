@@ -1,16 +1,23 @@
 """Every family, with its real classes: the lens sees each model as the model sees itself."""
 
+import ast
+import copy
 import inspect
+from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
 import torch
 
 from diffusion_lens import DiffusionLens, EncoderFamily, PipelineFamily, Sampler, Slot, Tap, examine
 from diffusion_lens.errors import EncoderError, UnsupportedPipelineError
+from diffusion_lens.models.families.siblings import SIBLINGS
+from diffusion_lens.models.families.unsupported import UNSUPPORTED
+from diffusion_lens.models.family import images_of
 from diffusion_lens.models.pipelines import PIPELINES, find_family
+from diffusion_lens.testing import FAMILIES, LENSED
 from tests.conftest import tiny_sampler
-from tests.tiny import FAMILIES, LENSED
 
 PROMPT = "a red fox to the left of a pizza"
 
@@ -44,15 +51,16 @@ def test_guidance_and_negative_prompt_are_the_pipelines_own(tiny_lens, family, g
     lens = tiny_lens(family)
     kind = lens.conditioner.family
     parameters = inspect.signature(lens.pipeline.__call__).parameters
-    negative = "blue" if "negative_prompt" in parameters else None
+    negative = "blue" if "negative_prompt" in parameters and kind.takes_negative else None
     sampler = Sampler(guidance=guidance).over(lens.defaults)
-    plain = lens.pipeline(
+    output = lens.pipeline(
         prompt=PROMPT,
         generator=torch.Generator("cpu").manual_seed(7),
         output_type="np",
         **sampler.arguments(kind),
         **({} if negative is None else {"negative_prompt": negative}),
-    ).images[0]
+    )
+    plain = images_of(output)[0]
     result = lens(PROMPT, "native", 7, guidance=guidance, negative_prompt=negative, progress=False)
     drawn = np.asarray(result.image("native", seed=7))
     assert np.array_equal(drawn, (plain * 255).round().astype("uint8"))
@@ -92,6 +100,33 @@ def test_several_taps_can_be_replaced_in_several_ways(tiny_lens, family):
     assert images["all"] != images[len(taps) - 1]
     deepest = lens(PROMPT, [max(taps), "native"], slots="cap", progress=False).table
     assert len(deepest) == 1 and deepest["native"].all()
+
+
+def test_a_negative_prompt_that_would_be_ignored_is_refused(tiny_lens):
+    lens = tiny_lens("cogview3plus")
+    with pytest.raises(UnsupportedPipelineError, match="CogView3PlusPipeline ignores the embeddings"):
+        lens(PROMPT, "native", guidance=3.0, negative_prompt="blue", progress=False)
+
+
+@pytest.mark.parametrize("how", ["wrapped", "in place", "blocks", "denoiser", "autoencoder"])
+def test_compiled_parts_are_used_as_they_are(how):
+    plain = DiffusionLens(FAMILIES["sd"].build(), defaults=tiny_sampler("sd"))(PROMPT, [1, "native"])
+    pipe = FAMILIES["sd"].build()
+    if how == "wrapped":
+        pipe.text_encoder = torch.compile(pipe.text_encoder, backend="eager")
+    elif how == "in place":
+        pipe.text_encoder.compile(backend="eager")
+    elif how == "blocks":
+        for block in pipe.text_encoder.encoder.layers:
+            block.compile(backend="eager")
+    elif how == "denoiser":
+        pipe.unet = torch.compile(pipe.unet, backend="eager")
+    else:
+        pipe.vae.decode = torch.compile(pipe.vae.decode, backend="eager")
+    pipe(PROMPT, **FAMILIES["sd"].call)  # used before
+    drawn = DiffusionLens(pipe, defaults=tiny_sampler("sd"))(PROMPT, [1, "native"], progress=False)
+    for layer in (1, "native"):
+        assert np.array_equal(np.asarray(plain.image(layer)), np.asarray(drawn.image(layer)))
 
 
 def test_an_unknown_pipeline_can_be_described_by_key_paths(tiny_lens):
@@ -181,3 +216,101 @@ def test_a_pipeline_may_lack_one_of_its_encoders(new_lens):
     lens = DiffusionLens(pipe, defaults=tiny_sampler("sd3"))
     assert list(lens.conditioner.encoders) == ["text_encoder", "text_encoder_2"]
     assert all(one.passed for one in examine(lens))
+
+
+def definitions(path):
+    """The classes of a module of diffusers that have an `encode_prompt`, each with its methods."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Pipeline"):
+            methods = {one.name: one for one in node.body if isinstance(one, ast.FunctionDef)}
+            if "encode_prompt" in methods:
+                yield node.name, methods
+
+
+def code(method):
+    """A method's code without its docstring, annotations and decorators."""
+    copied = copy.deepcopy(method)
+    copied.decorator_list, copied.returns, copied.body = [], None, copied.body[1:]
+    for node in ast.walk(copied):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    return ast.unparse(copied)
+
+
+def test_every_class_of_diffusers_with_text_is_supported_or_refused_with_a_reason():
+    folder = Path(inspect.getfile(diffusers)).parent / "pipelines"
+    found = {}
+    for path in folder.rglob("pipeline_*.py"):
+        found.update(definitions(path))
+    assert len(found) > 200
+    named = [*PIPELINES, *SIBLINGS, *UNSUPPORTED]
+    assert len(named) == len(set(named))
+    assert sorted(set(found) - set(named)) == []
+    assert set(SIBLINGS.values()) <= set(PIPELINES)
+    own = {family: code(found[family]["encode_prompt"]) for family in set(SIBLINGS.values())}
+    different = {
+        name for name, family in SIBLINGS.items() if code(found[name]["encode_prompt"]) != own[family]
+    }
+    assert different == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Ideogram4Pipeline", "takes no text embeddings in its `__call__`"),
+        ("StableAudioPipeline", "makes sound, and no image"),
+        ("HunyuanDiTPipeline", "runs `encode_prompt` once for each of its encoders"),
+    ],
+)
+def test_a_class_that_no_family_fits_is_refused_with_the_reason(name, reason):
+    with pytest.raises(UnsupportedPipelineError, match=f"{name} can't be looked into: it {reason}"):
+        find_family(getattr(diffusers, name))
+
+
+def small_image(size=16):
+    return torch.linspace(0, 1, 3 * size * size).reshape(1, 3, size, size)
+
+
+SIBLING_CALLS = {
+    "StableDiffusionImg2ImgPipeline": ("sd", {"image": small_image(), "strength": 0.8}),
+    "StableDiffusionInpaintPipeline": (
+        "sd",
+        {"image": small_image(), "mask_image": torch.ones(1, 1, 16, 16), "height": 16, "width": 16},
+    ),
+    "StableDiffusionPAGPipeline": ("sd", {"pag_scale": 2.0, "height": 16, "width": 16}),
+    "StableDiffusionXLImg2ImgPipeline": ("sdxl", {"image": small_image(), "strength": 0.8}),
+    "FluxImg2ImgPipeline": ("flux", {"image": small_image(), "strength": 0.8, "height": 16, "width": 16}),
+    "FluxInpaintPipeline": (
+        "flux",
+        {"image": small_image(), "mask_image": torch.ones(1, 1, 16, 16), "height": 16, "width": 16},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIBLING_CALLS)
+def test_siblings_draw_as_they_do_by_themselves(name):
+    family, call = SIBLING_CALLS[name]
+    parts = FAMILIES[family].build().components
+    kind = getattr(diffusers, name)
+    accepted = inspect.signature(kind.__init__).parameters
+    more = {"requires_safety_checker": False} if "requires_safety_checker" in accepted else {}
+    pipe = kind(**{key: part for key, part in parts.items() if key in accepted}, **more)
+    pipe.set_progress_bar_config(disable=True)
+    length = {} if family in ("sd", "sdxl") else {"max_sequence_length": 16}
+    options = {key: value for key, value in call.items() if key not in ("height", "width")} | length
+    size = {key: call[key] for key in ("height", "width") if key in call}
+    lens = DiffusionLens(pipe, defaults=Sampler(steps=4, options=options, **size))
+    plain = pipe(
+        prompt=PROMPT,
+        num_inference_steps=4,
+        generator=torch.Generator("cpu").manual_seed(7),
+        output_type="np",
+        **call,
+        **length,
+    ).images[0]
+    result = lens(PROMPT, [1, "native"], 7, progress=False)
+    lens.denoiser.batch_size = 1
+    alone = lens(PROMPT, "native", 7, progress=False).image("native", seed=7)
+    assert np.array_equal(np.asarray(alone), (plain * 255).round().astype("uint8"))
+    other = result.image(1, seed=7)
+    assert not np.array_equal(np.asarray(other), np.asarray(result.image("native", seed=7)))

@@ -9,8 +9,8 @@ from diffusers import FlowMatchEulerDiscreteScheduler, SchedulerMixin
 from diffusion_lens import DiffusionLens
 from diffusion_lens.errors import SamplerError
 from diffusion_lens.models.noise import evaluating
+from diffusion_lens.testing import FAMILIES
 from tests.conftest import tiny_sampler
-from tests.tiny import FAMILIES
 
 PROMPT = "a red fox"
 SCHEDULERS = sorted(

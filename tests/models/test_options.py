@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from diffusion_lens import DiffusionLens
+from diffusion_lens.testing import FAMILIES, LENSED
 from tests.conftest import tiny_sampler
-from tests.tiny import FAMILIES, LENSED
 
 PROMPT = "a red fox to the left of a pizza"
 # what `encode_prompt` takes and `__call__` does not, and the lens gives otherwise

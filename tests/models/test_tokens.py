@@ -8,7 +8,7 @@ import torch
 from diffusion_lens.errors import PromptError
 from diffusion_lens.models import tokens
 from diffusion_lens.models.tokens import PromptTokens, align_prompt, find_tokenizer
-from tests.tiny import LENSED
+from diffusion_lens.testing import LENSED
 
 PROMPT = "Red fox foxes red"
 

@@ -27,8 +27,8 @@ from diffusion_lens.scoring.registry import make_scorers
 from diffusion_lens.scoring.scorer import Source
 from diffusion_lens.scoring.scorers.clip import ClipScorer, ClipSettings
 from diffusion_lens.scoring.weights import share_of_weights, warn_if_circular
+from diffusion_lens.testing.tokenizers import clip_tokenizer
 from tests.scoring.made_runs import requests
-from tests.tiny.tokenizers import clip_tokenizer
 
 
 def tiny_clip(seed: int = 0) -> CLIPModel:

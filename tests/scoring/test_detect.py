@@ -25,8 +25,8 @@ from diffusion_lens.errors import ScorerError
 from diffusion_lens.scoring.boxes import Box, overlaps, stand, suppress
 from diffusion_lens.scoring.detectors import ClassDetector, WordDetector, load_detector
 from diffusion_lens.scoring.scorers.detect import DetectScorer, DetectSettings
+from diffusion_lens.testing.tokenizers import clip_tokenizer
 from tests.scoring.made_runs import requests
-from tests.tiny.tokenizers import clip_tokenizer
 
 THINGS = {(255, 0, 0): "apple", (0, 255, 0): "bench", (0, 0, 255): "cat"}
 

@@ -1,6 +1,5 @@
-"""Real diffusers pipelines of every family at tiny random configs."""
+"""The tiny pipelines are public: `diffusion_lens.testing`."""
 
-from tests.tiny import clip_t5, llm
+from diffusion_lens.testing import FAMILIES, LENSED
 
-FAMILIES = {**clip_t5.FAMILIES, **llm.FAMILIES}
-LENSED = [name for name in FAMILIES if name != "if-upscaler"]
+__all__ = ["FAMILIES", "LENSED"]

@@ -23,7 +23,7 @@ from tokenizers.trainers import BpeTrainer
 from transformers import GemmaTokenizer, PreTrainedTokenizerFast, Qwen2Tokenizer
 from transformers.processing_utils import ProcessorMixin
 
-from .tokenizers import WORDS
+from diffusion_lens.testing.tokenizers import WORDS
 
 SANA_CALL = inspect.signature(SanaPipeline.__call__).parameters
 

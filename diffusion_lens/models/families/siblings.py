@@ -1,0 +1,133 @@
+"""Classes of diffusers with the `encode_prompt` of another class, whose family they take.
+
+Image to image, inpainting, ControlNet, PAG, editing and their like: images, masks and scales are options of
+their `__call__`. A test holds the code of each `encode_prompt` against that of its family.
+"""
+
+from collections.abc import Mapping
+
+__all__ = ["SIBLINGS"]
+
+_BY_FAMILY: Mapping[str, tuple[str, ...]] = {
+    "StableDiffusionPipeline": (
+        "AnimateDiffControlNetPipeline",
+        "AnimateDiffPAGPipeline",
+        "AnimateDiffPipeline",
+        "AnimateDiffSparseControlNetPipeline",
+        "CycleDiffusionPipeline",
+        "LatentConsistencyModelImg2ImgPipeline",
+        "LatentConsistencyModelPipeline",
+        "PIAPipeline",
+        "StableDiffusionAdapterPipeline",
+        "StableDiffusionControlNetImg2ImgPipeline",
+        "StableDiffusionControlNetInpaintPipeline",
+        "StableDiffusionControlNetPAGInpaintPipeline",
+        "StableDiffusionControlNetPAGPipeline",
+        "StableDiffusionControlNetPipeline",
+        "StableDiffusionControlNetXSPipeline",
+        "StableDiffusionDepth2ImgPipeline",
+        "StableDiffusionDiffEditPipeline",
+        "StableDiffusionGLIGENPipeline",
+        "StableDiffusionGLIGENTextImagePipeline",
+        "StableDiffusionImg2ImgPipeline",
+        "StableDiffusionInpaintPipeline",
+        "StableDiffusionLDM3DPipeline",
+        "StableDiffusionPAGImg2ImgPipeline",
+        "StableDiffusionPAGInpaintPipeline",
+        "StableDiffusionPAGPipeline",
+        "StableDiffusionPanoramaPipeline",
+        "StableDiffusionParadigmsPipeline",
+        "StableDiffusionSAGPipeline",
+        "StableDiffusionUpscalePipeline",
+        "StableUnCLIPImg2ImgPipeline",
+        "StableUnCLIPPipeline",
+        "TextToVideoSDPipeline",
+        "TextToVideoZeroPipeline",
+        "VideoToVideoSDPipeline",
+    ),
+    "WanPipeline": (
+        "AnyFlowFARPipeline",
+        "AnyFlowPipeline",
+        "LucyEditPipeline",
+        "SkyReelsV2DiffusionForcingImageToVideoPipeline",
+        "SkyReelsV2DiffusionForcingPipeline",
+        "SkyReelsV2DiffusionForcingVideoToVideoPipeline",
+        "SkyReelsV2Pipeline",
+        "WanVACEPipeline",
+        "WanVideoToVideoPipeline",
+    ),
+    "ChromaPipeline": ("ChromaImg2ImgPipeline",),
+    "CogView4Pipeline": ("CogView4ControlPipeline",),
+    "Flux2KleinPipeline": (
+        "Flux2KleinInpaintPipeline",
+        "Flux2KleinKVPipeline",
+    ),
+    "FluxPipeline": (
+        "FluxControlImg2ImgPipeline",
+        "FluxControlInpaintPipeline",
+        "FluxControlNetImg2ImgPipeline",
+        "FluxControlNetInpaintPipeline",
+        "FluxControlNetPipeline",
+        "FluxControlPipeline",
+        "FluxFillPipeline",
+        "FluxImg2ImgPipeline",
+        "FluxInpaintPipeline",
+        "FluxKontextInpaintPipeline",
+        "FluxKontextPipeline",
+    ),
+    "IFPipeline": (
+        "IFImg2ImgPipeline",
+        "IFImg2ImgSuperResolutionPipeline",
+        "IFInpaintingPipeline",
+        "IFInpaintingSuperResolutionPipeline",
+        "IFSuperResolutionPipeline",
+    ),
+    "KolorsPipeline": (
+        "KolorsImg2ImgPipeline",
+        "KolorsPAGPipeline",
+    ),
+    "LTXPipeline": ("LTXImageToVideoPipeline",),
+    "PixArtSigmaPipeline": ("PixArtSigmaPAGPipeline",),
+    "QwenImagePipeline": (
+        "QwenImageControlNetInpaintPipeline",
+        "QwenImageControlNetPipeline",
+        "QwenImageImg2ImgPipeline",
+        "QwenImageInpaintPipeline",
+    ),
+    "SanaPipeline": ("SanaControlNetPipeline",),
+    "StableDiffusion3Pipeline": (
+        "StableDiffusion3ControlNetInpaintingPipeline",
+        "StableDiffusion3ControlNetPipeline",
+        "StableDiffusion3Img2ImgPipeline",
+        "StableDiffusion3InpaintPipeline",
+        "StableDiffusion3PAGImg2ImgPipeline",
+        "StableDiffusion3PAGPipeline",
+    ),
+    "StableDiffusionXLPipeline": (
+        "StableDiffusionXLAdapterPipeline",
+        "StableDiffusionXLControlNetImg2ImgPipeline",
+        "StableDiffusionXLControlNetInpaintPipeline",
+        "StableDiffusionXLControlNetPAGImg2ImgPipeline",
+        "StableDiffusionXLControlNetPAGPipeline",
+        "StableDiffusionXLControlNetPipeline",
+        "StableDiffusionXLControlNetUnionImg2ImgPipeline",
+        "StableDiffusionXLControlNetUnionInpaintPipeline",
+        "StableDiffusionXLControlNetUnionPipeline",
+        "StableDiffusionXLControlNetXSPipeline",
+        "StableDiffusionXLImg2ImgPipeline",
+        "StableDiffusionXLInpaintPipeline",
+        "StableDiffusionXLPAGImg2ImgPipeline",
+        "StableDiffusionXLPAGInpaintPipeline",
+        "StableDiffusionXLPAGPipeline",
+        "TextToVideoZeroSDXLPipeline",
+    ),
+    "ZImagePipeline": (
+        "ZImageControlNetInpaintPipeline",
+        "ZImageControlNetPipeline",
+        "ZImageImg2ImgPipeline",
+        "ZImageInpaintPipeline",
+    ),
+}
+
+SIBLINGS: Mapping[str, str] = {name: family for family, names in _BY_FAMILY.items() for name in names}
+"""The class that a family is named after, by the class that shares it."""
