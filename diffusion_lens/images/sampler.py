@@ -69,6 +69,7 @@ class Sampler:
         if self.negative_prompt is not None and "negative_prompt" not in parameters:
             raise SamplerError(f"{type(pipe).__name__} takes no negative prompt; leave it out.")
         scheduler = find_scheduler(pipe, self.scheduler).__name__
+        guidance = None if guidance is None else float(guidance)
         return replace(self, steps=int(steps), guidance=guidance, scheduler=scheduler)
 
     def arguments(self, family: PipelineFamily) -> dict[str, Any]:
