@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from diffusion_lens.lens.fonts import Font, find_font
 
 __all__ = ["contact_sheet"]
 
@@ -10,6 +12,8 @@ _INK = "#1a1a1a"
 _PALE = "#8a8a8a"
 _GAP = 4
 _TEXT = 15
+_LABEL = 240
+_WIDEST = 12
 
 
 def contact_sheet(
@@ -18,48 +22,72 @@ def contact_sheet(
     column_labels: Sequence[str],
     *,
     title: str = "",
-    cell: int = 160,
+    cell: int | None = None,
 ) -> Image.Image:
     """Draw images in a grid with labels at the left and on top.
+
+    More than 12 columns are broken into bands below each other, so that the sheet stays legible at the
+    width of a page.
 
     Args:
         rows: images by row and column, each scaled to the cell; None draws an empty, crossed cell.
         row_labels: one by row; a label wraps to the row's height.
         column_labels: one by column.
         title: a line above, wrapped to the width.
-        cell: the longer side of a cell in pixels. Images are enlarged by whole factors where the cell
-            allows it, so that small images keep their pixels.
+        cell: the longer side of a cell in pixels; by default 160, or 112 where there are bands. Images are
+            enlarged by whole factors where the cell allows it, so that small images keep their pixels.
     """
-    font = ImageFont.load_default(_TEXT)
+    bands = -(-len(column_labels) // _WIDEST) or 1
+    wide = -(-len(column_labels) // bands)  # as even as can be
+    cell = cell or (112 if bands > 1 else 160)
     pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    font = find_font(" ".join([title, *row_labels, *column_labels]), _TEXT)
     first = next((image for row in rows for image in row if image is not None), None)
     width, height = _fit(first.size if first else (1, 1), cell)
-    label = min(max((pen.textlength(text, font) for text in row_labels), default=0), 240)
+    label = min(max((pen.textlength(text, font) for text in row_labels), default=0), _LABEL)
     left = int(label) + 3 * _GAP if label else _GAP
-    total = left + len(column_labels) * (width + _GAP)
+    total = left + wide * (width + _GAP)
     heading = _wrap(pen, title, font, float(total - 2 * _GAP))
-    top = (len(heading) + 1) * (_TEXT + _GAP) + 2 * _GAP
-    sheet = Image.new("RGB", (total, top + len(rows) * (height + _GAP)), "white")
+    top = len(heading) * (_TEXT + _GAP) + _GAP
+    band = _TEXT + 3 * _GAP + len(rows) * (height + _GAP)
+    sheet = Image.new("RGB", (total, top + bands * band), "white")
     pen = ImageDraw.Draw(sheet)
     for line, text in enumerate(heading):
         pen.text((_GAP, _GAP + line * (_TEXT + _GAP)), text, _INK, font)
-    for column, text in enumerate(column_labels):
-        x = left + column * (width + _GAP) + width // 2
-        pen.text((x, top - 2 * _GAP), text, _INK, font, anchor="ms")
-    for index, (row, text) in enumerate(zip(rows, row_labels, strict=True)):
-        y = top + index * (height + _GAP)
-        lines = _wrap(pen, text, font, 240.0)
+    for index in range(bands):
+        part = slice(index * wide, (index + 1) * wide)
+        corner = (left, top + index * band + _TEXT + 3 * _GAP)
+        for column, text in enumerate(column_labels[part]):
+            x = left + column * (width + _GAP) + width // 2
+            pen.text((x, corner[1] - 2 * _GAP), text, _INK, font, anchor="ms")
+        _paste(sheet, [row[part] for row in rows], row_labels, font, corner, (width, height))
+    return sheet
+
+
+def _paste(
+    sheet: Image.Image,
+    rows: Sequence[Sequence[Image.Image | None]],
+    labels: Sequence[str],
+    font: Font,
+    corner: tuple[int, int],
+    size: tuple[int, int],
+) -> None:
+    """Draw rows and their labels, the first image at a corner."""
+    pen = ImageDraw.Draw(sheet)
+    width, height = size
+    for index, (row, text) in enumerate(zip(rows, labels, strict=True)):
+        y = corner[1] + index * (height + _GAP)
+        lines = _wrap(pen, text, font, float(_LABEL))
         for line, part in enumerate(lines):
             offset = height / 2 + (line - len(lines) / 2 + 0.5) * (_TEXT + 2)
-            pen.text((left - 2 * _GAP, y + offset), part, _INK, font, anchor="rm")
+            pen.text((corner[0] - 2 * _GAP, y + offset), part, _INK, font, anchor="rm")
         for column, image in enumerate(row):
-            x = left + column * (width + _GAP)
+            x = corner[0] + column * (width + _GAP)
             if image is None:
                 pen.rectangle((x, y, x + width - 1, y + height - 1), outline=_PALE)
                 pen.line((x, y, x + width - 1, y + height - 1), _PALE)
                 continue
-            sheet.paste(_scale(image, (width, height)), (x, y))
-    return sheet
+            sheet.paste(_scale(image, size), (x, y))
 
 
 def _fit(size: tuple[int, int], cell: int) -> tuple[int, int]:
@@ -74,12 +102,12 @@ def _scale(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.convert("RGB").resize(size, how)
 
 
-def _wrap(pen: ImageDraw.ImageDraw, text: str, font: object, width: float) -> list[str]:
+def _wrap(pen: ImageDraw.ImageDraw, text: str, font: Font, width: float) -> list[str]:
     """The text in lines of at most `width` pixels, broken between words."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
-        if lines and pen.textlength(longer, font) <= width:  # type: ignore[arg-type]
+        if lines and pen.textlength(longer, font) <= width:
             lines[-1] = longer
         else:
             lines.append(word)

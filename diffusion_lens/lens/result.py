@@ -4,6 +4,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,10 @@ from diffusion_lens.files import (
     read_image,
     write_whole,
 )
+from diffusion_lens.lens.comparison import Comparison, compare
 from diffusion_lens.lens.grid import contact_sheet
+from diffusion_lens.lens.rows import Order, difference_image, grid_columns, grid_rows
+from diffusion_lens.lens.viewer import embed, viewer_page
 from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.runs.images import read_run
 from diffusion_lens.runs.table import COLUMNS, IMAGE_COLUMNS, schema_of
@@ -81,33 +85,61 @@ class Result:
             raise InputError(f"The image of layer {layer!r}, seed {seed!r} is missing: {row['missing']}.")
         return row[column]
 
-    def grid(self, prompt: str | None = None, *, cell: int = 160) -> Image.Image:
+    def grid(
+        self,
+        prompt: str | None = None,
+        *,
+        order: Order = "prompt",
+        layers: Sequence[int | str] | None = None,
+        difference: bool = False,
+        cell: int | None = None,
+    ) -> Image.Image:
         """Rows of seeds (and prompts), columns of layers, labelled; upscaled images where there are.
 
         Args:
             prompt: only this prompt.
-            cell: the longer side of an image on the sheet, in pixels.
+            order: "prompt" puts the seeds of a prompt below each other, "seed" the prompts of a seed.
+            layers: only these layers: numbers, or "native".
+            difference: below the two prompts of each seed their difference, black where they are equal.
+            cell: the longer side of an image on the sheet, in pixels; smaller by default where there are
+                many layers.
+
+        Raises:
+            InputError: no such prompt, layer or order, or a difference of other than two rows of a seed.
         """
         table = self.table if prompt is None else self._of_prompt(prompt)
-        column = "upscaled" if "upscaled" in table else "image"
-        prompts = table["prompt"].unique()
-        rungs = table[["layer", "native"]].drop_duplicates().itertuples(index=False)
-        columns = [(rung.layer, rung.native) for rung in rungs]
-        keys = table[["prompt", "seed"]].drop_duplicates().itertuples(index=False)
-        rows = [(key.prompt, key.seed) for key in keys]
-        images = {
-            (row["prompt"], row["seed"], row["layer"], row["native"]): row[column]
-            for row in table.to_dict("records")
-        }
+        columns = grid_columns(table, layers)
+        rows = grid_rows(table, "seed" if difference else order)
+        several = len({row.prompt for row in rows}) > 1
+        images: list[list[Image.Image | None]] = []
+        labels: list[str] = []
+        for _, together in groupby(rows, key=lambda row: row.seed if difference else row):
+            group = list(together)
+            images += [[row.images.get(name) for name in columns] for row in group]
+            labels += [row.label(prompt=several) for row in group]
+            if difference:
+                if len(group) != 2:
+                    raise InputError(
+                        f"A difference is of two rows of a seed, and seed {group[0].seed} has "
+                        f"{len(group)}. Draw two prompts, or use result.compare(other)."
+                    )
+                images.append([difference_image(*pair) for pair in zip(*images[-2:], strict=True)])
+                labels.append("difference")
         encoder = table["encoder"].iloc[0]
         what = f"layer of {encoder}" if encoder != "all" else "layer (all encoders in step)"
-        return contact_sheet(
-            [[images.get((*row, *rung)) for rung in columns] for row in rows],
-            [f"{text}, seed {seed}" if len(prompts) > 1 else f"seed {seed}" for text, seed in rows],
-            [f"{layer}, native" if native else str(layer) for layer, native in columns],
-            title=f"{prompts[0]} | {what}" if len(prompts) == 1 else what,
-            cell=cell,
-        )
+        title = what if several else f"{rows[0].prompt} | {what}"
+        return contact_sheet(images, labels, columns, title=title, cell=cell)
+
+    def compare(self, other: "Result") -> Comparison:
+        """This result and another, layer by layer and seed by seed, with their difference.
+
+        Args:
+            other: drawn with the same seeds; of the same prompts, or each result of one.
+
+        Raises:
+            InputError: they have no layer or no seed in common, or several prompts and none in common.
+        """
+        return compare(self.table, other.table)
 
     def changes(self) -> pd.DataFrame:
         """How much the picture changes from layer to layer.
@@ -239,6 +271,16 @@ class Result:
         buffer = io.BytesIO()
         self.grid().save(buffer, "PNG")
         return buffer.getvalue()
+
+    def _repr_html_(self) -> str:
+        return embed(viewer_page(self.table), rows=len(grid_rows(self.table)))
+
+    def _ipython_display_(self) -> None:
+        """Show the grid as an image of its own, which stays where scripts are taken out, and the viewer."""
+        from IPython import display
+
+        display.display(display.Image(self._repr_png_()))
+        display.display({"text/html": self._repr_html_(), "text/plain": repr(self)}, raw=True)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

@@ -12,11 +12,11 @@ from starlette.routing import Route
 
 from diffusion_lens.analysis.curves import curves
 from diffusion_lens.errors import DiffusionLensError, RunError
+from diffusion_lens.lens.thumbnails import thumbnail
 from diffusion_lens.pages.recipe import command_of, python_of
 from diffusion_lens.pages.run_filter import ANSWERS, END, Filter, Found, select
 from diffusion_lens.pages.run_index import RunIndex, Strip
 from diffusion_lens.pages.sections import Panel, panels
-from diffusion_lens.pages.thumbnails import thumbnail
 from diffusion_lens.pages.verdicts import Verdicts
 from diffusion_lens.pages.views import FilmCell, FilmStrip, FilmView
 from diffusion_lens.scoring import table as scores

@@ -13,15 +13,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from diffusion_lens.checks.assign import parse_caption
 from diffusion_lens.checks.checks import Check
-from diffusion_lens.checks.scenes import from_description
+from diffusion_lens.checks.scenes import from_description, parse_caption
 from diffusion_lens.errors import InputError
 from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.pages.asked import Limits, read_request
 from diffusion_lens.pages.drawing import Drawn, DrawRequest, columns_of, draw
 from diffusion_lens.pages.recipe import command_of, python_of
 from diffusion_lens.pages.turns import Done, Failed, Job, Turns
+from diffusion_lens.scoring.scorer import ScoreRequest, Source
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Live:
     def _judge(self, one: Drawn, checks: Sequence[Check]) -> Mapping[str, str]:
         if self.oracle is None or one.image is None or not checks:
             return {}
-        (answers,) = self.oracle.score([one.image], [checks])
+        (answers,) = self.oracle.score([ScoreRequest(one.image, checks, source=Source(self.lens.name))])
         words = {True: "right", False: "wrong", None: "missing"}
         found: dict[str, str] = {}
         for check, answer in zip(checks, answers, strict=True):

@@ -15,12 +15,12 @@ from PIL import Image
 import diffusion_lens
 from diffusion_lens.errors import DiffusionLensError
 from diffusion_lens.files import write_whole
+from diffusion_lens.lens.thumbnails import data_address, thumbnail
 from diffusion_lens.pages import sections
 from diffusion_lens.pages.glossary import GLOSSARY
 from diffusion_lens.pages.recipe import command_of
 from diffusion_lens.pages.run_index import RunIndex, Strip
 from diffusion_lens.pages.templates import render
-from diffusion_lens.pages.thumbnails import data_address, thumbnail
 from diffusion_lens.pages.verdicts import Verdicts
 from diffusion_lens.pages.views import FilmCell, FilmStrip, FilmView
 

@@ -14,12 +14,12 @@ from playwright.sync_api import Browser, Page, expect
 
 from diffusion_lens.analysis.curves import curves
 from diffusion_lens.errors import InputError
+from diffusion_lens.lens.thumbnails import thumbnail
 from diffusion_lens.pages.app import create_app
 from diffusion_lens.pages.recipe import command_of, python_of
 from diffusion_lens.pages.run_filter import Filter, select
 from diffusion_lens.pages.run_index import RunIndex
 from diffusion_lens.pages.serve import listen
-from diffusion_lens.pages.thumbnails import thumbnail
 from diffusion_lens.pages.verdicts import Verdicts
 from diffusion_lens.scoring import table as scores
 from tests.pages.conftest import PROMPTS, Running, running

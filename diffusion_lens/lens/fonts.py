@@ -1,0 +1,61 @@
+"""Fonts for labels drawn into images: prompts are written in any script."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from matplotlib import font_manager, get_data_path
+from PIL import ImageFont
+
+__all__ = ["Font", "find_font"]
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+# fonts of systems that hold Chinese, Japanese and Korean, in the order of preference
+_WIDE = (
+    "Noto Sans CJK",
+    "Source Han Sans",
+    "PingFang",
+    "Hiragino",
+    "Microsoft YaHei",
+    "WenQuanYi",
+    "Droid Sans Fallback",
+)
+
+
+def find_font(text: str, size: int) -> Font:
+    """A font that can write a text: Pillow's own, matplotlib's DejaVu, or one of the system.
+
+    Args:
+        text: what is to be written.
+        size: in pixels.
+
+    Returns:
+        The first font that has every letter; DejaVu where none has, with boxes for the letters it lacks.
+    """
+    plain = ImageFont.load_default(size)
+    if all(ord(letter) < 0x250 for letter in text):
+        return plain
+    dejavu = Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    for path in (dejavu, *_system_fonts()):
+        if _letters(path).issuperset(map(ord, text.replace("\n", ""))):
+            return ImageFont.truetype(str(path), size)
+    return ImageFont.truetype(str(dejavu), size)
+
+
+def _system_fonts() -> Iterator[Path]:
+    found = {entry.name: Path(entry.fname) for entry in font_manager.fontManager.ttflist}
+    ranked = sorted(
+        found,
+        key=lambda name: next((i for i, wide in enumerate(_WIDE) if name.startswith(wide)), len(_WIDE)),
+    )
+    for name in ranked:
+        yield found[name]
+
+
+@cache
+def _letters(path: Path) -> frozenset[int]:
+    """The letters that a font has."""
+    try:
+        return frozenset(font_manager.get_font(str(path)).get_charmap())
+    except (OSError, RuntimeError):
+        return frozenset()

@@ -1,0 +1,141 @@
+"""A table of images as the rows and columns of a grid: what stands in a row, and what it is called."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from diffusion_lens.errors import InputError
+
+__all__ = ["GridRow", "Order", "difference_image", "grid_columns", "grid_rows"]
+
+Order = Literal["prompt", "seed"]
+# what tells two images of one prompt, layer and seed apart
+_READING = (
+    "model",
+    "encoder",
+    "readout",
+    "pooled",
+    "slots",
+    "interventions",
+    "edits",
+    "embeddings",
+    "approximations",
+)
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """Images that differ by the layer alone.
+
+    Attributes:
+        prompt: their prompt.
+        seed: their seed.
+        reading: what further tells them from other rows; empty if nothing does.
+        images: by column label; None where an image is missing.
+        missing: why, by column label.
+    """
+
+    prompt: str
+    seed: int
+    reading: str
+    images: dict[str, Image.Image | None]
+    missing: dict[str, str]
+
+    def label(self, *, prompt: bool) -> str:
+        """What the row is called.
+
+        Args:
+            prompt: whether the prompt is a part of it.
+        """
+        parts = [self.prompt if prompt else "", self.reading, f"seed {self.seed}"]
+        return ", ".join(part for part in parts if part)
+
+
+def grid_columns(table: pd.DataFrame, layers: Sequence[int | str] | None = None) -> list[str]:
+    """The labels of a table's layers, in order.
+
+    Args:
+        table: rows with `layer`, `native` and perhaps `site`.
+        layers: only these: numbers, sites, or "native".
+
+    Raises:
+        InputError: there is no such layer.
+    """
+    known = _labelled(table).drop_duplicates("_column").sort_values(["layer", "native", "_column"])
+    names = {
+        str(row["_column"]): (int(row["layer"]), bool(row["native"])) for row in known.to_dict("records")
+    }
+    if layers is None:
+        return list(names)
+    chosen = []
+    for asked in layers:
+        fits = [
+            name
+            for name, (layer, native) in names.items()
+            if (native if asked == "native" else name == str(asked) or layer == asked)
+        ]
+        if not fits:
+            raise InputError(f"There is no layer {asked!r}. There are: {', '.join(names)}.")
+        chosen += fits
+    return list(dict.fromkeys(chosen))
+
+
+def grid_rows(table: pd.DataFrame, order: Order = "prompt") -> list[GridRow]:
+    """The rows of a grid; no image of the table is left out.
+
+    Args:
+        table: the table of a result.
+        order: "prompt": all seeds of a prompt together; "seed": all prompts of a seed together.
+
+    Raises:
+        InputError: no such order, or two rows of the table are of one place.
+    """
+    if order not in ("prompt", "seed"):
+        raise InputError(f"order is 'prompt' or 'seed', not {order!r}.")
+    labelled = _labelled(table)
+    column = "upscaled" if "upscaled" in table else "image"
+    several = [name for name in _READING if name in table and table[name].nunique(dropna=False) > 1]
+    keys = ["prompt", *several, "seed"]
+    found = []
+    for key, group in labelled.groupby(keys, sort=False, dropna=False):
+        values: tuple[Any, ...] = tuple(key)
+        if group["_column"].duplicated().any():
+            twice = group["_column"][group["_column"].duplicated()].iloc[0]
+            raise InputError(
+                f"The table has more than one image of layer {twice} of {values[0]!r}, seed {values[-1]}."
+            )
+        images = dict(zip(group["_column"], group[column], strict=True))
+        reasons = group["missing"] if "missing" in group else pd.Series("", index=group.index)
+        missing = {
+            name: str(why)
+            for name, why in zip(group["_column"], reasons, strict=True)
+            if images[name] is None
+        }
+        reading = ", ".join(
+            f"{name} {value}" for name, value in zip(keys[1:-1], values[1:-1], strict=True) if value
+        )
+        found.append(GridRow(str(values[0]), int(values[-1]), reading, images, missing))
+    if order == "seed":
+        seeds = list(dict.fromkeys(row.seed for row in found))
+        found.sort(key=lambda row: seeds.index(row.seed))  # stable: prompts stay in their order
+    return found
+
+
+def difference_image(one: Image.Image | None, other: Image.Image | None) -> Image.Image | None:
+    """The absolute difference of two images, black where they are equal; None where one is missing."""
+    if one is None or other is None or one.size != other.size:
+        return None
+    pixels = [np.asarray(image.convert("RGB"), dtype=np.int16) for image in (one, other)]
+    return Image.fromarray(np.abs(pixels[0] - pixels[1]).astype(np.uint8))
+
+
+def _labelled(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the label of each row's column."""
+    layer = table["layer"].astype(str)
+    site = table["site"].astype(str) if "site" in table else layer
+    site = site.where(site != "native", layer)
+    return table.assign(_column=site + table["native"].map({True: ", native", False: ""}))
