@@ -17,8 +17,8 @@ __all__ = ["grid"]
     "grid",
     Topic.STUDY,
     examples=[
-        'diffusion-lens grid runs/relations --prompt "a fox to the left of a car"',
-        'diffusion-lens grid runs/relations --prompt "a fox to the left of a car" --layers 0 3 6 --seeds 0',
+        'diffusion-lens grid runs/relations --prompt "a tree to the left of an elephant"',
+        'diffusion-lens grid runs/relations --prompt "a tree" "a star" --layers 0 3 6',
     ],
 )
 def grid(
