@@ -4,8 +4,11 @@ A probe's answers go into the same table of scores as the lens's, with scorer "p
 and figure puts both on the same axes.
 """
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,7 +23,9 @@ from sklearn.preprocessing import StandardScaler
 from diffusion_lens.checks.checks import Kind
 from diffusion_lens.errors import InputError
 from diffusion_lens.scoring import table as scores
-from diffusion_lens.text.states import LayerStates
+
+if TYPE_CHECKING:
+    from diffusion_lens.text.states import LayerStates
 
 __all__ = ["features", "probe"]
 

@@ -1,1 +1,5 @@
 """Figures: tables made elsewhere, drawn as a paper prints them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

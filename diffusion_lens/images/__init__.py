@@ -1,1 +1,5 @@
 """From conditioning to images: the denoiser, its settings, speed-ups and approximations."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

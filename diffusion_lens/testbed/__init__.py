@@ -1,1 +1,5 @@
 """The embedded model: emoji scenes with exact ground truth, and a diffusion model of them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

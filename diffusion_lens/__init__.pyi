@@ -1,0 +1,30 @@
+from .analysis.analyse import analyse as analyse
+from .errors import DiffusionLensError as DiffusionLensError
+from .errors import InputError as InputError
+from .images.approximations import Approximations as Approximations
+from .images.approximations import approximate as approximate
+from .images.sampler import Sampler as Sampler
+from .lens.doctor import examine as examine
+from .lens.lens import DiffusionLens as DiffusionLens
+from .lens.result import Result as Result
+from .models.conditioning import Conditioning as Conditioning
+from .models.encoders import EncoderFamily as EncoderFamily
+from .models.pipelines import PipelineFamily as PipelineFamily
+from .models.pipelines import Slot as Slot
+from .models.pipelines import Tap as Tap
+from .runs.experiment import Experiment as Experiment
+from .runs.experiment_files import load_experiments as load_experiments
+from .sweep.open import open_run as open_run
+from .sweep.open import run_sweep as run_sweep
+from .text.embedding_files import read_embedding as read_embedding
+from .text.embedding_files import write_embedding as write_embedding
+from .text.embeddings import Embedding as Embedding
+from .text.interventions import Intervention as Intervention
+from .text.interventions import Keep as Keep
+from .text.reading import Reading as Reading
+from .text.readouts import parse_readout as parse_readout
+from .text.sites import NATIVE as NATIVE
+from .text.sites import Site as Site
+from .text.states import LayerStates as LayerStates
+
+__version__: str

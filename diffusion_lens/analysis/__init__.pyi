@@ -1,0 +1,14 @@
+from .analyse import FRAME as FRAME
+from .columns import Contrast as Contrast
+from .columns import check_experiment as check_experiment
+from .curves import LEAST_PROMPTS as LEAST_PROMPTS
+from .emergence_of import checks_about as checks_about
+from .findings import Shown as Shown
+from .findings import Source as Source
+from .formats import readable as readable
+from .formats import write_csv as write_csv
+from .formats import write_latex as write_latex
+from .labels import load as load
+from .significance import sign_flip_test as sign_flip_test
+from .statistics import Resampling as Resampling
+from .statistics import mean_interval as mean_interval

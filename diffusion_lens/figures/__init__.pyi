@@ -1,0 +1,13 @@
+from .examples import draw_examples as draw_examples
+from .panels import Picture as Picture
+from .panels import as_text as as_text
+from .panels import draw_images as draw_images
+from .panels import make_axes as make_axes
+from .panels import use_style as use_style
+from .registry import draw_study as draw_study
+from .style import COLOURS as COLOURS
+from .style import DASHES as DASHES
+from .style import MARKERS as MARKERS
+from .style import PAGE as PAGE
+from .style import save as save
+from .testbed import draw_evaluation as draw_evaluation

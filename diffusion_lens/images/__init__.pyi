@@ -1,0 +1,13 @@
+from .approximations import Approximations as Approximations
+from .approximations import approximate as approximate
+from .denoise import Denoiser as Denoiser
+from .denoise import DrawnImage as DrawnImage
+from .denoise import ImageRequest as ImageRequest
+from .denoise import use_quiet as use_quiet
+from .optimizations import ATTENTION as ATTENTION
+from .optimizations import Optimizations as Optimizations
+from .optimizations import choose_optimizations as choose_optimizations
+from .optimizations import optimize as optimize
+from .sampler import Sampler as Sampler
+from .sampler import check_seeds as check_seeds
+from .sampler import use_scheduler as use_scheduler

@@ -1,0 +1,4 @@
+from .app import create_app as create_app
+from .report import write_report as write_report
+from .run_index import RunIndex as RunIndex
+from .serve import listen as listen

@@ -1,0 +1,16 @@
+from .baselines import BASELINES as BASELINES
+from .measures import load_dinov2 as load_dinov2
+from .metadata import column_name as column_name
+from .registry import check_names as check_names
+from .registry import make_scorers as make_scorers
+from .score_run import Scored as Scored
+from .score_run import Settings as Settings
+from .scorer import ScoreRequest as ScoreRequest
+from .scorer import Source as Source
+from .scorers.oracle import OracleScorer as OracleScorer
+from .sheet import read_answers as read_answers
+from .sheet import sample_questions as sample_questions
+from .sheet import write_sheet as write_sheet
+from .table import COLUMNS as COLUMNS
+from .table import KEY as KEY
+from .weights import load_parts as load_parts

@@ -1,0 +1,9 @@
+from .draw import Estimate as Estimate
+from .draw import Run as Run
+from .engines.actor import Job as Job
+from .engines.pool import draw_with as draw_with
+from .engines.processes import count_cores as count_cores
+from .engines.processes import use_processes as use_processes
+from .open import open_run as open_run
+from .open import run_sweep as run_sweep
+from .worker import resolve as resolve
