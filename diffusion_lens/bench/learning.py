@@ -98,7 +98,7 @@ class _WholeMatrix:
         self.pipe, self.concept, self.batch = pipe, concept, batch
         self.learned = initial_embedding(pipe, concept.token, concept.init)
         self.embedding = pipe.text_encoder.get_input_embeddings()
-        start = torch.cat([self.embedding.weight.detach(), self.learned.rows["text_encoder"]]).float()
+        start = torch.cat([self.embedding.weight.detach(), self.learned.vectors["text_encoder"]]).float()
         self.matrix = torch.nn.Parameter(start)
         self.original = start.clone()
         self.others = torch.arange(len(start)) < len(start) - 1

@@ -26,7 +26,7 @@ def identity(learner: Learner) -> str:
     for one in learner.concepts:
         for image in one.images:
             digest.update(repr((image.mode, image.size)).encode() + image.tobytes())
-    encoders = (getattr(learner.pipe, name) for name in learner.embeddings[0].rows)
+    encoders = (getattr(learner.pipe, name) for name in learner.embeddings[0].vectors)
     for part in (learner.denoiser.module, *encoders):
         digest.update(digest_module(part).encode())
     return digest.hexdigest()[:16]
@@ -40,10 +40,10 @@ def save_state(path: Path, learner: Learner) -> None:
     """
     tensors = {}
     for word, best in zip(learner.embeddings, learner.best, strict=True):
-        for name, rows in word.rows.items():
+        for name, rows in word.vectors.items():
             key = f"{word.token}/{name}"
             tensors[f"rows/{key}"] = rows.detach()
-            tensors[f"best/{key}"] = best.rows[name]
+            tensors[f"best/{key}"] = best.vectors[name]
             moments = learner.optimizer.state.get(rows, {})
             tensors |= {f"{moment}/{key}": moments[moment] for moment in _MOMENTS if moment in moments}
     described = json.dumps({"progress": asdict(learner.progress), "identity": identity(learner)})
@@ -74,7 +74,7 @@ def load_state(path: Path, learner: Learner) -> None:
         )
     with torch.no_grad():
         for index, word in enumerate(learner.embeddings):
-            for name, rows in word.rows.items():
+            for name, rows in word.vectors.items():
                 key = f"{word.token}/{name}"
                 rows.copy_(tensors[f"rows/{key}"])
                 if f"exp_avg/{key}" in tensors:
@@ -82,7 +82,7 @@ def load_state(path: Path, learner: Learner) -> None:
                     step = torch.tensor(float(plain["step"]))
                     learner.optimizer.state[rows] = {"step": step, **moments}
             learner.best[index] = Embedding(
-                word.token, {name: tensors[f"best/{word.token}/{name}"] for name in word.rows}
+                word.token, {name: tensors[f"best/{word.token}/{name}"] for name in word.vectors}
             )
     learner.progress = Progress(
         plain["step"], tuple(plain["scores"]), tuple(map(tuple, plain["best"])), plain["since"]

@@ -163,10 +163,10 @@ class LegoLearner(Learner):
                 context_loss(
                     rows,
                     positive[name],
-                    torch.cat([negative[name], subject.rows[name].detach().mean(0, keepdim=True)]),
+                    torch.cat([negative[name], subject.vectors[name].detach().mean(0, keepdim=True)]),
                     one.temperature,
                 )
-                for name, rows in embedding.rows.items()
+                for name, rows in embedding.vectors.items()
             ]
             where = torch.arange(len(losses), device=losses.device) == index
             added = added + where * (one.weight * torch.stack(each).mean()).to(losses.device)
@@ -181,8 +181,8 @@ def mean_embedding(pipe: Any, token: str, words: Sequence[str]) -> Embedding:
 
 def _rows(pipe: Any, words: Sequence[str]) -> Mapping[str, Float[Tensor, "word width"]]:
     """The mean vector of each word, by encoder."""
-    found = [initial_embedding(pipe, word, word).rows for word in words]
+    found = [initial_embedding(pipe, word, word).vectors for word in words]
     if not found:
-        some = initial_embedding(pipe, "none", None).rows
+        some = initial_embedding(pipe, "none", None).vectors
         return {name: rows[:0] for name, rows in some.items()}
     return {name: torch.cat([rows[name] for rows in found]) for name in found[0]}

@@ -116,7 +116,7 @@ class Learner:
         ]
         check_fit(self.pipe, started)
         self.embeddings = [
-            Embedding(one.token, {name: torch.nn.Parameter(rows) for name, rows in one.rows.items()})
+            Embedding(one.token, {name: torch.nn.Parameter(rows) for name, rows in one.vectors.items()})
             for one in started
         ]
         self.best = started
@@ -140,16 +140,16 @@ class Learner:
     def _target_lengths(self) -> dict[tuple[str, str], Tensor]:
         """The length that norm control aims at, by token and encoder, `[vector, 1]`."""
         if self.settings.norm == "pull":
-            means = {name: vocabulary_norm(self.pipe, name) for name in self.embeddings[0].rows}
+            means = {name: vocabulary_norm(self.pipe, name) for name in self.embeddings[0].vectors}
             return {
                 (word.token, name): torch.full((len(rows), 1), means[name])
                 for word in self.embeddings
-                for name, rows in word.rows.items()
+                for name, rows in word.vectors.items()
             }
         return {
             (word.token, name): rows.detach().norm(dim=-1, keepdim=True).clone()
             for word in self.embeddings
-            for name, rows in word.rows.items()
+            for name, rows in word.vectors.items()
         }
 
     @contextmanager
@@ -214,7 +214,7 @@ class Learner:
             return
         for word, group in zip(self.embeddings, self.optimizer.param_groups, strict=True):
             share = 1.0 if self.settings.norm == "fixed" else min(1.0, 100 * group["lr"])
-            for name, rows in word.rows.items():
+            for name, rows in word.vectors.items():
                 now = rows.norm(dim=-1, keepdim=True)
                 aimed = now + share * (self._lengths[word.token, name].to(now.device) - now)
                 rows.mul_(aimed / now.clamp(min=1e-12))
@@ -244,4 +244,4 @@ class Learner:
 
 def snapshot(one: Embedding) -> Embedding:
     """A copy of an embedding as it is now, without gradients."""
-    return Embedding(one.token, {name: rows.detach().clone().cpu() for name, rows in one.rows.items()})
+    return Embedding(one.token, {name: rows.detach().clone().cpu() for name, rows in one.vectors.items()})

@@ -101,8 +101,9 @@ class Conditioner:
         }
         options |= self.family.encode_with
         for slot in self.slots.values():
-            if slot.tap is not None and slot.tap.read in self.pipe.config:
-                options[slot.tap.read] = self.pipe.config[slot.tap.read]
+            named = None if slot.tap is None else slot.tap.read
+            if isinstance(named, str) and named in self.pipe.config:
+                options[named] = self.pipe.config[named]
         if "lora_scale" in self._encode:
             attention = [given[name] for name in _ATTENTION if given.get(name) is not None]
             options["lora_scale"] = attention[0].get("scale") if attention else None

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from diffusion_lens.analysis.curves import curves
+from diffusion_lens.analysis.statistics import Resampling
 from diffusion_lens.errors import DiffusionLensError, RunError
 from diffusion_lens.lens.thumbnails import thumbnail
 from diffusion_lens.pages.recipe import command_of, python_of
@@ -191,7 +192,7 @@ class Browser:
         table = table[table["cell"].isin(list(cells)) & ~table["scorer"].str.contains(": ")]
         if table.empty:
             return [], "No image of this selection is scored."
-        made = curves(table, ("run", "scorer", "encoder", "kind"), resamples=300)
+        made = curves(table, ("run", "scorer", "encoder", "kind"), resampling=Resampling(resamples=300))
         return panels({"curves": made}), ""
 
     def _small(self, request: Request) -> Response:

@@ -73,7 +73,7 @@ def write_embedding(path: Path, word: Embedding, pipe: Any) -> None:
             "no code, and diffusers and A1111 read it."
         )
     keys = encoder_keys(pipe)
-    named = {word.token if len(keys) == 1 else keys[name]: rows for name, rows in word.rows.items()}
+    named = {word.token if len(keys) == 1 else keys[name]: rows for name, rows in word.vectors.items()}
     tensors = {key: rows.detach().float().cpu().contiguous() for key, rows in named.items()}
     # one entry: several would be written in any order, and bytes would differ
     content = save(tensors, metadata={_TOKEN: word.token})

@@ -41,41 +41,39 @@ class Embedding:
 
     Attributes:
         token: how it is written in prompts.
-        rows: its vectors by the pipeline's name of the encoder, `[vector, width]`, float32; parameters
+        vectors: its vectors by the pipeline's name of the encoder, `[vector, width]`, float32; parameters
             while they are trained.
     """
 
     token: str
-    rows: Mapping[str, Float[Tensor, "vector width"]]
+    vectors: Mapping[str, Float[Tensor, "vector width"]]
 
     @property
-    def vectors(self) -> int:
+    def count(self) -> int:
         """The number of its vectors, the same for every encoder."""
-        return len(next(iter(self.rows.values())))
+        return len(next(iter(self.vectors.values())))
 
     @property
-    def pieces(self) -> tuple[str, ...]:
+    def placeholder_tokens(self) -> tuple[str, ...]:
         """The tokens that the tokenizer sees in its place.
 
         They are not named as diffusers names those of a word of several vectors, or its pipelines would
         put them in a second time.
         """
-        return (
-            (self.token,) if self.vectors == 1 else tuple(f"{self.token}:{i}" for i in range(self.vectors))
-        )
+        return (self.token,) if self.count == 1 else tuple(f"{self.token}:{i}" for i in range(self.count))
 
     @property
     def hash(self) -> str:
         """A hash of the token and the vectors: 16 hex digits."""
         digest = hashlib.sha256(self.token.encode())
-        for name, rows in sorted(self.rows.items()):
+        for name, rows in sorted(self.vectors.items()):
             digest.update(f"{name} {tuple(rows.shape)}".encode())
             digest.update(rows.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def parameters(self) -> list[Tensor]:
         """The vectors of all encoders."""
-        return list(self.rows.values())
+        return list(self.vectors.values())
 
 
 def encoder_slots(pipe: Any) -> dict[str, Slot]:
@@ -157,15 +155,15 @@ def check_fit(pipe: Any, words: Sequence[Embedding]) -> None:
                     f"The token {word.token!r} is part of {other.token!r}, so that prompts can't tell one "
                     "from the other. Choose tokens that don't contain each other, such as <cat> and <dog>."
                 )
-        missing = [name for name in slots if name not in word.rows]
+        missing = [name for name in slots if name not in word.vectors]
         if missing:
             raise InputError(
-                f"{word.token} has vectors for {', '.join(word.rows)} and none for {', '.join(missing)}, "
+                f"{word.token} has vectors for {', '.join(word.vectors)}, not for {', '.join(missing)}, "
                 f"which {type(pipe).__name__} reads too. Use a word that was learned on this kind of model."
             )
         for name, slot in slots.items():
             _check_token(word, name, find_tokenizer(pipe, slot))
-            rows, width = word.rows[name], getattr(pipe, name).get_input_embeddings().weight.shape[1]
+            rows, width = word.vectors[name], getattr(pipe, name).get_input_embeddings().weight.shape[1]
             if rows.ndim != 2 or rows.shape[1] != width:
                 raise InputError(
                     f"{word.token} has vectors of shape {tuple(rows.shape)} for {name}, which reads "
@@ -181,9 +179,9 @@ def _check_token(word: Embedding, encoder: str, tokenizer: Any) -> None:
             "has, such as <mycat>."
         )
     room = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
-    if word.vectors > room:
+    if word.count > room:
         raise InputError(
-            f"{word.token} has {word.vectors} vectors, and a prompt of {encoder} holds {room} tokens. Use "
+            f"{word.token} has {word.count} vectors, and a prompt of {encoder} holds {room} tokens. Use "
             "fewer vectors: one or a few are enough."
         )
 
@@ -207,7 +205,7 @@ def use_embeddings(pipe: Any, words: Sequence[Embedding]) -> Iterator[None]:
             taught = copy.deepcopy(getattr(pipe, slot.tokenizer))
             stack.enter_context(_swapped(pipe, slot.tokenizer, taught))
             tokenizer = find_tokenizer(pipe, slot)
-            pieces = [piece for word in words for piece in word.pieces]
+            pieces = [piece for word in words for piece in word.placeholder_tokens]
             # the space before belongs to the token, or T5 would read one more piece; and as written
             tokenizer.add_tokens([AddedToken(piece, lstrip=True, normalized=False) for piece in pieces])
             ids = tokenizer.convert_tokens_to_ids(pieces)
@@ -222,7 +220,7 @@ def use_embeddings(pipe: Any, words: Sequence[Embedding]) -> Iterator[None]:
 
 def expand(text: str, words: Sequence[Embedding]) -> str:
     """A prompt as the tokenizer should see it: each word's pieces in its place, all in one pass."""
-    pieces = {word.token: " ".join(word.pieces) for word in words}
+    pieces = {word.token: " ".join(word.placeholder_tokens) for word in words}
     if not pieces:
         return text
     tokens = "|".join(re.escape(token) for token in sorted(pieces, key=len, reverse=True))
@@ -252,7 +250,7 @@ def _expanding(encode: Any, words: Sequence[Embedding]) -> Any:
 def _look_up(embedding: nn.Module, words: Sequence[Embedding], encoder: str, first: int) -> Any:
     """The embedding's forward pass with the words' rows at ids `first` and on."""
     forward = embedding.forward
-    count = sum(word.vectors for word in words)
+    count = sum(word.count for word in words)
 
     def look_up(ids: Tensor) -> Tensor:
         index = ids - first
@@ -260,7 +258,7 @@ def _look_up(embedding: nn.Module, words: Sequence[Embedding], encoder: str, fir
         known = forward(torch.where(learned, 0, ids))
         if not count:
             return known
-        rows = torch.cat([word.rows[encoder] for word in words]).to(known.device, known.dtype)
+        rows = torch.cat([word.vectors[encoder] for word in words]).to(known.device, known.dtype)
         return torch.where(learned[..., None], rows[index.clamp(0, count - 1)], known)
 
     return look_up

@@ -207,7 +207,7 @@ def measure_grid(lens: DiffusionLens, clip: Clip, folder: Path, size: Size, prog
     rows = []
     with use_embeddings(lens.pipeline, learned):
         for (one, lr, count), token, embedding in zip(cells, tokens, learned, strict=True):
-            norm = float(embedding.rows["text_encoder"].norm(dim=-1).mean())
+            norm = float(embedding.vectors["text_encoder"].norm(dim=-1).mean())
             for name, value in _measure(lens, clip, one, token, size.samples).items():
                 rows.append((one.name, lr, count, norm, name, value))
     return pd.DataFrame(rows, columns=["concept", "lr", "vectors", "norm", "measure", "value"])

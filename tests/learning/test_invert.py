@@ -75,16 +75,16 @@ def test_a_killed_training_ends_with_the_same_bytes(photos, tmp_path, emoji):
 def test_the_best_rows_are_kept_and_patience_ends(new_lens, tmp_path):
     lens = new_lens("sd")
     learner = Learner(lens.pipeline, [concept()], Settings(steps=50, patience=2))
-    rows = learner.embeddings[0].rows["text_encoder"]
+    rows = learner.embeddings[0].vectors["text_encoder"]
     for step, score in enumerate([0.1, 0.5, 0.2, 0.3]):
         rows.data.fill_(float(step))
         learner.validate(lambda _index, score=score: score)
     assert learner.finished and learner.progress.best[0][0] == 0.5
-    assert (learner.learned()[0].rows["text_encoder"] == 1).all()
+    assert (learner.learned()[0].vectors["text_encoder"] == 1).all()
     save_state(tmp_path / "state.safetensors", learner)
     again = Learner(lens.pipeline, [concept()], Settings(steps=50, patience=2))
     load_state(tmp_path / "state.safetensors", again)
-    assert again.progress == learner.progress and (again.learned()[0].rows["text_encoder"] == 1).all()
+    assert again.progress == learner.progress and (again.learned()[0].vectors["text_encoder"] == 1).all()
     with pytest.raises(RunError, match="another training"):
         load_state(tmp_path / "state.safetensors", Learner(lens.pipeline, [concept()], Settings(seed=1)))
     (tmp_path / "state.safetensors").write_bytes(b"cut")
@@ -97,7 +97,7 @@ def test_several_concepts_are_learned_in_one_run(tiny_lens, tmp_path):
     lens, settings = tiny_lens("sdxl"), Settings(steps=2, batch=1, validate_every=1)
     learner = Learner(lens.pipeline, concepts, settings)
     words = invert(lens, learner, tmp_path, Validation(brightness, seeds=(0,)), progress=False)
-    assert [(word.token, word.vectors) for word in words] == [("<it>", 1), ("<that>", 2)]
+    assert [(word.token, word.count) for word in words] == [("<it>", 1), ("<that>", 2)]
 
 
 def test_an_embedding_gets_nearer_to_its_images(emoji):

@@ -63,10 +63,10 @@ def test_context_draws_the_concept_to_its_words_and_away_from_the_subject(emoji)
         with learner.training():
             for _ in range(settings.steps):
                 learner.step()
-        rows[weight] = learner.embeddings[0].rows["text_encoder"].detach().mean(0)
+        rows[weight] = learner.embeddings[0].vectors["text_encoder"].detach().mean(0)
 
     def likeness(weight: float, word: str) -> float:
-        other = initial_embedding(emoji.pipeline, "<other>", word).rows["text_encoder"][0]
+        other = initial_embedding(emoji.pipeline, "<other>", word).vectors["text_encoder"][0]
         return torch.cosine_similarity(rows[weight], other, dim=0).item()
 
     assert likeness(0.3, "azure") > likeness(0.0, "azure") + 0.02
@@ -84,7 +84,7 @@ def test_training_resumes_with_the_same_bytes_and_only_with_its_context(emoji, t
     learn("parts", 1)
     parts = learn("parts", 3)
     for one, other in zip(whole, parts, strict=True):
-        assert torch.equal(one.rows["text_encoder"], other.rows["text_encoder"])
+        assert torch.equal(one.vectors["text_encoder"], other.vectors["text_encoder"])
     with pytest.raises(RunError, match="of another training"):
         learn("parts", 4, replace(CONTEXT, negative=("dog",)))
 

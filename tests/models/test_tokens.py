@@ -76,7 +76,7 @@ def test_a_word_of_several_tokens_and_a_learned_one_have_them_all(emoji):
     word = Embedding("<cat>", {"text_encoder": torch.randn(2, 384)})
     with use_embeddings(emoji.pipeline, [word]):
         taught = emoji.pipeline.tokenizer
-        text = f"a {' '.join(word.pieces)} on grass"
+        text = f"a {' '.join(word.placeholder_tokens)} on grass"
         read = align_prompt(taught, text, taught(text).input_ids)
         assert [positions for _, positions in read.words()] == [(1,), (2,), (3,), (4,), (5,)]
 

@@ -20,7 +20,7 @@ def test_what_is_written_is_read_back(tiny_lens, family, tmp_path):
     write_embedding(tmp_path / "it.safetensors", word, pipe)
     again = read_embedding(tmp_path / "it.safetensors", pipe)
     assert again.token == "<it>"
-    assert all(torch.equal(again.rows[name], word.rows[name]) for name in encoder_slots(pipe))
+    assert all(torch.equal(again.vectors[name], word.vectors[name]) for name in encoder_slots(pipe))
     (file,) = read_embedding_files([f"<that>={tmp_path / 'it.safetensors'}"])
     renamed = file.embedding(pipe)
     assert renamed.token == "<that>"
@@ -36,7 +36,9 @@ def test_diffusers_loads_what_is_written(new_lens, vectors, tmp_path):
     expected = pipe.encode_prompt(f"a {'red fox' if vectors == 2 else '<it>'}", "cpu", 1, False)[0]
     assert torch.equal(pipe.encode_prompt("a <it>", "cpu", 1, False)[0], expected)
     matrix = pipe.text_encoder.get_input_embeddings().weight
-    assert torch.equal(matrix[pipe.tokenizer.convert_tokens_to_ids("<it>")], word.rows["text_encoder"][0])
+    assert torch.equal(
+        matrix[pipe.tokenizer.convert_tokens_to_ids("<it>")], word.vectors["text_encoder"][0]
+    )
 
     pipe = new_lens("sdxl").pipeline
     word = initial_embedding(pipe, "<it>", "red fox", vectors)
@@ -73,14 +75,14 @@ def test_pickles_of_others_are_read(tiny_lens, content, token, tmp_path):
     torch.save(content, tmp_path / "kept.pt")
     word = read_embedding(tmp_path / "kept.pt", tiny_lens("sd").pipeline)
     assert word.token == token
-    assert torch.equal(word.rows["text_encoder"], ROWS)
+    assert torch.equal(word.vectors["text_encoder"], ROWS)
 
 
 def test_the_two_files_of_diffusers_sdxl_script_are_read_together(tiny_lens, tmp_path):
     save_file({"<it>": torch.zeros(1, 16)}, tmp_path / "learned_embeds.safetensors")
     save_file({"<it>": torch.ones(1, 32)}, tmp_path / "learned_embeds_2.safetensors")
     word = read_embedding(tmp_path / "learned_embeds.safetensors", tiny_lens("sdxl").pipeline)
-    assert word.token == "<it>" and word.rows["text_encoder_2"].all()
+    assert word.token == "<it>" and word.vectors["text_encoder_2"].all()
 
 
 class Malice:

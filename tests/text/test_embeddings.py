@@ -72,12 +72,12 @@ def test_only_the_words_rows_move(new_lens, family):
     before = [{name: value.clone() for name, value in part.state_dict().items()} for part in parts]
     lengths = {name: len(getattr(pipe, slot.tokenizer)) for name, slot in encoder_slots(pipe).items()}
     learner = Learner(pipe, [concept(vectors=2)], Settings(steps=2, batch=2, lr=0.1))
-    started = {name: rows.detach().clone() for name, rows in learner.embeddings[0].rows.items()}
+    started = {name: rows.detach().clone() for name, rows in learner.embeddings[0].vectors.items()}
     with learner.training():
         losses = [learner.step() for _ in range(2)]
     assert np.isfinite(losses).all()
     # every encoder that the pipeline reads is taught, also one of which only the pooled output is read
-    for name, rows in learner.embeddings[0].rows.items():
+    for name, rows in learner.embeddings[0].vectors.items():
         assert (rows != started[name]).any(-1).all()
     for part, kept in zip(parts, before, strict=True):
         assert all(torch.equal(value, kept[name]) for name, value in part.state_dict().items())
@@ -139,12 +139,12 @@ def test_norms_are_controlled(new_lens, norm):
     pipe = new_lens("sd").pipeline
     learner = Learner(pipe, [concept(init="cat")], Settings(steps=3, batch=1, lr=0.5, norm=norm))
     matrix = pipe.text_encoder.get_input_embeddings().weight
-    begun = learner.embeddings[0].rows["text_encoder"].detach().norm().clone()
+    begun = learner.embeddings[0].vectors["text_encoder"].detach().norm().clone()
     with learner.training():
         for _ in range(3):
             learner.step()
     wanted = begun if norm == "fixed" else matrix.detach().norm(dim=-1).mean()
-    assert torch.allclose(learner.embeddings[0].rows["text_encoder"].norm(), wanted, rtol=1e-4)
+    assert torch.allclose(learner.embeddings[0].vectors["text_encoder"].norm(), wanted, rtol=1e-4)
 
 
 def test_concepts_learned_together_do_not_see_each_other(new_lens):
@@ -153,9 +153,9 @@ def test_concepts_learned_together_do_not_see_each_other(new_lens):
         both = Learner(lens.pipeline, [concept(), concept("<that>")], Settings(batch=2))
         with both.training():
             both.losses(0)[1].backward()
-    untouched = both.embeddings[0].rows["text_encoder"].grad
+    untouched = both.embeddings[0].vectors["text_encoder"].grad
     assert untouched is None or not untouched.any()
-    assert both.embeddings[1].rows["text_encoder"].grad.any()
+    assert both.embeddings[1].vectors["text_encoder"].grad.any()
 
 
 def with_rows(token, count, width=32):
