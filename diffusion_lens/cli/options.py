@@ -122,21 +122,21 @@ class ReadingOptions:
             norm, as in the paper. none takes the hidden state as it is.
         pooled: The pooled output is held at full depth, made from the layer, or that of the empty prompt.
         slots: Where the pipeline reads several layers, one layer replaces all of them, only the deeper
-            ones (cap), or the one of this index.
+            ones (cap), the one of this index, or all but it (without:INDEX).
         intervene: What is changed in the hidden states, such as 'keep(fox)', in this order.
     """
 
     encoder: Annotated[str, tyro.conf.arg(metavar="ENCODER")] = "all"
     readout: Annotated[str, tyro.conf.arg(metavar="{native,final,none}")] = "native"
     pooled: Pooled = "hold"
-    slots: Annotated[str, tyro.conf.arg(metavar="{all,cap,INDEX}")] = "all"
+    slots: Annotated[str, tyro.conf.arg(metavar="{all,cap,INDEX,without:INDEX}")] = "all"
     intervene: Annotated[tuple[str, ...], values("CHANGE", "nothing")] = ()
 
     def arguments(self) -> dict[str, Any]:
         """The options as arguments of a lens.
 
         Raises:
-            InputError: `slots` is neither all, cap nor an index.
+            InputError: `slots` is none of these.
         """
         given = asdict(self)
         interventions = given.pop("intervene")
@@ -146,9 +146,10 @@ class ReadingOptions:
 def _parse_slots(text: str) -> int | str:
     if text in ("all", "cap"):
         return text
-    if text.isascii() and text.isdigit() and len(text) < 4:
-        return int(text)
-    raise InputError(f"{text!r} names no slots. Allowed: all, cap, or an index such as 0.")
+    index = text.removeprefix("without:")
+    if index.isascii() and index.isdigit() and len(index) < 4:
+        return text if text != index else int(text)
+    raise InputError(f"{text!r} names no slots. Allowed: all, cap, an index such as 0, or without:0.")
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,12 @@ def _hub_index(model: str, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download
 
     known = f"Embedded models: {', '.join(EMBEDDED)}."
+    if Path(model).is_file():
+        raise UnknownModelError(
+            f"{model} is one file, and a folder in diffusers format is needed. Convert it once: "
+            f"StableDiffusionPipeline.from_single_file({model!r}).save_pretrained('folder'), with the "
+            "class of the model (such as StableDiffusionXLPipeline, FluxPipeline); then give the folder."
+        )
     if model.count("/") != 1:
         raise UnknownModelError(
             f"There is no model {model!r}: it is no embedded model, no folder here, and no hub id "

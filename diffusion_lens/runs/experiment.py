@@ -157,7 +157,7 @@ class Experiment:
     readouts: tuple[str, ...] = ("native",)
     interventions: tuple[tuple[str, ...], ...] = ((),)
     pooled: Pooled = "hold"
-    slots: int | Literal["all", "cap"] = "all"
+    slots: int | str = "all"
     revision: str | None = None
     claim: str = ""
     contrasts: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from diffusion_lens.errors import ExperimentError, RunError
+from diffusion_lens.models.digest import ModelDigest
 from diffusion_lens.runs.experiment import Experiment, Prompt
 from diffusion_lens.runs.plan import Plan, Resolved, make_plan
 from diffusion_lens.runs.store import Scan, Store
@@ -86,8 +87,12 @@ def check_model(before: Resolved, now: Mapping[str, Any]) -> None:
     for name, found in now.items():
         was = getattr(before, name)
         if was != found:
+            what = f"its {name} was {was} and is {found}"
+            if name == "fingerprint":
+                parts = ModelDigest.parse(was).differences(ModelDigest.parse(found))
+                what = f"its {', '.join(parts)} changed"
             raise RunError(
-                f"The model is not the one that this run began with: its {name} was {was} and is {found}. "
+                f"The model is not the one that this run began with: {what}. "
                 "Use the same model and versions, or another --out."
             )
 

@@ -11,6 +11,7 @@ from diffusion_lens.text.interventions import Intervention
 from diffusion_lens.text.reading import ALL_ENCODERS, Reading, ResolvedReading, Slots
 from diffusion_lens.text.readouts import Readout, check_pooled
 from diffusion_lens.text.sites import NATIVE, Site
+from diffusion_lens.text.slots import check_slots, fill_slots
 
 __all__ = ["Layer", "LayerPlan", "LayerRequest", "resolve_readings"]
 
@@ -79,13 +80,7 @@ class LayerPlan:
         self.moving = tuple(encoders) if self.encoder == ALL_ENCODERS else (self.encoder,)
         read = [name for name in self.moving if encoders[name].tap] or list(self.moving)
         self.reference = max(read, key=lambda name: self.depths[name])
-        if not isinstance(slots, int) and slots not in ("all", "cap"):
-            raise LayerError(f'{slots!r} is no value of slots. Allowed: "all", "cap", or the index of one.')
-        widest = max(len(self.taps[name]) for name in self.moving)
-        if isinstance(slots, int) and not 0 <= slots < widest:
-            raise LayerError(
-                f"Slot {slots} does not exist: {', '.join(self.moving)} is read at {widest} layers."
-            )
+        check_slots(slots, max(len(self.taps[name]) for name in self.moving))
 
     @property
     def depth(self) -> int:
@@ -163,12 +158,7 @@ class LayerPlan:
         return min(self.depths[name], own + layer - plan)
 
     def _fill(self, name: str, layer: int) -> tuple[int, ...]:
-        tap = self.taps[name]
-        if self.slots == "cap":
-            return tuple(min(position, layer) for position in tap)
-        if isinstance(self.slots, int) and len(tap) > 1:
-            return (*tap[: self.slots], layer, *tap[self.slots + 1 :])
-        return (layer,) * len(tap)
+        return fill_slots(self.slots, self.taps[name], layer)
 
 
 def resolve_readings(

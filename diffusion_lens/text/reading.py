@@ -6,19 +6,17 @@ reads. It is plain data, so that a plan can be made, stored and drawn without as
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from diffusion_lens.choices import Pooled
 from diffusion_lens.text.interventions import Intervention, parse_interventions
 from diffusion_lens.text.readouts import Readout, parse_readout
 from diffusion_lens.text.sites import NATIVE, Site
+from diffusion_lens.text.slots import Slots
 
 __all__ = ["ALL_ENCODERS", "Reading", "ResolvedReading", "Slots"]
 
 ALL_ENCODERS = "all"
-Slots = Literal["all", "cap"] | int
-"""What a layer replaces where a pipeline reads several layers of one encoder (FLUX.2, HiDream): all of
-them, those deeper than the layer ("cap"), or the one of this index."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Reading:
             site=Site.parse(data["site"]),
             readout=parse_readout(data["readout"]),
             pooled=data["pooled"],
-            slots=int(slots) if slots.isdecimal() else slots,  # type: ignore[arg-type]
+            slots=int(slots) if slots.isdecimal() else slots,
             interventions=parse_interventions(data["interventions"]),
         )
 

@@ -88,7 +88,7 @@ def test_the_pooled_output_follows_its_policy(tiny_lens, family):
     assert len(set(pixels)) == 3
 
 
-@pytest.mark.parametrize("family", ["flux2", "flux2-klein", "hidream"])
+@pytest.mark.parametrize("family", ["flux2", "flux2-klein", "hidream", "krea2"])
 def test_several_taps_can_be_replaced_in_several_ways(tiny_lens, family):
     lens = tiny_lens(family)
     taps = max(lens.plan(**lens.defaults.options).taps.values(), key=len)

@@ -114,7 +114,7 @@ def test_another_model_of_the_same_name_is_refused(draw, new_lens, tmp_path):
     with torch.no_grad():
         lens.pipeline.unet.conv_in.weight.add_(1)
     for more in ({"seeds": [0, 9]}, {"layers": [0, 3]}):
-        with pytest.raises(RunError, match="not the one that this run began with: its fingerprint was"):
+        with pytest.raises(RunError, match="not the one that this run began with: its unet changed"):
             run_sweep(make(**more), tmp_path, lens=lens, progress=False)
 
 
