@@ -111,6 +111,8 @@ BAD = [
     (["sweep", "x.toml", "--shard", "²/3"], "x.toml"),
     (["doctor", "file"], "error: There is no model 'file'"),
     (["nonsense"], "nonsense"),
+    (["new", " "], "is no name of a study"),
+    (["new", "a\0b"], "is no name of a study"),
     (["latent"], "caption"),
 ]
 

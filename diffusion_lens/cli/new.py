@@ -1,5 +1,6 @@
 """`diffusion-lens new`: an experiment file to start from."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -57,7 +58,7 @@ def new(
     from diffusion_lens.files import check_output, write_whole
 
     path = Path(name if name.endswith(".toml") else f"{name}.toml")
-    if not path.stem or path.stem.startswith("."):
+    if not re.fullmatch(r"[\w.~/][\w./ -]{0,199}", name) or path.stem.startswith("."):
         raise InputError(f"{name!r} is no name of a study. Give a word, such as colours.")
     check_output(path, overwrite=overwrite)
     write_whole(path, lambda file: file.write(_EXPERIMENT.encode()))
