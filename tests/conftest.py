@@ -1,6 +1,7 @@
 """Shared fixtures: the embedded lens, and a tiny real pipeline of each family."""
 
 import os
+import shutil
 
 # the tests run in several processes; more threads than cores only wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -8,6 +9,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from typing import TYPE_CHECKING
 
 import jaxtyping
 import pytest
@@ -16,6 +18,9 @@ from hypothesis import settings
 from diffusion_lens import DiffusionLens
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.testing import FAMILIES
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 settings.register_profile("default", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("default")
@@ -67,3 +72,16 @@ def untyped() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """Chromium: Debian's where it is installed, else Playwright's own; `make test` brings one."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield found
+        found.close()

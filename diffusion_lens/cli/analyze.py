@@ -53,11 +53,11 @@ def analyze(
     figures: bool = True,
     overwrite: Overwrite = False,
 ) -> None:
-    """Turn scores into tables (csv, LaTeX) and figures (png, pdf), with intervals over prompts.
+    """Turn scores into tables (csv, LaTeX), figures (png, pdf) and a page, with intervals over prompts.
 
     Args:
         scores: Folders of runs, or tables of scores as .parquet or .csv.
-        out: The folder for the tables, the figures and findings.md.
+        out: The folder for the tables, the figures, findings.md and, where scores are of runs, report.html.
         by: The columns whose values make a curve each, such as category kind; run, scorer and encoder
             always do.
         contrast: A comparison that was planned beforehand, such as kind=object,relation; it is tested
@@ -74,6 +74,7 @@ def analyze(
     from diffusion_lens.analysis.formats import write_csv, write_latex
     from diffusion_lens.analysis.statistics import Resampling
     from diffusion_lens.files import check_output, write_whole
+    from diffusion_lens.pages.report import write_report
     from diffusion_lens.scoring import table as scoring_table
 
     if not scores:
@@ -94,6 +95,9 @@ def analyze(
     shown = _draw(found.tables, scores, out) if figures else []
     page = findings(found.tables, out.name, sources, notes=found.notes, figures=shown)
     write_whole(out / "findings.md", lambda file: file.write(page.encode()))
+    runs = [path for path in scores if (path / "manifest.json").exists()]
+    if runs:
+        write_report(runs, out / "report.html", tables=found.tables, notes=found.notes, level=level)
     asked = {
         "scores": [str(path) for path in scores],
         "by": by,
@@ -105,6 +109,8 @@ def analyze(
     write_whole(settings, lambda file: file.write((json.dumps(asked, indent=1) + "\n").encode()))
     _tell(found.tables, found.notes)
     say(f"findings {out / 'findings.md'}\ntables   {tables}  ({len(found.tables)})")
+    if runs:
+        say(f"report   {out / 'report.html'}")
     if shown:
         say(f"figures  {out / 'figures'}  ({len(shown)})")
 

@@ -25,6 +25,7 @@ from diffusion_lens.scoring import table as scores
 __all__ = ["Browser"]
 
 STRIPS = 30
+QUICK = Resampling(resamples=1000)  # a page is waited for; a report and `analyze` take more
 FOREVER = "private, max-age=31536000, immutable"
 Page = Callable[..., HTMLResponse]
 
@@ -192,7 +193,7 @@ class Browser:
         table = table[table["cell"].isin(list(cells)) & ~table["scorer"].str.contains(": ")]
         if table.empty:
             return [], "No image of this selection is scored."
-        made = curves(table, ("run", "scorer", "encoder", "kind"), resampling=Resampling(resamples=300))
+        made = curves(table, ("run", "scorer", "encoder", "kind"), resampling=QUICK)
         return panels({"curves": made}), ""
 
     def _small(self, request: Request) -> Response:

@@ -12,9 +12,6 @@ from playwright.sync_api import Browser, expect
 from diffusion_lens.errors import InputError
 from diffusion_lens.lens.fonts import find_font
 from diffusion_lens.lens.result import Result
-from tests.pages.conftest import browser
-
-__all__ = ["browser"]
 
 HTML = "<img src=x onerror=alert(1)>"
 Make = Callable[..., Result]
@@ -43,7 +40,7 @@ def result(
     return Result(pd.DataFrame(rows), {})
 
 
-def test_rows_by_seed_some_layers_and_the_difference() -> None:
+def test_rows_by_seed_some_layers_and_the_difference(untyped: None) -> None:
     made = result(["a fox", "a car"])
     by_seed = made.grid(order="seed", layers=[0, "native"], cell=96)
     assert by_seed.height == made.grid(cell=96).height

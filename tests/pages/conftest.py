@@ -1,6 +1,5 @@
 """Runs of known images for pages to show, and a browser to show them in."""
 
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from starlette.applications import Starlette
 
 from diffusion_lens import DiffusionLens
@@ -85,17 +84,6 @@ def explorer(emoji: DiffusionLens, run: Path) -> Iterator[Running]:
     """An explorer with the embedded model and a run."""
     with running(create_app(emoji, [RunIndex.open(run)])) as found:
         yield found
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Chromium: Debian's where it is installed, else Playwright's own."""
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield found
-        found.close()
 
 
 @pytest.fixture

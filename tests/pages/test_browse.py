@@ -119,7 +119,7 @@ def test_the_curves_of_a_selection_are_the_tables(page: Page, explorer: Running,
     table = table[
         table["prompt"].isin(prompts) & (table["scorer"] == "oracle") & (table["kind"] == "attribute")
     ]
-    made = curves(table, ("run", "scorer", "encoder", "kind"), resamples=300)
+    made = curves(table, ("run", "scorer", "encoder", "kind"))
     made = made[made["rate"].notna()]
     assert shown == [
         [layer, pytest.approx(rate)] for layer, rate in zip(made["layer"], made["rate"], strict=True)
