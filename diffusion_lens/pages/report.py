@@ -130,11 +130,15 @@ def _analyse(
     if not found:
         return {}, notes
     try:
-        made = analyse(
-            scores.validate(pd.concat(found, ignore_index=True)),
-            planned=[Contrast.parse(text) for text in dict.fromkeys(planned)],
-            resampling=Resampling(level),
-        )
+        table = scores.validate(pd.concat(found, ignore_index=True))
+        contrasts = [Contrast.parse(text) for text in dict.fromkeys(planned)]
+        for contrast in contrasts:
+            if contrast.column not in table:  # the rest is still worth showing
+                notes.append(
+                    f"The planned contrast {contrast} is left out: there is no column {contrast.column!r}."
+                )
+        known = [one for one in contrasts if one.column in table]
+        made = analyse(table, planned=known, resampling=Resampling(level))
     except DiffusionLensError as error:
         return {}, [*notes, f"The scores can't be analysed: {error}"]
     return made.tables, [*notes, *made.notes]

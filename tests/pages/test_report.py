@@ -101,6 +101,7 @@ def test_a_contrast_that_nothing_answers_is_named(run: Path, tmp_path: Path) -> 
     (other / "manifest.json").write_text(json.dumps(manifest))
     read = Page(build_report([other]))
     assert "season" in read.text[read.text.index("Missing and left out") :]
+    assert "curves" in read.numbers  # the rest is shown
 
 
 def test_500_images_stay_under_10_megabytes(tmp_path: Path) -> None:
