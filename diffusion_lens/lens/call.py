@@ -135,7 +135,7 @@ class Call:
             states = reader.encode(texts, readings)
         else:
             states = select(lens.conditioner, states, texts, readings)
-        reader.prepare(readings)
+        reader.prepare(texts, readings)
         origin = Origin(
             lens.name,
             lens.revision,

@@ -10,7 +10,7 @@ import torch
 from diffusion_lens.errors import EncoderError, UnsupportedPipelineError
 from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.models.encoders import EncoderFamily, TextEncoder, resolve_encoder
-from diffusion_lens.models.hooks import Recording, copy_output, replace_forward, uncompiled
+from diffusion_lens.models.hooks import Change, Recording, copy_output, replace_forward, uncompiled
 from diffusion_lens.models.noise import evaluating
 from diffusion_lens.models.pipelines import PipelineFamily, Slot, find_family, resolve_family
 from diffusion_lens.models.quiet import quiet_libraries
@@ -162,6 +162,7 @@ class Conditioner:
         layers: Mapping[str, Sequence[int]],
         options: Mapping[str, Any],
         stop: frozenset[str] = frozenset(),
+        edits: Mapping[str, Change] | None = None,
     ) -> dict[str, Recording]:
         """Encode `prompt` once and read the states of `layers` of each encoder named.
 
@@ -170,11 +171,14 @@ class Conditioner:
             layers: the layers to keep, by encoder.
             options: see `encode_options`.
             stop: the encoders whose pass may end after the deepest layer asked for.
+            edits: what changes the states of an encoder as they pass by; the changed ones are read.
 
         Returns:
             One recording by encoder.
         """
         with ExitStack() as stack:
+            for name, change in (edits or {}).items():  # hooks run in the order that they were set in
+                stack.enter_context(self.encoders[name].edit(change))
             recordings = {
                 name: stack.enter_context(self.encoders[name].capture(wanted, stop=name in stop))
                 for name, wanted in layers.items()

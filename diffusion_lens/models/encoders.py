@@ -16,7 +16,7 @@ from torch import nn
 
 from diffusion_lens.errors import EncoderError
 from diffusion_lens.models.digest_parts import digest_module, digest_tokenizer, unwrap
-from diffusion_lens.models.hooks import Recording, capture, find_module
+from diffusion_lens.models.hooks import Change, Recording, capture, edit, find_module
 from diffusion_lens.models.registry import load_entry_points, resolve
 
 __all__ = [
@@ -218,6 +218,14 @@ class TextEncoder:
     def capture(self, layers: Sequence[int], *, stop: bool = False) -> AbstractContextManager[Recording]:
         """Read `layers` while the body of the `with` runs the encoder; see `hooks.capture`."""
         return capture(self.module, self.blocks, layers, stop=stop)
+
+    def edit(self, change: Change) -> AbstractContextManager[Recording]:
+        """Change states `[batch, token, width]` while the body runs the encoder; see `hooks.edit`."""
+
+        def laid_out(state: torch.Tensor, layer: int, recording: Recording) -> torch.Tensor:
+            return self.batch_first(change(self.batch_first(state), layer, recording))
+
+        return edit(self.module, self.blocks, laid_out)
 
     def batch_first(self, state: torch.Tensor) -> Float[torch.Tensor, "batch token width"]:
         """A block's output as `[batch, token, width]`."""

@@ -1,8 +1,9 @@
-"""Forward hooks as context managers: capture a module's layers, stop early, replace its forward pass.
+"""Forward hooks as context managers: capture layers, change them, stop early, replace a forward pass.
 
 `capture` reads the input of the first block and the output of each block in one forward pass, and can
-stop the pass after the deepest block that is needed. `replace_forward` replaces what a module computes.
-Both remove exactly what they installed, also after an exception, and leave other hooks as they are.
+stop the pass after the deepest block that is needed. `edit` changes them, and the later blocks
+run on from the change. `replace_forward` replaces what a module computes. All remove exactly what they
+installed, also after an exception, and leave other hooks as they are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,16 @@ from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 
-__all__ = ["Recording", "capture", "copy_output", "find_module", "replace_forward", "uncompiled"]
+__all__ = [
+    "Change",
+    "Recording",
+    "capture",
+    "copy_output",
+    "edit",
+    "find_module",
+    "replace_forward",
+    "uncompiled",
+]
 
 
 @dataclass
@@ -60,6 +70,10 @@ def uncompiled(module: nn.Module) -> Iterator[None]:
     finally:
         for one, call in compiled:
             one._compiled_call_impl = call
+
+
+Change = Callable[[torch.Tensor, int, Recording], torch.Tensor]
+"""From a state as the module lays it out, its layer, and what is known of the pass, to another state."""
 
 
 class _Stop(Exception):
@@ -137,6 +151,53 @@ def capture(
             hook(block.register_forward_hook(on_block(layer)))
         if stop:
             stack.enter_context(replace_forward(encoder, stopping))
+        yield recording
+
+
+@contextmanager
+def edit(encoder: nn.Module, blocks: Sequence[nn.Module], change: Change) -> Iterator[Recording]:
+    """Change the states of all layers while the body runs the encoder; later blocks run on from them.
+
+    A `capture` inside of the body reads the changed states.
+
+    Args:
+        encoder: the whole text encoder, whose inputs `change` is told.
+        blocks: its transformer blocks, first to last.
+        change: what is done to the input of the first block (layer 0) and to the output of block i
+            (layer i).
+
+    Yields:
+        A `Recording` of the encoder's inputs.
+    """
+    recording = Recording()
+
+    def on_call(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        recording.calls += 1
+        ids: Any = kwargs.get("input_ids", args[0] if args else None)
+        recording.input_ids = ids
+        recording.attention_mask = kwargs.get("attention_mask")
+
+    def on_first_block(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return (change(args[0], 0, recording), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"], 0, recording)}
+
+    def on_block(layer: int) -> Callable[..., Any]:
+        def changed(_module: nn.Module, _args: Any, output: Any) -> Any:
+            if isinstance(output, tuple):
+                return (change(output[0], layer, recording), *output[1:])
+            return change(output, layer, recording)
+
+        return changed
+
+    with ExitStack() as stack:
+        handles = [
+            encoder.register_forward_pre_hook(on_call, with_kwargs=True),
+            blocks[0].register_forward_pre_hook(on_first_block, with_kwargs=True),
+            *(block.register_forward_hook(on_block(layer)) for layer, block in enumerate(blocks, 1)),
+        ]
+        for handle in handles:
+            stack.callback(handle.remove)
         yield recording
 
 

@@ -161,6 +161,8 @@ def _read(control: Control, value: Any, limits: Limits) -> Any:
     text = str(value).strip()
     if control.kind == "lines":
         lines = [line.strip() for line in text.splitlines() if line.strip()]
+        if any(".safetensors" in line for line in lines):  # a page is no way to files of the server
+            raise InputError("A file can't be named here. Write 'steer(a big dog minus a small dog)'.")
         return tuple(one.id for one in parse_interventions(lines))
     if control.kind == "choice" and text not in control.choices:
         raise InputError(f"{control.label} is one of {', '.join(control.choices)}, not {text!r}.")

@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from diffusion_lens.text.interventions import split_interventions
+
 __all__ = ["command_of", "python_of"]
 
 # column -> flag of `diffusion-lens show` and argument of a call, where the default is not the same for all
@@ -35,8 +37,7 @@ def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _interventions(row: Mapping[str, Any]) -> list[str]:
     """The interventions of a row, each as its text."""
-    text = row.get("interventions") or ""
-    return [one for one in (part.strip() for part in str(text).split(" + ")) if one]
+    return list(split_interventions(str(row.get("interventions") or "")))
 
 
 def command_of(row: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """`StatesCache`: hidden states of prompts, kept in the run, so that resuming it does not encode again.
 
-    states/<encoder>-<fingerprint>-<hash of the prompt and embeddings>.safetensors   states of one prompt
+    states/<encoder>-<fingerprint>-<hash of prompt, embeddings and edits>.safetensors  states of one prompt
     states/negative-<hash of the fingerprints and embeddings>.safetensors            negative conditioning
     stubs/<encoder>-<fingerprint>.safetensors                       what a stub of the encoder needs
 
@@ -20,7 +20,7 @@ from diffusion_lens.models.stub_encoders import stub_bytes
 from diffusion_lens.runs.store import Store
 from diffusion_lens.text.encode import States, select
 from diffusion_lens.text.reader import Reader
-from diffusion_lens.text.reading import ResolvedReading
+from diffusion_lens.text.reading import EncoderEdits, ResolvedReading
 from diffusion_lens.text.states import LayerStates
 
 __all__ = ["StatesCache", "read_stubs"]
@@ -54,17 +54,24 @@ class StatesCache:
             listed = self.store.fs.ls(self.store.path("states"), detail=True)
             self.room -= sum(one["size"] for one in listed)
 
-    def states(self, reader: Reader, prompt: str, readings: Sequence[ResolvedReading]) -> States:
-        """The states of one prompt at what `readings` need."""
+    def states(
+        self,
+        reader: Reader,
+        prompt: str,
+        readings: Sequence[ResolvedReading],
+        edits: EncoderEdits | None = None,
+    ) -> States:
+        """The states of one prompt at what `readings` need, under what is changed in the forward pass."""
         store = self.store
+        key = prompt if edits is None else f"{prompt}\n{edits.id}"
         if store is None:
             if self._memory is None:
-                return reader.encode([prompt], readings)
-            if prompt not in self._memory:
-                self._memory[prompt] = reader.encode([prompt], readings)
-            return self._memory[prompt]
+                return reader.encode([prompt], readings, edits)
+            if key not in self._memory:
+                self._memory[key] = reader.encode([prompt], readings, edits)
+            return self._memory[key]
         names = {
-            name: f"states/{name}-{encoder.fingerprint}-{self._hash(prompt)}.safetensors"
+            name: f"states/{name}-{encoder.fingerprint}-{self._hash(key)}.safetensors"
             for name, encoder in reader.conditioner.encoders.items()
         }
         kept = {
@@ -75,7 +82,7 @@ class StatesCache:
         try:
             return select(reader.conditioner, kept, [prompt], readings)
         except InputError:  # not kept, or not with these layers
-            encoded = reader.encode([prompt], readings)
+            encoded = reader.encode([prompt], readings, edits)
         for name, states in encoded.items():
             self._write(store, names[name], states.to_bytes())
         return encoded

@@ -26,7 +26,7 @@ from diffusion_lens.text.embedding_files import EmbeddingFile
 from diffusion_lens.text.encode import States
 from diffusion_lens.text.interventions import parse_interventions
 from diffusion_lens.text.layers import resolve_readings
-from diffusion_lens.text.reader import source_prompts
+from diffusion_lens.text.reader import all_edits, source_prompts
 from diffusion_lens.text.reading import ResolvedReading
 from diffusion_lens.text.readouts import parse_readout
 
@@ -155,7 +155,7 @@ class Worker:
         )
         self.cache.keep_stubs(self.reader)
         self.drawn = 0
-        self._prepared = False
+        self._prepared: set[str] = set()
         self._states: tuple[int, States] | None = None
         self._positive: tuple[tuple[int, int], Conditioning] | None = None
         self._negative: Conditioning | None = None
@@ -282,11 +282,15 @@ class Worker:
     def _encode(self, prompt: int) -> States:
         """The states of one prompt, for all readings of the plan."""
         readings = self._readings
-        if not self._prepared:
-            for source in source_prompts(readings):
+        text = self.prompts[prompt].prompt
+        for source in source_prompts(readings, text):
+            if source not in self._prepared:
                 self.reader.keep_source(source, self.cache.states(self.reader, source, readings))
-            self._prepared = True
-        return self.cache.states(self.reader, self.prompts[prompt].prompt, readings)
+                self._prepared.add(source)
+        self.reader.forget_edited()
+        for edits in all_edits(readings):
+            self.reader.keep_edited(text, edits, self.cache.states(self.reader, text, readings, edits))
+        return self.cache.states(self.reader, text, readings)
 
     @property
     def _readings(self) -> Sequence[ResolvedReading]:

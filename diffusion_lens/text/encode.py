@@ -8,7 +8,7 @@ import torch
 
 from diffusion_lens.errors import InputError, PromptError
 from diffusion_lens.models.conditioner import Conditioner
-from diffusion_lens.models.hooks import Recording
+from diffusion_lens.models.hooks import Change, Recording
 from diffusion_lens.models.tokens import align_prompt, find_tokenizer
 from diffusion_lens.text.reading import ResolvedReading
 from diffusion_lens.text.states import LayerStates
@@ -41,6 +41,7 @@ def encode(
     prompts: Sequence[str],
     readings: Sequence[ResolvedReading],
     options: Mapping[str, Any],
+    edits: Mapping[str, Change] | None = None,
 ) -> dict[str, LayerStates]:
     """Read what `readings` need of each encoder, in one pass of the encoder by prompt.
 
@@ -52,6 +53,7 @@ def encode(
         prompts: the prompts.
         readings: how they will be read.
         options: see `Conditioner.encode_options`.
+        edits: what changes the states of an encoder in its forward pass.
 
     Returns:
         The states by encoder, on the CPU.
@@ -64,7 +66,7 @@ def encode(
     }
     parts: dict[str, list[LayerStates]] = {name: [] for name in needed}
     for prompt in prompts:
-        recordings = conditioner.capture(prompt, needed, options, frozenset(stop))
+        recordings = conditioner.capture(prompt, needed, options, frozenset(stop), edits)
         for name, recording in recordings.items():
             states = _states(conditioner, name, prompt, recording)
             _warn_of_cut_words(conditioner, name, prompt, states)
@@ -73,10 +75,14 @@ def encode(
 
 
 def needed_layers(conditioner: Conditioner, readings: Sequence[ResolvedReading]) -> dict[str, list[int]]:
-    """The layers of each encoder that `readings` are drawn from."""
+    """The layers of each encoder that `readings` are drawn from, or that their interventions read."""
     needed = {}
+    changes = {change for one in readings for change in one.reading.interventions}
+    all_layers = any(change.needs_all_layers for change in changes)
     for name, slot in conditioner.slots.items():
         layers = {source for reading in readings for source in reading.sources[name]}
+        if all_layers:
+            layers.update(range(conditioner.encoders[name].depth + 1))
         if slot.pooled == "last_state":
             layers.add(conditioner.encoders[name].depth)
         needed[name] = sorted(layers)

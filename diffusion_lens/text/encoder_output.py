@@ -1,6 +1,6 @@
 """What an encoder would have returned, had other hidden states stood where its pipeline reads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,7 @@ def encoder_output(
     *,
     pooled: Float[torch.Tensor, "batch ..."] | None = None,
     device: torch.device | str = "cpu",
+    after: Callable[[torch.Tensor, int], torch.Tensor] | None = None,
 ) -> ModelOutput:
     """The output of an encoder whose native positions hold the states of `sources`.
 
@@ -38,6 +39,7 @@ def encoder_output(
         readout: what is done to each state.
         pooled: the pooled output to give; needed where the pipeline reads one.
         device: where the pipeline computes.
+        after: what changes each state, of the layer given, once it was read.
 
     Returns:
         A `transformers` output with the chosen states at `positions` and None at every other layer, so
@@ -49,7 +51,8 @@ def encoder_output(
     """
     hidden: list[torch.Tensor | None] = [None] * (encoder.depth + 1)
     for position, source in zip(positions, sources, strict=True):
-        hidden[position] = readout.read(states.layer(source).to(device), source, encoder, slot, position)
+        state = readout.read(states.layer(source).to(device), source, encoder, slot, position)
+        hidden[position] = state if after is None else after(state, source)
     if slot.pooled is not None and pooled is None:
         raise EncoderError(f"The pooled output of {slot.name} is needed and was not kept.")
     given = None if pooled is None else pooled.to(device)

@@ -193,6 +193,9 @@ def resolve_readings(
     named = plan.encoder != ALL_ENCODERS and len(conditioner.slots) > 1
     if named and conditioner.slots[plan.encoder].tap is None:
         pooled = "layer"
+    for change in interventions:
+        for name in plan.moving:
+            change.check_depth(name, plan.depths[name])
     as_pipeline = not interventions and _reads_as_pipeline(conditioner, plan, readout, pooled)
     return tuple(
         ResolvedReading(

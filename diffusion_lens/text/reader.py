@@ -1,36 +1,44 @@
 """`Reader`: a live pipeline's text side, from prompts over hidden states to conditioning."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import torch
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.models.conditioner import Conditioner
 from diffusion_lens.models.conditioning import Conditioning
+from diffusion_lens.models.hooks import Change, Recording
 from diffusion_lens.models.memory import explain_memory
 from diffusion_lens.models.stub_encoders import is_stub
-from diffusion_lens.models.tokens import align_prompt, find_tokenizer
+from diffusion_lens.models.tokens import find_tokenizer
 from diffusion_lens.text.embeddings import Embedding, expand, use_embeddings
 from diffusion_lens.text.encode import States, encode
 from diffusion_lens.text.encoder_output import encoder_output, pooled_output
-from diffusion_lens.text.interventions import Context
-from diffusion_lens.text.reading import ResolvedReading
+from diffusion_lens.text.interventions import Context, Intervention, Source, TokenPlaces, find_places
+from diffusion_lens.text.reading import EncoderEdits, ResolvedReading
 from diffusion_lens.text.readouts import parse_readout
 from diffusion_lens.text.states import LayerStates
 
-__all__ = ["Reader", "source_prompts"]
+__all__ = ["Reader", "all_edits", "source_prompts"]
 
 _OFFLOAD = 'loading with offload="model"'
 _NATIVE = parse_readout("native")
 
 
-def source_prompts(readings: Sequence[ResolvedReading]) -> tuple[str, ...]:
-    """The prompts beside the user's own whose states some readings need, each once."""
-    found = [
-        source for one in readings for change in one.reading.interventions for source in change.sources
-    ]
+def source_prompts(readings: Sequence[ResolvedReading], prompt: str) -> tuple[str, ...]:
+    """The prompts beside the user's own whose states some readings of it need, each once."""
+    changes = [change for one in readings for change in one.reading.interventions]
+    found = [source for change in dict.fromkeys(changes) for source in change.sources(prompt)]
     found += ["" for one in readings if one.reading.pooled == "empty"]
     return tuple(dict.fromkeys(found))
+
+
+def all_edits(readings: Sequence[ResolvedReading]) -> tuple[EncoderEdits, ...]:
+    """The sets of changes in the forward pass that some readings ask for, each once."""
+    found = {edits.id: edits for one in readings if (edits := one.encoder_edits) is not None}
+    return tuple(found.values())
 
 
 class Reader:
@@ -47,6 +55,8 @@ class Reader:
     ) -> None:
         self.conditioner, self.options, self.embeddings = conditioner, options, tuple(embeddings)
         self._sources: dict[str, States] = {}
+        self._edited: dict[tuple[str, str], States] = {}
+        self._places: dict[tuple[str, str], TokenPlaces] = {}
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -58,8 +68,18 @@ class Reader:
         with use_embeddings(self.conditioner.pipe, self.embeddings):
             yield
 
-    def encode(self, prompts: Sequence[str], readings: Sequence[ResolvedReading]) -> States:
+    def encode(
+        self,
+        prompts: Sequence[str],
+        readings: Sequence[ResolvedReading],
+        edits: EncoderEdits | None = None,
+    ) -> States:
         """What `readings` need of each encoder, in one pass by prompt.
+
+        Args:
+            prompts: the prompts.
+            readings: how they will be read.
+            edits: what is changed in the forward pass; what it reads besides must have been prepared.
 
         Raises:
             EncoderError: the encoders were released.
@@ -67,17 +87,35 @@ class Reader:
         """
         self.conditioner.check_present()
         with explain_memory("The prompts can't be encoded", _OFFLOAD), self.in_use():
-            return encode(self.conditioner, prompts, readings, self.options)
+            if edits is None:
+                return encode(self.conditioner, prompts, readings, self.options)
+            parts = [
+                encode(self.conditioner, [prompt], readings, self.options, self._hooks(prompt, edits))
+                for prompt in prompts
+            ]
+        return {name: LayerStates.join([part[name] for part in parts]) for name in parts[0]}
 
-    def prepare(self, readings: Sequence[ResolvedReading]) -> None:
-        """Encode what `readings` need beside the prompts themselves, each prompt once."""
-        for prompt in source_prompts(readings):
-            if prompt not in self._sources:
-                self.keep_source(prompt, self.encode([prompt], readings))
+    def prepare(self, prompts: Sequence[str], readings: Sequence[ResolvedReading]) -> None:
+        """Encode what `readings` of some prompts need beside the prompts themselves, each prompt once."""
+        for prompt in prompts:
+            for source in source_prompts(readings, prompt):
+                if source not in self._sources:
+                    self.keep_source(source, self.encode([source], readings))
+            for edits in all_edits(readings):
+                if (prompt, edits.id) not in self._edited:
+                    self.keep_edited(prompt, edits, self.encode([prompt], readings, edits))
 
     def keep_source(self, prompt: str, states: States) -> None:
         """Use these states of a prompt that readings need beside the prompts themselves."""
         self._sources[prompt] = states
+
+    def keep_edited(self, prompt: str, edits: EncoderEdits, states: States) -> None:
+        """Use these states of a prompt for readings that change the forward pass of its encoders."""
+        self._edited[prompt, edits.id] = states
+
+    def forget_edited(self) -> None:
+        """Free the memory of the states of `keep_edited`."""
+        self._edited.clear()
 
     def condition(self, states: States, reading: ResolvedReading) -> Conditioning:
         """The pipeline's text arguments of one prompt under one reading, on the CPU.
@@ -90,6 +128,12 @@ class Reader:
             PromptError: an intervention names a word that the prompt lacks.
         """
         given = reading.reading
+        prompt = next(iter(states.values())).prompts[0]
+        edits = reading.encoder_edits
+        if edits is not None:
+            if (prompt, edits.id) not in self._edited:
+                raise InputError(f"The states of {prompt!r} under {edits.id} were not prepared.")
+            states = self._edited[prompt, edits.id]
         outputs = {}
         for name, slot in self.conditioner.slots.items():
             encoder, moves = self.conditioner.encoders[name], name in reading.moving
@@ -111,8 +155,8 @@ class Reader:
                     max(reading.sources[name]),
                 ),
                 device=self.conditioner.device,
+                after=self._after_norm(name, changed, reading) if moves else None,
             )
-        prompt = next(iter(states.values())).prompts[0]
         with self.in_use():
             return self.conditioner.replay(prompt, outputs, self.options).to("cpu")
 
@@ -132,14 +176,71 @@ class Reader:
         return self._sources[prompt]
 
     def _intervene(self, name: str, states: LayerStates, reading: ResolvedReading) -> LayerStates:
-        changes = reading.reading.interventions
-        if not changes:
-            return states
-        tokenizer = find_tokenizer(self.conditioner.pipe, self.conditioner.slots[name])
-        with self.in_use():
-            text = expand(states.prompts[0], self.embeddings)
-            tokens = align_prompt(tokenizer, text, states.input_ids[0].tolist())
-        for change in changes:
-            sources = {prompt: self._source(prompt)[name] for prompt in change.sources}
-            states = change.apply(states, Context(tokens, sources))
+        """The states under what changes the hidden state, before any norm."""
+        for change in reading.reading.interventions:
+            if not change.in_encoder and not change.after_norm:
+                states = change.apply(states, self._context_of(name, states, change))
         return states
+
+    def _after_norm(
+        self, name: str, states: LayerStates, reading: ResolvedReading
+    ) -> Callable[[torch.Tensor, int], torch.Tensor]:
+        """What changes the state that the pipeline is given, after any norm."""
+        changes = [
+            change
+            for change in reading.reading.interventions
+            if change.after_norm and not change.in_encoder
+        ]
+
+        def apply(state: torch.Tensor, layer: int) -> torch.Tensor:
+            for change in changes:
+                state = change.change(state, layer, self._context_of(name, states, change))
+            return state
+
+        return apply
+
+    def _hooks(self, prompt: str, edits: EncoderEdits) -> dict[str, Change]:
+        """What changes the states of each encoder as they pass by."""
+
+        def hook(name: str) -> Change:
+            def apply(state: torch.Tensor, layer: int, seen: Recording) -> torch.Tensor:
+                mask = (
+                    torch.ones_like(seen.input_ids) if seen.attention_mask is None else seen.attention_mask
+                )
+                read = prompt, seen.input_ids[0].tolist(), mask[0].bool().tolist()
+                for change in edits.changes:
+                    state = change.change(state, layer, self._context(name, *read, change))
+                return state
+
+            return apply
+
+        return {name: hook(name) for name in edits.encoders}
+
+    def _context_of(self, name: str, states: LayerStates, change: Intervention) -> Context:
+        return self._context(name, *_read(states), change)
+
+    def _context(
+        self, name: str, prompt: str, ids: list[int], mask: list[bool], change: Intervention
+    ) -> Context:
+        sources = {}
+        for source in change.sources(prompt):
+            states = self._source(source)[name]
+            sources[source] = Source(states, self._find_places(name, *_read(states)))
+        places = self._find_places(name, prompt, ids, mask)
+        return Context(prompt, name, self.conditioner.encoders[name].fingerprint, places, sources)
+
+    def _find_places(self, name: str, prompt: str, ids: list[int], mask: list[bool]) -> TokenPlaces:
+        key = name, prompt
+        if key not in self._places:
+            tokenizer = find_tokenizer(self.conditioner.pipe, self.conditioner.slots[name])
+            with self.in_use():
+                self._places[key] = find_places(tokenizer, prompt, ids, mask, self._expand)
+        return self._places[key]
+
+    def _expand(self, text: str) -> str:
+        return expand(text, self.embeddings)
+
+
+def _read(states: LayerStates) -> tuple[str, list[int], list[bool]]:
+    """One prompt, its token ids and its mask."""
+    return states.prompts[0], states.input_ids[0].tolist(), states.mask[0].tolist()

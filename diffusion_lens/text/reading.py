@@ -14,7 +14,7 @@ from diffusion_lens.text.readouts import Readout, parse_readout
 from diffusion_lens.text.sites import NATIVE, Site
 from diffusion_lens.text.slots import Slots
 
-__all__ = ["ALL_ENCODERS", "Reading", "ResolvedReading", "Slots"]
+__all__ = ["ALL_ENCODERS", "EncoderEdits", "Reading", "ResolvedReading", "Slots"]
 
 ALL_ENCODERS = "all"
 
@@ -73,6 +73,24 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class EncoderEdits:
+    """What is changed in the forward pass of some encoders; prompts are encoded once for each set of them.
+
+    Attributes:
+        encoders: the encoders.
+        changes: the interventions, in this order.
+    """
+
+    encoders: tuple[str, ...]
+    changes: tuple[Intervention, ...]
+
+    @property
+    def id(self) -> str:
+        """What tells the states that they give from others of the same prompt."""
+        return f"{', '.join(self.encoders)}: {' + '.join(one.id for one in self.changes)}"
+
+
+@dataclass(frozen=True)
 class ResolvedReading:
     """What a reading means for a live model.
 
@@ -95,6 +113,12 @@ class ResolvedReading:
     moving: tuple[str, ...]
     positions: Mapping[str, tuple[int, ...]]
     sources: Mapping[str, tuple[int, ...]]
+
+    @property
+    def encoder_edits(self) -> EncoderEdits | None:
+        """What is changed in the forward pass of the encoders; None if nothing is."""
+        changes = tuple(one for one in self.reading.interventions if one.in_encoder)
+        return EncoderEdits(self.moving, changes) if changes else None
 
     def columns(self) -> dict[str, Any]:
         """Its columns of a table; `identical` is not one, as it rests on more than the reading."""

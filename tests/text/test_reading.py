@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffusion_lens.errors import InputError, LayerError
-from diffusion_lens.text.interventions import Keep, parse_intervention
+from diffusion_lens.text.interventions import Keep, Swap, parse_intervention
 from diffusion_lens.text.reading import Reading, ResolvedReading
 from diffusion_lens.text.readouts import READOUTS, parse_readout
 from diffusion_lens.text.sites import NATIVE, Site
 
 SITES = (NATIVE, Site(0), Site(12), Site(3, "attn"), Site(3, "mlp"), Site(7, "head.12"))
-CHANGES = ((), (Keep("fox"),), (Keep('a, "b"'), Keep("3")))
+CHANGES = ((), (Keep("fox"),), (Keep('a, "b"'), Swap("3", 3)))
 
 
 @pytest.mark.parametrize("site", SITES, ids=str)
@@ -27,7 +27,7 @@ def test_a_reading_is_the_same_after_json(site, changes):
         assert again.columns() == reading.columns()
 
 
-@given(st.text(min_size=1))
+@given(st.text(min_size=1).filter(lambda words: all(part.strip() for part in words.split(";"))))
 def test_an_intervention_is_read_back_from_how_it_is_written(words):
     assert parse_intervention(Keep(words).id) == Keep(words)
 
@@ -38,7 +38,9 @@ def test_an_intervention_is_read_back_from_how_it_is_written(words):
         ("keep(fox)", "fox"),
         (" keep( red fox ) ", "red fox"),
         ('keep("a, b")', "a, b"),
-        ("keep(words=fox)", "fox"),
+        ("keep(tokens=fox)", "fox"),
+        ("keep(3)", 3),
+        ("keep(a; #-1)", ["a", -1]),
     ],
 )
 def test_users_write_interventions_by_hand(written, words):
@@ -46,7 +48,7 @@ def test_users_write_interventions_by_hand(written, words):
 
 
 @pytest.mark.parametrize(
-    "written", ["", "keep", "kept(fox)", "keep(fox, dog)", "keep(a, words=b)", "keep()"]
+    "written", ["", "keep", "kept(fox)", "keep(fox, dog)", "keep(a, tokens=b)", "keep(a; )", "keep()"]
 )
 def test_what_is_no_intervention_is_refused(written):
     with pytest.raises(InputError):

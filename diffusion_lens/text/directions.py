@@ -1,0 +1,134 @@
+"""`DirectionFile`: a steering direction of each layer of a text encoder, as a safetensors file.
+
+    <encoder>                 the direction at each layer, `[layer, width]`, one tensor an encoder
+    metadata "direction"      JSON: the pairs of prompts, and of each encoder its fingerprint and layers
+
+The file's digest is part of the id of every intervention that uses it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffusion_lens.errors import InputError, LayerError
+from diffusion_lens.files import write_whole
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["DirectionFile", "file_digest"]
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """What tells the content of a file from others: 16 hex digits.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    return hashlib.sha256(_read(path)).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class DirectionFile:
+    """Directions of one or more encoders.
+
+    Attributes:
+        pairs: the prompts that they were made of.
+        fingerprints: of each encoder.
+        layers: the layers of each encoder, one by row.
+        vectors: the directions, `[layer, width]`, by encoder.
+    """
+
+    pairs: tuple[tuple[str, str], ...]
+    fingerprints: Mapping[str, str]
+    layers: Mapping[str, tuple[int, ...]]
+    vectors: Mapping[str, torch.Tensor]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file.
+
+        Raises:
+            OutputError: it can't be written.
+        """
+        from safetensors.torch import save
+
+        described = {"pairs": self.pairs, "fingerprints": self.fingerprints, "layers": self.layers}
+        tensors = {name: one.contiguous() for name, one in self.vectors.items()}
+        content = save(tensors, metadata={"direction": json.dumps(described)})
+        write_whole(Path(path), lambda file: file.write(content))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], digest: str = "") -> DirectionFile:
+        """Read a file.
+
+        Args:
+            path: the file.
+            digest: what it must be; empty for any.
+
+        Raises:
+            InputError: it is missing, damaged, or of another digest.
+        """
+        found = file_digest(path)
+        if digest and found != digest:
+            raise InputError(
+                f"{path} is not the direction that was asked for: its digest is {found}, not {digest}. "
+                "Give the file that the run began with, or leave digest out for a new run."
+            )
+        return _parse(str(path), found)
+
+    def vector(self, encoder: str, fingerprint: str, layer: int) -> torch.Tensor:
+        """The direction `[width]` of a layer.
+
+        Raises:
+            InputError: the file is of another encoder.
+            LayerError: it has no direction of this layer.
+        """
+        own = self.fingerprints.get(encoder)
+        if own != fingerprint:
+            found = "none" if own is None else f"one of another encoder (fingerprint {own})"
+            raise InputError(
+                f"The direction has {found} for {encoder}, whose fingerprint is {fingerprint}; it was made "
+                "with another model. Make it again with this one."
+            )
+        if layer not in self.layers[encoder]:
+            raise LayerError(
+                f"The direction has no layer {layer} of {encoder}; it has {list(self.layers[encoder])}."
+            )
+        return self.vectors[encoder][self.layers[encoder].index(layer)]
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"The direction {path} can't be read ({error}). Give a file that exists."
+        ) from error
+
+
+@lru_cache(maxsize=8)
+def _parse(path: str, _digest: str) -> DirectionFile:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    content = _read(path)
+    try:
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        described = json.loads(header["__metadata__"]["direction"])
+        layers = {name: tuple(numbers) for name, numbers in described["layers"].items()}
+        if {name: len(one) for name, one in layers.items()} != {n: len(v) for n, v in tensors.items()}:
+            raise ValueError("its layers are not those of its vectors")
+        pairs = tuple((one, other) for one, other in described["pairs"])
+        return DirectionFile(pairs, described["fingerprints"], layers, tensors)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is no whole file of directions ({error}). Make it with fit_direction(...).save(path)."
+        ) from error

@@ -1,0 +1,115 @@
+"""The interventions by name, and from text to interventions: `keep(fox)`, `scale(fox, 2)`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from diffusion_lens.errors import InputError, nearest
+from diffusion_lens.text.interventions.base import Intervention
+from diffusion_lens.text.interventions.keep import Drop, Keep, Pads
+from diffusion_lens.text.interventions.patch import Patch, Swap
+from diffusion_lens.text.interventions.scale import Average, Scale
+from diffusion_lens.text.interventions.steer import Steer
+from diffusion_lens.text.interventions.values import read_value
+from diffusion_lens.text.interventions.words import Contextless, Shuffle
+
+__all__ = ["INTERVENTIONS", "parse_intervention", "parse_interventions", "split_interventions"]
+
+INTERVENTIONS: dict[str, type[Intervention]] = {
+    kind.name: kind for kind in (Average, Contextless, Drop, Keep, Pads, Patch, Scale, Shuffle, Steer, Swap)
+}
+"""The interventions by how they are written."""
+
+_CALL = re.compile(r"\s*(?P<name>[a-z_]+)\s*\((?P<values>.*)\)\s*", re.DOTALL)
+_VALUE = re.compile(
+    r'\s*(?:(?P<key>[a-z_]+)\s*=\s*)?(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^,"]*))\s*(?:,|$)'
+)
+
+
+def parse_intervention(text: str) -> Intervention:
+    """Read what `Intervention.id` gives, or a user writes: `keep(fox)`, `keep("red fox")`.
+
+    Raises:
+        InputError: no intervention of that name, or other values than it takes.
+    """
+    call = _CALL.fullmatch(text)
+    if call is None or call["name"] not in INTERVENTIONS:
+        raise InputError(
+            f"{text!r} is no intervention. Write NAME(VALUES), such as keep(fox). Allowed names: "
+            f"{', '.join(sorted(INTERVENTIONS))}.{nearest(text.partition('(')[0], INTERVENTIONS)}"
+        )
+    kind = INTERVENTIONS[call["name"]]
+    names = [one.name for one in fields(kind)]
+    given: dict[str, Any] = {}
+    for number, (key, value) in enumerate(_values(text, call["values"])):
+        name = key or (names[number] if number < len(names) else "")
+        if name not in names or name in given:
+            raise InputError(f"{text!r} can't be read: {kind.name} takes {', '.join(names)}, each once.")
+        given[name] = value
+    try:
+        return kind(**given)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{text!r} can't be read: {error}. {kind.name} takes {', '.join(names)}."
+        ) from error
+
+
+def parse_interventions(texts: Sequence[str | Intervention]) -> tuple[Intervention, ...]:
+    """Interventions in the order that they are made, of which some may be written as text.
+
+    Raises:
+        InputError: one can't be read, or two contradict each other.
+    """
+    found = tuple(parse_intervention(one) if isinstance(one, str) else one for one in texts)
+    _check_together(found)
+    return found
+
+
+def split_interventions(text: str) -> tuple[str, ...]:
+    """The interventions in a table's column `interventions`, which joins them with ` + `."""
+    return tuple(one.strip() for one in _JOINED.findall(text) if one.strip())
+
+
+# a plus inside of a value is quoted
+_JOINED = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^"+])+')
+
+
+def _check_together(changes: Sequence[Intervention]) -> None:
+    """Refuse interventions of which one undoes or hides another."""
+    stages = [0 if one.in_encoder else 2 if one.after_norm else 1 for one in changes]
+    if stages != sorted(stages):
+        late = next(i for i in range(1, len(stages)) if stages[i] < stages[i - 1])
+        raise InputError(
+            f"{changes[late]} is made before {changes[late - 1]}, wherever it stands: first those in the "
+            "encoder, then those on the hidden state, then scale on what is drawn. Write them in this "
+            "order."
+        )
+    for kinds in ((Keep, Drop), (Pads,), (Keep,), (Contextless,), (Average,), (Shuffle,)):
+        same = [one for one in changes if isinstance(one, kinds) and not one.in_encoder]
+        if len(same) > 1 and not (kinds == (Keep, Drop) and len({type(one) for one in same}) == 1):
+            raise InputError(
+                f"{same[0]} and {same[1]} contradict each other: what the one leaves, the other takes "
+                "away. Give one of them, or draw them one after the other."
+            )
+
+
+def _values(text: str, values: str) -> list[tuple[str, Any]]:
+    found, place = [], 0
+    while place < len(values):
+        match = _VALUE.match(values, place)
+        if match is None:
+            raise InputError(
+                f"{text!r} can't be read at {values[place:]!r}. Quote a value that has a comma."
+            )
+        place = match.end()
+        quoted, bare = match["quoted"], (match["bare"] or "").strip()
+        found.append(
+            (
+                match["key"] or "",
+                re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else read_value(bare),
+            )
+        )
+    return found

@@ -1,0 +1,361 @@
+"""Interventions: what each does to the states of which tokens, and that doing nothing is exact."""
+
+import numpy as np
+import pytest
+import torch
+
+from diffusion_lens.errors import InputError, LayerError, PromptError
+from diffusion_lens.text.interventions import (
+    INTERVENTIONS,
+    Average,
+    Contextless,
+    Drop,
+    Keep,
+    Pads,
+    Patch,
+    Scale,
+    Shuffle,
+    Steer,
+    Swap,
+    direction,
+    parse_intervention,
+    parse_interventions,
+    split_interventions,
+)
+from diffusion_lens.text.layers import resolve_readings
+from diffusion_lens.text.readouts import parse_readout
+from tests.tiny import LENSED
+
+PROMPT = "a red fox and a blue car"
+LAYER = 2
+
+EXAMPLES = [
+    Keep("fox"),
+    Keep(["red fox", -1], rest="mean"),
+    Drop("fox; car", rest="pads", place="encoder", layers="1:2"),
+    Pads("prompt only"),
+    Patch("a blue, big dog", {"fox": "dog", "red": "blue"}, layers=3, from_layer=1),
+    Patch("a + b", place="encoder"),
+    Swap("red", "blue"),
+    Scale("fox", 2, of="variance"),
+    Average([1, 3], normalized=False),
+    Average(),
+    Contextless("fox", carriers=2),
+    Shuffle(7),
+    Steer(direction(["a big dog", "a big car"], ["a small dog", "a small car"]), 2, layers=range(1, 3)),
+]
+
+
+class Changed:
+    """The states of a prompt on the embedded model, before and after an intervention."""
+
+    def __init__(self, lens, *changes, prompt=PROMPT, layer=LAYER):
+        self.reader = lens.reader()
+        readings = resolve_readings(
+            lens.conditioner,
+            layer,
+            readout=parse_readout("none"),
+            interventions=parse_interventions(changes),
+            options=self.reader.options,
+        )
+        self.reader.prepare([prompt], readings)
+        (self.states,) = self.reader.encode([prompt], readings).values()
+        before = self.reader.condition({"text_encoder": self.states}, plain(readings[0]))
+        after = self.reader.condition({"text_encoder": self.states}, readings[0])
+        self.before, self.after = (one["prompt_embeds"][0] for one in (before, after))
+        self.layer = layer
+        self.lens = lens
+
+    def of(self, prompt):
+        """The state of another prompt."""
+        return self.lens.encode(prompt, self.layer)["text_encoder"].layer(self.layer)[0]
+
+    @property
+    def moved(self):
+        """The tokens whose state changed."""
+        (words,) = self.states.tokens
+        return [words[i] for i in range(len(words)) if not torch.equal(self.before[i], self.after[i])]
+
+    def at(self, word):
+        return self.states.tokens[0].index(word)
+
+
+def plain(reading):
+    from dataclasses import replace
+
+    return replace(reading, reading=replace(reading.reading, interventions=()))
+
+
+@pytest.mark.parametrize("one", EXAMPLES, ids=str)
+def test_each_is_read_back_from_how_it_is_written(one):
+    assert parse_intervention(one.id) == one
+    assert hash(parse_intervention(one.id)) == hash(one)
+
+
+def test_there_is_an_example_of_each():
+    assert {type(one) for one in EXAMPLES} >= set(INTERVENTIONS.values()) - {
+        kind for name, kind in INTERVENTIONS.items() if name in ("ablate", "skip")
+    }
+
+
+def test_a_column_of_interventions_is_taken_apart_again():
+    column = " + ".join(one.id for one in EXAMPLES)
+    assert split_interventions(column) == tuple(one.id for one in EXAMPLES)
+    assert split_interventions("") == ()
+
+
+def test_keep_leaves_the_tokens_and_empties_the_rest(emoji):
+    seen = Changed(emoji, Keep("fox"))
+    empty = seen.of("")
+    fox = seen.at("fox")
+    assert torch.equal(seen.after[fox], seen.before[fox])
+    others = [i for i in range(len(empty)) if i != fox]
+    assert torch.equal(seen.after[others], empty[others])
+
+
+def test_drop_takes_only_its_tokens_away(emoji):
+    assert Changed(emoji, Drop("fox; blue car")).moved == ["fox", "blue", "car"]
+    mean = Changed(emoji, Drop("fox", rest="mean"))
+    content = mean.before[1:8].mean(0)
+    torch.testing.assert_close(mean.after[mean.at("fox")], content)
+
+
+def test_clean_pads_are_those_of_the_empty_prompt(emoji):
+    seen = Changed(emoji, Pads("clean"))
+    empty, words = seen.of(""), seen.states.tokens[0]
+    pads = [i for i, word in enumerate(words) if word == "[PAD]"]
+    assert pads and set(seen.moved) == {"[PAD]"}
+    assert torch.equal(seen.after[pads], empty[pads])
+    only = Changed(emoji, Pads("pads only"))
+    assert "[PAD]" not in only.moved and {"[CLS]", "fox", "[SEP]"} <= set(only.moved)
+    assert torch.equal(only.after[1], empty[2])  # the first pad after [CLS] and [SEP]
+    prompt = Changed(emoji, Pads("prompt only"))
+    assert {"[CLS]", "[SEP]", "[PAD]"} == set(prompt.moved)
+
+
+def test_the_pads_of_clip_are_told_from_the_token_that_ends_the_prompt(tiny_lens):
+    lens = tiny_lens("sd")
+    seen = Changed(lens, Pads("clean"))
+    (places,) = (
+        seen.reader._places.values()
+        if len(seen.reader._places) == 1
+        else [seen.reader._places["text_encoder", PROMPT]]
+    )
+    words = seen.states.tokens[0]
+    assert words[places.pads[0] - 1] == words[places.pads[0]]  # the end of the text, written as a pad is
+    assert len(places.select("special")) == 2
+    assert sorted([*places.select("special"), *places.select("content"), *places.pads]) == [
+        *range(len(words))
+    ]
+
+
+def test_patch_puts_a_word_of_another_prompt_in_at_its_layer(emoji):
+    seen = Changed(emoji, Patch("one blue dog", {"fox": "dog"}))
+    assert seen.moved == ["fox"]
+    assert torch.equal(seen.after[seen.at("fox")], seen.of("one blue dog")[3])
+    deeper = Changed(emoji, Patch("one blue dog", {"fox": "dog"}, from_layer=5))
+    other = emoji.encode("one blue dog", 5)["text_encoder"].layer(5)[0]
+    assert torch.equal(deeper.after[seen.at("fox")], other[3])
+    assert not Changed(emoji, Patch("one blue dog", {"fox": "dog"}, layers="3:5")).moved
+
+
+def test_a_word_that_stands_twice_is_patched_twice(emoji):
+    seen = Changed(emoji, Patch("one dog", {"fox": "dog"}), prompt="a fox and a fox")
+    assert seen.moved == ["fox", "fox"]
+
+
+def test_swap_exchanges_two_words(emoji):
+    seen = Changed(emoji, Swap("red", "blue"))
+    red, blue = seen.at("red"), seen.at("blue")
+    assert torch.equal(seen.after[[red, blue]], seen.before[[blue, red]])
+    assert seen.moved == ["red", "blue"]
+
+
+def test_scale_changes_the_norm_or_the_variance_of_what_is_drawn(emoji):
+    seen = Changed(emoji, Scale("fox", 2))
+    fox = seen.at("fox")
+    assert torch.equal(seen.after[fox], seen.before[fox] * 2) and seen.moved == ["fox"]
+    wide = Changed(emoji, Scale("fox", 4, of="variance"))
+    torch.testing.assert_close(wide.after[fox].var(), wide.before[fox].var() * 4)
+    torch.testing.assert_close(wide.after[fox].mean(), wide.before[fox].mean())
+
+
+def test_scale_is_not_undone_by_the_final_norm(tiny_lens):
+    lens = tiny_lens("sd")
+    reader = lens.reader()
+    both = [
+        resolve_readings(lens.conditioner, 4, readout=parse_readout("final"), interventions=changes)[0]
+        for changes in ((), (Scale("all", 3),))
+    ]
+    states = reader.encode([PROMPT], both)
+    plain, scaled = (reader.condition(states, one)["prompt_embeds"] for one in both)
+    torch.testing.assert_close(scaled, plain * 3)
+
+
+def test_average_has_the_scale_of_the_layer_that_is_drawn(emoji):
+    seen = Changed(emoji, Average())
+    torch.testing.assert_close(seen.after.mean(-1), seen.before.mean(-1), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(seen.after.std(-1), seen.before.std(-1), atol=1e-3, rtol=1e-3)
+    raw = Changed(emoji, Average("1;3", normalized=False))
+    states = emoji.encode(PROMPT, [1, 3])["text_encoder"].states
+    torch.testing.assert_close(raw.after, states[:, 0].mean(0))
+
+
+def test_steer_adds_the_mean_difference_of_the_prompts(emoji):
+    seen = Changed(emoji, Steer(direction("a big dog", "a small dog"), 2, tokens="fox"))
+    big, small = (seen.of(prompt)[1:4].mean(0) for prompt in ("a big dog", "a small dog"))
+    fox = seen.at("fox")
+    torch.testing.assert_close(seen.after[fox], seen.before[fox] + 2 * (big - small))
+    assert seen.moved == ["fox"]
+
+
+def test_a_contextless_word_does_not_depend_on_the_prompt(emoji):
+    one = Changed(emoji, Contextless("fox"))
+    other = Changed(emoji, Contextless("fox"), prompt="two dogs chase the fox")
+    assert one.moved == ["fox"] == other.moved
+    assert torch.equal(one.after[one.at("fox")], other.after[other.at("fox")])
+    everything = Changed(emoji, Contextless())
+    assert everything.moved == PROMPT.split()
+
+
+def test_shuffle_moves_whole_words_and_loses_none(emoji):
+    prompt = "a purplish hedgehog and one car"  # words of several pieces
+    seen = Changed(emoji, Shuffle(1), prompt=prompt)
+    before, after = (one.sum(-1).sort().values for one in (seen.before, seen.after))
+    assert torch.equal(before, after) and seen.moved
+    assert torch.equal(Changed(emoji, Shuffle(1), prompt=prompt).after, seen.after)
+    pieces = [i for i, word in enumerate(seen.states.tokens[0]) if word.startswith("##")]
+    for piece in pieces:  # what stands behind the first piece of a word still does
+        (place,) = (seen.after == seen.before[piece]).all(-1).nonzero()[0].tolist()
+        assert torch.equal(seen.after[place - 1], seen.before[piece - 1])
+
+
+@pytest.mark.parametrize("family", LENSED)
+def test_an_intervention_that_does_nothing_gives_the_bit_equal_image(tiny_lens, family):
+    lens = tiny_lens(family)
+    nothing = [
+        (),
+        (Patch(PROMPT, place="encoder"), Scale("all", 1, place="encoder")),
+        (Keep("all"), Patch(PROMPT), Steer(direction("a fox", "a car"), 0, tokens="all"), Scale("all", 1)),
+    ]
+    images = [
+        lens(PROMPT, LAYER, interventions=changes, steps=1, guidance=1.0, progress=False).table
+        for changes in nothing
+    ]
+    plain, *others = (np.asarray(table["image"][0]) for table in images)
+    assert all(np.array_equal(plain, other) for other in others)
+    assert not any(table["identical"][0] for table in images[1:])
+    assert len({table["cell"][0] for table in images}) == len(images)
+
+
+def test_each_further_prompt_is_encoded_once(new_lens):
+    lens = new_lens("sd")
+    ran = []
+    lens.pipeline.text_encoder.encoder.layers[0].register_forward_pre_hook(lambda *_: ran.append(1))
+    changes = [Patch("a blue dog", {"fox": "dog"}), Steer("a blue dog minus a red dog", 1)]
+    lens(PROMPT, "all", [0, 1], interventions=changes, steps=1, guidance=1.0, progress=False)
+    assert len(ran) == 1 + 2
+
+
+def test_in_the_encoder_the_later_blocks_run_on_from_the_change(emoji):
+    drawn = Changed(emoji, Patch("one blue dog", {"fox": "dog"}, layers=1))
+    assert not drawn.moved  # of layer 2, where nothing was changed
+    run_on = Changed(emoji, Patch("one blue dog", {"fox": "dog"}, layers=1, place="encoder"))
+    assert "fox" in run_on.moved and "car" in run_on.moved  # attention has carried it on
+    at_once = Changed(emoji, Patch("one blue dog", {"fox": "dog"}, layers=2, place="encoder"))
+    assert at_once.moved == ["fox"]
+
+
+def test_a_patch_of_everything_in_the_encoder_is_the_other_prompt(emoji):
+    other = "a green dog and a big car"
+    seen = Changed(emoji, Patch(other, layers=1, place="encoder"), layer=5)
+    assert torch.equal(seen.after, seen.of(other))
+    assert not Changed(emoji, Patch(PROMPT, place="encoder"), layer=5).moved
+
+
+def test_each_set_of_changes_in_the_encoder_is_one_pass(new_lens):
+    lens = new_lens("sd")
+    ran = []
+    block = lens.pipeline.text_encoder.encoder.layers[0]
+    handle = block.register_forward_pre_hook(lambda *_: ran.append(1))
+    changes = [Scale("fox", 2, place="encoder", layers=1)]
+    table = lens(PROMPT, "all", 0, interventions=changes, steps=1, guidance=1.0, progress=False).table
+    assert len(ran) == 2
+    assert set(table["interventions"]) == {'scale(fox, factor=2.0, place=encoder, layers="1")'}
+    handle.remove()
+    modules = list(lens.pipeline.text_encoder.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+
+
+REFUSED = [
+    (Keep("dog"), PromptError, "does not hold 'dog'"),
+    (Keep(40), PromptError, "no token #40"),
+    (Patch("a dog", {"fox": "dog"}, layers=9), LayerError, "layers 0 to 6"),
+    (Patch("a dog", from_layer=9), LayerError, "layers 0 to 6"),
+    (Patch("a hedgehog", {"fox": "hedgehog"}), PromptError, "read as 1 token"),
+    (Swap("red fox", "car"), PromptError, "2 tokens with 1"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "words"), REFUSED, ids=str)
+def test_what_the_prompt_or_the_encoder_lacks_is_refused_by_name(emoji, change, error, words):
+    with pytest.raises(error, match=words):
+        Changed(emoji, change)
+
+
+def test_a_word_that_was_cut_off_is_refused(emoji):
+    with pytest.raises(PromptError, match="cut off"):
+        Changed(emoji, Keep("car"), prompt="a fox " * 20 + "and a car")
+
+
+def test_a_word_that_names_tokens_is_asked_about(emoji):
+    with pytest.raises(PromptError, match="word:last"):
+        Changed(emoji, Keep("last"), prompt="the last fox")
+    assert "last" not in Changed(emoji, Keep("word:last"), prompt="the last fox").moved
+    assert Changed(emoji, Drop("last")).moved == ["car"]
+
+
+def test_a_pipeline_that_does_not_pad_says_what_it_can_do(tiny_lens):
+    lens = tiny_lens("qwen-image")
+    with pytest.raises(InputError, match="rest=mean"):
+        lens(PROMPT, 1, interventions=[Drop("car")], steps=1, progress=False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["keep(fox)", "keep(car)"],
+        ["keep(fox)", "drop(car)"],
+        ["pads(clean)", "pads(pads only)"],
+        ["keep(fox)", "scale(fox, 2, place=encoder)"],
+        ["scale(fox, 2)", "keep(fox)"],
+    ],
+    ids=str,
+)
+def test_what_contradicts_each_other_is_refused(changes):
+    with pytest.raises(InputError, match=r"contradict|order"):
+        parse_interventions(changes)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "drop(fox, rest=dust)",
+        "drop(fox, place=attic)",
+        "scale(fox)",
+        "scale(fox, much)",
+        "patch(a dog, layers=3-5)",
+        "patch(a dog, layers=5:3)",
+        "patch(a dog, from_layer=-1)",
+        "steer(a big dog, 2)",
+        "steer(absent.safetensors, 2)",
+        "contextless(carriers=9)",
+        "shuffle(soon)",
+        "pads(dirty)",
+        'keep("")',
+    ],
+)
+@pytest.mark.usefixtures("untyped")
+def test_values_that_can_not_be_are_refused(written):
+    with pytest.raises(InputError):
+        parse_intervention(written)
