@@ -29,7 +29,6 @@ from experiments.studies.unseen import unseen_scenes
 __all__ = ["PARTS", "StudyScenes"]
 
 SEED = 90_001  # the stream of test scenes
-STEPS = 40  # of what is called refined
 SHARES = {"seen": 0.6, "new colour": 0.2, "new relation": 0.2}
 
 
@@ -38,10 +37,12 @@ class StudyScenes:
 
     Args:
         trained: the scenes that the trainings drew, which are skipped; all of them if None.
+        steps: optimisation steps of what is called refined.
     """
 
-    def __init__(self, trained: frozenset[Scene] | None = None) -> None:
+    def __init__(self, trained: frozenset[Scene] | None = None, steps: int = 40) -> None:
         self.trained = trained
+        self.steps = steps
 
     def grouped(self, count: int) -> list[tuple[str, Scene]]:
         """Scenes with their group: combinations as in training, and two kinds of new ones."""
@@ -166,7 +167,7 @@ def edited(inversion: LatentInversion, chosen: StudyScenes, count: int) -> pd.Da
         after.append(_plain(wanted[-1]))
     images = _render(drawn)
     read = inversion.invert(images)
-    better = refine(inversion, images, steps=(STEPS,))[0].states
+    better = refine(inversion, images, steps=(chosen.steps,))[0].states
     sources = {"R(image)": read, "its caption": inversion.encode(after)}
     for name, change in (("shift", shift), ("swap", swap)):
         for start, states in ((name, read), (f"{name}, refined", better)):
@@ -184,7 +185,7 @@ def personalised(inversion: LatentInversion, chosen: StudyScenes, count: int) ->
         prompts.append(f"{{}} {captions.PLACE_PHRASES[scene.place]}")
         wanted.append(stated)
     sources = {"its words": inversion.encode([_plain(stated) for stated in wanted])}
-    better = refine(inversion, images, steps=(STEPS,))[0].states
+    better = refine(inversion, images, steps=(chosen.steps,))[0].states
     for name, starts in (("one image", inversion.invert(images)), ("one image, refined", better)):
         given = zip(images, prompts, starts, strict=True)
         made = [personalise(inversion, one, text, start=start) for one, text, start in given]
@@ -192,16 +193,14 @@ def personalised(inversion: LatentInversion, chosen: StudyScenes, count: int) ->
     return _answers(inversion, wanted, sources)
 
 
-def refined(
-    inversion: LatentInversion, chosen: StudyScenes, count: int, steps: Sequence[int] = (0, 10, 40)
-) -> pd.DataFrame:
+def refined(inversion: LatentInversion, chosen: StudyScenes, count: int) -> pd.DataFrame:
     """Conditioning optimised through the denoiser, from R(x) and from starts without any image."""
     drawn = [scene for group, scene in chosen.grouped(count) if group == "seen"]
     stated = [captions.describe(scene) for scene in drawn]
     images = _render(drawn)
     tables = []
     for start in STARTS:
-        for one in refine(inversion, images, start, steps):
+        for one in refine(inversion, images, start, (0, chosen.steps // 4, chosen.steps)):
             again = [several[0] for several in inversion.draw(one.states)]
             table = _judged(stated, again)
             errors = dict(enumerate(one.errors.tolist()))

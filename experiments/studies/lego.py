@@ -75,7 +75,7 @@ class Size:
 
 
 QUICK = Size(
-    concepts=("blue", "left of", "upside down"),
+    concepts=("blue", "upside down"),
     settings=Settings(steps=1, batch=1, lr=1e-2),
     training_seeds=(0,),
     seeds=1,

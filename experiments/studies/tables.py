@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from diffusion_lens.analysis.significance import sign_flip_test
 from diffusion_lens.analysis.statistics import mean_interval
@@ -53,6 +54,15 @@ def means(table: pd.DataFrame, by: Sequence[str], unit: str, value: str = "value
 def _interval(values: np.ndarray) -> tuple[float, float, float]:
     """A mean and its interval, which fewer than three units do not have."""
     return mean_interval(values) if len(values) > 2 else (float(values.mean()), np.nan, np.nan)
+
+
+def _share_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """As `_interval`; for units that are all 0 or all 1, which a bootstrap can't vary, the exact interval."""
+    mean, low, high = _interval(values)
+    if len(values) > 2 and mean in (0.0, 1.0) and low == high:
+        exact = binomtest(round(mean * len(values)), len(values)).proportion_ci()
+        return mean, float(exact.low), float(exact.high)
+    return mean, low, high
 
 
 def paired(
