@@ -44,10 +44,7 @@ def means(table: pd.DataFrame, by: Sequence[str], unit: str, value: str = "value
     known = table.dropna(subset=[value]).assign(**{value: lambda part: part[value].astype(float)})
     for key, part in known.groupby(list(by), sort=False):
         of_units = part.groupby(unit)[value].mean().to_numpy()
-        mean, low, high = (
-            mean_interval(of_units) if len(of_units) > 2 else (of_units.mean(), np.nan, np.nan)
-        )
-        rows.append((*key, mean, low, high, len(of_units)))
+        rows.append((*key, *_share_interval(of_units), len(of_units)))
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "units"])
 
 
@@ -57,7 +54,7 @@ def _interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def _share_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """As `_interval`; for units that are all 0 or all 1, which a bootstrap can't vary, the exact interval."""
+    """As `_interval`, but exact for units that are all 0 or all 1, which a bootstrap can't vary."""
     mean, low, high = _interval(values)
     if len(values) > 2 and mean in (0.0, 1.0) and low == high:
         exact = binomtest(round(mean * len(values)), len(values)).proportion_ci()
