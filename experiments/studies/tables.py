@@ -29,7 +29,7 @@ def kept(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
 
 
 def means(table: pd.DataFrame, by: Sequence[str], unit: str, value: str = "value") -> pd.DataFrame:
-    """Means over units with 95 % bootstrap intervals; what was repeated within a unit is averaged first.
+    """Means over units with 95 % t intervals; what was repeated within a unit is averaged first.
 
     Args:
         table: one row for each measurement; missing values are left out.
@@ -54,9 +54,9 @@ def _interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def _share_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """As `_interval`, but exact for units that are all 0 or all 1, which a bootstrap can't vary."""
+    """As `_interval`, but exact for units that are all 0 or all 1, which have no spread."""
     mean, low, high = _interval(values)
-    if len(values) > 2 and mean in (0.0, 1.0) and low == high:
+    if len(values) > 2 and mean in (0.0, 1.0):
         exact = binomtest(round(mean * len(values)), len(values)).proportion_ci()
         return mean, float(exact.low), float(exact.high)
     return mean, low, high
