@@ -3,39 +3,35 @@
 Scenes are drawn anew for every chunk of training, encoded to latents (the posterior mean times the
 autoencoder's scale factor) and captions to hidden states; a chunk is used for a few passes, each
 with new noise, and then forgotten. The denoiser predicts v on the scaled-linear schedule of Stable
-Diffusion. One caption in ten is replaced by "", the null that the pipeline uses for guidance.
+Diffusion. One caption in ten is replaced by "", the null that the pipeline uses for guidance. Half of the
+scenes are pairs, since the order of two objects is what takes longest to learn. With `contrast`, the term
+of `contrastive` is added.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
-)
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.testbed import captions, scenes
+from diffusion_lens.models.int8 import load_denoiser
+from diffusion_lens.testbed import scenes
 from diffusion_lens.testbed.autoencoder import VALIDATION_SEED
 from diffusion_lens.testbed.chunks import Chunk, Chunks
+from diffusion_lens.testbed.contrastive import EARLIEST, caption_pair, contrastive_term
 from diffusion_lens.testbed.encoders import CaptionEncoder
+from diffusion_lens.testbed.export import NOISE_SCHEDULE, export_pipeline, sampler
+from diffusion_lens.testbed.prefetch import Prefetcher, Stream
+from diffusion_lens.testbed.scenes import Scene
 from diffusion_lens.testbed.trainer import StageSettings
 
-NOISE_SCHEDULE: dict[str, Any] = {
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "prediction_type": "v_prediction",
-}
+__all__ = ["NOISE_SCHEDULE", "DiffusionSettings", "DiffusionStage", "build", "draw_scene", "sampler"]
+
 VALIDATION_SCENES = 256
+KINDS = {"single": 0.30, "pair": 0.50, "count": 0.12, "entity": 0.08}  # shares of the scenes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +40,14 @@ class DiffusionSettings(StageSettings):
 
     encoder: str = "minilm"  # one of ENCODERS
     channels: tuple[int, ...] = (128, 192)
-    head: int = 32  # heads of an attention: what diffusers makes of `attention_head_dim` in this U-Net
+    heads: int = 4  # of an attention
     batch: int = 64
     rate: float = 6e-4
     drop: float = 0.1  # share of captions replaced by ""
     chunk: int = 8192  # scenes drawn and encoded together, a multiple of the batch
     passes: int = 4  # times that a chunk is used
+    contrast: float = 0.0  # weight of the contrastive term
+    workers: int = 0  # processes that render scenes ahead
 
 
 def build(settings: DiffusionSettings, latent_channels: int, side: int, width: int) -> UNet2DConditionModel:
@@ -64,24 +62,43 @@ def build(settings: DiffusionSettings, latent_channels: int, side: int, width: i
         up_block_types=("CrossAttnUpBlock2D",) * levels,
         layers_per_block=1,
         cross_attention_dim=width,
-        attention_head_dim=settings.head,
+        # diffusers reads this as the number of heads in this U-Net, and refuses `num_attention_heads`
+        attention_head_dim=settings.heads,
         use_linear_projection=True,
     )
 
 
-def sampler() -> DPMSolverMultistepScheduler:
-    """The scheduler that is shipped with the model."""
-    # trailing spacing ignores the offset; the Stable Diffusion pipeline wants it to be 1 all the same
-    return DPMSolverMultistepScheduler(**NOISE_SCHEDULE, timestep_spacing="trailing", steps_offset=1)
+def _check_start(
+    denoiser: UNet2DConditionModel, settings: DiffusionSettings, width: int, where: Path
+) -> None:
+    """Refuse to start from a denoiser of another shape, or of another text encoder."""
+    found = tuple(denoiser.config.block_out_channels)
+    if found != settings.channels:
+        raise InputError(
+            f"the denoiser in {where} has channels {found}, and the settings say {settings.channels}"
+        )
+    if denoiser.config.cross_attention_dim != width:
+        raise InputError(
+            f"the denoiser in {where} reads text states of width {denoiser.config.cross_attention_dim}, "
+            f"and the encoder {settings.encoder} has width {width}; graft it first (see testbed.graft)"
+        )
 
 
-def _read_anew(model: UNet2DConditionModel, width: int) -> UNet2DConditionModel:
-    """The same denoiser, but for fresh projections of text states of another width."""
-    fresh = UNet2DConditionModel.from_config({**model.config, "cross_attention_dim": width})
-    sizes = {name: value.shape for name, value in fresh.state_dict().items()}
-    kept = {name: value for name, value in model.state_dict().items() if value.shape == sizes[name]}
-    fresh.load_state_dict(kept, strict=False)
-    return fresh
+def draw_scene(seed: int, index: int) -> Scene:
+    """Scene `index` of the stream `seed`, half of which are pairs."""
+    return scenes.sample(seed, index, KINDS)
+
+
+def find_autoencoder(folder: Path) -> Path:
+    """The autoencoder's export in a training folder, or beside it, as several models share one.
+
+    Raises:
+        InputError: there is none.
+    """
+    for found in (folder / "vae", folder.parent / "vae"):
+        if (found / "config.json").exists():
+            return found
+    raise InputError(f"no autoencoder in {folder / 'vae'}: train stage autoencoder first")
 
 
 class DiffusionStage:
@@ -99,46 +116,61 @@ class DiffusionStage:
         """Build the denoiser, or load it from `start`, a folder in diffusers format."""
         if settings.chunk % settings.batch:
             raise InputError(f"chunk {settings.chunk} is no multiple of batch {settings.batch}")
-        if not (folder / "vae" / "config.json").exists():
-            raise InputError(f"no autoencoder in {folder / 'vae'}: train stage autoencoder first")
-        vae = AutoencoderKL.from_pretrained(folder / "vae").float().eval().requires_grad_(False)
+        vae = AutoencoderKL.from_pretrained(find_autoencoder(folder)).float().eval().requires_grad_(False)
         self.vae = vae.to(device, memory_format=torch.channels_last)
         latent_side = int(vae.config.sample_size) // 2 ** (len(vae.config.block_out_channels) - 1)
         self.encoder = CaptionEncoder(settings.encoder, folder, device)
         self.null = self.encoder([""])[0].float()
         torch.manual_seed(settings.seed)
         if start is None:
-            model = build(settings, vae.config.latent_channels, latent_side, self.encoder.width)
+            denoiser = build(settings, vae.config.latent_channels, latent_side, self.encoder.width)
         else:
-            model = UNet2DConditionModel.from_pretrained(start).float()
-            if tuple(model.config.block_out_channels) != settings.channels:
-                raise InputError(f"the denoiser in {start} has other channels than the settings")
-            if model.config.cross_attention_dim != self.encoder.width:
-                model = _read_anew(model, self.encoder.width)
+            denoiser = load_denoiser(start).float()
+            _check_start(denoiser, settings, self.encoder.width, start)
         # The fused attention kernel's backward pass is several times slower on a CPU.
-        model.set_attn_processor(AttnProcessor())
-        self.model = model.to(device, memory_format=torch.channels_last)
+        denoiser.set_attn_processor(AttnProcessor())
+        self.denoiser = denoiser.to(device, memory_format=torch.channels_last)
+        self.model: torch.nn.Module = self.denoiser
         self.settings = settings
         self.device = device
         self.noise = DDPMScheduler(**NOISE_SCHEDULE)
-        self.chunks = Chunks(
-            self.vae, self.encoder, scenes.sample, captions.caption,
-            settings.chunk, settings.passes, settings.batch,
-        )  # fmt: skip
+        stream = Stream(draw_scene, caption_pair, int(vae.config.sample_size))
+        source = Prefetcher(stream, settings.chunk, settings.workers)
+        self.chunks = Chunks(self.vae, self.encoder, source, settings.passes, settings.batch)
         self._validation: Chunk | None = None
 
-    def _loss(self, chunk: Chunk, chosen: Tensor, drop: float, noise_seed: int) -> Tensor:
-        """The v-prediction error of some scenes of a chunk."""
+    def close(self) -> None:
+        """End the processes that render scenes."""
+        self.chunks.source.close()
+
+    def _states(self, chunk: Chunk, chosen: Tensor, text: int) -> Tensor:
+        """States of captions on the device; a stage that trains its encoder makes them anew."""
+        return chunk.read_states(chosen, text).to(self.device)
+
+    def _null(self) -> Tensor:
+        """States of "", `[token, width]`, on the device."""
+        return self.null.to(self.device)
+
+    def _loss(self, chunk: Chunk, chosen: Tensor, drop: float, noise_seed: int, contrast: float) -> Tensor:
+        """The v-prediction error of some scenes of a chunk, and the contrastive term if it has a weight."""
         generator = torch.Generator().manual_seed(noise_seed)
-        latents, states = chunk.read(chosen)
-        dropped = torch.rand(len(chosen), generator=generator) < drop
-        states[dropped] = self.null
+        latents, count = chunk.latents[chosen], len(chosen)
+        dropped = torch.rand(count, generator=generator) < drop
         noise = torch.randn(latents.shape, generator=generator)
-        times = torch.randint(0, 1000, (len(chosen),), generator=generator)
+        times = torch.randint(0, 1000, (count,), generator=generator)
         noisy = self.noise.add_noise(latents, noise, times).to(self.device)
         target = self.noise.get_velocity(latents, noise, times).to(self.device)
-        output = self.model(noisy, times.to(self.device), states.to(self.device)).sample
-        return (output.float() - target).square().mean()
+        states = self._states(chunk, chosen, 0)
+        states = torch.where(dropped[:, None, None].to(self.device), self._null().to(states.dtype), states)
+        late = ((times >= EARLIEST) & ~dropped).nonzero()[:, 0] if contrast else times[:0]
+        if len(late):
+            states = torch.cat([states, self._states(chunk, chosen[late], 1)])
+        both = torch.cat([torch.arange(count), late])
+        output = self.denoiser(noisy[both], times[both].to(self.device), states).sample.float()
+        errors = (output - target[both]).square().mean((1, 2, 3))
+        true, wrong = errors[:count], errors[count:]
+        loss = true.mean()
+        return loss + contrast * contrastive_term(true[late], wrong, count) if len(late) else loss
 
     def loss(self, step: int) -> Tensor:
         """The loss of one batch; the step alone decides scenes, noise, times and drops."""
@@ -146,7 +178,7 @@ class DiffusionStage:
         with torch.autocast(self.device.type, enabled=False):  # a denoiser's latents are exact
             chunk, chosen = self.chunks.at(settings.seed, step)
         noise_seed = settings.seed * 1_000_003 + step
-        return self._loss(chunk, chosen, settings.drop, noise_seed)
+        return self._loss(chunk, chosen, settings.drop, noise_seed, settings.contrast)
 
     @torch.no_grad()
     def validate(self) -> float:
@@ -154,7 +186,7 @@ class DiffusionStage:
         if self._validation is None:
             self._validation = self.chunks.encode(VALIDATION_SEED, 0, VALIDATION_SCENES)
         parts = torch.arange(VALIDATION_SCENES).split(64)
-        losses = [self._loss(self._validation, part, 0.0, i) for i, part in enumerate(parts)]
+        losses = [self._loss(self._validation, part, 0.0, i, 0.0) for i, part in enumerate(parts)]
         return float(torch.stack(losses).mean())
 
     @torch.no_grad()
@@ -164,16 +196,7 @@ class DiffusionStage:
         `StableDiffusionPipeline.from_pretrained` then loads the training folder; where the encoder is
         MiniLM, which the folder doesn't hold, it is given `text_encoder` and `tokenizer`.
         """
-        shipped = UNet2DConditionModel.from_config(self.model.config)
-        shipped.load_state_dict(self.model.state_dict())
-        shipped.half().save_pretrained(folder / "unet")
-        sampler().save_pretrained(folder / "scheduler")
-        pipeline = StableDiffusionPipeline(
-            vae=self.vae, unet=shipped, scheduler=sampler(),
-            text_encoder=self.encoder.model, tokenizer=self.encoder.tokenizer,
-            safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-        )  # fmt: skip
-        pipeline.save_config(folder)
+        export_pipeline(folder, self.denoiser, self.vae, self.encoder)
 
     @torch.no_grad()
     def draw(self, texts: list[str], seed: int, steps: int = 20, guidance: float = 4.0) -> Tensor:
@@ -182,11 +205,11 @@ class DiffusionStage:
         scheduler.set_timesteps(steps)
         states = torch.cat([self.encoder([""] * len(texts)), self.encoder(texts)]).float()
         states = states.to(self.device)
-        size = (1, self.model.config.in_channels, *[self.model.config.sample_size] * 2)
+        size = (1, self.denoiser.config.in_channels, *[self.denoiser.config.sample_size] * 2)
         noise = torch.randn(size, generator=torch.Generator().manual_seed(seed))
         latents = noise.repeat(len(texts), 1, 1, 1).to(self.device)
         for time in scheduler.timesteps:
-            both = self.model(torch.cat([latents, latents]), time, states).sample
+            both = self.denoiser(torch.cat([latents, latents]), time, states).sample
             null, told = both.chunk(2)
             latents = scheduler.step(null + guidance * (told - null), time, latents).prev_sample
         pictures = self.vae.decode(latents / self.vae.config.scaling_factor).sample

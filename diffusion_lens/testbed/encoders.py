@@ -1,6 +1,7 @@
 """Text encoders that a denoiser of the testbed can read: pretrained, trained here, or untrained.
 
 - `minilm`: the frozen all-MiniLM-L6-v2, a real language encoder. It knows words that no caption holds.
+- `smollm2`: the first 15 blocks of the frozen SmolLM2-135M-Instruct, a decoder language model.
 - `clip`: the text tower that the clip stage trained; the training folder holds it.
 - `random`: a control. Random embeddings with positions, through blocks that add nothing: its states
   are the same at every layer, so whatever a lens shows of it must be flat.
@@ -11,17 +12,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import BertModel, BertTokenizer, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.models.embedded import find_minilm
+from diffusion_lens.models.embedded_encoders import load_minilm, load_smollm2
 from diffusion_lens.testbed.tokenizer import TOKENS as CLIP_TOKENS
 from diffusion_lens.testbed.tokenizer import train_tokenizer
 
 __all__ = ["ENCODERS", "CaptionEncoder", "text_config", "untrained"]
 
-ENCODERS = ("minilm", "clip", "random")
-MINILM_TOKENS = 20  # captions are padded and cut to this length
+ENCODERS = ("minilm", "clip", "random", "smollm2")
+MINILM_TOKENS, SMOLLM2_TOKENS = 20, 24  # captions are padded and cut to these lengths
 
 
 class CaptionEncoder:
@@ -35,12 +36,11 @@ class CaptionEncoder:
         """
         self.kind, self.device = kind, device
         self.tokenizer: Any
+        model: Any
         if kind == "minilm":
-            source = find_minilm()
-            self.tokenizer = BertTokenizer.from_pretrained(source, model_max_length=MINILM_TOKENS)
-            model: Any = BertModel.from_pretrained(source)
-            # what makes the plain pipeline hand the mask to its encoder
-            model.config.use_attention_mask = True
+            self.tokenizer, model = load_minilm(MINILM_TOKENS)
+        elif kind == "smollm2":
+            self.tokenizer, model = load_smollm2(SMOLLM2_TOKENS)
         else:
             if kind == "random" and not (folder / "text_encoder").exists():
                 untrained(folder)

@@ -23,6 +23,7 @@ from diffusion_lens.testbed import captions, scenes
 from diffusion_lens.testbed.autoencoder import VALIDATION_SEED
 from diffusion_lens.testbed.chunks import Chunk, Chunks
 from diffusion_lens.testbed.encoders import CaptionEncoder
+from diffusion_lens.testbed.prefetch import Prefetcher, Stream
 from diffusion_lens.testbed.scenes import Scene
 from diffusion_lens.testbed.trainer import StageSettings
 
@@ -130,6 +131,11 @@ def caption_plainly(scene: Scene, seed: int, index: int) -> str:
     return captions.plain(captions.describe(scene))
 
 
+def text_plainly(scene: Scene, seed: int, index: int) -> tuple[str, ...]:
+    """The only text of a scene, for a `Stream`."""
+    return (caption_plainly(scene, seed, index),)
+
+
 class InversionStage:
     """Trains on the latents of the autoencoder that was exported to `folder/vae`, and on MiniLM."""
 
@@ -151,9 +157,9 @@ class InversionStage:
         vae.to(device, memory_format=torch.channels_last)
         encoder = CaptionEncoder("minilm", folder, device)
         self.settings, self.device = settings, device
-        self.chunks = Chunks(
-            vae, encoder, draw_scene, caption_plainly, settings.chunk, settings.passes, settings.batch
-        )
+        stream = Stream(draw_scene, text_plainly, int(vae.config.sample_size))
+        source = Prefetcher(stream, settings.chunk)
+        self.chunks = Chunks(vae, encoder, source, settings.passes, settings.batch)
         texts = [
             caption_plainly(draw_scene(settings.seed, i), settings.seed, i) for i in range(REFERENCE_SCENES)
         ]

@@ -14,7 +14,7 @@ latent patch, wherever it stands, and the denoiser learns shapes from fewer samp
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import combinations
@@ -226,10 +226,20 @@ def _draw(kind: str, rng: np.random.Generator, flat: bool = False) -> Scene:
     return arrange(items[:1], rng, place=place, size=size)
 
 
-def sample(seed: int, index: int, kinds: Iterable[str] = KINDS, *, flat: bool = False) -> Scene:
-    """Scene `index` of the stream `seed`: what training sees, without held-out combinations."""
+def sample(
+    seed: int, index: int, kinds: Iterable[str] | Mapping[str, float] = KINDS, *, flat: bool = False
+) -> Scene:
+    """Scene `index` of the stream `seed`: what training sees, without held-out combinations.
+
+    Args:
+        seed: the stream.
+        index: of the scene.
+        kinds: which of `KINDS` there are; a mapping says how frequent each is.
+        flat: all objects equally often.
+    """
     rng = np.random.default_rng((seed, index))
-    weights = {kind: KINDS[kind] for kind in kinds}
+    shares = kinds if isinstance(kinds, Mapping) else KINDS
+    weights = {kind: shares[kind] for kind in kinds}
     total = sum(weights.values())
     kind = str(rng.choice(list(weights), p=[weight / total for weight in weights.values()]))
     while held_out(scene := _draw(kind, rng, flat)):

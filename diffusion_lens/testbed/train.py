@@ -3,6 +3,7 @@
     diffusion-lens testbed train --stage autoencoder --minutes 40 --folder FOLDER
     diffusion-lens testbed train --stage clip --minutes 20 --folder FOLDER
     diffusion-lens testbed train --stage diffusion --encoder clip --minutes 60 --folder FOLDER
+    diffusion-lens testbed train --stage joint --minutes 60 --folder FOLDER
     diffusion-lens testbed train --stage inversion --minutes 25 --folder FOLDER
     ... --resume                     goes on where the last checkpoint is
     ... --resume --decay-samples N   lets the rate fall to zero over the next N samples, then stops
@@ -11,7 +12,8 @@
     diffusion-lens testbed train --quick --folder FOLDER      the first three, tiny, in two minutes
 
 The diffusion and the inversion stage need the autoencoder's export in the folder (train it there, or
-copy one), and the diffusion stage with the encoder `clip` that of the clip stage too. Without a clip
+copy one), and the diffusion stage with the encoder `clip` that of the clip stage too. The joint stage
+trains that encoder on, together with the denoiser. Without a clip
 stage, `--encoder minilm` reads the pretrained encoder and `--encoder random` the untrained control.
 
 A decay keeps the checkpoint that it began with as `<stage>.before-decay.safetensors`: put it in the
@@ -42,6 +44,7 @@ from diffusion_lens.testbed.autoencoder import AutoencoderSettings, AutoencoderS
 from diffusion_lens.testbed.clip import ClipSettings, ClipStage
 from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
 from diffusion_lens.testbed.inverter import InversionSettings, InversionStage
+from diffusion_lens.testbed.joint import JointSettings, JointStage
 from diffusion_lens.testbed.trainer import Progress, StageSettings, Trainer
 
 log = logging.getLogger(__name__)
@@ -50,6 +53,7 @@ STAGES = {
     "autoencoder": (AutoencoderStage, AutoencoderSettings),
     "clip": (ClipStage, ClipSettings),
     "diffusion": (DiffusionStage, DiffusionSettings),
+    "joint": (JointStage, JointSettings),
     "inversion": (InversionStage, InversionSettings),
 }
 # Tiny settings and so many steps: two minutes for all three stages.
@@ -131,7 +135,7 @@ def train(
         raise OutputError(f"folder {where} can't be made: {error}") from error
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     # an export alone may read the checkpoint of a run that goes on
-    with _alone(where, stage) if minutes > 0 else nullcontext():
+    with hold_folder(where, f"stage {stage}") if minutes > 0 else nullcontext():
         trainer = Trainer(
             build(settings or default(), where, chosen, Path(start) if start else None), where
         )
@@ -146,20 +150,34 @@ def train(
                 trainer.progress, decay_from=trainer.progress.samples, decay_samples=decay_samples
             )
         if minutes > 0:
-            _loop(trainer, minutes, max_steps, log_every, validate_minutes, fast_bfloat16(chosen))
+            try:
+                _loop(trainer, minutes, max_steps, log_every, validate_minutes, fast_bfloat16(chosen))
+            finally:
+                if isinstance(trainer.stage, DiffusionStage):
+                    trainer.stage.close()
         _export(trainer)
     return trainer.progress
 
 
 @contextmanager
-def _alone(folder: Path, name: str) -> Iterator[None]:
-    """Refuse to train a stage in a folder where another process trains it."""
-    lock = FileLock(folder / f"{name}.lock")
+def hold_folder(folder: Path, what: str) -> Iterator[None]:
+    """Refuse to train in a folder where another process trains the same.
+
+    Args:
+        folder: made if it isn't there.
+        what: "recipe", or "stage NAME".
+
+    Raises:
+        InputError: another process trains it.
+        OutputError: the folder can't be written.
+    """
+    lock = FileLock(folder / f"{what.removeprefix('stage ')}.lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise InputError(
-            f"another process trains stage {name} in {folder}: stop it, or give another folder"
+            f"another process trains {what} in {folder}: stop it, or give another folder"
         ) from None
     except OSError as error:
         raise OutputError(f"nothing can be written into {folder}: {error}") from error

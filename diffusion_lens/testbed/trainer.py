@@ -16,9 +16,9 @@ from torch import Tensor
 
 from diffusion_lens.errors import DiffusionLensError, InputError, OutputError
 
-__all__ = ["Progress", "Stage", "StageSettings", "Trainer", "learning_rate"]
+__all__ = ["Progress", "Stage", "StageSettings", "Trainer", "learning_rate", "read_progress"]
 
-FREE_SETTINGS = ("rate", "ema")  # may differ between runs of one checkpoint
+FREE_SETTINGS = ("rate", "ema", "contrast", "workers")  # may differ between runs of one checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,15 +160,7 @@ class Trainer:
         """Go on from the checkpoint in the folder."""
         if not self.path.exists():
             raise InputError(f"nothing to resume: no {self.path}; start without --resume")
-        try:
-            with safe_open(self.path, "pt") as file:
-                header = json.loads(file.metadata()["training"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-            raise InputError(
-                f"{self.path} is damaged or no checkpoint of this package ({error}); "
-                "delete it to start again"
-            ) from error
+        header, tensors = _read(self.path)
         wanted = _plain(self.stage.settings)
         different = [
             k for k in wanted
@@ -190,6 +182,28 @@ class Trainer:
             if state:
                 self.optimizer.state[parameter] = state
         self.progress = Progress(**header["progress"])
+
+
+def read_progress(path: Path) -> Progress:
+    """How far the training in a checkpoint has come.
+
+    Raises:
+        InputError: the checkpoint is damaged.
+    """
+    return Progress(**_read(path, weights=False)[0]["progress"])
+
+
+def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header and the tensors of a checkpoint."""
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads(file.metadata()["training"])
+            names = file.keys() if weights else ()
+            return header, {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path} is damaged or no checkpoint of this package ({error}); delete it to start again"
+        ) from error
 
 
 def _plain(settings: StageSettings) -> dict[str, Any]:

@@ -32,7 +32,7 @@ TINY_AUTOENCODER = AutoencoderSettings(
     channels=(8, 8, 8, 8), latent_channels=4, side=32, batch=2, rate=2e-3, warmup=3
 )
 TINY_DIFFUSION = DiffusionSettings(
-    channels=(32, 32), head=16, batch=4, rate=2e-3, warmup=3, chunk=8, passes=2
+    channels=(32, 32), heads=16, batch=4, rate=2e-3, warmup=3, chunk=8, passes=2
 )
 
 
@@ -163,7 +163,7 @@ def test_captions_are_dropped_to_the_encoding_of_nothing(trained: Path, tmp_path
     seen: list[torch.Tensor] = []
     stage.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2]))
     chunk = stage.chunks.encode(0, 0, 8)
-    stage._loss(chunk, torch.arange(8), drop=1.0, noise_seed=0)
+    stage._loss(chunk, torch.arange(8), drop=1.0, noise_seed=0, contrast=0.0)
     assert torch.equal(seen[0], stage.null.expand(8, 20, 384))
     assert float(chunk.latents.std()) == pytest.approx(1, abs=0.2)
 

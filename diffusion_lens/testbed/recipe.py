@@ -1,0 +1,257 @@
+"""The recipe: every stage of the embedded models in order, within a budget of minutes, resumable.
+
+    diffusion-lens testbed train --recipe all --minutes 480 --folder FOLDER
+    ... --resume      goes on where the last run of the same recipe stopped, with what is left of its budget
+    ... --quick       tiny denoisers and a few steps of each stage: what the recipe does, not what it can
+
+`FOLDER` gets `vae/`, one folder for each model in diffusers format, and `recipe.json`: which recipe this
+is and how many seconds each stage has had. The autoencoder, the CLIP and the denoisers to start from are
+those of the package. Each model has two stages: one with the contrastive term at the full rate, and one
+without it, in which the rate falls to zero over as many samples as the speed so far lets the rest of its
+minutes hold. What ships is thus a plain diffusion model. `emoji-llm` starts from the denoiser of `emoji`,
+grafted (see `graft`).
+"""
+
+import json
+import logging
+import shutil
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffusion_lens.errors import InputError
+from diffusion_lens.files import write_whole
+from diffusion_lens.models.embedded import weights_of
+from diffusion_lens.models.int8 import load_denoiser
+from diffusion_lens.testbed.diffusion import DiffusionSettings
+from diffusion_lens.testbed.encoders import CaptionEncoder
+from diffusion_lens.testbed.graft import CAPTIONS, graft
+from diffusion_lens.testbed.joint import JointSettings
+from diffusion_lens.testbed.train import hold_folder, train
+from diffusion_lens.testbed.trainer import read_progress
+
+__all__ = ["RECIPES", "Part", "Recipe", "plan", "run_recipe"]
+
+log = logging.getLogger(__name__)
+STATE = "recipe.json"
+CONTRAST = 0.5  # weight of the contrastive term
+MEASURED = 0.1  # share of a last stage's minutes after which its decay is planned
+QUICK_STEPS, QUICK_CAPTIONS = 3, 32  # of each stage; of a graft
+QUICK = {"channels": (32, 32), "chunk": 16, "batch": 8, "warmup": 2, "passes": 1}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One stage of one model.
+
+    Attributes:
+        model: an embedded model, and the folder that it is trained in.
+        stage: a key of `train.STAGES`.
+        share: of the recipe's minutes, in relation to the other parts.
+        settings: of the stage.
+        last: the rate falls to zero.
+    """
+
+    model: str
+    stage: str
+    share: float
+    settings: DiffusionSettings
+    last: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the recipe's file calls it."""
+        return f"{self.model}/{'plain' if self.last else 'contrast'}"
+
+
+def _parts(model: str, stage: str, share: float, settings: DiffusionSettings) -> tuple[Part, Part]:
+    """The two stages of a model."""
+    return (
+        Part(model, stage, share, replace(settings, contrast=CONTRAST)),
+        Part(model, stage, share, settings, last=True),
+    )
+
+
+RECIPES: dict[str, tuple[Part, ...]] = {
+    "emoji": _parts("emoji", "diffusion", 1.0, DiffusionSettings(encoder="minilm")),
+    # two models are trained at once, and its text tower has more to learn than the others'
+    "emoji-clip": _parts("emoji-clip", "joint", 1.5, JointSettings(channels=(96, 160))),
+    "emoji-llm": _parts("emoji-llm", "diffusion", 1.0, DiffusionSettings(encoder="smollm2")),
+}
+RECIPES["all"] = tuple(part for parts in list(RECIPES.values()) for part in parts)
+
+
+@dataclass
+class Recipe:
+    """A recipe in a folder: what was asked for, and how far it has come; kept in `recipe.json`.
+
+    Attributes:
+        name: a key of `RECIPES`.
+        minutes: of training, all parts together.
+        quick: tiny denoisers, a few steps.
+        done: seconds of training of each part that has ended, by its name.
+    """
+
+    name: str
+    minutes: float
+    quick: bool = False
+    done: dict[str, float] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write it, whole or not at all."""
+        write_whole(folder / STATE, lambda file: file.write(json.dumps(asdict(self), indent=1).encode()))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Recipe":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: there is none, or it is damaged.
+        """
+        path = folder / STATE
+        if not path.exists():
+            raise InputError(f"nothing to resume: no {path}; start without --resume")
+        try:
+            return cls(**json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path} is damaged ({error}); start in another folder") from error
+
+
+def plan(recipe: Recipe, folder: Path) -> list[tuple[Part, float]]:
+    """The parts that are left, in order, each with the minutes that it still has."""
+    parts = RECIPES[recipe.name]
+    minute = recipe.minutes / sum(part.share for part in parts)
+    return [
+        (part, max(0.0, part.share * minute - _spent(recipe, part, folder) / 60))
+        for part in parts
+        if part.name not in recipe.done
+    ]
+
+
+def _spent(recipe: Recipe, part: Part, folder: Path) -> float:
+    """Seconds that a part has had: those of its model's checkpoint, less those of the part before it."""
+    path = folder / part.model / f"{part.stage}.safetensors"
+    if not path.exists():
+        return 0.0
+    ended = sum(seconds for name, seconds in recipe.done.items() if name.startswith(f"{part.model}/"))
+    return max(0.0, read_progress(path).seconds - ended)
+
+
+def run_recipe(
+    name: str,
+    folder: str | Path,
+    minutes: float,
+    resume: bool = False,
+    *,
+    quick: bool = False,
+    workers: int = 0,
+    device: str | None = None,
+) -> Recipe:
+    """Train the models of a recipe, one after the other.
+
+    Args:
+        name: a key of `RECIPES`.
+        folder: of the recipe.
+        minutes: of training, in all; with `resume`, the recipe's own are kept.
+        resume: go on with what is left.
+        quick: tiny denoisers and `QUICK_STEPS` of each part.
+        workers: processes that render scenes ahead.
+        device: "cpu" or "cuda"; the GPU if there is one.
+
+    Raises:
+        InputError: an unknown recipe, a folder of another one, or one in which another process trains.
+        OutputError: the disk is full; the last checkpoint stays.
+    """
+    if name not in RECIPES:
+        raise InputError(f"no recipe {name!r}; there are {', '.join(RECIPES)}")
+    where = Path(folder)
+    with hold_folder(where, "recipe"):
+        recipe = _begin(name, where, minutes, resume, quick)
+        for part, left in plan(recipe, where):
+            log.info("%s: %.1f minutes", part.name, left)
+            _train_part(part, left, recipe, where, workers, device)
+    return recipe
+
+
+def _begin(name: str, folder: Path, minutes: float, resume: bool, quick: bool) -> Recipe:
+    """The folder's recipe, or a new one with the package's autoencoder."""
+    if resume:
+        recipe = Recipe.load(folder)
+        if (recipe.name, recipe.quick) != (name, quick):
+            kind = f"{recipe.name}{' --quick' if recipe.quick else ''}"
+            raise InputError(f"{folder} holds the recipe {kind}: resume that, or give another folder")
+        return recipe
+    if (folder / STATE).exists():
+        raise InputError(f"{folder / STATE} exists: give --resume to go on, or another folder")
+    with weights_of("emoji") as shipped:
+        shutil.copytree(shipped.parent / "vae", folder / "vae", dirs_exist_ok=True)
+    recipe = Recipe(name, minutes, quick)
+    recipe.save(folder)
+    return recipe
+
+
+def _train_part(
+    part: Part, minutes: float, recipe: Recipe, folder: Path, workers: int, device: str | None
+) -> None:
+    """Train one part for its minutes; the second of a model goes on with the checkpoint of the first."""
+    where = folder / part.model
+    path = where / f"{part.stage}.safetensors"
+    settings = replace(part.settings, workers=workers)
+    options: dict[str, Any] = {"device": device}
+    if recipe.quick:
+        settings = replace(settings, **QUICK)
+        options["max_steps"] = QUICK_STEPS
+    options["settings"] = settings
+    minutes = max(minutes, 1e-6)  # 0 would only export
+    if not part.last:
+        start = None if path.exists() else _prepare(part, folder, recipe.quick, device)
+        train(part.stage, where, minutes, path.exists(), start=start, **options)
+    else:
+        before, share = read_progress(path), 1.0
+        samples = before.decay_samples
+        if before.decay_from is None:
+            # without the contrastive term the speed is another: measure it, then plan the decay
+            after, share = train(part.stage, where, MEASURED * minutes, True, **options), 1 - MEASURED
+            speed = (after.samples - before.samples) / max(after.seconds - before.seconds, 1e-6)
+            samples = max(settings.batch, round(speed * 60 * minutes * share))
+        train(part.stage, where, minutes * share, True, decay_samples=samples, **options)
+    recipe.done[part.name] = _spent(recipe, part, folder)
+    recipe.save(folder)
+
+
+def _prepare(part: Part, folder: Path, quick: bool, device: str | None) -> Path | None:
+    """Put into the model's folder what its first part needs; where the denoiser to start from is.
+
+    Quick denoisers are of another size than the package's and start untrained, but for the grafted one.
+    """
+    where = folder / part.model
+    where.mkdir(exist_ok=True)
+    with weights_of("emoji") as emoji:
+        shipped = emoji.parent / part.model
+        if part.settings.encoder == "clip":
+            for name in ("text_encoder", "tokenizer", "image_encoder", "feature_extractor"):
+                shutil.copytree(shipped / name, where / name, dirs_exist_ok=True)
+        trained = folder / "emoji" / "unet"
+        if part.settings.encoder == "smollm2" and (trained.exists() or not quick):
+            source = trained if trained.exists() else emoji / "unet"
+            return _grafted(source, where, device, QUICK_CAPTIONS if quick else CAPTIONS)
+        if quick:
+            return None
+        start = where / "start"
+        shutil.copytree(shipped / "unet", start, dirs_exist_ok=True)
+    config = json.loads((start / "config.json").read_text())
+    # weights have the same shapes with any number of heads, and training soon makes good the change
+    config["attention_head_dim"] = part.settings.heads
+    (start / "config.json").write_text(json.dumps(config, indent=2))
+    return start
+
+
+def _grafted(source: Path, where: Path, device: str | None, count: int) -> Path:
+    """The denoiser of `emoji`, reading the encoder of `emoji-llm`."""
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    old, new = (CaptionEncoder(kind, where, chosen) for kind in ("minilm", "smollm2"))
+    start = where / "start"
+    graft(load_denoiser(source), new, old, count).save_pretrained(start)
+    return start
