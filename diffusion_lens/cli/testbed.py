@@ -62,19 +62,23 @@ def scenes(
     Topic.MODELS,
     examples=[
         "diffusion-lens testbed train --quick --folder trained",
+        "diffusion-lens testbed train --recipe all --folder trained --minutes 480",
         "diffusion-lens testbed train --stage autoencoder --folder trained --minutes 60",
     ],
 )
 def train(
     folder: Path,
+    recipe: Annotated[
+        Literal["all", "emoji", "emoji-clip", "emoji-llm"] | None, default("one stage")
+    ] = None,
     stage: Annotated[
-        Literal["autoencoder", "clip", "diffusion", "inversion"] | None,
-        default("none; needed without --quick"),
+        Literal["autoencoder", "clip", "diffusion", "joint", "inversion"] | None,
+        default("none; needed without --recipe and --quick"),
     ] = None,
     minutes: float = 30.0,
     resume: Annotated[bool, default("start anew")] = False,
     quick: Annotated[bool, default("full size")] = False,
-    encoder: Annotated[Literal["minilm", "clip", "random"] | None, default("minilm")] = None,
+    encoder: Annotated[Literal["minilm", "clip", "random", "smollm2"] | None, default("minilm")] = None,
     start: Annotated[Path | None, default("random weights", "FOLDER")] = None,
     decay_samples: Annotated[int | None, default("no decay", "INT")] = None,
     decoder_only: Annotated[bool, default("train both halves")] = False,
@@ -82,17 +86,20 @@ def train(
     lr: Annotated[float | None, default("the stage's own", "NUMBER")] = None,
     seed: Annotated[int | None, default("the stage's own", "INT")] = None,
     channels: Annotated[tuple[int, ...] | None, values("INT", "the stage's own")] = None,
+    workers: Annotated[int | None, default("none; the recipe: one a core but one", "INT")] = None,
     device: Device = None,
 ) -> None:
-    """Train one stage for some minutes. It can be stopped at any time and resumed.
+    """Train a recipe's models, or one stage, for some minutes. It can be stopped at any time and resumed.
 
     Args:
         folder: The folder of the checkpoint, the log and the exported model.
-        stage: What to train: first the autoencoder, then the CLIP if it is wanted, then the diffusion;
-            the inversion needs the autoencoder alone.
+        recipe: Train all stages of a model, or of all models, one after the other, starting from the
+            weights of the package; the minutes are split between them.
+        stage: What to train: first the autoencoder, then the CLIP if it is wanted, then the diffusion or
+            the joint stage; the inversion needs the autoencoder alone.
         minutes: The minutes of training; 0 only exports what was trained.
         resume: Resume from the checkpoint in the folder.
-        quick: Train the first three stages at tiny sizes, in two minutes.
+        quick: Train the first three stages, or with a recipe its own, at tiny sizes, in two minutes.
         encoder: The text encoder that the diffusion stage reads.
         start: The weights to start from, in diffusers format.
         decay_samples: Let the learning rate fall to zero over this number of samples, then stop.
@@ -101,20 +108,27 @@ def train(
         lr: The learning rate.
         seed: The seed of the scenes and of the first weights.
         channels: The channels of the blocks of the autoencoder or the denoiser.
+        workers: The number of processes that render scenes ahead of the steps.
     """
     from diffusion_lens.testbed.train import STAGES, train_quickly
     from diffusion_lens.testbed.train import train as run
 
+    asked: dict[str, object] = {"encoder": encoder, "batch": batch, "rate": lr}
+    asked |= {"seed": seed, "channels": channels}
+    asked |= {"decoder_only": decoder_only or None, "workers": None if recipe else workers}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    if recipe is not None:
+        _train_recipe(recipe, folder, minutes, resume, quick, workers, device, stage, start, changes)
+        return
     if quick:
         train_quickly(folder, device)
         return
     if stage is None:
-        raise InputError(f"No stage was given: --stage {', '.join(STAGES)}, or --quick for all, tiny.")
+        raise InputError(
+            f"No stage was given: --stage {', '.join(STAGES)}, --recipe for all of a model, or --quick for "
+            "all, tiny."
+        )
     kind = STAGES[stage][1]
-    asked: dict[str, object] = {"encoder": encoder, "batch": batch, "rate": lr}
-    asked |= {"seed": seed, "channels": channels}
-    asked |= {"decoder_only": decoder_only or None}
-    changes = {name: value for name, value in asked.items() if value is not None}
     unknown = changes.keys() - {field.name for field in fields(kind)}
     if unknown:
         raise InputError(f"Stage {stage} has no setting {', '.join(sorted(unknown))}; leave it out.")
@@ -123,6 +137,38 @@ def train(
         decay_samples=decay_samples, device=device,
     )  # fmt: skip
     say(f"{stage}: {progress.samples} samples in {progress.seconds / 60:.1f} minutes, in {folder}")
+
+
+def _train_recipe(
+    name: str,
+    folder: Path,
+    minutes: float,
+    resume: bool,
+    quick: bool,
+    workers: int | None,
+    device: str | None,
+    stage: str | None,
+    start: Path | None,
+    changes: dict[str, object],
+) -> None:
+    """Run a recipe, which decides by itself what else `train` can be told."""
+    from diffusion_lens.sweep.engines.processes import count_cores
+    from diffusion_lens.testbed.recipe import run_recipe
+
+    more = [*changes, *(["stage"] if stage else []), *(["start"] if start else [])]
+    if more:
+        raise InputError(f"A recipe decides {', '.join(more)} itself; leave it out, or train one --stage.")
+    done = run_recipe(
+        name,
+        folder,
+        minutes,
+        resume,
+        quick=quick,
+        workers=max(0, count_cores() - 1) if workers is None else workers,
+        device=device,
+    ).done
+    for part, seconds in done.items():
+        say(f"{part}: {seconds / 60:.1f} minutes")
 
 
 @verb(

@@ -7,9 +7,21 @@ from diffusion_lens.testbed.captions import Description
 from diffusion_lens.testbed.oracle import Reading
 from diffusion_lens.testbed.scenes import ENTITIES, SIZES, Placed, relation
 
-__all__ = ["CHECKS", "Answer", "count_objects", "find_object", "judge", "shows_entity"]
+__all__ = [
+    "CHECKS",
+    "RELATION_PARTS",
+    "Answer",
+    "count_objects",
+    "find_object",
+    "judge",
+    "judge_relation_parts",
+    "shows_entity",
+]
 
 CHECKS = ("object", "colour", "size", "count", "relation", "place", "name")
+
+RELATION_PARTS = ("axis", "order")  # of a relation; by chance, each is right half of the time
+_AXES = {"left": "beside", "right": "beside", "above": "over", "below": "over"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +40,27 @@ class Answer:
 def judge(stated: Description, seen: Reading) -> list[Answer]:
     """Compare what a caption states with what the oracle sees."""
     return list(_entity(stated.entity, seen) if stated.entity else _items(stated, seen))
+
+
+def judge_relation_parts(stated: Description, seen: Reading) -> list[Answer]:
+    """Judge the two parts of a relation apart: the axis, and given the axis the order.
+
+    A relation is one of four. A picture may have the two objects beside each other, as stated, and still in
+    the wrong order; a model that knows nothing of order gets half of these right.
+
+    Returns:
+        for a caption that states a relation, the axis (missing where an object is not there) and the order
+        (missing where the axis is wrong as well); for others nothing.
+    """
+    if not stated.where:
+        return []
+    first, second = (find_object(item.name, seen, {item.colour}) for item in stated.items)
+    about = f"{stated.items[0].name} {stated.where} {stated.items[1].name}"
+    if first is None or second is None:
+        return [Answer("axis", about, None), Answer("order", about, None)]
+    found = relation(first, second)
+    axis = _AXES[found] == _AXES[stated.where]
+    return [Answer("axis", about, axis), Answer("order", about, found == stated.where if axis else None)]
 
 
 def _entity(entity: str, seen: Reading) -> Iterator[Answer]:

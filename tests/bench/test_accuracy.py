@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffusion_lens.bench.accuracy import evaluate, questions, rates
+from diffusion_lens.bench.accuracy import RARE_OBJECTS, evaluate, questions, rates
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.testbed import captions, scenes
 from diffusion_lens.testbed.synonyms import SYNONYMS
@@ -31,6 +31,12 @@ def test_held_back_groups_hold_what_training_never_shows() -> None:
         if question.group == "new relation":
             (a, _), (b, _) = colours
             assert scenes.relation_held_out(a, question.stated.where or "", b)
+
+
+def test_rare_objects_are_the_rarest_tenth() -> None:
+    asked = [question for question in questions(200, synonyms=False) if question.group == "rare objects"]
+    assert len(asked) == 13 and len(RARE_OBJECTS) == 8
+    assert {question.stated.items[0].name for question in asked} <= RARE_OBJECTS
 
 
 def test_synonyms_use_words_that_no_caption_holds() -> None:

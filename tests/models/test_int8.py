@@ -65,7 +65,9 @@ def test_plain_diffusers_takes_no_integers_for_weights(tmp_path: Path) -> None:
     denoiser(tmp_path / "half")
     store_in_eight_bits(tmp_path / "half", tmp_path / "small")
     stored = load_file(tmp_path / "small" / "diffusion_pytorch_model.safetensors")
-    names = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(tmp_path / "small")).state_dict()
+    names = UNet2DConditionModel.from_config(
+        UNet2DConditionModel.load_config(tmp_path / "small")
+    ).state_dict()
     assert not [name for name, value in stored.items() if name in names and not value.is_floating_point()]
     with pytest.raises(InputError, match="stored in eight bits already"):
         store_in_eight_bits(tmp_path / "small", tmp_path / "smaller")

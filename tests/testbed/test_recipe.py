@@ -72,7 +72,9 @@ def test_the_text_tower_is_trained_with_its_denoiser_and_keeps_its_projection(tm
 def test_budget_is_split_by_need_over_parts_in_order(tmp_path: Path) -> None:
     names = [part.name for part, _ in plan(Recipe("all", 70.0), tmp_path)]
     assert names == [
-        f"{model}/{part}" for model in ("emoji", "emoji-clip", "emoji-llm") for part in ("contrast", "plain")
+        f"{model}/{part}"
+        for model in ("emoji", "emoji-clip", "emoji-llm")
+        for part in ("contrast", "plain")
     ]
     minutes = dict(zip(names, (left for _, left in plan(Recipe("all", 70.0), tmp_path)), strict=True))
     assert minutes["emoji/plain"] == pytest.approx(10) and minutes["emoji-clip/plain"] == pytest.approx(15)

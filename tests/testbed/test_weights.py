@@ -1,9 +1,11 @@
 """The weights in the package: what they are, and what they can."""
 
+import re
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
@@ -16,6 +18,24 @@ from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.testbed import captions, oracle, scenes
 
 WEIGHTS = Path(str(resources.files("diffusion_lens") / "testbed" / "weights"))
+ACCURACY = Path(__file__).parents[2] / "results" / "testbed" / "accuracy.csv"
+# rows of the model card's table of figures: the group and the checks of their numbers, in order
+FIGURES = {
+    "object present": [("seen", "object")],
+    "colour, given the object": [("seen", "colour")],
+    "count, given the object": [("seen", "count")],
+    "place": [("seen", "place")],
+    "relation, given both (chance: 25 %)": [("seen", "relation")],
+    "axis of the relation, given both (chance: 50 %)": [("seen", "axis")],
+    "order, given the axis (chance: 50 %)": [("seen", "order")],
+    "held-out colours: object, colour": [("new colour", "object"), ("new colour", "colour")],
+    "held-out relations: object, relation": [("new relation", "object"), ("new relation", "relation")],
+    "held-out relations: axis, order": [("new relation", "axis"), ("new relation", "order")],
+    "rarest tenth of objects": [("rare objects", "object")],
+    "invented names: commonest tenth, rarest tenth": [("common names", "name"), ("rare names", "name")],
+    "words that no caption held: object": [("synonyms", "object")],
+    "words that no caption held: object, colour": [("synonyms", "object"), ("synonyms", "colour")],
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +48,24 @@ def test_weights_are_small_and_no_pickles() -> None:
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 51.5e6
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".md"}
+
+
+def test_model_card_says_what_the_table_says() -> None:
+    rates = pd.read_csv(ACCURACY).set_index(["encoder", "group", "check"])["rate"]
+    card = (WEIGHTS / "README.md").read_text()
+    start = card.index("| right, last layer |")
+    head, _, *rows = card[start:].split("\n\n")[0].splitlines()
+    models = re.findall(r"`([\w-]+)`", head)
+    assert models == list(EMBEDDED)
+    for row in rows:
+        label, *cells = (cell.strip() for cell in row.strip("|").split("|"))
+        for model, cell in zip(models, cells, strict=True):
+            said = re.findall(r"(\d+(?:\.\d)?) %", cell)
+            assert len(said) == len(FIGURES[label]), (label, cell)
+            for number, (group, check) in zip(said, FIGURES[label], strict=True):
+                rate = 100 * rates[EMBEDDED[model].encoder, group, check]
+                digits = len(number.partition(".")[2])
+                assert abs(rate - float(number)) <= 0.5 * 10**-digits + 1e-6, (label, model, rate)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # inside diffusers
