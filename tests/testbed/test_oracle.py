@@ -5,8 +5,8 @@ import pytest
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.testbed import scenes
-from diffusion_lens.testbed.captions import describe
-from diffusion_lens.testbed.judge import judge
+from diffusion_lens.testbed.captions import Description, Item, describe
+from diffusion_lens.testbed.judge import judge, judge_relation_parts
 from diffusion_lens.testbed.oracle import LAYOUTS, Reading, read
 from diffusion_lens.testbed.scenes import ENTITIES, Placed, Scene
 from diffusion_lens.testbed.sprites import GROUNDS, ground
@@ -112,3 +112,18 @@ def test_judges_counts_sizes_places_and_names() -> None:
     assert answers(known, *known.objects, place=place) == {f"name {name}": True}
     other = next(ground for ground in GROUNDS if ground != place)
     assert answers(known, *known.objects, place=other) == {f"name {name}": False}
+
+
+def test_axis_and_order_of_a_relation_are_judged_apart() -> None:
+    stated = Description((Item("fox"), Item("pizza")), where="left")
+
+    def ask(fox: tuple[int, int], pizza: tuple[int, int]) -> list[bool | None]:
+        objects = (Placed("fox", None, *fox, 28), Placed("pizza", None, *pizza, 28))
+        return [answer.right for answer in judge_relation_parts(stated, Reading("plain", objects))]
+
+    assert ask((16, 32), (48, 32)) == [True, True]
+    assert ask((48, 32), (16, 32)) == [True, False]  # side by side, the wrong way round
+    assert ask((32, 16), (32, 48)) == [False, None]
+    only_one = Reading("plain", (Placed("fox", None, 16, 32, 28),))
+    assert [answer.right for answer in judge_relation_parts(stated, only_one)] == [None, None]
+    assert judge_relation_parts(Description((Item("fox"),)), only_one) == []
