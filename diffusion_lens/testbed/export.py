@@ -44,7 +44,9 @@ def export_pipeline(folder: Path, denoiser: Any, vae: AutoencoderKL, encoder: An
         vae: the autoencoder.
         encoder: a `CaptionEncoder`.
     """
-    shipped = UNet2DConditionModel.from_config(denoiser.config)
+    # what begins with "_" says where the weights to start from lay
+    config = {name: value for name, value in denoiser.config.items() if not name.startswith("_")}
+    shipped = UNet2DConditionModel.from_config(config)
     shipped.load_state_dict(denoiser.state_dict())
     shipped.half().save_pretrained(folder / "unet")
     sampler().save_pretrained(folder / "scheduler")

@@ -39,7 +39,7 @@ STATE = "recipe.json"
 CONTRAST = 0.5  # weight of the contrastive term
 MEASURED = 0.1  # share of a last stage's minutes after which its decay is planned
 QUICK_STEPS, QUICK_CAPTIONS = 3, 32  # of each stage; of a graft
-QUICK = {"channels": (32, 32), "chunk": 16, "batch": 8, "warmup": 2, "passes": 1}
+QUICK: dict[str, Any] = {"channels": (32, 32), "chunk": 16, "batch": 8, "warmup": 2, "passes": 1}
 
 
 @dataclass(frozen=True)

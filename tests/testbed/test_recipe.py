@@ -33,6 +33,8 @@ def test_both_parts_run_and_the_rate_ends_at_zero(emoji: Path) -> None:
     assert sum(recipe.done.values()) == pytest.approx(progress.seconds)
     model = UNet2DConditionModel.from_pretrained(emoji / "emoji" / "unet")
     assert model.config.attention_head_dim == 4 and model.config.cross_attention_dim == 384
+    config = json.loads((emoji / "emoji" / "unet" / "config.json").read_text())
+    assert "_name_or_path" not in config
 
 
 def test_a_finished_recipe_has_nothing_left(emoji: Path) -> None:
