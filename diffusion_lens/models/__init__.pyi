@@ -7,6 +7,8 @@ from .digest_parts import digest_module as digest_module
 from .embedded import EMBEDDED as EMBEDDED
 from .embedded import find_minilm as find_minilm
 from .embedded import weights_of as weights_of
+from .embedded_encoders import load_minilm as load_minilm
+from .embedded_encoders import load_smollm2 as load_smollm2
 from .encoders import EncoderFamily as EncoderFamily
 from .encoders import TextEncoder as TextEncoder
 from .family import images_of as images_of
@@ -15,6 +17,9 @@ from .hardware import measure_matmul as measure_matmul
 from .hardware import synchronise as synchronise
 from .hooks import Recording as Recording
 from .hooks import replace_forward as replace_forward
+from .int8 import is_quantized as is_quantized
+from .int8 import load_denoiser as load_denoiser
+from .int8 import quantize as quantize
 from .load import choose_device as choose_device
 from .load import load_pipeline as load_pipeline
 from .memory import default_batch as default_batch
