@@ -47,6 +47,13 @@ EMBEDDED: Mapping[str, EmbeddedModel] = {
         steps=20,
         guidance=4.0,
     ),
+    "emoji-llm": EmbeddedModel(
+        title="the same scenes, read from a frozen SmolLM2-135M (decoder language model, 15 blocks)",
+        encoder="smollm2",
+        tokens=24,
+        steps=20,
+        guidance=4.0,
+    ),
 }
 
 # one folder per model, and the autoencoder that they share

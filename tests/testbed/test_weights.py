@@ -46,7 +46,7 @@ def clip_lens() -> DiffusionLens:
 
 def test_weights_are_small_and_no_pickles() -> None:
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 51.5e6
+    assert sum(path.stat().st_size for path in files) <= 52e6
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".md"}
 
 
