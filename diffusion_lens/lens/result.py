@@ -247,8 +247,9 @@ class Result:
                 )
             table = table[table[name].isin(chosen)]
         table = table.reset_index(drop=True)
-        for text in table.select_dtypes(exclude=["number", "bool"]).columns:
-            table[text] = table[text].astype(object).where(table[text].notna(), None)
+        for name in table:
+            if table[name].isna().any():
+                table[name] = table[name].astype(object).where(table[name].notna(), None)
         for name in IMAGE_COLUMNS:
             if name not in table:
                 continue
