@@ -162,7 +162,7 @@ class Conditioner:
         layers: Mapping[str, Sequence[int]],
         options: Mapping[str, Any],
         stop: frozenset[str] = frozenset(),
-        edits: Mapping[str, Change] | None = None,
+        edits: Mapping[str, Mapping[str, Change]] | None = None,
     ) -> dict[str, Recording]:
         """Encode `prompt` once and read the states of `layers` of each encoder named.
 
@@ -171,14 +171,15 @@ class Conditioner:
             layers: the layers to keep, by encoder.
             options: see `encode_options`.
             stop: the encoders whose pass may end after the deepest layer asked for.
-            edits: what changes the states of an encoder as they pass by; the changed ones are read.
+            edits: by encoder and part, what changes states as they pass by; the changed ones are read.
 
         Returns:
             One recording by encoder.
         """
         with ExitStack() as stack:
-            for name, change in (edits or {}).items():  # hooks run in the order that they were set in
-                stack.enter_context(self.encoders[name].edit(change))
+            for name, parts in (edits or {}).items():  # hooks run in the order that they were set in
+                for part, change in parts.items():
+                    stack.enter_context(self.encoders[name].edit(change, part))
             recordings = {
                 name: stack.enter_context(self.encoders[name].capture(wanted, stop=name in stop))
                 for name, wanted in layers.items()

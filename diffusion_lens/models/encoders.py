@@ -6,7 +6,7 @@ An encoder of another class is described by the user with an `EncoderFamily` of 
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, cast
 
@@ -68,6 +68,9 @@ class EncoderFamily:
         ties_last: the encoder's own `hidden_states[-1]` is the normed state, as `transformers` ties it
             in most models, and not in CLIP.
         pool: from the normed state and the token ids to the pooled output, where the encoder has one.
+        attn: key path in a block of the module whose output attention adds to the hidden state; empty
+            where there is none.
+        mlp: likewise of the feed-forward part.
     """
 
     blocks: tuple[str, ...]
@@ -75,6 +78,8 @@ class EncoderFamily:
     token_first: bool = False
     ties_last: bool = True
     pool: Pool | None = None
+    attn: str = ""
+    mlp: str = ""
 
 
 _CLIP = EncoderFamily(
@@ -83,15 +88,31 @@ _CLIP = EncoderFamily(
     final_norm=("text_model.final_layer_norm", "final_layer_norm"),
     ties_last=False,
     pool=pool_clip,
+    attn="self_attn",
+    mlp="mlp",
 )
-_T5 = EncoderFamily(blocks=("encoder.block",), final_norm=("encoder.final_layer_norm",))
+_T5 = EncoderFamily(
+    blocks=("encoder.block",),
+    final_norm=("encoder.final_layer_norm",),
+    attn="layer.0.SelfAttention",
+    mlp="layer.1.DenseReluDense",
+)
 _DECODER = EncoderFamily(
     blocks=("model.language_model.layers", "language_model.layers", "model.layers", "layers"),
     final_norm=("model.language_model.norm", "language_model.norm", "model.norm", "norm"),
+    attn="self_attn",
+    mlp="mlp",
 )
+# these norm what a part has computed once more before they add it
+_GEMMA2 = replace(_DECODER, attn="post_attention_layernorm", mlp="post_feedforward_layernorm")
 
 ENCODERS: Mapping[str, EncoderFamily] = {
-    "BertModel": EncoderFamily(blocks=("encoder.layer",), final_norm=None),
+    "BertModel": EncoderFamily(
+        blocks=("encoder.layer",),
+        final_norm=None,
+        attn="attention.output.dense",
+        mlp="output.dense",
+    ),
     "CLIPTextModel": _CLIP,
     "CLIPTextModelWithProjection": _CLIP,
     "ChatGLMModel": EncoderFamily(
@@ -99,9 +120,11 @@ ENCODERS: Mapping[str, EncoderFamily] = {
         final_norm=("encoder.final_layernorm",),
         token_first=True,
         ties_last=False,
+        attn="self_attention",
+        mlp="mlp",
     ),
-    "Gemma2ForCausalLM": _DECODER,
-    "Gemma2Model": _DECODER,
+    "Gemma2ForCausalLM": _GEMMA2,
+    "Gemma2Model": _GEMMA2,
     "GlmModel": _DECODER,
     "LlamaForCausalLM": _DECODER,
     "LlamaModel": _DECODER,
@@ -115,7 +138,7 @@ ENCODERS: Mapping[str, EncoderFamily] = {
     "Qwen3VLModel": _DECODER,
     "Qwen3Model": _DECODER,
     "T5EncoderModel": _T5,
-    "T5GemmaEncoder": _DECODER,
+    "T5GemmaEncoder": replace(_GEMMA2, attn="post_self_attn_layernorm"),
     "UMT5EncoderModel": _T5,
 }
 
@@ -219,13 +242,38 @@ class TextEncoder:
         """Read `layers` while the body of the `with` runs the encoder; see `hooks.capture`."""
         return capture(self.module, self.blocks, layers, stop=stop)
 
-    def edit(self, change: Change) -> AbstractContextManager[Recording]:
-        """Change states `[batch, token, width]` while the body runs the encoder; see `hooks.edit`."""
+    def edit(self, change: Change, part: str = "") -> AbstractContextManager[Recording]:
+        """Change states `[batch, token, width]` while the body runs the encoder; see `hooks.edit`.
+
+        Args:
+            change: what is done to them.
+            part: "" for the states of all layers; "block", "attn" or "mlp" for what each block, or that
+                part of it, adds to the state.
+
+        Raises:
+            EncoderError: the encoder's family does not say where the part is.
+        """
 
         def laid_out(state: torch.Tensor, layer: int, recording: Recording) -> torch.Tensor:
-            return self.batch_first(change(self.batch_first(state), layer, recording))
+            given = self.batch_first(state)
+            changed = change(given, layer, recording)
+            return state if changed is given else self.batch_first(changed)
 
-        return edit(self.module, self.blocks, laid_out)
+        if part in ("", "block"):
+            return edit(self.module, self.blocks, laid_out, added=part == "block")
+        return edit(self.module, self._parts(part), laid_out, first=False)
+
+    def _parts(self, part: str) -> list[nn.Module]:
+        """The modules of a part, by block; what each returns is added to the hidden state."""
+        path = getattr(self.family, part)
+        found = [find_module(block, path) for block in self.blocks] if path else []
+        if not found or None in found:
+            raise EncoderError(
+                f"{self.name} ({type(self.module).__name__}) has no {part} that can be told from the rest "
+                f"of a block (key path: {path or 'none'}). Change the layer itself, such as 6, or describe "
+                f"the encoder with EncoderFamily({part}=...)."
+            )
+        return cast(list[nn.Module], found)
 
     def batch_first(self, state: torch.Tensor) -> Float[torch.Tensor, "batch token width"]:
         """A block's output as `[batch, token, width]`."""

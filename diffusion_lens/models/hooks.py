@@ -155,16 +155,24 @@ def capture(
 
 
 @contextmanager
-def edit(encoder: nn.Module, blocks: Sequence[nn.Module], change: Change) -> Iterator[Recording]:
+def edit(
+    encoder: nn.Module,
+    blocks: Sequence[nn.Module],
+    change: Change,
+    *,
+    first: bool = True,
+    added: bool = False,
+) -> Iterator[Recording]:
     """Change the states of all layers while the body runs the encoder; later blocks run on from them.
 
     A `capture` inside of the body reads the changed states.
 
     Args:
         encoder: the whole text encoder, whose inputs `change` is told.
-        blocks: its transformer blocks, first to last.
-        change: what is done to the input of the first block (layer 0) and to the output of block i
-            (layer i).
+        blocks: its transformer blocks, first to last, or a part of each.
+        change: what is done to the output of block i (layer i).
+        first: do it to the input of the first block (layer 0) too.
+        added: do it to the difference between output and input of each block, and to no other state.
 
     Yields:
         A `Recording` of the encoder's inputs.
@@ -183,19 +191,30 @@ def edit(encoder: nn.Module, blocks: Sequence[nn.Module], change: Change) -> Ite
         return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"], 0, recording)}
 
     def on_block(layer: int) -> Callable[..., Any]:
-        def changed(_module: nn.Module, _args: Any, output: Any) -> Any:
-            if isinstance(output, tuple):
-                return (change(output[0], layer, recording), *output[1:])
-            return change(output, layer, recording)
+        def changed(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            state = output[0] if isinstance(output, tuple) else output
+            if added:
+                given = args[0] if args else kwargs["hidden_states"]
+                difference = state - given
+                new = change(difference, layer, recording)
+                # what was not changed stays exactly the output, which the sum would not be
+                state = torch.where(new == difference, state, given + new)
+            else:
+                state = change(state, layer, recording)
+            return (state, *output[1:]) if isinstance(output, tuple) else state
 
         return changed
 
     with ExitStack() as stack:
         handles = [
             encoder.register_forward_pre_hook(on_call, with_kwargs=True),
-            blocks[0].register_forward_pre_hook(on_first_block, with_kwargs=True),
-            *(block.register_forward_hook(on_block(layer)) for layer, block in enumerate(blocks, 1)),
+            *(
+                block.register_forward_hook(on_block(layer), with_kwargs=True)
+                for layer, block in enumerate(blocks, 1)
+            ),
         ]
+        if first and not added:
+            handles.append(blocks[0].register_forward_pre_hook(on_first_block, with_kwargs=True))
         for handle in handles:
             stack.callback(handle.remove)
         yield recording

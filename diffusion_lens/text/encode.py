@@ -41,7 +41,7 @@ def encode(
     prompts: Sequence[str],
     readings: Sequence[ResolvedReading],
     options: Mapping[str, Any],
-    edits: Mapping[str, Change] | None = None,
+    edits: Mapping[str, Mapping[str, Change]] | None = None,
 ) -> dict[str, LayerStates]:
     """Read what `readings` need of each encoder, in one pass of the encoder by prompt.
 
@@ -53,7 +53,7 @@ def encode(
         prompts: the prompts.
         readings: how they will be read.
         options: see `Conditioner.encode_options`.
-        edits: what changes the states of an encoder in its forward pass.
+        edits: what changes an encoder in its forward pass, by part; see `TextEncoder.edit`.
 
     Returns:
         The states by encoder, on the CPU.

@@ -138,7 +138,7 @@ class Reader:
         for name, slot in self.conditioner.slots.items():
             encoder, moves = self.conditioner.encoders[name], name in reading.moving
             changed = self._intervene(name, states[name], reading) if moves else states[name]
-            empty = self._source("")[name] if given.pooled == "empty" else None
+            empty = self.source("")[name] if given.pooled == "empty" else None
             outputs[name] = encoder_output(
                 slot,
                 encoder,
@@ -170,7 +170,12 @@ class Reader:
         with explain_memory("The negative prompt can't be encoded", _OFFLOAD), self.in_use():
             return self.conditioner.negative(negative_prompt, prompt, self.options).to("cpu")
 
-    def _source(self, prompt: str) -> States:
+    def source(self, prompt: str) -> States:
+        """The states of `keep_source`.
+
+        Raises:
+            InputError: there are none.
+        """
         if prompt not in self._sources:
             raise InputError(f"The states of the prompt {prompt!r} are needed and were not prepared.")
         return self._sources[prompt]
@@ -179,7 +184,7 @@ class Reader:
         """The states under what changes the hidden state, before any norm."""
         for change in reading.reading.interventions:
             if not change.in_encoder and not change.after_norm:
-                states = change.apply(states, self._context_of(name, states, change))
+                states = change.apply(states, self.context_of(name, states, change))
         return states
 
     def _after_norm(
@@ -194,29 +199,31 @@ class Reader:
 
         def apply(state: torch.Tensor, layer: int) -> torch.Tensor:
             for change in changes:
-                state = change.change(state, layer, self._context_of(name, states, change))
+                state = change.change(state, layer, self.context_of(name, states, change))
             return state
 
         return apply
 
-    def _hooks(self, prompt: str, edits: EncoderEdits) -> dict[str, Change]:
-        """What changes the states of each encoder as they pass by."""
+    def _hooks(self, prompt: str, edits: EncoderEdits) -> dict[str, dict[str, Change]]:
+        """What changes the states of each encoder as they pass by, by part of a block."""
 
-        def hook(name: str) -> Change:
+        def hook(name: str, part: str) -> Change:
             def apply(state: torch.Tensor, layer: int, seen: Recording) -> torch.Tensor:
                 mask = (
                     torch.ones_like(seen.input_ids) if seen.attention_mask is None else seen.attention_mask
                 )
                 read = prompt, seen.input_ids[0].tolist(), mask[0].bool().tolist()
-                for change in edits.changes:
+                for change in (one for one in edits.changes if one.part == part):
                     state = change.change(state, layer, self._context(name, *read, change))
                 return state
 
             return apply
 
-        return {name: hook(name) for name in edits.encoders}
+        parts = dict.fromkeys(change.part for change in edits.changes)
+        return {name: {part: hook(name, part) for part in parts} for name in edits.encoders}
 
-    def _context_of(self, name: str, states: LayerStates, change: Intervention) -> Context:
+    def context_of(self, name: str, states: LayerStates, change: Intervention) -> Context:
+        """What an intervention knows of one prompt, as the encoder read it."""
         return self._context(name, *_read(states), change)
 
     def _context(
@@ -224,7 +231,7 @@ class Reader:
     ) -> Context:
         sources = {}
         for source in change.sources(prompt):
-            states = self._source(source)[name]
+            states = self.source(source)[name]
             sources[source] = Source(states, self._find_places(name, *_read(states)))
         places = self._find_places(name, prompt, ids, mask)
         return Context(prompt, name, self.conditioner.encoders[name].fingerprint, places, sources)

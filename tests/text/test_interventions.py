@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from diffusion_lens.errors import InputError, LayerError, PromptError
+from diffusion_lens.text.fit_direction import fit_direction
 from diffusion_lens.text.interventions import (
     INTERVENTIONS,
+    Ablate,
     Average,
     Contextless,
     Drop,
@@ -15,6 +17,7 @@ from diffusion_lens.text.interventions import (
     Patch,
     Scale,
     Shuffle,
+    Skip,
     Steer,
     Swap,
     direction,
@@ -30,6 +33,8 @@ PROMPT = "a red fox and a blue car"
 LAYER = 2
 
 EXAMPLES = [
+    Ablate("6.attn", tokens="fox"),
+    Skip("2:3"),
     Keep("fox"),
     Keep(["red fox", -1], rest="mean"),
     Drop("fox; car", rest="pads", place="encoder", layers="1:2"),
@@ -93,9 +98,7 @@ def test_each_is_read_back_from_how_it_is_written(one):
 
 
 def test_there_is_an_example_of_each():
-    assert {type(one) for one in EXAMPLES} >= set(INTERVENTIONS.values()) - {
-        kind for name, kind in INTERVENTIONS.items() if name in ("ablate", "skip")
-    }
+    assert {type(one) for one in EXAMPLES} == set(INTERVENTIONS.values())
 
 
 def test_a_column_of_interventions_is_taken_apart_again():
@@ -287,8 +290,76 @@ def test_each_set_of_changes_in_the_encoder_is_one_pass(new_lens):
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
 
 
+def test_a_direction_of_a_file_is_that_of_its_prompts(emoji, tmp_path):
+    file = tmp_path / "big.safetensors"
+    fit_direction(emoji.reader(), "a big dog", "a small dog").save(file)
+    steer = Steer(str(file), 2, tokens="fox")
+    assert steer.digest and steer.digest in steer.id and parse_intervention(steer.id) == steer
+    written = Changed(emoji, Steer("a big dog minus a small dog", 2, tokens="fox"))
+    assert torch.equal(Changed(emoji, steer).after, written.after)
+
+
+def test_a_direction_of_another_digest_or_encoder_is_refused(emoji, tiny_lens, tmp_path):
+    file = tmp_path / "big.safetensors"
+    fit_direction(emoji.reader(), "a big dog", "a small dog").save(file)
+    steer = Steer(str(file), 2)
+    with pytest.raises(InputError, match="another model"):
+        Changed(tiny_lens("sd"), steer)
+    fit_direction(emoji.reader(), "a red dog", "a blue dog").save(file)
+    with pytest.raises(InputError, match="its digest is"):
+        Changed(emoji, steer)
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(InputError, match="no whole file"):
+        Changed(emoji, Steer(str(file), 2))
+
+
+def parts_of(encoder):
+    """The encoders of which a block is what its parts add to the hidden state."""
+    return bool(encoder.family.attn) and encoder.norm is not None
+
+
+@pytest.mark.parametrize("family", LENSED)
+def test_a_block_adds_what_its_parts_add_in_every_family(tiny_lens, family):
+    lens = tiny_lens(family)
+    reader = lens.reader(lens.settings().sampler.options)
+    seen = {name: {"": {}, "block": {}, "attn": {}, "mlp": {}} for name in lens.conditioner.encoders}
+
+    def watch(name, part):
+        return lambda state, layer, _: seen[name][part].setdefault(layer, state)
+
+    edits = {name: {part: watch(name, part) for part in seen[name]} for name in seen}
+    layers = {name: [one.depth] for name, one in lens.conditioner.encoders.items()}
+    lens.conditioner.capture(PROMPT, layers, reader.options, edits=edits)
+    for name, parts in seen.items():
+        assert parts_of(lens.conditioner.encoders[name])
+        for layer in range(1, lens.conditioner.encoders[name].depth + 1):
+            added = parts["attn"][layer] + parts["mlp"][layer]
+            torch.testing.assert_close(added, parts["block"][layer], atol=1e-4, rtol=1e-4)
+
+
+def test_a_skipped_block_gives_on_what_it_was_given(emoji):
+    seen = Changed(emoji, Skip(2))
+    assert torch.equal(seen.after, emoji.encode(PROMPT, 1)["text_encoder"].layer(1)[0])
+    assert not Changed(emoji, Skip(3)).moved
+    assert Changed(emoji, Skip(2, tokens="fox")).moved == ["fox"]
+
+
+def test_without_its_parts_a_block_adds_nothing(tiny_lens):
+    lens = tiny_lens("sd")
+    seen = Changed(lens, Ablate("2.attn"), Ablate("2.mlp"))
+    assert torch.equal(seen.after, lens.encode(PROMPT, 1)["text_encoder"].layer(1)[0])
+
+
+def test_ablation_is_of_its_tokens_and_runs_on(emoji):
+    assert Changed(emoji, Ablate("2.mlp", tokens="fox")).moved == ["fox"]
+    assert "car" in Changed(emoji, Ablate("2.mlp", tokens="fox"), layer=3).moved
+    zero = Changed(emoji, Ablate(2, tokens="fox"))
+    assert not zero.after[zero.at("fox")].any() and zero.moved == ["fox"]
+
+
 REFUSED = [
     (Keep("dog"), PromptError, "does not hold 'dog'"),
+    (Ablate("9.attn"), LayerError, "layers 0 to 6"),
     (Keep(40), PromptError, "no token #40"),
     (Patch("a dog", {"fox": "dog"}, layers=9), LayerError, "layers 0 to 6"),
     (Patch("a dog", from_layer=9), LayerError, "layers 0 to 6"),
@@ -353,6 +424,10 @@ def test_what_contradicts_each_other_is_refused(changes):
         "shuffle(soon)",
         "pads(dirty)",
         'keep("")',
+        "ablate(native)",
+        "ablate(6.head.3)",
+        "skip(0:2)",
+        "skip()",
     ],
 )
 @pytest.mark.usefixtures("untyped")

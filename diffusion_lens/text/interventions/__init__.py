@@ -11,6 +11,7 @@ those in the encoder, those on the hidden state, then `Scale` on what the pipeli
 A new intervention is a frozen dataclass in a module here, and a name in `INTERVENTIONS`.
 """
 
+from diffusion_lens.text.interventions.ablate import Ablate, Skip
 from diffusion_lens.text.interventions.base import Context, Intervention, Place, Source
 from diffusion_lens.text.interventions.keep import Drop, Keep, Pads
 from diffusion_lens.text.interventions.patch import Patch, Swap
@@ -27,6 +28,7 @@ from diffusion_lens.text.interventions.written import (
 
 __all__ = [
     "INTERVENTIONS",
+    "Ablate",
     "Average",
     "Context",
     "Contextless",
@@ -38,6 +40,7 @@ __all__ = [
     "Place",
     "Scale",
     "Shuffle",
+    "Skip",
     "Source",
     "Steer",
     "Swap",

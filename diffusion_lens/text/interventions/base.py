@@ -79,6 +79,11 @@ class Intervention:
         return getattr(self, "place", "readout") == "encoder"
 
     @property
+    def part(self) -> str:
+        """In the encoder, what it changes: "" the state; "attn", "mlp" or "block", what that adds to it."""
+        return ""
+
+    @property
     def needs_all_layers(self) -> bool:
         """Whether it reads other layers than the one that is drawn."""
         return self.in_encoder

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from diffusion_lens.errors import InputError, nearest
+from diffusion_lens.text.interventions.ablate import Ablate, Skip
 from diffusion_lens.text.interventions.base import Intervention
 from diffusion_lens.text.interventions.keep import Drop, Keep, Pads
 from diffusion_lens.text.interventions.patch import Patch, Swap
@@ -19,7 +20,21 @@ from diffusion_lens.text.interventions.words import Contextless, Shuffle
 __all__ = ["INTERVENTIONS", "parse_intervention", "parse_interventions", "split_interventions"]
 
 INTERVENTIONS: dict[str, type[Intervention]] = {
-    kind.name: kind for kind in (Average, Contextless, Drop, Keep, Pads, Patch, Scale, Shuffle, Steer, Swap)
+    kind.name: kind
+    for kind in (
+        Ablate,
+        Average,
+        Contextless,
+        Drop,
+        Keep,
+        Pads,
+        Patch,
+        Scale,
+        Shuffle,
+        Skip,
+        Steer,
+        Swap,
+    )
 }
 """The interventions by how they are written."""
 
