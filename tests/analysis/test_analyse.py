@@ -185,7 +185,7 @@ def test_the_command_line_analyses_a_run(tmp_path, table):
         (["analyze", "nowhere", "--out", "o"], "There is no file or folder nowhere"),
         (["analyze", "empty", "--out", "o"], "holds no scores"),
         (["analyze", "bad.csv", "--out", "o"], "needs the columns"),
-        (["analyze", "bad.csv", "--out", "o", "--contrast", "kind"], "is no contrast"),
+        (["analyze", "bad.csv", "--out", "o", "--contrast", "kind=object"], "is no contrast"),
         (["analyze", "bad.csv", "--out", "o", "--level", "95"], "between 0 and 1"),
         (["labels", "empty"], "neither human_annotations nor gpt_annotations"),
         (["labels", "empty", "--out", "x.xlsx"], "names no table"),

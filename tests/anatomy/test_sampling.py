@@ -70,7 +70,7 @@ def test_a_solver_that_asks_twice_a_step_is_refused(emoji):
     own = pipe.scheduler
     pipe.scheduler = HeunDiscreteScheduler.from_config(own.config)
     try:
-        with pytest.raises(UnsupportedPipelineError, match="asked the denoiser 3 times in 2 steps"):
+        with pytest.raises(UnsupportedPipelineError, match="called the denoiser 3 times in 2 steps"):
             sampling.follow(pipe, PROMPT, steps=2)
     finally:
         pipe.scheduler = own

@@ -60,7 +60,7 @@ def test_short_json_has_the_same_defaults(tmp_path, name):
         ("prompt,question,kind,parents\nx,?,object,fox\n", r"depend on \['fox'\]"),
     ],
 )
-def test_what_a_table_may_not_say_is_one_message(tmp_path, text, message):
+def test_what_a_table_may_not_say_is_one_message(tmp_path, untyped, text, message):
     with pytest.raises(CheckError, match=message):
         given(tmp_path, text)
 
