@@ -65,3 +65,19 @@ def test_the_room_for_states_is_kept_to(folder, tmp_path, caplog):
     kept = sum(path.stat().st_size for path in (tmp_path / "states").iterdir())
     assert 0 < kept <= 1e4 and "machine.states is reached" in caplog.text
     assert len(read(tmp_path)) == 2 * 2 * 3 * 4
+
+
+def test_changes_in_the_encoder_are_kept_by_prompt_and_set(folder, tmp_path):
+    changes = [[], ["scale(fox, 3, place=encoder)"], ["keep(fox)"], ["skip(1)", "drop(fox)"]]
+    asked = {"prompts": ["a red fox", "a fox"], "interventions": changes, "readouts": ["native"]}
+    run_sweep(experiment(folder, {}, seeds=[0], **asked), tmp_path / "plain", progress=False)
+    kept = tmp_path / "kept"
+    first = experiment(folder, {"states": 0.1}, seeds=[0], **{**asked, "interventions": changes[:2]})
+    run_sweep(first, kept, progress=False)
+    run_sweep(experiment(folder, {"states": 0.1}, seeds=[0], **asked), kept, progress=False)
+    same(read(kept), read(tmp_path / "plain"))
+    table = read(kept)
+    assert table["interventions"].nunique() == len(changes) and table["cell"].is_unique
+    images = [image["bytes"] for image in table[table["layer"] == 2].query("prompt == 'a fox'")["image"]]
+    assert len(set(images)) > 2
+    assert not table[table["interventions"] != ""]["identical"].any()

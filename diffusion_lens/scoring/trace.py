@@ -1,0 +1,156 @@
+"""`trace`: which word carries what at which layer: each word kept or dropped, drawn and judged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from PIL.Image import Image
+
+from diffusion_lens.checks.scenes import from_description, parse_caption
+from diffusion_lens.errors import InputError
+from diffusion_lens.lens.grid import contact_sheet
+from diffusion_lens.lens.lens import DiffusionLens
+from diffusion_lens.lens.result import Result
+from diffusion_lens.scoring.scorer import ScoreRequest, Source
+from diffusion_lens.scoring.scorers.oracle import OracleScorer
+from diffusion_lens.text.interventions import Drop, Intervention, Keep
+
+__all__ = ["Mode", "Trace", "trace"]
+
+Mode = Literal["drop", "keep"]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Images of a prompt with each of its words kept or dropped at each layer.
+
+    Attributes:
+        result: all images; those of the whole prompt come first.
+        table: one row by word, layer and seed: `word`, `position` (of the word in the prompt), `layer`,
+            `seed`, `cell`, `change` (mean absolute difference from the image of the whole prompt, of the
+            range of a pixel, 0 to 1), `right` (share of the prompt's checks that the image meets),
+            `right_whole` (likewise of the whole prompt) and `effect`: dropped, how much of it is lost,
+            `right_whole - right`; kept, how much of it is there, `right`. What was not judged is missing.
+    """
+
+    result: Result
+    table: pd.DataFrame
+
+    def heatmap(self) -> pd.DataFrame:
+        """The mean over seeds, words as rows and layers as columns: `effect`, or `change` where nothing was
+        judged.
+        """
+        value = "effect" if self.table["effect"].notna().any() else "change"
+        grid = self.table.pivot_table(index=["position", "word"], columns="layer", values=value)
+        return grid.droplevel("position")
+
+    def grid(self, seed: int | None = None) -> Image:
+        """The images of one seed: the whole prompt and each word as rows, layers as columns.
+
+        Args:
+            seed: the seed; the first one if None.
+        """
+        seed = int(self.table["seed"].iloc[0]) if seed is None else seed
+        drawn = self.result.table[self.result.table["seed"] == seed]
+        layers = list(dict.fromkeys(drawn["layer"]))
+        images = drawn["image"].tolist()
+        rows = [images[i : i + len(layers)] for i in range(0, len(images), len(layers))]
+        words = self.table.drop_duplicates("position").sort_values("position")["word"]
+        return contact_sheet(rows, ["the whole prompt", *words], [f"layer {layer}" for layer in layers])
+
+
+def trace(
+    lens: DiffusionLens,
+    prompt: str,
+    layers: Any = "all",
+    seeds: int | Sequence[int] = 0,
+    *,
+    mode: Mode = "drop",
+    **options: Any,
+) -> Trace:
+    """Draw a prompt with each of its words dropped (or kept alone) at each layer, and judge the images.
+
+    The words change only in the state that is drawn. Images of the embedded models are judged by the exact
+    oracle of their scenes; others, and prompts that state no such scene, by how much the image changes.
+
+    Args:
+        lens: the model.
+        prompt: the prompt.
+        layers: as for a call of the lens.
+        seeds: likewise.
+        mode: "drop" takes one word away; "keep" takes all other words away.
+        options: further arguments of a call, such as `steps`.
+
+    Raises:
+        InputError: an unknown mode, or a prompt without words.
+        PromptError, LayerError, SamplerError: something asked for can't be.
+    """
+    if mode not in ("drop", "keep"):
+        raise InputError(f"{mode!r} is no mode of trace. Allowed: drop, keep.")
+    words = list(dict.fromkeys(prompt.split()))
+    if not words:
+        raise InputError("The prompt has no word to trace. Write one, such as 'a red fox'.")
+    undisturbed = _draw(lens, prompt, (), layers, seeds, options)
+    rows = [undisturbed.table]
+    for word in words:
+        change: Intervention = Drop(f"word:{word}") if mode == "drop" else Keep(f"word:{word}")
+        rows.append(_draw(lens, prompt, (change,), layers, seeds, options).table)
+    result = replace(undisturbed, table=pd.concat(rows, ignore_index=True))
+    right = [_judge(lens, prompt, one) for one in rows]
+    whole = rows[0].assign(right_whole=right[0]).set_index(["layer", "seed"])
+    found = []
+    for position, word in enumerate(words, start=1):
+        drawn = rows[position][["layer", "seed", "cell", "image"]].assign(
+            word=word, position=position - 1, right=right[position]
+        )
+        keys = pd.MultiIndex.from_frame(drawn[["layer", "seed"]])
+        drawn["right_whole"] = whole["right_whole"].reindex(keys).to_numpy()
+        others = whole["image"].reindex(keys)
+        drawn["change"] = [_difference(*pair) for pair in zip(drawn["image"], others, strict=True)]
+        found.append(drawn.drop(columns="image"))
+    table = pd.concat(found, ignore_index=True)
+    lost = table["right_whole"] - table["right"]
+    table["effect"] = lost if mode == "drop" else table["right"]
+    order = ["word", "position", "layer", "seed", "cell", "change", "right", "right_whole", "effect"]
+    return Trace(result, table[order])
+
+
+def _draw(
+    lens: DiffusionLens,
+    prompt: str,
+    changes: tuple[Intervention, ...],
+    layers: Any,
+    seeds: int | Sequence[int],
+    options: dict[str, Any],
+) -> Result:
+    return lens(prompt, layers, seeds, interventions=changes, progress=False, **options)
+
+
+def _judge(lens: DiffusionLens, prompt: str, table: pd.DataFrame) -> list[float]:
+    """The share of the prompt's checks that each image meets; not a number where that is not known."""
+    stated = parse_caption(prompt)
+    right = [float("nan")] * len(table)
+    if stated is None:
+        return right
+    checks = from_description("traced", prompt, stated).checks
+    drawn = [i for i, image in enumerate(table["image"]) if image is not None]
+    source = Source(model=lens.name)
+    requests = [ScoreRequest(table["image"].iloc[i], checks, source=source) for i in drawn]
+    for i, answers in zip(drawn, OracleScorer().score(requests), strict=True):
+        met = {one.check_id: one.label for one in answers}
+        if met and None not in met.values():
+            # a check whose parent is wrong is wrong
+            for one in checks:  # which come after their parents
+                met[one.id] = bool(met[one.id]) and all(met[parent] for parent in one.parents)
+            right[i] = sum(map(bool, met.values())) / len(met)
+    return right
+
+
+def _difference(image: Any, other: Any) -> float:
+    """Mean absolute difference of two images, of the range of a pixel; not a number if one is missing."""
+    if image is None or other is None:
+        return float("nan")
+    one, two = (np.asarray(each, dtype=np.float32) for each in (image, other))
+    return float(np.abs(one - two).mean() / 255)

@@ -1,0 +1,54 @@
+"""Tracing words: the table, the heat map and the command."""
+
+import pandas as pd
+import pytest
+
+from diffusion_lens.errors import InputError
+from diffusion_lens.figures.heatmap import draw_tokens
+from diffusion_lens.scoring.trace import trace
+
+LAYERS = [0, 6]
+
+
+@pytest.mark.parametrize("mode", ["drop", "keep"])
+def test_each_word_is_judged_at_each_layer(emoji, mode):
+    traced = trace(emoji, "a red car", LAYERS, mode=mode, steps=2)
+    table = traced.table
+    assert table[["word", "layer"]].to_numpy().tolist() == [
+        [word, layer] for word in ("a", "red", "car") for layer in LAYERS
+    ]
+    assert len(traced.result.table) == (1 + 3) * len(LAYERS)
+    assert table["change"].between(0, 1).all() and (table["change"] > 0).any()
+    assert set(table["cell"]) < set(traced.result.table["cell"])
+    known = table.dropna(subset=["right", "right_whole"])
+    effect = known["right_whole"] - known["right"] if mode == "drop" else known["right"]
+    assert known["effect"].tolist() == effect.tolist()
+    assert traced.heatmap().shape == (3, 2) and list(traced.heatmap().index) == ["a", "red", "car"]
+    assert traced.grid().height > traced.grid().width  # four rows and two columns
+    assert draw_tokens(traced.heatmap(), label=mode).axes
+
+
+def test_a_prompt_that_is_no_scene_is_traced_by_what_changes(emoji):
+    traced = trace(emoji, "quantum economics", 6, steps=1)
+    assert traced.table["right"].isna().all() and traced.table["effect"].isna().all()
+    assert traced.heatmap().notna().all(axis=None)
+
+
+def test_what_can_not_be_traced_is_refused(emoji, untyped):
+    with pytest.raises(InputError, match="no word"):
+        trace(emoji, " ")
+    with pytest.raises(InputError, match="Allowed: drop, keep"):
+        trace(emoji, "a car", mode="swap")
+
+
+def test_the_command_writes_images_numbers_and_a_figure(tmp_path):
+    from tests.command_line import run
+
+    run("trace", "a red car", "--layers", "6", "--steps", "2", "--out", str(tmp_path / "t"))
+    assert pd.read_csv(tmp_path / "t/trace.csv")["word"].tolist() == ["a", "red", "car"]
+    assert {one.name for one in (tmp_path / "t").iterdir()} == {
+        "grid.png",
+        "images.parquet",
+        "trace.csv",
+        "heatmap.png",
+    }
