@@ -1,4 +1,5 @@
 from .examples import draw_examples as draw_examples
+from .heatmap import draw_tokens as draw_tokens
 from .panels import Picture as Picture
 from .panels import as_text as as_text
 from .panels import draw_images as draw_images

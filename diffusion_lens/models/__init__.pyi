@@ -2,6 +2,7 @@ from .clip import Clip as Clip
 from .conditioner import Conditioner as Conditioner
 from .conditioner import Conditioning as Conditioning
 from .denoisers import find_denoiser as find_denoiser
+from .digest import ModelDigest as ModelDigest
 from .digest import digest_pipeline as digest_pipeline
 from .digest_parts import digest_module as digest_module
 from .embedded import EMBEDDED as EMBEDDED
@@ -15,6 +16,7 @@ from .family import images_of as images_of
 from .hardware import count_flops as count_flops
 from .hardware import measure_matmul as measure_matmul
 from .hardware import synchronise as synchronise
+from .hooks import Change as Change
 from .hooks import Recording as Recording
 from .hooks import replace_forward as replace_forward
 from .int8 import is_quantized as is_quantized

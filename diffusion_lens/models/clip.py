@@ -84,7 +84,13 @@ class Clip:
     @classmethod
     def _of_transformers(cls, name: str, device: str, revision: str | None) -> "Clip":
         """A whole `CLIPModel`, taken apart into its towers."""
-        kind = AutoConfig.from_pretrained(name, revision=revision).model_type
+        try:
+            kind = AutoConfig.from_pretrained(name, revision=revision).model_type
+        except ValueError as error:  # a config that is not of transformers
+            raise UnknownModelError(
+                f"{name} has no CLIP: its config.json is of no model of transformers. Give a folder or a "
+                "model of the hub such as openai/clip-vit-base-patch32."
+            ) from error
         if kind != "clip":
             raise UnknownModelError(f"{name} is a {kind!r}, no CLIP.")
         whole = CLIPModel.from_pretrained(name, revision=revision, dtype=torch.float32).to(device).eval()

@@ -14,7 +14,6 @@ from .inverter import LatentInverter as LatentInverter
 from .inverter import draw_scene as draw_scene
 from .judge import count_objects as count_objects
 from .judge import find_object as find_object
-from .judge import judge as judge
 from .judge import judge_relation_parts as judge_relation_parts
 from .judge import shows_entity as shows_entity
 from .oracle import Reading as Reading

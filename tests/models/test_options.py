@@ -14,6 +14,8 @@ from tests.conftest import tiny_sampler
 PROMPT = "a red fox to the left of a pizza"
 # what `encode_prompt` takes and `__call__` does not, and the lens gives otherwise
 OWN = {"device", "do_classifier_free_guidance", "dtype", "lora_scale", "num_images_per_prompt"}
+# an option of Kandinsky 3 that its `__call__` never gives
+OWN |= {"_cut_context"}
 ATTENTION = ("cross_attention_kwargs", "joint_attention_kwargs", "attention_kwargs")
 
 

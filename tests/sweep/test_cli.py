@@ -74,7 +74,7 @@ def test_a_study_from_plan_to_files(tmp_path):
     [
         (["sweep", "none.toml"], "error: The experiment none.toml can't be read: No such file"),
         (["sweep", "bad.toml"], "error: There is no key 'layer' in the experiment. Did you mean 'layers'?"),
-        (["sweep", "orakel.toml"], "error: scorers[0] is 'orakel'; it must be 'oracle' or"),
+        (["sweep", "orakel.toml"], "error: There is no scorer 'orakel'. Did you mean 'oracle'?"),
         (["sweep", "foxes.toml", "--shard", "a"], "error: 'a' is no shard; give one as 3/16"),
         (["sweep", "foxes.toml", "--shard", "3/2"], "error: Shard 3 of 2 does not exist"),
         (["sweep", "foxes.toml", "--layers", "99"], "error: Layer 99 is out of range"),

@@ -170,7 +170,7 @@ def with_rows(token, count, width=32):
         ([with_rows("<it", 1), with_rows("<it>", 1)], "is part of"),
         ([with_rows("<it>", 15)], "holds 14 tokens"),
         ([with_rows("<it>", 1, 33)], "reads vectors of 32"),
-        ([Embedding("<it>", {"text_encoder_2": torch.zeros(1, 32)})], "none for text_encoder"),
+        ([Embedding("<it>", {"text_encoder_2": torch.zeros(1, 32)})], "not for text_encoder"),
     ],
 )
 def test_words_that_do_not_fit_are_refused(tiny_lens, words, message):

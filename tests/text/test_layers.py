@@ -92,7 +92,7 @@ def test_taps_and_encoders_that_do_not_exist(tiny_lens, untyped):
         tiny_lens("flux2").plan(slots="wide", **tiny_lens("flux2").defaults.options)
     with pytest.raises(EncoderError, match="It has: text_encoder, text_encoder_2; or 'all'"):
         tiny_lens("sdxl").plan("text_encoder_7")
-    with pytest.raises(LayerError, match="Slot 3 does not exist: text_encoder is read at 3 layers"):
+    with pytest.raises(LayerError, match="Slot 3 does not exist: the encoder is read at 3 layers"):
         tiny_lens("flux2").plan(slots=3, **tiny_lens("flux2").defaults.options)
     with pytest.raises(LayerError, match=r"layers \(10, 20, 30\) of text_encoder, which has 4 blocks"):
         tiny_lens("flux2").plan()
