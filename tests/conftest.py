@@ -1,7 +1,6 @@
 """Shared fixtures: the embedded lens, and a tiny real pipeline of each family."""
 
 import os
-import shutil
 
 # the tests run in several processes; more threads than cores only wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -76,12 +75,8 @@ def untyped() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def browser() -> "Iterator[Browser]":
-    """Chromium: Debian's where it is installed, else Playwright's own; `make test` brings one."""
-    from playwright.sync_api import sync_playwright
+    """Chromium, one for all tests of a process: Playwright can't be started twice in one."""
+    from tests.browser import open_browser
 
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
+    with open_browser() as found:
         yield found
-        found.close()

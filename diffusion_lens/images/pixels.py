@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-__all__ = ["image_of"]
+__all__ = ["image_of", "to_pixels"]
 
 
 def image_of(
@@ -20,13 +20,13 @@ def image_of(
         return None, "blocked by the pipeline's safety checker"
     if not np.isfinite(values).all():
         return None, "not finite: the numbers overflowed (try float32 or bfloat16)"
-    pixels = _to_pixels(values)
+    pixels = to_pixels(values)
     if not pixels.any():
         return None, "black: every pixel is zero"
     return Image.fromarray(pixels), None
 
 
-def _to_pixels(values: Float[np.ndarray, "height width channel"]) -> UInt8[np.ndarray, "height width 3"]:
+def to_pixels(values: Float[np.ndarray, "height width channel"]) -> UInt8[np.ndarray, "height width 3"]:
     """8-bit pixels, rounded as diffusers rounds them."""
     pixels = (values * 255).round().astype("uint8")
     return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.images.denoise import to_pixels
+from diffusion_lens.images.pixels import to_pixels
 
 
 def test_overflow_in_the_encoder_is_missing_from_that_layer_on(new_lens):

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from playwright.sync_api import Browser
 
 from diffusion_lens.checks.checks import Check
 from diffusion_lens.errors import CheckError, OutputError, ScoresError
 from diffusion_lens.scoring.sheet import SheetQuestion, read_answers, write_sheet
-from tests.browser import open_browser
 
 NASTY = '</script><img src=x onerror="document.title=1">@@DATA@@ &amp; "fox"'
 
@@ -144,12 +141,6 @@ def test_answers_that_do_not_fit_are_refused(tmp_path):
         write_sheet(page, [])
     with pytest.raises(OutputError, match="exists"):
         write_sheet(page, questions())
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    with open_browser() as started:
-        yield started
 
 
 def test_the_page_in_a_real_browser(tmp_path, browser):
