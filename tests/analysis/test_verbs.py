@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from diffusion_lens.analysis.columns import check_experiment
-from diffusion_lens.runs.experiment import Experiment, load_experiments
+from diffusion_lens.runs.experiment import Experiment
+from diffusion_lens.runs.experiment_files import load_experiments
 from diffusion_lens.runs.prompts import read_prompts
 
 
