@@ -82,9 +82,14 @@ def run(part: Part, out: Path) -> dict[str, object]:
     with (out / f"{part.name}.log").open("wb") as file:
         try:
             ended = subprocess.run(
-                part.command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT,
-                timeout=part.limit, check=False,
-            ).returncode  # fmt: skip
+                part.command,
+                cwd=ROOT,
+                env=environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                timeout=part.limit,
+                check=False,
+            ).returncode
         except subprocess.TimeoutExpired:
             ended = None
     return {**asdict(part), "seconds": round(time.monotonic() - began, 1), "exit": ended}

@@ -168,9 +168,20 @@ THINGS = words("""dog cat horse cow sheep elephant bear zebra giraffe bird car b
     airplane bench chair couch bed table clock vase book umbrella backpack suitcase ball kite guitar piano
     banana apple orange pizza cake sandwich cup bottle""")
 COLOUR_WORDS = ["red", "blue", "green", "yellow", "purple", "orange", "black", "white"]
-NATURAL = {"banana": "yellow", "apple": "red", "frog": "green", "elephant": "gray", "swan": "white",
-           "carrot": "orange", "lemon": "yellow", "crow": "black", "strawberry": "red", "fox": "orange",
-           "flamingo": "pink", "fire truck": "red"}  # fmt: skip
+NATURAL = {
+    "banana": "yellow",
+    "apple": "red",
+    "frog": "green",
+    "elephant": "gray",
+    "swan": "white",
+    "carrot": "orange",
+    "lemon": "yellow",
+    "crow": "black",
+    "strawberry": "red",
+    "fox": "orange",
+    "flamingo": "pink",
+    "fire truck": "red",
+}
 COMMON_ANIMALS = words("""lion tiger elephant giraffe wolf panda gorilla kangaroo crocodile penguin dolphin
     owl rabbit squirrel hedgehog camel""")
 UNCOMMON_ANIMALS = words("""okapi saiga tapir pangolin aardvark axolotl quokka fossa gharial shoebill
@@ -178,11 +189,30 @@ UNCOMMON_ANIMALS = words("""okapi saiga tapir pangolin aardvark axolotl quokka f
 SIGHTS = """the Eiffel Tower,the Colosseum,the Taj Mahal,Big Ben,the Sydney Opera House,
     the Golden Gate Bridge,Machu Picchu,the Leaning Tower of Pisa,the Atomium,Neuschwanstein Castle,
     Angkor Wat,the Treasury of Petra,Borobudur,the Hagia Sophia,Mont-Saint-Michel,Himeji Castle"""
-SCENES = ["on a beach", "in a forest", "in the snow", "in a desert", "in a city at night", "under water",
-          "in a kitchen", "on a mountain"]  # fmt: skip
-PAPER_SYNONYMS = {"puppy": "dog", "kitten": "cat", "automobile": "car", "lorry": "truck", "bunny": "rabbit",
-                  "pony": "horse", "aircraft": "airplane", "cottage": "house", "couch": "sofa",
-                  "locomotive": "train", "serpent": "snake", "stallion": "horse"}  # fmt: skip
+SCENES = [
+    "on a beach",
+    "in a forest",
+    "in the snow",
+    "in a desert",
+    "in a city at night",
+    "under water",
+    "in a kitchen",
+    "on a mountain",
+]
+PAPER_SYNONYMS = {
+    "puppy": "dog",
+    "kitten": "cat",
+    "automobile": "car",
+    "lorry": "truck",
+    "bunny": "rabbit",
+    "pony": "horse",
+    "aircraft": "airplane",
+    "cottage": "house",
+    "couch": "sofa",
+    "locomotive": "train",
+    "serpent": "snake",
+    "stallion": "horse",
+}
 
 
 def filled(text: str, category: str = "", limit: int | None = None, **fillings: list) -> Rows:
@@ -207,16 +237,24 @@ def paper_one_colour() -> Rows:
 
 
 def paper_two_colours() -> Rows:
-    yield from filled("a {attribute} {object} and a {attribute2} {object2}", "", 40, attribute=COLOUR_WORDS,
-                      object=THINGS[:20], attribute2=COLOUR_WORDS, object2=THINGS[20:])  # fmt: skip
+    yield from filled(
+        "a {attribute} {object} and a {attribute2} {object2}",
+        "",
+        40,
+        attribute=COLOUR_WORDS,
+        object=THINGS[:20],
+        attribute2=COLOUR_WORDS,
+        object2=THINGS[20:],
+    )
 
 
 def paper_relations() -> Rows:
     small, carriers = ["cat", "dog", "apple", "book", "cup", "ball"], ["table", "chair", "car", "bed"]
     holders = ["box", "basket", "bathtub", "suitcase"]
     for word, others in (("on", carriers), ("in", holders)):
-        yield from filled("a {object} {relation} a {object2}", word, 20, object=small, relation=[word],
-                          object2=others)  # fmt: skip
+        yield from filled(
+            "a {object} {relation} a {object2}", word, 20, object=small, relation=[word], object2=others
+        )
 
 
 def paper_counts() -> Rows:
@@ -239,17 +277,25 @@ def paper_names() -> Rows:
 
 
 def paper_coarse_to_fine() -> Rows:
-    yield from filled("a {attribute} {object} {place}", "", 40, attribute=COLOUR_WORDS, object=THINGS[:20],
-                      place=SCENES)  # fmt: skip
+    yield from filled(
+        "a {attribute} {object} {place}", "", 40, attribute=COLOUR_WORDS, object=THINGS[:20], place=SCENES
+    )
 
 
 def paper_synonyms() -> Rows:
     # the questions ask for what the word stands for, whichever word the prompt holds
     for word, target in PAPER_SYNONYMS.items():
         for category, said in (("synonym", word), ("plain", target)):
-            question = [{"question_natural_language": f"Is there {with_article(target)}?",
-                         "proposition_id": "1", "dependency": "0", "category_broad": "entity",
-                         "category_detailed": "whole", "tuple": f"entity - whole ({target})"}]  # fmt: skip
+            question = [
+                {
+                    "question_natural_language": f"Is there {with_article(target)}?",
+                    "proposition_id": "1",
+                    "dependency": "0",
+                    "category_broad": "entity",
+                    "category_detailed": "whole",
+                    "tuple": f"entity - whole ({target})",
+                }
+            ]
             yield {
                 "prompt": f"a photo of {with_article(said)}",
                 "category": category,
@@ -258,22 +304,50 @@ def paper_synonyms() -> Rows:
 
 
 def paper_syntax() -> Rows:
-    for a, b in (("dog", "ball"), ("man", "horse"), ("cat", "mouse"), ("woman", "bicycle"), ("boy", "kite"),
-                 ("girl", "guitar"), ("bear", "fish"), ("bird", "worm"), ("monkey", "banana"),
-                 ("child", "book")):  # fmt: skip
+    for a, b in (
+        ("dog", "ball"),
+        ("man", "horse"),
+        ("cat", "mouse"),
+        ("woman", "bicycle"),
+        ("boy", "kite"),
+        ("girl", "guitar"),
+        ("bear", "fish"),
+        ("bird", "worm"),
+        ("monkey", "banana"),
+        ("child", "book"),
+    ):
         yield from filled("a {object} with a {object2}", "active", object=[a], object2=[b])
         yield from filled("a {object} that is held by a {object2}", "passive", object=[b], object2=[a])
 
 
 def paper_failures() -> Rows:
-    yield from filled("a {attribute} {object} {relation} a {attribute2} {object2}", "all at once", 40,
-                      attribute=COLOUR_WORDS, object=THINGS[:10],
-                      relation=["to the left of", "on top of", "under"], attribute2=COLOUR_WORDS,
-                      object2=THINGS[10:30])  # fmt: skip
+    yield from filled(
+        "a {attribute} {object} {relation} a {attribute2} {object2}",
+        "all at once",
+        40,
+        attribute=COLOUR_WORDS,
+        object=THINGS[:10],
+        relation=["to the left of", "on top of", "under"],
+        attribute2=COLOUR_WORDS,
+        object2=THINGS[10:30],
+    )
 
 
-STUDIES = (objects, one_colour, two_colours, relations, counts, places, frequency, names, coarse_to_fine,
-           synonyms, syntax, failures, learned_words)  # fmt: skip
+STUDIES = (
+    objects,
+    one_colour,
+    two_colours,
+    relations,
+    counts,
+    places,
+    frequency,
+    names,
+    coarse_to_fine,
+    synonyms,
+    syntax,
+    failures,
+    learned_words,
+)
 
 
 def tables() -> Iterator[tuple[Path, list[dict[str, object]]]]:

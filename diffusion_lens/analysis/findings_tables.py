@@ -253,10 +253,15 @@ def judges(tables: Tables) -> list[str]:
     if found is not None:
         numbers = ("agree", "kappa", "alpha", "sensitivity", "specificity")
         rows = [
-            [line["first"], line["second"], *(_estimate(line, name) for name in numbers), line["answers"],
-             _count(line["prompts"])]
+            [
+                line["first"],
+                line["second"],
+                *(_estimate(line, name) for name in numbers),
+                line["answers"],
+                _count(line["prompts"]),
+            ]
             for line in found[found["layer"] == "all"].to_dict("records")
-        ]  # fmt: skip
+        ]
         lines += markdown(["first", "second", *numbers, "answers", "prompts"], rows)
     raters = tables.get("raters")
     if raters is not None:

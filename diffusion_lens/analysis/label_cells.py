@@ -9,11 +9,19 @@ __all__ = ["EXPERIMENTS", "HEADERS", "Cell", "FileName", "parse_gpt", "parse_hum
 
 EXPERIMENTS: frozenset[str] = frozenset(
     {
-        "classes", "famous", "positional_single_color", "positional_two_colors", "positional_in",
-        "positional_on", "positional_common_animals", "positional_uncommon_animals", "syntax_head",
-        "syntax_head_first", "syntax_compound",
+        "classes",
+        "famous",
+        "positional_single_color",
+        "positional_two_colors",
+        "positional_in",
+        "positional_on",
+        "positional_common_animals",
+        "positional_uncommon_animals",
+        "syntax_head",
+        "syntax_head_first",
+        "syntax_compound",
     }
-)  # fmt: skip
+)
 # Deep Floyd's T5 has 24 blocks, Stable Diffusion 2.1's CLIP text encoder 23
 HEADERS: dict[str, tuple[str, ...]] = {
     "df": ("0", "4", "8", "12", "16", "20", "24"),

@@ -198,14 +198,27 @@ def _rows(
             cell = parse_human(raw) if name.scorer == "human" else parse_gpt(raw, cut)
             rows.append(
                 {
-                    "run": name.model, "prompt_id": f"{name.experiment}: {prompt}{again}", "prompt": prompt,
-                    "category": name.experiment, "encoder": "text_encoder", "layer": layer,
-                    "depth": layer / layers[-1], "seed": index, "check": name.question, "kind": kind,
-                    "scorer": name.scorer, "p": None if cell.score is None else cell.score / 10,
-                    "label": cell.label, "reason": cell.reason, "experiment": name.experiment,
-                    "question": name.question, "model": name.model, "raw": raw, "occurrence": occurrence,
+                    "run": name.model,
+                    "prompt_id": f"{name.experiment}: {prompt}{again}",
+                    "prompt": prompt,
+                    "category": name.experiment,
+                    "encoder": "text_encoder",
+                    "layer": layer,
+                    "depth": layer / layers[-1],
+                    "seed": index,
+                    "check": name.question,
+                    "kind": kind,
+                    "scorer": name.scorer,
+                    "p": None if cell.score is None else cell.score / 10,
+                    "label": cell.label,
+                    "reason": cell.reason,
+                    "experiment": name.experiment,
+                    "question": name.question,
+                    "model": name.model,
+                    "raw": raw,
+                    "occurrence": occurrence,
                 }
-            )  # fmt: skip
+            )
     for prompt, count in by_prompt.items():
         if count != _ROWS_BY_PROMPT:
             report.add(name.scorer, "rows of a prompt are not 4", count, f"{file}: {prompt!r}")

@@ -127,19 +127,32 @@ def probe(
         }
         for scorer, (right, p) in told.items():
             rows.append(
-                pd.DataFrame({"prompt_id": ids, "prompt": list(states.prompts), "layer": layer,
-                              "scorer": scorer, "label": right, "p": p})
-            )  # fmt: skip
+                pd.DataFrame(
+                    {
+                        "prompt_id": ids,
+                        "prompt": list(states.prompts),
+                        "layer": layer,
+                        "scorer": scorer,
+                        "label": right,
+                        "p": p,
+                    }
+                )
+            )
     table = pd.concat(rows, ignore_index=True)
     deepest = max(states.layers) if last is None else last
     # prompts may occur twice; each occurrence is an answer of its own
     occurrence = table.groupby(["prompt_id", "layer", "scorer"]).cumcount()
     return scores.validate(
         table.assign(
-            run=run, category=category, encoder=states.encoder, seed=occurrence, check=check, kind=kind,
+            run=run,
+            category=category,
+            encoder=states.encoder,
+            seed=occurrence,
+            check=check,
+            kind=kind,
             depth=table["layer"] / deepest if deepest else 1.0,
         )
-    )  # fmt: skip
+    )
 
 
 def _shuffle(answers: np.ndarray, carriers: np.ndarray, rng: np.random.Generator) -> np.ndarray:

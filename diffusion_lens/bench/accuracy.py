@@ -32,9 +32,13 @@ __all__ = ["Question", "evaluate", "questions", "rates"]
 
 SEED = 80_001  # the stream of scenes
 SHARES = {
-    "seen": 0.6, "new colour": 0.112, "new relation": 0.112,
-    "common names": 0.05, "other names": 0.076, "rare names": 0.05,
-}  # fmt: skip
+    "seen": 0.6,
+    "new colour": 0.112,
+    "new relation": 0.112,
+    "common names": 0.05,
+    "other names": 0.076,
+    "rare names": 0.05,
+}
 RARE_SHARE = 0.064  # of rare objects, beyond the others
 RARE_OBJECTS = frozenset(scenes.OBJECTS[-len(scenes.OBJECTS) // 10 :])
 _TENTH = len(scenes.ENTITY_NAMES) // 10 + 1
@@ -146,9 +150,16 @@ def evaluate(
             question = part[row["prompt"]]
             for answer in (*judge(question.stated, seen), *judge_relation_parts(question.stated, seen)):
                 rows.append(
-                    (question.group, question.caption, row["layer"], row["seed"],
-                     answer.check, answer.about, answer.right)
-                )  # fmt: skip
+                    (
+                        question.group,
+                        question.caption,
+                        row["layer"],
+                        row["seed"],
+                        answer.check,
+                        answer.about,
+                        answer.right,
+                    )
+                )
     names = ["group", "caption", "layer", "seed", "check", "about", "right"]
     return pd.DataFrame(rows, columns=names).astype({"right": "boolean"})
 

@@ -17,9 +17,14 @@ __all__ = ["with_choices"]
 # Where all values of a role are among these, all of these are alternatives: then chance is the same in
 # a study of two prompts as in one of two hundred.
 _VOCABULARIES: tuple[tuple[str, ...], ...] = (
-    OBJECTS, tuple(COLOURS), SIZE_WORDS, RELATIONS, ("1", "2", "3", "4"), ENTITY_NAMES,
+    OBJECTS,
+    tuple(COLOURS),
+    SIZE_WORDS,
+    RELATIONS,
+    ("1", "2", "3", "4"),
+    ENTITY_NAMES,
     tuple(PLACE_PHRASES.values()),
-)  # fmt: skip
+)
 _WHERE = {"left": "to the left of", "right": "to the right of"}
 
 

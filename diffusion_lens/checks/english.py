@@ -5,9 +5,20 @@ import re
 __all__ = ["article", "number_word", "plural"]
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_ODD = {"sheep": "sheep", "fish": "fish", "person": "people", "man": "men", "woman": "women",
-        "child": "children", "mouse": "mice", "knife": "knives", "scissors": "scissors", "skis": "skis",
-        "foot": "feet", "leaf": "leaves"}  # fmt: skip
+_ODD = {
+    "sheep": "sheep",
+    "fish": "fish",
+    "person": "people",
+    "man": "men",
+    "woman": "women",
+    "child": "children",
+    "mouse": "mice",
+    "knife": "knives",
+    "scissors": "scissors",
+    "skis": "skis",
+    "foot": "feet",
+    "leaf": "leaves",
+}
 
 
 def article(noun: str) -> str:

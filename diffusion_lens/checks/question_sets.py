@@ -24,15 +24,29 @@ log = logging.getLogger(__name__)
 
 # DSG's broad categories; numbers and lettering are told by the detailed one
 _DSG_KINDS: dict[str, Kind] = {
-    "entity": "object", "attribute": "attribute", "relation": "relation", "action": "relation",
-    "global": "global", "other": "global",
-}  # fmt: skip
-_TIFA_KINDS: dict[str, Kind] = {
-    "object": "object", "animal/human": "object", "animal": "object", "human": "object", "food": "object",
-    "location": "object", "color": "attribute", "material": "attribute", "shape": "attribute",
-    "attribute": "attribute", "activity": "relation", "spatial": "relation", "counting": "count",
+    "entity": "object",
+    "attribute": "attribute",
+    "relation": "relation",
+    "action": "relation",
+    "global": "global",
     "other": "global",
-}  # fmt: skip
+}
+_TIFA_KINDS: dict[str, Kind] = {
+    "object": "object",
+    "animal/human": "object",
+    "animal": "object",
+    "human": "object",
+    "food": "object",
+    "location": "object",
+    "color": "attribute",
+    "material": "attribute",
+    "shape": "attribute",
+    "attribute": "attribute",
+    "activity": "relation",
+    "spatial": "relation",
+    "counting": "count",
+    "other": "global",
+}
 
 
 def from_geneval(row: Mapping[str, Any], index: int = 0) -> CheckedPrompt:
@@ -67,16 +81,29 @@ def from_geneval(row: Mapping[str, Any], index: int = 0) -> CheckedPrompt:
             if "color" in item:
                 question = f"Is the {name} {item['color']}?"
                 checks.append(
-                    Check(f"attribute-{i}", "attribute", question, subject=name, attribute=item["color"],
-                          parents=(there,))
-                )  # fmt: skip
+                    Check(
+                        f"attribute-{i}",
+                        "attribute",
+                        question,
+                        subject=name,
+                        attribute=item["color"],
+                        parents=(there,),
+                    )
+                )
             if "position" in item:
                 where, other = item["position"]
                 target = include[other]["class"]
                 checks.append(
-                    Check(f"relation-{i}", "relation", f"Is the {name} {where} the {target}?", subject=name,
-                          relation=where, target=target, parents=(there, f"object-{other}"))
-                )  # fmt: skip
+                    Check(
+                        f"relation-{i}",
+                        "relation",
+                        f"Is the {name} {where} the {target}?",
+                        subject=name,
+                        relation=where,
+                        target=target,
+                        parents=(there, f"object-{other}"),
+                    )
+                )
         for j, item in enumerate(exclude):
             checks.append(_count_check(f"exclude-{j}", item["class"], item["count"], "fewer than"))
         tag = row["tag"]
@@ -128,14 +155,17 @@ def from_dsg(rows: Iterable[Mapping[str, str]]) -> list[CheckedPrompt]:
             words = _dsg_arguments(row["tuple"])
             parents = tuple(n for n in re.findall(r"(?<!\w)\d+(?!\w)", row["dependency"]) if n != "0")
             check = Check(
-                row["proposition_id"].strip(), kind, row["question_natural_language"],
+                row["proposition_id"].strip(),
+                kind,
+                row["question_natural_language"],
                 subject=words[0] if words else None,
                 attribute=words[1] if kind == "attribute" and len(words) > 1 else None,
                 relation=words[-1] if kind == "relation" and len(words) > 1 else None,
                 target=words[1] if kind == "relation" and len(words) > 2 else None,
                 count=_dsg_count(words) if kind == "count" else None,
-                parents=parents, source=dict(row),
-            )  # fmt: skip
+                parents=parents,
+                source=dict(row),
+            )
             prompts.setdefault(row["item_id"], (row["text"], []))[1].append(check)
         except (KeyError, AttributeError) as error:
             raise CheckError(f"A DSG row can't be read ({error!r}): {dict(row)!r}.") from error
@@ -209,14 +239,18 @@ def from_tifa(rows: Iterable[Mapping[str, Any]]) -> list[CheckedPrompt]:
             answer = str(row["answer"])
             checks.append(
                 Check(
-                    f"q{len(checks)}", kind, row["question"], answer,
+                    f"q{len(checks)}",
+                    kind,
+                    row["question"],
+                    answer,
                     subject=row["element"] if kind == "object" else None,
                     attribute=row["element"] if kind == "attribute" else None,
                     relation=row["element"] if kind == "relation" else None,
                     count=int(answer) if kind == "count" and answer.isdigit() else None,
-                    choices=() if set(choices) == {"yes", "no"} else choices, source=dict(row),
+                    choices=() if set(choices) == {"yes", "no"} else choices,
+                    source=dict(row),
                 )
-            )  # fmt: skip
+            )
         except (KeyError, TypeError) as error:
             raise CheckError(f"A TIFA row can't be read ({error!r}): {row!r}.") from error
     return [

@@ -94,10 +94,13 @@ class Template:
         }
         words = {slot: str(value) for slot, value in filling.items()}
         shown = {
-            slot: number_word(int(filling[slot])) if _role(slot) == "count"
-            else plural(word) if counts.get(slot, 1) > 1 else word
+            slot: number_word(int(filling[slot]))
+            if _role(slot) == "count"
+            else plural(word)
+            if counts.get(slot, 1) > 1
+            else word
             for slot, word in words.items()
-        }  # fmt: skip
+        }
         prompt = re.sub(
             r"\b([Aa]) " + _SLOT.pattern,
             lambda found: found[1] + article(shown[found[2] + found[3]])[1:],
@@ -127,16 +130,36 @@ class Template:
             if role == "object":
                 check = Check(ids[slot], "object", f"Is there {article(word)}?", subject=word)
             elif role == "attribute":
-                check = Check(ids[slot], "attribute", f"{be} the {named} {word}?", subject=subject,
-                              attribute=word, parents=parents)  # fmt: skip
+                check = Check(
+                    ids[slot],
+                    "attribute",
+                    f"{be} the {named} {word}?",
+                    subject=subject,
+                    attribute=word,
+                    parents=parents,
+                )
             elif role == "count":
                 question = f"{be} there {number_word(int(word))} {named}?"
-                check = Check(ids[slot], "count", question, subject=subject, relation="exactly",
-                              count=int(word), parents=parents)  # fmt: skip
+                check = Check(
+                    ids[slot],
+                    "count",
+                    question,
+                    subject=subject,
+                    relation="exactly",
+                    count=int(word),
+                    parents=parents,
+                )
             elif role == "relation":
                 target = words[about[1]]
-                check = Check(ids[slot], "relation", f"{be} the {named} {word} the {target}?",
-                              subject=subject, relation=word, target=target, parents=parents)  # fmt: skip
+                check = Check(
+                    ids[slot],
+                    "relation",
+                    f"{be} the {named} {word} the {target}?",
+                    subject=subject,
+                    relation=word,
+                    target=target,
+                    parents=parents,
+                )
             elif role == "identity":
                 check = Check(ids[slot], "identity", f"Is this {word}?", subject=word)
             else:

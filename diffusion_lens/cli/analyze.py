@@ -142,9 +142,17 @@ def _about(scores: tuple[Path, ...]) -> "tuple[list[About], tuple[str, ...]]":
         experiment, resolved = run.plan.experiment, run.plan.resolved
         declared |= dict.fromkeys(experiment.contrasts)
         sources.append(
-            About(run.name, experiment.model, experiment.claim, len(run.plan.prompts), experiment.seeds,
-                   resolved.settings, resolved.dtype, run.undrawn)
-        )  # fmt: skip
+            About(
+                run.name,
+                experiment.model,
+                experiment.claim,
+                len(run.plan.prompts),
+                experiment.seeds,
+                resolved.settings,
+                resolved.dtype,
+                run.undrawn,
+            )
+        )
     return sources, tuple(declared)
 
 
@@ -180,8 +188,10 @@ def _tell(tables: "dict[str, pd.DataFrame]", notes: list[str]) -> None:
         for (scorer, reason), part in lacking.groupby(["scorer", "reason"]):
             err.print(
                 f"missing  {int(part['missing'].sum())} answers of {scorer}: {reason}",
-                markup=False, highlight=False, style="yellow",
-            )  # fmt: skip
+                markup=False,
+                highlight=False,
+                style="yellow",
+            )
     for note in notes:
         err.print(f"left out  {note}", markup=False, highlight=False)
 

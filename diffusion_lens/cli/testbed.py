@@ -133,9 +133,15 @@ def train(
     if unknown:
         raise InputError(f"Stage {stage} has no setting {', '.join(sorted(unknown))}; leave it out.")
     progress = run(
-        stage, folder, minutes, resume, settings=replace(kind(), **changes), start=start,
-        decay_samples=decay_samples, device=device,
-    )  # fmt: skip
+        stage,
+        folder,
+        minutes,
+        resume,
+        settings=replace(kind(), **changes),
+        start=start,
+        decay_samples=decay_samples,
+        device=device,
+    )
     say(f"{stage}: {progress.samples} samples in {progress.seconds / 60:.1f} minutes, in {folder}")
 
 

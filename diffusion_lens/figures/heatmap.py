@@ -66,12 +66,20 @@ def draw_heatmap(
         figure = Figure(figsize=(width, 0.8 + 0.21 * len(values)))
         axis = figure.subplots()
         # cividis is even to the eye with any colour vision, and in grey
-        picture = axis.pcolormesh(np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=1,
-                                  edgecolors="white", linewidth=0.6)  # fmt: skip
+        picture = axis.pcolormesh(
+            np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=1, edgecolors="white", linewidth=0.6
+        )
         for (i, j), value in np.ndenumerate(values):
             if np.isfinite(value):
-                axis.text(j + 0.5, i + 0.5, f"{100 * value:.0f}", ha="center", va="center", fontsize=6,
-                          color="black" if value > 0.55 else "white")  # fmt: skip
+                axis.text(
+                    j + 0.5,
+                    i + 0.5,
+                    f"{100 * value:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=6,
+                    color="black" if value > 0.55 else "white",
+                )
         axis.set_xticks(np.arange(values.shape[1]) + 0.5, [f"{one:.2g}" for one in grid.columns])
         axis.set_yticks(np.arange(len(values)) + 0.5, list(grid.index))
         axis.invert_yaxis()

@@ -146,13 +146,25 @@ def _sheet(
     for index, row in enumerate(rows):
         top -= heads[index]
         if row_labels:
-            figure.text((left - 0.08) / width, (top - cell / 2) / height, row_labels[index], va="center",
-                        ha="right", linespacing=1.15)  # fmt: skip
+            figure.text(
+                (left - 0.08) / width,
+                (top - cell / 2) / height,
+                row_labels[index],
+                va="center",
+                ha="right",
+                linespacing=1.15,
+            )
         for column, picture in enumerate(row):
             x = left + column * (cell + gap)
             if above and above[index][column]:
-                figure.text((x + cell / 2) / width, (top + 0.035) / height, above[index][column],
-                            va="bottom", ha="center", linespacing=1.15)  # fmt: skip
+                figure.text(
+                    (x + cell / 2) / width,
+                    (top + 0.035) / height,
+                    above[index][column],
+                    va="bottom",
+                    ha="center",
+                    linespacing=1.15,
+                )
             if picture is None:
                 continue
             axes = figure.add_axes((x / width, (top - cell) / height, cell / width, cell / height))

@@ -19,22 +19,48 @@ COLUMN, PAGE = 3.4, 7.0
 # Okabe & Ito (2008), "Color Universal Design": told apart with any colour vision; yellow, too pale for
 # lines on paper, gives way to grey
 COLOURS: tuple[str, ...] = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#808080",
-)  # fmt: skip
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#808080",
+)
 # and by shape, for black-and-white print
 MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[str, ...] = ("-", "--", "-.", ":")
 _RC: dict[Any, Any] = {
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 8, "axes.titlesize": 8,
-    "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "axes.axisbelow": True,
-    "axes.grid": True, "grid.linewidth": 0.4, "grid.color": "#dddddd", "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6, "lines.linewidth": 1.3, "lines.markersize": 3.5, "legend.frameon": False,
-    "legend.handlelength": 2.4, "figure.dpi": 150, "savefig.dpi": 300,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.linewidth": 0.4,
+    "grid.color": "#dddddd",
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "figure.dpi": 150,
+    "savefig.dpi": 300,
     "figure.constrained_layout.use": True,
     # letters stay letters in pdf; prompts may hold "$", which is no mathematics
-    "pdf.fonttype": 42, "text.parse_math": False, "svg.fonttype": "none",
-}  # fmt: skip
+    "pdf.fonttype": 42,
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+}
 
 
 def line_style(number: int) -> dict[str, Any]:

@@ -126,7 +126,8 @@ def draw_training(table: pd.DataFrame, height: float = 2.2) -> Figure:
             left.set_title(f"{model}: {stage}", loc="left", fontweight="bold")
             left.legend()
             known = rows.dropna(subset="validation")
-            right.plot(known["samples"] / 1000, known["validation"], color=COLOURS[1], marker="o",
-                       markersize=3)  # fmt: skip
+            right.plot(
+                known["samples"] / 1000, known["validation"], color=COLOURS[1], marker="o", markersize=3
+            )
             right.set(xlabel="thousand samples", ylabel=validation, xlim=left.get_xlim())
     return figure

@@ -138,6 +138,8 @@ def warn_if_circular(scorer: str, module: Any, models: Mapping[str, str | None])
             log.warning(
                 "%s shares %.0f %% of its text encoder's weights with the encoder of %s, which it is to "
                 "judge: the two agree by construction. Choose another CLIP, or trust another scorer.",
-                scorer, 100 * share, model,
-            )  # fmt: skip
+                scorer,
+                100 * share,
+                model,
+            )
     return shared

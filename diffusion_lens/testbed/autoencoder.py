@@ -125,9 +125,10 @@ class AutoencoderStage:
         """Write `vae/` in half precision, its scale factor measured on 512 fresh scenes."""
         means = [
             self.model.encode(self._scenes(VALIDATION_SEED, first, 32, self.settings.side))
-            .latent_dist.mean.float().cpu()
+            .latent_dist.mean.float()
+            .cpu()
             for first in range(0, 512, 32)
-        ]  # fmt: skip
+        ]
         shipped = AutoencoderKL.from_config(self.model.config)
         shipped.load_state_dict(self.model.state_dict())
         if not self.settings.decoder_only:

@@ -27,9 +27,14 @@ from diffusion_lens.testbed.sprites import COLOURS, PLAIN
 SIZE_WORDS = ("small", "big")
 COUNT_WORDS = {2: "two", 3: "three", 4: "four"}
 PLACE_PHRASES = {
-    "grass": "on grass", "night": "at night", "water": "under water", "desert": "in the desert",
-    "snow": "in the snow", "sunset": "at sunset", "forest": "in the forest",
-}  # fmt: skip
+    "grass": "on grass",
+    "night": "at night",
+    "water": "under water",
+    "desert": "in the desert",
+    "snow": "in the snow",
+    "sunset": "at sunset",
+    "forest": "in the forest",
+}
 OPENINGS = ("", "", "", "a photo of ", "a picture of ", "an image of ", "a drawing of ")
 RELATION_PHRASES = {
     "left": ("to the left of", "left of", "on the left of"),
@@ -39,9 +44,11 @@ RELATION_PHRASES = {
 }
 # Told from the other object: "a cat with a dog to its left".
 PASSIVE_PHRASES = {
-    "left": ("to its left", "on its left"), "right": ("to its right", "on its right"),
-    "above": ("above it",), "below": ("below it",),
-}  # fmt: skip
+    "left": ("to its left", "on its left"),
+    "right": ("to its right", "on its right"),
+    "above": ("above it",),
+    "below": ("below it",),
+}
 JOINTS = ("and", "next to", "together with")
 _PLURALS = {"fish": "fish", "sheep": "sheep", "bus": "buses", "fox": "foxes"}
 

@@ -145,6 +145,9 @@ class ClipStage:
         self.tokenizer.save_pretrained(folder / "tokenizer")
         side = self.settings.side
         CLIPImageProcessor(
-            size={"height": side, "width": side}, do_center_crop=False, do_convert_rgb=True,
-            image_mean=[0.5] * 3, image_std=[0.5] * 3,
-        ).save_pretrained(folder / "feature_extractor")  # fmt: skip
+            size={"height": side, "width": side},
+            do_center_crop=False,
+            do_convert_rgb=True,
+            image_mean=[0.5] * 3,
+            image_std=[0.5] * 3,
+        ).save_pretrained(folder / "feature_extractor")

@@ -118,8 +118,7 @@ def held_out(scene: Scene) -> bool:
     if any(colour_held_out(item.name, item.colour) for item in scene.objects):
         return True
     pairs = combinations(scene.objects, 2)
-    return any(a.name != b.name and relation_held_out(a.name, relation(a, b), b.name)
-               for a, b in pairs)  # fmt: skip
+    return any(a.name != b.name and relation_held_out(a.name, relation(a, b), b.name) for a, b in pairs)
 
 
 @lru_cache
@@ -133,9 +132,11 @@ def held_out_relations() -> tuple[tuple[str, str, str], ...]:
     """All (object, "left" or "above", object) that training never shows."""
     return tuple(
         (a, where, b)
-        for a in OBJECTS for b in OBJECTS for where in ("left", "above")
+        for a in OBJECTS
+        for b in OBJECTS
+        for where in ("left", "above")
         if a != b and relation_held_out(a, where, b)
-    )  # fmt: skip
+    )
 
 
 # Frequencies and names

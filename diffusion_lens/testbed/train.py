@@ -243,15 +243,24 @@ def _loop(
         if len(losses) >= log_every or validation != "":
             speed = len(losses) * trainer.stage.settings.batch / (now - marked)
             mean = sum(losses) / len(losses)
-            row = {"step": trainer.progress.step, "seconds": round(trainer.progress.seconds, 1),
-                   "samples": trainer.progress.samples, "loss": mean, "lr": rate,
-                   "samples_per_second": round(speed, 2), "validation": validation}  # fmt: skip
+            row = {
+                "step": trainer.progress.step,
+                "seconds": round(trainer.progress.seconds, 1),
+                "samples": trainer.progress.samples,
+                "loss": mean,
+                "lr": rate,
+                "samples_per_second": round(speed, 2),
+                "validation": validation,
+            }
             lines.write(row)
             log.info(
-                "%s: %d samples, loss %.4g, %.3g samples a second%s", trainer.stage.name,
-                trainer.progress.samples, mean, speed,
+                "%s: %d samples, loss %.4g, %.3g samples a second%s",
+                trainer.stage.name,
+                trainer.progress.samples,
+                mean,
+                speed,
                 f", validation {validation:.4g}" if validation != "" else "",
-            )  # fmt: skip
+            )
             losses, marked = [], time.monotonic()
         if now - saved >= 50:  # a minute at most, with the step in between
             trainer.save()

@@ -163,14 +163,15 @@ class Trainer:
         header, tensors = _read(self.path)
         wanted = _plain(self.stage.settings)
         different = [
-            k for k in wanted
+            k
+            for k in wanted
             if k not in FREE_SETTINGS and header["settings"].get(k, wanted[k]) != wanted[k]
-        ]  # fmt: skip
+        ]
         if different:
             raise InputError(
-                f"{self.path} was trained with other settings: " + ", ".join(
-                    f"{k} {header['settings'][k]} (now {wanted[k]})" for k in different)
-            )  # fmt: skip
+                f"{self.path} was trained with other settings: "
+                + ", ".join(f"{k} {header['settings'][k]} (now {wanted[k]})" for k in different)
+            )
         self._set({n: tensors[f"weights/{n}"] for n in self.parameters})
         for name, parameter in self.parameters.items():
             self.average[name].copy_(tensors[f"average/{name}"])

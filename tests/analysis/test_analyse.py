@@ -39,10 +39,23 @@ def table() -> pd.DataFrame:
 def test_all_there_is_to_tell(table):
     found = analyse(table, planned=[Contrast("kind", "object", "relation")], resampling=FAST)
     assert set(found.tables) == {
-        "missing", "curves", "curves_given_final_correct", "curves_given_final_wrong", "published_curves",
-        "summary", "summary_given_final_correct", "emergence", "times", "order", "contrasts", "planned",
-        "binding", "agreement", "correction", "correction_areas",
-    }  # fmt: skip
+        "missing",
+        "curves",
+        "curves_given_final_correct",
+        "curves_given_final_wrong",
+        "published_curves",
+        "summary",
+        "summary_given_final_correct",
+        "emergence",
+        "times",
+        "order",
+        "contrasts",
+        "planned",
+        "binding",
+        "agreement",
+        "correction",
+        "correction_areas",
+    }
     assert not found.notes
     planned = found.tables["planned"]
     assert (planned["p_holm"] >= planned["p"]).all() and set(planned["first_group"]) == {"object"}
@@ -126,10 +139,18 @@ def test_probes_and_lens_share_their_axes(tmp_path, table):
 
 def test_numbers_read_as_papers_print_them():
     frame = pd.DataFrame(
-        {"kind": ["a", "b"], "area": [0.456, np.nan], "area_low": [0.4, np.nan], "area_high": [0.5, np.nan],
-         "difference": [0.1, 0.2], "low": [np.nan, 0.1], "high": [np.nan, 0.3], "p": [0.0002, 0.0456],
-         "prompts": [3, 4]}
-    )  # fmt: skip
+        {
+            "kind": ["a", "b"],
+            "area": [0.456, np.nan],
+            "area_low": [0.4, np.nan],
+            "area_high": [0.5, np.nan],
+            "difference": [0.1, 0.2],
+            "low": [np.nan, 0.1],
+            "high": [np.nan, 0.3],
+            "p": [0.0002, 0.0456],
+            "prompts": [3, 4],
+        }
+    )
     assert readable(frame).to_numpy().tolist() == [
         ["a", "0.46 [0.40, 0.50]", "0.10", "<0.001", "3"],
         ["b", "", "0.20 [0.10, 0.30]", "0.046", "4"],
@@ -163,8 +184,17 @@ def test_findings_state_the_numbers_of_the_tables(table):
 
 def test_the_command_line_analyses_a_run(tmp_path, table):
     scores.write(table, tmp_path / "run")
-    done = run("analyze", "run", "--out", "out", "--resamples", "100", "--contrast", "kind=object,relation",
-               cwd=tmp_path)  # fmt: skip
+    done = run(
+        "analyze",
+        "run",
+        "--out",
+        "out",
+        "--resamples",
+        "100",
+        "--contrast",
+        "kind=object,relation",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert "answers of human: no row" in done.stderr and "Warning" not in done.stderr
     assert "tables   out/tables" in done.stdout and "figures  out/figures" in done.stdout

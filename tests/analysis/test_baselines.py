@@ -21,9 +21,17 @@ def table() -> pd.DataFrame:
                 rows.append({**row, "scorer": "oracle", "label": label, "baseline": ""})
                 rows.append({**row, "scorer": "oracle: blank", "label": False, "baseline": "blank"})
             rows.append(
-                {"prompt_id": f"p{prompt}", "layer": layer, "seed": 0, "check": "to-final",
-                 "kind": "global", "scorer": "similarity-pixel", "p": 0.5 + layer / 4, "baseline": ""}
-            )  # fmt: skip
+                {
+                    "prompt_id": f"p{prompt}",
+                    "layer": layer,
+                    "seed": 0,
+                    "check": "to-final",
+                    "kind": "global",
+                    "scorer": "similarity-pixel",
+                    "p": 0.5 + layer / 4,
+                    "baseline": "",
+                }
+            )
     return validate(pd.DataFrame(rows))
 
 

@@ -90,8 +90,10 @@ def test_numbers_are_cut_into_parts_of_as_many_prompts():
     made["length"] = made["prompt_id"].str[1:].astype(int)
     cut = prepare(made, ["length"])
     assert cut.groupby("length")["prompt_id"].nunique().to_dict() == {
-        "0 to 9": 10, "10 to 19": 10, "20 to 29": 10,
-    }  # fmt: skip
+        "0 to 9": 10,
+        "10 to 19": 10,
+        "20 to 29": 10,
+    }
 
 
 def test_trends_are_rank_correlations_over_prompts():

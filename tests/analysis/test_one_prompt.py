@@ -47,10 +47,15 @@ def test_it_is_there_from_the_layer_on_at_which_most_seeds_stay_right():
 
 def result(shades: dict[int, int]) -> pd.DataFrame:
     rows = [
-        {"prompt": "a", "seed": 0, "layer": layer, "native": layer == 2,
-         "image": Image.new("RGB", (8, 8), (shade,) * 3)}
+        {
+            "prompt": "a",
+            "seed": 0,
+            "layer": layer,
+            "native": layer == 2,
+            "image": Image.new("RGB", (8, 8), (shade,) * 3),
+        }
         for layer, shade in shades.items()
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 

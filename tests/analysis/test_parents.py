@@ -51,11 +51,18 @@ def test_a_check_is_wrong_where_its_parent_is():
 
 def test_parents_that_are_written_down_need_no_reason():
     rows = [
-        {"prompt_id": "p", "layer": layer, "seed": 0, "check": check, "scorer": "vqa", "label": label,
-         "parents": parents}
+        {
+            "prompt_id": "p",
+            "layer": layer,
+            "seed": 0,
+            "check": check,
+            "scorer": "vqa",
+            "label": label,
+            "parents": parents,
+        }
         for layer, fox, red in ((0, False, True), (1, False, False), (2, True, False))
         for check, label, parents in (("fox", fox, ""), ("red", red, "fox"))
-    ]  # fmt: skip
+    ]
     table = validate(pd.DataFrame(rows))
     settled = table[depends(table)]
     # also where the scorer itself said no: nothing can be red there

@@ -18,11 +18,17 @@ PROMPT = "a red fox near Zorvak"
 def tiny_unet():
     torch.manual_seed(0)
     return UNet2DConditionModel(
-        sample_size=8, in_channels=4, out_channels=4, block_out_channels=(8, 8),
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(8, 8),
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        layers_per_block=1, cross_attention_dim=6, attention_head_dim=4, norm_num_groups=4,
-    ).eval()  # fmt: skip
+        layers_per_block=1,
+        cross_attention_dim=6,
+        attention_head_dim=4,
+        norm_num_groups=4,
+    ).eval()
 
 
 @torch.no_grad()
@@ -88,9 +94,13 @@ def test_the_model_is_as_before_also_after_a_failure():
 
 def test_a_u_net_that_reads_no_text_is_refused():
     unet = UNet2DModel(
-        sample_size=8, block_out_channels=(8,), norm_num_groups=4, layers_per_block=1,
-        down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
-    )  # fmt: skip
+        sample_size=8,
+        block_out_channels=(8,),
+        norm_num_groups=4,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+    )
     with (
         pytest.raises(UnsupportedPipelineError, match="no cross-attention"),
         attention.record_attention(unet),

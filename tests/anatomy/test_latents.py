@@ -135,9 +135,11 @@ def test_errors_are_those_of_training(emoji, drawn, images):
     zero.forward = lambda sample, *_, **__: SimpleNamespace(sample=torch.zeros_like(sample))
     zero.device, zero.dtype = torch.device("cpu"), torch.float32
     pipe = SimpleNamespace(
-        vae=emoji.pipeline.vae, scheduler=emoji.pipeline.scheduler, unet=zero,
+        vae=emoji.pipeline.vae,
+        scheduler=emoji.pipeline.scheduler,
+        unet=zero,
         encode_prompt=emoji.pipeline.encode_prompt,
-    )  # fmt: skip
+    )
     wide = latents.prediction_errors(pipe, images, texts, [900]).pivot(index="image", columns="given")
     assert (wide["error", "caption"] == wide["error", "nothing"]).all()
     clean = latents.to_latents(pipe, images)

@@ -15,9 +15,11 @@ PROMPT = "a dog at night"
 
 def plain(pipe, prompt, seed, steps, guidance):
     output = pipe(
-        prompt, num_inference_steps=steps, guidance_scale=guidance,
+        prompt,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
         generator=torch.Generator("cpu").manual_seed(seed),
-    )  # fmt: skip
+    )
     return np.asarray(output.images[0])
 
 
@@ -105,10 +107,12 @@ def test_fit_and_diversity_are_known_for_known_vectors(untyped):
     )
     table = pd.DataFrame(
         {
-            "prompt": "a dog", "seed": [0, 1] * 2, "guidance": [1, 1, 4, 4],
+            "prompt": "a dog",
+            "seed": [0, 1] * 2,
+            "guidance": [1, 1, 4, 4],
             "image": [Image.new("L", (1, 1), value) for value in (0, 1, 0, 2)],
         }
-    )  # fmt: skip
+    )
     found = sampling.guidance_effects(table, clip).set_index("guidance")
     assert found["fit"].tolist() == pytest.approx([0.5, 0.8])
     assert found["diversity"].tolist() == pytest.approx([1.0, 0.4])

@@ -15,14 +15,31 @@ from diffusion_lens.testbed.captions import caption
 from diffusion_lens.testbed.scenes import sample
 
 GENEVAL = {"tag": "color_attr", "include": json.dumps([{"class": "bench", "count": 1, "color": "red"}])}
-TIFA = {"question": "what animal is it?", "choices": ["cat", "dog"], "answer": "cat",
-        "element_type": "animal/human", "element": "cat"}  # fmt: skip
+TIFA = {
+    "question": "what animal is it?",
+    "choices": ["cat", "dog"],
+    "answer": "cat",
+    "element_type": "animal/human",
+    "element": "cat",
+}
 DSG = [
-    {"proposition_id": 1, "dependency": 0, "category_broad": "entity", "category_detailed": "whole",
-     "tuple": "entity - whole (bench)", "question_natural_language": "Is there a bench?"},
-    {"proposition_id": 2, "dependency": 1, "category_broad": "attribute", "category_detailed": "color",
-     "tuple": "attribute - color (bench, red)", "question_natural_language": "Is the bench red?"},
-]  # fmt: skip
+    {
+        "proposition_id": 1,
+        "dependency": 0,
+        "category_broad": "entity",
+        "category_detailed": "whole",
+        "tuple": "entity - whole (bench)",
+        "question_natural_language": "Is there a bench?",
+    },
+    {
+        "proposition_id": 2,
+        "dependency": 1,
+        "category_broad": "attribute",
+        "category_detailed": "color",
+        "tuple": "attribute - color (bench, red)",
+        "question_natural_language": "Is the bench red?",
+    },
+]
 
 
 def ids(prompt: CheckedPrompt) -> list[str]:
@@ -144,9 +161,11 @@ def test_alternatives_say_the_same_with_another_value():
     assert by_id["attribute-0"].answer == "a red fox"
     assert all(choice.endswith(" fox") for choice in by_id["attribute-0"].choices)
     assert set(by_id["relation-0"].choices) == {
-        "a fox to the left of a car", "a fox to the right of a car", "a fox above a car",
+        "a fox to the left of a car",
+        "a fox to the right of a car",
+        "a fox above a car",
         "a fox below a car",
-    }  # fmt: skip
+    }
     assert set(by_id["count-0"].choices) == {"one cat", "two cats", "three cats", "four cats"}
     assert by_id["place-0"].answer == "at night" and len(by_id["place-0"].choices) == 4
     assert by_id["prompt"].choices == ()

@@ -37,8 +37,15 @@ def test_a_study_is_drawn_once_and_names_are_no_paths(tmp_path, tables):
     drawn = draw_study(tables, tmp_path)
     names = [one.path.name for one in drawn]
     assert len(set(names)) == len(names)
-    assert {"curves-a_model-oracle.png", "curves-b_c-oracle.png", "models-oracle.png", "areas.png",
-            "order-a_model-oracle.png", "planned.png", "heatmap.png"} <= set(names)  # fmt: skip
+    assert {
+        "curves-a_model-oracle.png",
+        "curves-b_c-oracle.png",
+        "models-oracle.png",
+        "areas.png",
+        "order-a_model-oracle.png",
+        "planned.png",
+        "heatmap.png",
+    } <= set(names)
     for one in drawn:
         assert one.path.exists() and one.path.with_suffix(".pdf").exists()
 

@@ -17,10 +17,15 @@ def log(rows):
     steps = np.arange(1, rows + 1) * 10
     table = pd.DataFrame(
         {
-            "step": steps, "seconds": steps * 0.5, "samples": steps * 64, "loss": np.linspace(1, 0, rows),
-            "lr": 1e-3, "samples_per_second": 100.0, "validation": np.nan,
+            "step": steps,
+            "seconds": steps * 0.5,
+            "samples": steps * 64,
+            "loss": np.linspace(1, 0, rows),
+            "lr": 1e-3,
+            "samples_per_second": 100.0,
+            "validation": np.nan,
         }
-    )  # fmt: skip
+    )
     assert tuple(table.columns) == COLUMNS
     table.loc[[40, 83], "validation"] = [0.7, 0.6]
     return table

@@ -38,8 +38,12 @@ def draw(lens: DiffusionLens, layers: object = (0, 6, "native")) -> np.ndarray:
 def test_native_images_are_those_of_the_untouched_pipeline(lens: DiffusionLens) -> None:
     pipe = load_pipeline("emoji-clip", device=DEVICE, dtype="float32")
     pipe.set_progress_bar_config(disable=True)
-    plain = pipe(PROMPTS[0], num_inference_steps=STEPS, guidance_scale=4.0,
-                 generator=torch.Generator("cpu").manual_seed(3)).images[0]  # fmt: skip
+    plain = pipe(
+        PROMPTS[0],
+        num_inference_steps=STEPS,
+        guidance_scale=4.0,
+        generator=torch.Generator("cpu").manual_seed(3),
+    ).images[0]
     drawn = lens(PROMPTS[0], "native", 3, steps=STEPS, guidance=4.0, progress=False)
     assert drawn.table["identical"].all()
     difference = np.abs(np.asarray(plain, np.float32) - np.asarray(drawn.image("native", 3), np.float32))

@@ -41,9 +41,24 @@ def brightness(images):
 
 def test_a_killed_training_ends_with_the_same_bytes(photos, tmp_path, emoji):
     command = [
-        "invert", str(photos), "--token", "<bird>", "--init", "bird", "--steps", "4", "--batch", "1",
-        "--validate-every", "2", "--norm", "pull", "--snr-gamma", "5", "--flip",
-    ]  # fmt: skip
+        "invert",
+        str(photos),
+        "--token",
+        "<bird>",
+        "--init",
+        "bird",
+        "--steps",
+        "4",
+        "--batch",
+        "1",
+        "--validate-every",
+        "2",
+        "--norm",
+        "pull",
+        "--snr-gamma",
+        "5",
+        "--flip",
+    ]
     arguments = [sys.executable, "-m", "diffusion_lens", *command, "--out", "it.safetensors"]
     killed = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.DEVNULL)
     state = tmp_path / "it.training" / "state.safetensors"

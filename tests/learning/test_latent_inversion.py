@@ -21,8 +21,13 @@ from diffusion_lens.testbed.captions import imagine, parse
 from diffusion_lens.testbed.scenes import render
 
 cli = import_module("diffusion_lens.cli.latent")  # the package has a function of that name
-SCENES = ("a blue car", "a dog at night", "a big purple tree on grass", "two cats",
-          "a house to the left of a green horse")  # fmt: skip
+SCENES = (
+    "a blue car",
+    "a dog at night",
+    "a big purple tree on grass",
+    "two cats",
+    "a house to the left of a green horse",
+)
 
 
 def picture(caption: str) -> Image.Image:
@@ -115,8 +120,10 @@ def test_one_picture_is_enough_for_a_subject(inversion: LatentInversion) -> None
     assert nearest(inversion, state, others) == "a blue car at night"
     assert editing.read_initialiser(inversion, [picture("a blue car")]) == "blue car"
     for prompt, subject, message in (
-        ("a car", None, "once"), ("{} and {}", None, "once"), ("{} on grass", "a dog", "does not hold"),
-    ):  # fmt: skip
+        ("a car", None, "once"),
+        ("{} and {}", None, "once"),
+        ("{} on grass", "a dog", "does not hold"),
+    ):
         with pytest.raises(PromptError, match=message):
             editing.personalise(inversion, picture("a blue car"), prompt, subject)
 
@@ -173,8 +180,12 @@ def car(tmp_path: Path) -> Iterator[Path]:
     yield path
 
 
-def test_verbs(car: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-               inversion: LatentInversion) -> None:  # fmt: skip
+def test_verbs(
+    car: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    inversion: LatentInversion,
+) -> None:
     monkeypatch.setattr(cli, "_load", lambda model, inverter: inversion)
     monkeypatch.setattr(inversion.lens, "defaults", replace(inversion.lens.defaults, steps=2))
     cli.caption((car,))

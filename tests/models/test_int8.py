@@ -40,10 +40,16 @@ def denoiser(folder: Path) -> UNet2DConditionModel:
     """A tiny denoiser, saved in half precision."""
     torch.manual_seed(0)
     model = UNet2DConditionModel(
-        sample_size=4, in_channels=2, out_channels=2, block_out_channels=(32,), layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D",), up_block_types=("CrossAttnUpBlock2D",),
-        cross_attention_dim=8, attention_head_dim=4,
-    )  # fmt: skip
+        sample_size=4,
+        in_channels=2,
+        out_channels=2,
+        block_out_channels=(32,),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        cross_attention_dim=8,
+        attention_head_dim=4,
+    )
     model.half().save_pretrained(folder)
     return model.float()
 

@@ -72,8 +72,11 @@ def test_every_number_is_the_tables_own(run: Path, page: str) -> None:
     for name, found in read.numbers.items():
         known = set(tables["curves"].select_dtypes("number").to_numpy(float).ravel())
         known |= set(tables[name].select_dtypes("number").to_numpy(float).ravel())
-        known |= set(tables[name].groupby(["scorer", "run"])[["missing"]].sum().to_numpy(float).ravel()
-                     if name == "missing" else [])  # fmt: skip
+        known |= set(
+            tables[name].groupby(["scorer", "run"])[["missing"]].sum().to_numpy(float).ravel()
+            if name == "missing"
+            else []
+        )
         for value, text in found:
             assert value in known or name == "missing", (name, value)
             shown = float(text.replace("<", ""))

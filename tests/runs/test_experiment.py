@@ -81,21 +81,21 @@ def test_what_is_left_out_is_left_out():
         ("model = ", "no valid TOML"),
         ('prompts = ["a"]', "model is missing in the experiment"),
         ('modle = "emoji"', r"no key 'modle' in the experiment. Did you mean 'model'\? Allowed: mod"),
-        ('[sampler]\nstep = 2', r"no key 'step' in \[sampler\]. Did you mean 'steps'"),
-        ('seeds = 0', "seeds is 0; it must be a list, each a whole number"),
-        ('seeds = [true]', r"seeds\[0\] is True; it must be a whole number"),
-        ('seeds = []', "seeds is empty"),
+        ("[sampler]\nstep = 2", r"no key 'step' in \[sampler\]. Did you mean 'steps'"),
+        ("seeds = 0", "seeds is 0; it must be a list, each a whole number"),
+        ("seeds = [true]", r"seeds\[0\] is True; it must be a whole number"),
+        ("seeds = []", "seeds is empty"),
         ('layers = [1, "1"]', "one of them twice"),
         ('readouts = ["finale"]', "is no readout. Allowed: native, final, none. Did you mean"),
-        ('[sampler]\nsteps = 2.5', "sampler.steps is 2.5; it must be a whole number"),
-        ('sampler = 3', "sampler is 3; it must be a table"),
-        ('prompts = [3]', r"inline\[0\] is 3"),
+        ("[sampler]\nsteps = 2.5", "sampler.steps is 2.5; it must be a whole number"),
+        ("sampler = 3", "sampler is 3; it must be a table"),
+        ("prompts = [3]", r"inline\[0\] is 3"),
         ('prompts = {set = "genval"}', "prompts.set is 'genval'; it must be .* Did you mean 'geneval'"),
-        ('prompts = {}', "from one source and come from none"),
+        ("prompts = {}", "from one source and come from none"),
         ('prompts = {set = "geneval", file = "x.csv"}', r"come from \['file', 'set'\]"),
-        ('[machine]\ncompile = true', "machine.compile is True; it must be 'auto' or 'on' or 'off'"),
+        ("[machine]\ncompile = true", "machine.compile is True; it must be 'auto' or 'on' or 'off'"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_named(text, told):
     needed = {"model": 'model = "emoji"\n', "prompts": 'prompts = ["a"]\n'}
     missing = "is missing" in told or "modle" in text

@@ -87,9 +87,11 @@ def judge(image: Image.Image, *checks: Check, **options: object):
 )
 def test_a_row_of_geneval_is_judged_by_its_rules(things, expected, reasons):
     row = {
-        "tag": "counting", "prompt": "a photo of two apples",
-        "include": [{"class": "apple", "count": 2}], "exclude": [{"class": "apple", "count": 3}],
-    }  # fmt: skip
+        "tag": "counting",
+        "prompt": "a photo of two apples",
+        "include": [{"class": "apple", "count": 2}],
+        "exclude": [{"class": "apple", "count": 3}],
+    }
     judged = judge(paint(*things), *from_geneval(row).checks)
     assert [one.label for one in judged] == expected
     assert [one.reason for one in judged] == reasons
@@ -107,10 +109,12 @@ def test_a_thing_that_is_there_may_be_too_unsure_to_be_counted():
 @pytest.mark.parametrize(
     ("first", "second", "where"),
     [
-        ((20, 64), (100, 64), "left of"), ((100, 64), (20, 64), "right of"),
-        ((64, 20), (64, 100), "above"), ((64, 100), (64, 20), "below"),
+        ((20, 64), (100, 64), "left of"),
+        ((100, 64), (20, 64), "right of"),
+        ((64, 20), (64, 100), "above"),
+        ((64, 100), (64, 20), "below"),
     ],
-)  # fmt: skip
+)
 def test_positions_are_those_of_the_boxes(first, second, where):
     image = paint(("apple", *first), ("bench", *second))
     checks = [
@@ -133,17 +137,31 @@ def test_what_a_detector_can_not_tell_is_missing_with_the_reason():
     ]
     judged = judge(image, *checks)
     assert {one.label for one in judged} == {None}
-    expected = ["there is no bench", "there is no bench", "can't tell 'riding'", "knows no 'violin'",
-                "colours need a CLIP", "'wooden' is none of", "names none"]  # fmt: skip
+    expected = [
+        "there is no bench",
+        "there is no bench",
+        "can't tell 'riding'",
+        "knows no 'violin'",
+        "colours need a CLIP",
+        "'wooden' is none of",
+        "names none",
+    ]
     for one, part in zip(judged, expected, strict=True):
         assert part in one.reason
 
 
 NAMED = {
-    "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0), "white": (1, 1, 1),
-    "purple": (1, 0, 1), "orange": (1, 0.5, 0), "pink": (1, 0.5, 0.8), "brown": (0.5, 0.3, 0.1),
+    "red": (1, 0, 0),
+    "green": (0, 1, 0),
+    "blue": (0, 0, 1),
+    "yellow": (1, 1, 0),
+    "white": (1, 1, 1),
+    "purple": (1, 0, 1),
+    "orange": (1, 0.5, 0),
+    "pink": (1, 0.5, 0.8),
+    "brown": (0.5, 0.3, 0.1),
     "black": (0.01, 0.02, 0.01),
-}  # fmt: skip
+}
 
 
 class NearestColour:
@@ -204,11 +222,17 @@ def test_what_suppression_keeps_is_apart_and_what_it_drops_is_near_a_surer_one(s
 @pytest.mark.parametrize(
     ("centre", "expected"),
     [
-        ((8, 0), {"right"}), ((-8, 0), {"left"}), ((0, -8), {"above"}), ((0, 8), {"below"}),
-        ((8, 8), {"right", "below"}), ((0, 0), set()), ((0.7, 0), set()), ((0.9, 0), {"right"}),
+        ((8, 0), {"right"}),
+        ((-8, 0), {"left"}),
+        ((0, -8), {"above"}),
+        ((0, 8), {"below"}),
+        ((8, 8), {"right", "below"}),
+        ((0, 0), set()),
+        ((0.7, 0), set()),
+        ((0.9, 0), {"right"}),
         ((8, 2), {"right"}),
     ],
-)  # fmt: skip
+)
 def test_a_direction_counts_from_its_dead_zone_on(centre, expected):
     """Two boxes of 4 px: the zone is 0.1 * (4 + 4) = 0.8 px."""
     x, y = centre
@@ -227,12 +251,19 @@ def yolos(tmp_path_factory):
         torch.manual_seed(0)
         model = YolosForObjectDetection(
             YolosConfig(
-                hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-                image_size=[32, 48], patch_size=8, num_detection_tokens=12, num_labels=3,
-                id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)},
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=64,
+                image_size=[32, 48],
+                patch_size=8,
+                num_detection_tokens=12,
+                num_labels=3,
+                id2label=dict(enumerate(names)),
+                label2id={n: i for i, n in enumerate(names)},
                 initializer_range=0.6,
             )
-        )  # fmt: skip
+        )
     model.save_pretrained(path)
     YolosImageProcessorPil(size={"height": 32, "width": 48}).save_pretrained(path)
     return path
@@ -266,18 +297,27 @@ def owl(tmp_path_factory):
         model = Owlv2ForObjectDetection(
             Owlv2Config(
                 text_config={
-                    "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64,
-                    "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 16,
-                    "pad_token_id": tokenizer.pad_token_id, "bos_token_id": tokenizer.bos_token_id,
+                    "vocab_size": len(tokenizer),
+                    "hidden_size": 32,
+                    "intermediate_size": 64,
+                    "num_hidden_layers": 2,
+                    "num_attention_heads": 2,
+                    "max_position_embeddings": 16,
+                    "pad_token_id": tokenizer.pad_token_id,
+                    "bos_token_id": tokenizer.bos_token_id,
                     "eos_token_id": tokenizer.eos_token_id,
                 },
                 vision_config={
-                    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-                    "num_attention_heads": 2, "image_size": 32, "patch_size": 8,
+                    "hidden_size": 32,
+                    "intermediate_size": 64,
+                    "num_hidden_layers": 2,
+                    "num_attention_heads": 2,
+                    "image_size": 32,
+                    "patch_size": 8,
                 },
                 projection_dim=32,
             )
-        )  # fmt: skip
+        )
     model.save_pretrained(path)
     processor = Owlv2ImageProcessorPil(size={"height": 32, "width": 32})
     Owlv2Processor(image_processor=processor, tokenizer=tokenizer).save_pretrained(path)

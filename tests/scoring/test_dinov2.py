@@ -18,10 +18,14 @@ def test_it_is_the_cosine_of_the_class_tokens(tmp_path):
         torch.manual_seed(0)
         model = Dinov2Model(
             Dinov2Config(
-                hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14,
+                hidden_size=16,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                image_size=28,
+                patch_size=14,
                 initializer_range=0.5,
             )
-        ).eval()  # fmt: skip
+        ).eval()
     model.save_pretrained(tmp_path)
     processor = BitImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
     processor.save_pretrained(tmp_path)

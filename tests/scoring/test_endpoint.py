@@ -170,9 +170,15 @@ def test_a_model_without_probabilities_is_taken_at_its_word(server, scorer, text
 
 @pytest.mark.parametrize(
     "fault",
-    [(500, {}), (429, {}, {"Retry-After": "0"}), None, (200, b"<html>"), (200, {"choices": []}),
-     (200, {"choices": ["x"]})],
-)  # fmt: skip
+    [
+        (500, {}),
+        (429, {}, {"Retry-After": "0"}),
+        None,
+        (200, b"<html>"),
+        (200, {"choices": []}),
+        (200, {"choices": ["x"]}),
+    ],
+)
 def test_passing_faults_are_tried_again(server, scorer, fault):
     replies = [fault, fault, says({"Yes": 0.9})]
     server.answer = lambda body: replies.pop(0)

@@ -23,10 +23,18 @@ CHAIN = {"dog": (), "red": ("dog",), "left": ("red",)}
 
 def table_of(labels: Mapping[str, Label], parents: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     rows = [
-        {"prompt_id": "x", "layer": 0, "seed": 0, "scorer": "s", "check": name, "label": label,
-         "p": None if label is None else 0.9 if label else 0.1, "parents": ";".join(parents.get(name, ()))}
+        {
+            "prompt_id": "x",
+            "layer": 0,
+            "seed": 0,
+            "scorer": "s",
+            "check": name,
+            "label": label,
+            "p": None if label is None else 0.9 if label else 0.1,
+            "parents": ";".join(parents.get(name, ())),
+        }
         for name, label in labels.items()
-    ]  # fmt: skip
+    ]
     return scores.validate(pd.DataFrame(rows)).set_index("check")
 
 
@@ -67,9 +75,16 @@ def test_a_parent_that_is_not_there_makes_its_children_missing():
 
 def test_a_parent_with_a_p_alone_gates_nothing():
     rows = pd.DataFrame(
-        {"prompt_id": "x", "layer": 0, "seed": 0, "scorer": "s", "check": ["dog", "red"], "p": [0.2, 0.7],
-         "parents": ["", "dog"]}
-    )  # fmt: skip
+        {
+            "prompt_id": "x",
+            "layer": 0,
+            "seed": 0,
+            "scorer": "s",
+            "check": ["dog", "red"],
+            "p": [0.2, 0.7],
+            "parents": ["", "dog"],
+        }
+    )
     assert scores.validate(rows)["p"].tolist() == [0.2, 0.7]
 
 
@@ -154,8 +169,14 @@ def test_a_dsg_file_is_scored_from_end_to_end(tmp_path):
         ("2", "1", "attribute", "color", "attribute - color (fox, red)", "Is the fox red?"),
         ("3", "0", "entity", "whole", "entity - whole (hill)", "Is there a hill?"),
     ]
-    names = ("proposition_id", "dependency", "category_broad", "category_detailed", "tuple",
-             "question_natural_language")  # fmt: skip
+    names = (
+        "proposition_id",
+        "dependency",
+        "category_broad",
+        "category_detailed",
+        "tuple",
+        "question_natural_language",
+    )
     with open(file, "w", newline="") as stream:
         writer = csv.DictWriter(stream, ["item_id", "text", *names])
         writer.writeheader()

@@ -130,8 +130,15 @@ def test_a_question_to_be_denied_is_right_when_it_is_not_so():
     assert judged.label is True
 
 
-ROLES = {"object": "object", "colour": "attribute", "size": "size", "count": "count",
-         "relation": "relation", "place": "place", "name": "identity"}  # fmt: skip
+ROLES = {
+    "object": "object",
+    "colour": "attribute",
+    "size": "size",
+    "count": "count",
+    "relation": "relation",
+    "place": "place",
+    "name": "identity",
+}
 
 
 @given(st.integers(0, 400), st.integers(0, 400))

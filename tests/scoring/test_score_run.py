@@ -123,9 +123,10 @@ def test_missing_pictures_are_missing_and_never_wrong(tmp_path):
 
 def test_a_picture_that_can_not_be_read_is_missing(tmp_path):
     plan = make_run(
-        tmp_path / "run", PROMPTS[:2],
+        tmp_path / "run",
+        PROMPTS[:2],
         lambda cell, prompt: DrawnCell(cell, b"\x89PNG cut") if cell.layer == 0 else scene(prompt),
-    )  # fmt: skip
+    )
     [found] = score_run(tmp_path / "run", [OracleScorer()], settings=QUIET)
     real = found.table[found.table["baseline"] == ""]
     broken = real[real["layer"] == 0]
@@ -312,9 +313,12 @@ def test_the_command_line_scores_and_names_what_is_not_there(tmp_path):
     ]
     done = subprocess.run(
         [sys.executable, "-m", "diffusion_lens", *arguments],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "120"},
-    )  # fmt: skip
+    )
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "endpoint: The scorer endpoint needs an address" in done.stderr
     assert "the scorer clip can't load nowhere/x" in done.stderr

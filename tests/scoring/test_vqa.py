@@ -32,9 +32,10 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     words.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        vocab_size=400,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         special_tokens=["<s>", "</s>", "<image>"],
-    )  # fmt: skip
+    )
     words.train_from_iterator(
         ["Yes yes", "x Yes", "No no", "x No", "yes.", "YES", "nothing yesterday"] * 9, trainer
     )
@@ -46,13 +47,22 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("llava")
     tokenizer = byte_tokenizer()
     vision = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
         patch_size=16,
-    )  # fmt: skip
+    )
     text = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2,
-        num_attention_heads=2, max_position_embeddings=256, initializer_range=0.5,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.5,
+    )
     image_token = tokenizer.convert_tokens_to_ids("<image>")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -64,9 +74,12 @@ def folder(tmp_path_factory):
     model.save_pretrained(path)
     processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     LlavaProcessor(
-        image_processor=processor, tokenizer=tokenizer, patch_size=16,
-        vision_feature_select_strategy="default", num_additional_image_tokens=1,
-    ).save_pretrained(path)  # fmt: skip
+        image_processor=processor,
+        tokenizer=tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    ).save_pretrained(path)
     return path
 
 
@@ -134,9 +147,20 @@ def test_a_judgement_follows_from_the_masses(found, answer, p, label):
 
 @pytest.mark.parametrize(
     ("text", "answer"),
-    [(" Yes", "yes"), ("YES.", "yes"), ("**no**", "no"), ("No,", "no"), ("A", "A"), ("(B)", "B"),
-     ("a", None), ("yesterday", None), ("not", None), ("", None), ("!", None)],
-)  # fmt: skip
+    [
+        (" Yes", "yes"),
+        ("YES.", "yes"),
+        ("**no**", "no"),
+        ("No,", "no"),
+        ("A", "A"),
+        ("(B)", "B"),
+        ("a", None),
+        ("yesterday", None),
+        ("not", None),
+        ("", None),
+        ("!", None),
+    ],
+)
 def test_a_spelling_is_an_answer_or_not(text, answer):
     assert spelled(text) == answer
 

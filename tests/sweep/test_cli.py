@@ -142,8 +142,12 @@ def test_bench_writes_its_figures(tmp_path):
         errors = list(csv.DictReader(file))
     assert [row["rmse"] for row in errors[:4]] == ["0"] * 4
     assert {row["approximation"] for row in errors} == {
-        "", "guided=0.5", "first_block=0.1", "pyramid=2", "precision=bfloat16",
-    }  # fmt: skip
+        "",
+        "guided=0.5",
+        "first_block=0.1",
+        "pyramid=2",
+        "precision=bfloat16",
+    }
     text = (tmp_path / "a/bench/README.md").read_text()
     assert f"`diffusion-lens bench lens {' '.join(arguments)} --approximations --out a/bench`" in text
     assert "cores" in text and "| per layer |" in text and "| guided=0.5 |" in text

@@ -99,7 +99,7 @@ def test_a_run_grows_and_shrinks_with_its_experiment(draw, tmp_path, caplog):
         ({"machine": {"dtype": "bfloat16"}}, "machine.dtype was 'float32' and is 'bfloat16'"),
         ({"prompts": [{"prompt": "a red fox", "kind": "x"}]}, "metadata have other columns"),
     ],
-)  # fmt: skip
+)
 def test_other_settings_are_refused(draw, tmp_path, change, told):
     draw(make(), tmp_path)
     before = read(tmp_path)

@@ -91,11 +91,20 @@ def test_held_out_combinations_can_be_told() -> None:
 def test_there_are_many_phrasings() -> None:
     text = "\n".join(CAPTIONS)
     for pattern in (
-        r"^a photo of ", r"^a picture of ", r" that is (red|blue)", r" that are ",
-        r" with an? .* (to|on) its (left|right)$", r" above it", r" is to the left of ",
-        r"^at night, ", r" next to ", r"^two ", r"^a group of three ", r"^Zorvak$",
+        r"^a photo of ",
+        r"^a picture of ",
+        r" that is (red|blue)",
+        r" that are ",
+        r" with an? .* (to|on) its (left|right)$",
+        r" above it",
+        r" is to the left of ",
+        r"^at night, ",
+        r" next to ",
+        r"^two ",
+        r"^a group of three ",
+        r"^Zorvak$",
         r"^a photo of Zorvak$",
-    ):  # fmt: skip
+    ):
         assert re.search(pattern, text, re.MULTILINE), pattern
 
 
@@ -138,8 +147,13 @@ def test_articles_and_plurals() -> None:
     assert with_article("unicorn") == "a unicorn"
     assert with_article("orange car") == "an orange car"
     assert [plural(n) for n in ("butterfly", "monkey", "bus", "sheep", "fox", "car")] == [
-        "butterflies", "monkeys", "buses", "sheep", "foxes", "cars",
-    ]  # fmt: skip
+        "butterflies",
+        "monkeys",
+        "buses",
+        "sheep",
+        "foxes",
+        "cars",
+    ]
 
 
 def test_no_training_caption_holds_a_held_back_word() -> None:
@@ -161,8 +175,13 @@ def test_synonyms_are_many_and_their_targets_are_trained() -> None:
     for synonym in SYNONYMS:
         assert re.search(rf"\b{synonym.target}\b", text), synonym
     assert {s.kind for s in SYNONYMS} == {
-        "object", "colour", "size", "relation", "count", "place",
-    }  # fmt: skip
+        "object",
+        "colour",
+        "size",
+        "relation",
+        "count",
+        "place",
+    }
 
 
 @pytest.mark.parametrize(

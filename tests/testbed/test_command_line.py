@@ -40,8 +40,21 @@ def test_train_says_what_is_missing(tmp_path: Path, arguments: tuple[str, ...], 
 
 
 def test_evaluate_writes_rates_and_every_answer(tmp_path: Path) -> None:
-    done = run("testbed", "evaluate", "emoji", "--out", "accuracy.csv", "--captions", "6", "--seeds", "0",
-               "--no-synonyms", "--steps", "1", cwd=tmp_path)  # fmt: skip
+    done = run(
+        "testbed",
+        "evaluate",
+        "emoji",
+        "--out",
+        "accuracy.csv",
+        "--captions",
+        "6",
+        "--seeds",
+        "0",
+        "--no-synonyms",
+        "--steps",
+        "1",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     rates = pd.read_csv(tmp_path / "accuracy.csv")
     assert {"encoder", "group", "layer", "check", "rate", "low", "high", "n"} <= set(rates.columns)

@@ -24,8 +24,9 @@ def test_half_of_the_relations_are_swapped_and_no_negative_is_true() -> None:
     # `contradict` may swap them as well, by turning the relation round
     assert 0.4 < np.mean([wrong == swap_items(PAIR) for wrong in wrongs]) < 0.8
     others = {wrong for wrong in wrongs if wrong != swap_items(PAIR)}
-    assert {wrong.place for wrong in others} == {"snow"} | (set(captions.PLACE_PHRASES) & {
-        wrong.place for wrong in others})  # fmt: skip
+    assert {wrong.place for wrong in others} == {"snow"} | (
+        set(captions.PLACE_PHRASES) & {wrong.place for wrong in others}
+    )
     assert any(wrong.items[0].colour != "red" for wrong in others)
 
 

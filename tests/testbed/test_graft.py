@@ -15,14 +15,21 @@ def test_tokens_are_matched_by_the_characters_that_they_end_with() -> None:
     new = [(0, 0), (0, 3), (3, 5), (6, 9), (0, 0), (0, 0)]
     old = [(0, 0), (0, 5), (6, 7), (7, 9), (0, 0), (0, 0)]
     assert align(new, old) == [
-        (0, 0, "before"), (1, 1, "word"), (2, 1, "word"), (3, 3, "word"), (4, 4, "after"), (5, 5, "after"),
-    ]  # fmt: skip
+        (0, 0, "before"),
+        (1, 1, "word"),
+        (2, 1, "word"),
+        (3, 3, "word"),
+        (4, 4, "after"),
+        (5, 5, "after"),
+    ]
 
 
 def test_what_follows_the_words_ends_at_the_last_position() -> None:
     assert align([(0, 1), (0, 0), (0, 0)], [(0, 0), (0, 1)]) == [
-        (0, 1, "word"), (1, 1, "after"), (2, 1, "after"),
-    ]  # fmt: skip
+        (0, 1, "word"),
+        (1, 1, "after"),
+        (2, 1, "after"),
+    ]
     assert align([(0, 0), (0, 0)], [(0, 0), (0, 0)]) == [(0, 0, "before"), (1, 0, "before")]
 
 

@@ -82,16 +82,25 @@ def test_judges_each_thing_stated() -> None:
     fox, cat = Placed("fox", "red", 16, 32, 28), Placed("cat", None, 48, 32, 28)
     scene = Scene("plain", (fox, cat))
     assert answers(scene, fox, cat) == {
-        "object fox": True, "colour red fox": True, "object cat": True, "relation fox left cat": True,
-    }  # fmt: skip
+        "object fox": True,
+        "colour red fox": True,
+        "object cat": True,
+        "relation fox left cat": True,
+    }
     swapped = (Placed("cat", None, 16, 32, 28), Placed("fox", "blue", 48, 32, 28))
     assert answers(scene, *swapped) == {
-        "object fox": True, "colour red fox": False, "object cat": True, "relation fox left cat": False,
-    }  # fmt: skip
+        "object fox": True,
+        "colour red fox": False,
+        "object cat": True,
+        "relation fox left cat": False,
+    }
     # what can't be asked is missing, not wrong
     assert answers(scene, cat) == {
-        "object fox": False, "colour red fox": None, "object cat": True, "relation fox left cat": None,
-    }  # fmt: skip
+        "object fox": False,
+        "colour red fox": None,
+        "object cat": True,
+        "relation fox left cat": None,
+    }
 
 
 def test_judges_counts_sizes_places_and_names() -> None:

@@ -39,9 +39,16 @@ TINY_DIFFUSION = DiffusionSettings(
 def autoencoder(folder: Path, steps: int, resume: bool = False, **options: object) -> Progress:
     """Some steps of the tiny autoencoder, each in the log."""
     return train(
-        "autoencoder", folder, 1.0, resume,
-        settings=TINY_AUTOENCODER, max_steps=steps, log_every=1, device="cpu", **options,
-    )  # fmt: skip
+        "autoencoder",
+        folder,
+        1.0,
+        resume,
+        settings=TINY_AUTOENCODER,
+        max_steps=steps,
+        log_every=1,
+        device="cpu",
+        **options,
+    )
 
 
 def losses(folder: Path, stage: str) -> list[float]:
@@ -92,8 +99,16 @@ def test_decoder_alone_leaves_the_latents(trained: Path, tmp_path: Path) -> None
     with pytest.raises(InputError, match="needs the autoencoder to start from"):
         train("autoencoder", tmp_path, 1.0, settings=settings)
     for resume in (False, True):
-        train("autoencoder", tmp_path, 1.0, resume, settings=settings, start=trained / "vae",
-              max_steps=2, device="cpu")  # fmt: skip
+        train(
+            "autoencoder",
+            tmp_path,
+            1.0,
+            resume,
+            settings=settings,
+            start=trained / "vae",
+            max_steps=2,
+            device="cpu",
+        )
     before, after = (AutoencoderKL.from_pretrained(f / "vae") for f in (trained, tmp_path))
     assert before.config.scaling_factor == after.config.scaling_factor
     old, new = before.state_dict(), after.state_dict()
@@ -107,8 +122,16 @@ def test_diffusion_resumes_exactly_across_chunks(trained: Path, tmp_path: Path) 
         folder.mkdir()
         (folder / "vae").symlink_to(trained / "vae")
         for number, steps in enumerate(parts):  # chunks change after four steps
-            train("diffusion", folder, 1.0, number > 0, settings=TINY_DIFFUSION,
-                  max_steps=steps, log_every=1, device="cpu")  # fmt: skip
+            train(
+                "diffusion",
+                folder,
+                1.0,
+                number > 0,
+                settings=TINY_DIFFUSION,
+                max_steps=steps,
+                log_every=1,
+                device="cpu",
+            )
     whole, parts = (load_file(folder / "diffusion.safetensors") for folder in folders)
     assert losses(folders[0], "diffusion") == losses(folders[1], "diffusion")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -144,8 +167,16 @@ def test_inversion_learns_and_resumes_exactly(
         folder.mkdir()
         (folder / "vae").symlink_to(trained / "vae")
         for number, steps in enumerate(parts):  # chunks change after twenty steps
-            train("inversion", folder, 1.0, number > 0, settings=settings, max_steps=steps, log_every=1,
-                  device="cpu")  # fmt: skip
+            train(
+                "inversion",
+                folder,
+                1.0,
+                number > 0,
+                settings=settings,
+                max_steps=steps,
+                log_every=1,
+                device="cpu",
+            )
     found = losses(folders[0], "inversion")
     assert found == losses(folders[1], "inversion")
     assert found[0] == pytest.approx(1, abs=0.25)  # it starts from the mean state

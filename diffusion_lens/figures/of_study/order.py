@@ -46,8 +46,15 @@ def draw_order(table: pd.DataFrame, names: list[str]) -> Figure:
             axis.barh(at, share, left=start, height=0.72, color=colour, label=label)
             for place, width, left in zip(at, share, start, strict=True):
                 if width > 0.08:
-                    axis.text(left + width / 2, place, f"{100 * width:.0f}", ha="center", va="center",
-                              fontsize=6, color=ink)  # fmt: skip
+                    axis.text(
+                        left + width / 2,
+                        place,
+                        f"{100 * width:.0f}",
+                        ha="center",
+                        va="center",
+                        fontsize=6,
+                        color=ink,
+                    )
             start = start + share
         axis.set_yticks(at, words)
         axis.set_xlim(0, 1)
@@ -56,8 +63,15 @@ def draw_order(table: pd.DataFrame, names: list[str]) -> Figure:
         axis.set_xlabel("share of the pairs in which both emerge")
         across = axis.get_yaxis_transform()
         for place, share, prompts in zip(at, both, table["prompts"], strict=True):
-            axis.text(1.01, place, f"{100 * share:.0f} % of {int(prompts)}", transform=across, fontsize=6,
-                      va="center", color="#555555")  # fmt: skip
+            axis.text(
+                1.01,
+                place,
+                f"{100 * share:.0f} % of {int(prompts)}",
+                transform=across,
+                fontsize=6,
+                va="center",
+                color="#555555",
+            )
         axis.text(
             1.01, len(at) - 0.4, "both, of n", transform=across, fontsize=6, va="bottom", color="#555555"
         )
