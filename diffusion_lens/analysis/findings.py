@@ -160,7 +160,7 @@ def findings(
             lines += [f"## {heading}", "", *([meaning, ""] if meaning else []), *found, ""]
             lines += _figures(figures, kinds)
     lines += _index(figures)
-    lines += _left_out(notes)
+    lines += _left_out([*notes, *parts.too_few(tables)])
     lines += [
         "## How to read the intervals",
         "",

@@ -22,6 +22,7 @@ __all__ = [
     "order",
     "planned",
     "rates",
+    "too_few",
     "trends",
 ]
 
@@ -283,6 +284,23 @@ def missing(tables: Tables) -> list[str]:
     counts = real.groupby(["run", "scorer", "reason"])["missing"].sum().reset_index()
     columns = ["run", "scorer", "missing", "reason"]
     return markdown(["run", "scorer", "answers", "reason"], counts[columns].to_numpy().tolist())
+
+
+def too_few(tables: Tables) -> list[str]:
+    """What the page does not show because it rests on too few prompts, a sentence by table."""
+    notes = []
+    for name in ("planned", "trends", "summary", "conditional_curves", "constancy", "order", "binding"):
+        table = tables.get(name)
+        if table is None:
+            continue
+        real = table[~table["scorer"].fillna("").str.contains(": ")]
+        few = int((real["prompts"].fillna(0) < LEAST_PROMPTS).sum())
+        if few:
+            notes.append(
+                f"{name}: {few} of {len(real)} rows rest on fewer than {LEAST_PROMPTS} prompts; they are "
+                f"in `tables/{name}.csv`"
+            )
+    return notes
 
 
 def markdown(names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:

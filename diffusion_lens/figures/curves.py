@@ -97,9 +97,7 @@ def draw_curves(
                     color="#555555",
                 )
             _axis(axis, part, x, limits)
-            title = [text for text in ("" if value is None else str(value), _count(part)) if text]
-            # a long name has a line of its own
-            axis.set_title((", " if len("".join(title)) < 28 else "\n").join(title))
+            axis.set_title(_title("" if value is None else str(value), _count(part)))
             if not shared:
                 axis.legend(fontsize=5.5, handlelength=3)
         for axis in axes.flat[len(panels) :]:
@@ -114,6 +112,12 @@ def draw_curves(
                 handles, names, loc="outside upper center", ncols=min(len(lines), fitting), handlelength=3
             )
     return figure
+
+
+def _title(name: str, count: str) -> str:
+    """The name of a panel and its count, over as many lines as fit beside other panels."""
+    parts = [part for part in (*name.split(", "), count) if part]
+    return (", " if sum(map(len, parts)) < 28 else "\n").join(parts)
 
 
 def _count(part: pd.DataFrame) -> str:

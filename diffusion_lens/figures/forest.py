@@ -8,12 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.figures.panels import text_width
 from diffusion_lens.figures.style import COLOURS, COLUMN, style
 
 __all__ = ["ROWS", "draw_forest", "pages_of"]
 
 # rows that fit a page
 ROWS = 36
+# inches of the axis and the counts beside it
+_ROOM = 2.3
 
 
 def draw_forest(
@@ -49,7 +52,8 @@ def draw_forest(
     ]
     at = np.arange(len(table))[::-1]
     with style():
-        width = COLUMN if max(map(len, words)) < 26 else 5.0
+        # the numbers have the same room whatever their names are
+        width = max(COLUMN, text_width(words, 7.0) + _ROOM)
         figure = Figure(figsize=(width, 0.75 + 0.19 * len(table)))
         axis = figure.subplots()
         if zero:

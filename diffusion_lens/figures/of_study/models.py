@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from matplotlib.figure import Figure
 
 from diffusion_lens.figures.curves import draw_curves
-from diffusion_lens.figures.of_study.parts import enough, keys_of, without_baselines
+from diffusion_lens.figures.of_study.parts import PANELS, enough, keys_of, without_baselines
 from diffusion_lens.figures.registry import StudyFigure, Tables
 
 
@@ -23,8 +23,12 @@ def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
         shown = one.assign(model=one[names].astype(str).agg(", ".join, axis=1))
         if told:
             shown = shown.assign(panel=one[told].astype(str).agg(", ".join, axis=1))
-        figure = draw_curves(shown, line="model", panel="panel" if told else None, x="depth")
-        yield str(scorer), figure
+        names_of = list(dict.fromkeys(shown["panel"])) if told else [""]
+        pages = [names_of[start : start + PANELS] for start in range(0, len(names_of), PANELS)]
+        for number, page in enumerate(pages):
+            part = shown[shown["panel"].isin(page)] if told else shown
+            figure = draw_curves(part, line="model", panel="panel" if told else None, x="depth")
+            yield f"{scorer}-{number + 1}" if len(pages) > 1 else str(scorer), figure
 
 
 FIGURE = StudyFigure(

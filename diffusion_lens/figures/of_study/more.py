@@ -1,4 +1,4 @@
-"""Curves of other numbers: probabilities, measures, the paper's convention, corrected judges."""
+"""Curves of other numbers: probabilities, measures, judges corrected by people."""
 
 from collections.abc import Iterator
 
@@ -10,10 +10,6 @@ from diffusion_lens.figures.registry import StudyFigure, Tables
 _TABLES: dict[str, dict[str, object]] = {
     "curves_of_p": {"label": "mean probability"},
     "measures": {"label": "similarity", "line": "check"},
-    "published_curves": {
-        "band": None,
-        "label": "right, given right at the last layer\n(mean and sd over seeds)",
-    },
     "correction": {"line": "method", "band": None},
 }
 
@@ -28,7 +24,6 @@ def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
 FIGURE = StudyFigure(
     "more",
     80,
-    "Mean probabilities and similarities; the convention of the "
-    "Diffusion Lens paper; a judge's curve corrected by people.",
+    "Mean probabilities and similarities; a judge's curve corrected by people.",
     _draw,
 )

@@ -58,6 +58,7 @@ def draw_order(table: pd.DataFrame, names: list[str]) -> Figure:
             start = start + share
         axis.set_yticks(at, words)
         axis.set_xlim(0, 1)
+        axis.set_ylim(-0.6, len(table) - 0.4)
         axis.set_xticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
         axis.grid(visible=False)
         axis.set_xlabel("share of the pairs in which both emerge")

@@ -9,7 +9,10 @@ from diffusion_lens.analysis.curves import LEAST_PROMPTS
 from diffusion_lens.figures.curves import draw_curves
 from diffusion_lens.scoring.baselines import BASELINES
 
-__all__ = ["axis_of", "curve_figures", "enough", "keys_of", "telling", "without_baselines"]
+__all__ = ["PANELS", "axis_of", "curve_figures", "enough", "keys_of", "telling", "without_baselines"]
+
+# panels that fit a page
+PANELS = 12
 
 
 def without_baselines(table: pd.DataFrame) -> pd.DataFrame:
