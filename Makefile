@@ -86,7 +86,7 @@ gpu:
 	python3 experiments/gpu.py $(OUT)
 
 notebooks: $(READY)
-	$(BIN)/python -m pytest -o addopts= -W default --nbmake --nbmake-timeout=120 notebooks
+	$(BIN)/python -m pytest -o addopts= -W default --nbmake --nbmake-timeout=600 notebooks
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
