@@ -1,5 +1,6 @@
 """`DiffusionLens`: see what a text encoder knows at each of its layers, as the pipeline draws it."""
 
+import copy
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -94,7 +95,7 @@ class DiffusionLens:
         self.revision = revision
         self.embeddings: tuple[Embedding, ...] = ()
         self.embedding_hashes: dict[str, str] = {}
-        self.add_embeddings(embeddings)
+        self._add_embeddings(embeddings)
         self.name = name or getattr(pipe, "name_or_path", None) or type(pipe).__name__
 
     @classmethod
@@ -159,12 +160,18 @@ class DiffusionLens:
             f"DiffusionLens({self.name}: {type(self.pipeline).__name__}, {encoders or 'encoders released'})"
         )
 
-    def add_embeddings(self, embeddings: Sequence[GivenEmbedding]) -> None:
-        """Let prompts hold further learned embeddings.
+    def with_embeddings(self, embeddings: Sequence[GivenEmbedding]) -> "DiffusionLens":
+        """Another lens on the same pipeline, whose prompts may hold further learned embeddings.
 
         Raises:
             InputError: one can't be read or does not fit the encoders.
         """
+        other = copy.copy(self)
+        other.embedding_hashes = dict(self.embedding_hashes)
+        other._add_embeddings(embeddings)
+        return other
+
+    def _add_embeddings(self, embeddings: Sequence[GivenEmbedding]) -> None:
         stubs = any(is_stub(encoder.module) for encoder in self.conditioner.encoders.values())
         for token, hashed, embedding in fit_embeddings(self.pipeline, embeddings, stubs=stubs):
             if self.embedding_hashes.get(token) == hashed:

@@ -196,8 +196,6 @@ class Run:
 
         if self.lens is None:
             self.lens = load_lens(plan.experiment, self.store, self.embeddings)
-        else:
-            self.lens.add_embeddings(self.embeddings)
         yield from self._draw_here(self.lens, todo, cut, stopped, session)
 
     def _draw_here(

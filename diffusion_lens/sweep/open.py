@@ -65,6 +65,8 @@ def open_run(
     prompts = read_prompts(experiment.prompts, base)
     embeddings = _read_embeddings(experiment, base)
     schema = schema_of(prompts)
+    if lens is not None:
+        lens = lens.with_embeddings(embeddings)
     with use_lock(store, shard):
         if count == 1:
             store.tidy()
@@ -85,8 +87,6 @@ def open_run(
 
             if lens is None:
                 lens = load_lens(experiment, store, embeddings)
-            else:
-                lens.add_embeddings(embeddings)
             resolved = resolve(lens, experiment)
             if before is not None:
                 now = {name: getattr(resolved, name) for name in ("fingerprint", "settings", "dtype")}

@@ -57,16 +57,24 @@ class Reader:
         self._sources: dict[str, States] = {}
         self._edited: dict[tuple[str, str], States] = {}
         self._places: dict[tuple[str, str], TokenPlaces] = {}
+        self._using = False
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """The pipeline understands the learned embeddings while the body runs."""
+        """The pipeline understands the learned embeddings while the body runs.
+
+        A hook that looks for tokens enters it again during a forward pass that is inside it already.
+        """
         stubs = any(is_stub(encoder.module) for encoder in self.conditioner.encoders.values())
-        if not self.embeddings or stubs:
+        if not self.embeddings or stubs or self._using:
             yield
             return
         with use_embeddings(self.conditioner.pipe, self.embeddings):
-            yield
+            self._using = True
+            try:
+                yield
+            finally:
+                self._using = False
 
     def encode(
         self,

@@ -56,6 +56,14 @@ def test_a_sweep_draws_what_the_lens_draws(model, tmp_path):
     assert set(table["embeddings"]) == {"", said}
 
 
+def test_a_lens_knows_an_experiments_embeddings_only_while_it_draws_it(model, tmp_path):
+    lens = DiffusionLens.from_pretrained(str(model / "sd"), batch_size=3)
+    run_sweep(asked(model), tmp_path / "lent", base=model, lens=lens, progress=False)
+    assert not lens.embeddings and not lens.embedding_hashes
+    run_sweep(asked(model), tmp_path / "own", base=model, progress=False)
+    same(read(tmp_path / "lent"), read(tmp_path / "own"))
+
+
 def test_prompts_without_words_are_the_same_cells(model, tmp_path):
     run_sweep(asked(model), tmp_path / "with", base=model, progress=False)
     run_sweep(asked(model, embeddings=[], prompts=[PLAIN]), tmp_path / "without", progress=False)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from diffusion_lens.errors import InputError, LayerError, PromptError
+from diffusion_lens.text.embeddings import initial_embedding
 from diffusion_lens.text.fit_direction import fit_direction
 from diffusion_lens.text.interventions import (
     INTERVENTIONS,
@@ -267,6 +268,23 @@ def test_in_the_encoder_the_later_blocks_run_on_from_the_change(emoji):
     assert "fox" in run_on.moved and "car" in run_on.moved  # attention has carried it on
     at_once = Changed(emoji, Patch("one blue dog", {"fox": "dog"}, layers=2, place="encoder"))
     assert at_once.moved == ["fox"]
+
+
+def test_learned_embeddings_are_patched_in_the_encoder_as_the_words_they_stand_for(emoji):
+    learned = emoji.with_embeddings([initial_embedding(emoji.pipeline, "<it>", "fox")])
+    assert not emoji.embeddings  # the other lens is as it was
+    images = [
+        lens(prompt, 5, steps=1, guidance=1.0, progress=False, interventions=[patch]).image(5)
+        for lens, prompt, patch in (
+            (emoji, PROMPT, Patch("one blue dog", {"fox": "dog"}, layers=1, place="encoder")),
+            (
+                learned,
+                PROMPT.replace("fox", "<it>"),
+                Patch("one blue dog", {"<it>": "dog"}, layers=1, place="encoder"),
+            ),
+        )
+    ]
+    assert np.array_equal(*images)
 
 
 def test_a_patch_of_everything_in_the_encoder_is_the_other_prompt(emoji):
