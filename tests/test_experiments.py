@@ -12,7 +12,7 @@ from diffusion_lens.checks.checks import WHOLE
 from diffusion_lens.runs.experiment import Experiment
 from diffusion_lens.runs.experiment_files import load_experiments
 from diffusion_lens.runs.prompts import read_prompts
-from diffusion_lens.sweep.worker import resolve
+from diffusion_lens.sweep.resolve import resolve
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 STUDIES = sorted(path.stem for path in (FOLDER / "prompts").glob("*.csv"))

@@ -38,7 +38,7 @@ from diffusion_lens.sweep.engines.actor import Job
 from diffusion_lens.sweep.engines.pool import draw_with
 from diffusion_lens.sweep.engines.processes import use_processes
 from diffusion_lens.sweep.open import run_sweep
-from diffusion_lens.sweep.worker import resolve
+from diffusion_lens.sweep.resolve import resolve
 
 __all__ = ["bench"]
 

@@ -1,8 +1,12 @@
 """`Call`: one call of a lens, resolved before anything is drawn, and its rows as they are drawn."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from tqdm.auto import tqdm
 
 from diffusion_lens.choices import Pooled
 from diffusion_lens.images.denoise import Denoiser, ImageRequest
@@ -24,6 +28,8 @@ from diffusion_lens.text.sites import NATIVE
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Asked", "Call", "make_reading", "resolve_asked"]
 
@@ -104,7 +110,7 @@ class Call:
     reader: Reader
     denoiser: Denoiser
     origin: Origin
-    embeddings: dict[str, str]
+    embeddings: Mapping[str, str]
     states: States
     given: bool
 
@@ -144,11 +150,28 @@ class Call:
             lens.dtype,
             where=where_drawn(lens.conditioner.device),
         )
-        hashes = lens.embedding_hashes
+        hashes = lens.embeddings.hashes
         return cls(texts, readings, numbers, settings, reader, lens.denoiser, origin, hashes, states, given)
 
     def __len__(self) -> int:
         return len(self.prompts) * len(self.readings) * len(self.seeds)
+
+    def draw(self, release: Callable[[], object] | None = None, *, progress: bool = False) -> pd.DataFrame:
+        """The whole table; images that are missing are reported.
+
+        Args:
+            release: see `rows`.
+            progress: show a progress bar.
+        """
+        total = len(self) * self.settings.steps
+        with tqdm(total=total, unit="step", disable=not progress, desc="Drawing") as bar:
+            rows = list(self.rows(bar.update, release))
+        for row in rows:
+            if row["missing"] is not None:
+                where = (row["layer"], row["seed"], row["prompt"], row["missing"])
+                log.warning("Missing: layer %s, seed %s of %r: %s", *where)
+        table: pd.DataFrame = pd.DataFrame(rows)
+        return table
 
     def rows(
         self,

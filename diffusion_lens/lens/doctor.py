@@ -3,7 +3,7 @@
 Run on any model by `diffusion-lens doctor MODEL`, and on every family in the tests.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +73,7 @@ def examine(
     tolerance = Tolerance.of(lens)
     before = _plain(lens, prompt, sampler)
     before_hooks = _count_hooks(lens)  # transformers leaves hooks of its own at a first pass
-    steps_of = {
+    steps_of: dict[str, Callable[[], Iterable[Check]]] = {
         "encoders": lambda: _check_encoders(lens, prompt, sampler, tolerance),
         "conditioning": lambda: _check_conditioning(lens, prompt, sampler, tolerance),
         "images": lambda: _check_images(lens, prompt, sampler, tolerance, before),
@@ -181,7 +181,8 @@ def _plain(lens: DiffusionLens, prompt: str, sampler: Sampler) -> np.ndarray:
             output_type="np",
             **sampler.arguments(lens.conditioner.family),
         )
-    return (images_of(output)[0] * 255).round() / 255
+    pixels: np.ndarray = images_of(output)[0]
+    return np.round(pixels * 255) / 255
 
 
 @contextmanager

@@ -1,13 +1,9 @@
 """`DiffusionLens`: see what a text encoder knows at each of its layers, as the pipeline draws it."""
 
 import copy
-import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-import pandas as pd
-from tqdm.auto import tqdm
 
 from diffusion_lens.choices import Pooled
 from diffusion_lens.errors import InputError, UnsupportedPipelineError
@@ -22,9 +18,7 @@ from diffusion_lens.models.encoders import EncoderFamily
 from diffusion_lens.models.load import load_pipeline
 from diffusion_lens.models.memory import default_batch, free_memory
 from diffusion_lens.models.pipelines import PipelineFamily, find_family
-from diffusion_lens.models.stub_encoders import is_stub, make_stub
-from diffusion_lens.text.embedding_files import GivenEmbedding, fit_embeddings
-from diffusion_lens.text.embeddings import Embedding, check_fit
+from diffusion_lens.text.embedding_files import GivenEmbedding, KnownEmbeddings
 from diffusion_lens.text.encode import States, check_prompts
 from diffusion_lens.text.interventions import Intervention
 from diffusion_lens.text.layers import LayerPlan, LayerRequest
@@ -33,8 +27,6 @@ from diffusion_lens.text.reading import ALL_ENCODERS, Reading, ResolvedReading, 
 from diffusion_lens.text.readouts import Readout
 
 __all__ = ["DiffusionLens"]
-
-log = logging.getLogger(__name__)
 
 
 class DiffusionLens:
@@ -48,8 +40,7 @@ class DiffusionLens:
         encoders: how its encoders are built, by the pipeline's name, for those of no known class.
         upscaler: DeepFloyd IF's second stage, a live `IFSuperResolutionPipeline`.
         defaults: sampler settings for calls that give none.
-        batch_size: images denoised together; by default 16 on an accelerator, and on the CPU 8, or 32 of
-            small models.
+        batch_size: images denoised together; by default what `default_batch` finds.
         name: what the table calls the model.
         revision: branch, tag or commit on the hub, for the table.
         embeddings: learned embeddings that prompts may hold: embeddings, files, or folders of files.
@@ -82,20 +73,17 @@ class DiffusionLens:
     ) -> None:
         self.conditioner = Conditioner(pipe, family, encoders)
         device = self.conditioner.device
-        if batch_size is None:
-            batch_size = default_batch(pipe, device)
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
+        batch = default_batch(pipe, device) if batch_size is None else batch_size
+        if batch < 1:
+            raise InputError(f"batch_size is {batch}; it must be at least 1.")
         if upscaler is not None and "SuperResolution" not in type(upscaler).__name__:
             raise UnsupportedPipelineError(
                 f"{type(upscaler).__name__} is no second stage; give DeepFloyd's IFSuperResolutionPipeline."
             )
-        self.denoiser = Denoiser(pipe, self.conditioner.family, device, batch_size, upscaler)
+        self.denoiser = Denoiser(pipe, self.conditioner.family, device, batch, upscaler)
         self.defaults = defaults or Sampler()
         self.revision = revision
-        self.embeddings: tuple[Embedding, ...] = ()
-        self.embedding_hashes: dict[str, str] = {}
-        self._add_embeddings(embeddings)
+        self.embeddings = KnownEmbeddings().add(self.conditioner, embeddings)
         self.name = name or getattr(pipe, "name_or_path", None) or type(pipe).__name__
 
     @classmethod
@@ -126,8 +114,8 @@ class DiffusionLens:
         pipe = load_pipeline(model, family=family, **options)
         second = None
         if upscaler is not None:
-            family = family or find_family(type(pipe))
-            second = load_pipeline(upscaler, family=family, text_encoder=None, **options)
+            shared = family or find_family(type(pipe))
+            second = load_pipeline(upscaler, family=shared, text_encoder=None, **options)
         embedded = EMBEDDED.get(str(model))
         defaults = Sampler(steps=embedded.steps, guidance=embedded.guidance) if embedded else None
         return cls(
@@ -153,12 +141,9 @@ class DiffusionLens:
         return str(self.pipeline.dtype).removeprefix("torch.")
 
     def __repr__(self) -> str:
-        encoders = ", ".join(
-            f"{name} of {one.depth} layers" for name, one in self.conditioner.encoders.items()
-        )
-        return (
-            f"DiffusionLens({self.name}: {type(self.pipeline).__name__}, {encoders or 'encoders released'})"
-        )
+        encoders = [f"{name} of {one.depth} layers" for name, one in self.conditioner.encoders.items()]
+        described = ", ".join(encoders) or "encoders released"
+        return f"DiffusionLens({self.name}: {type(self.pipeline).__name__}, {described})"
 
     def with_embeddings(self, embeddings: Sequence[GivenEmbedding]) -> "DiffusionLens":
         """Another lens on the same pipeline, whose prompts may hold further learned embeddings.
@@ -167,20 +152,8 @@ class DiffusionLens:
             InputError: one can't be read or does not fit the encoders.
         """
         other = copy.copy(self)
-        other.embedding_hashes = dict(self.embedding_hashes)
-        other._add_embeddings(embeddings)
+        other.embeddings = self.embeddings.add(self.conditioner, embeddings)
         return other
-
-    def _add_embeddings(self, embeddings: Sequence[GivenEmbedding]) -> None:
-        stubs = any(is_stub(encoder.module) for encoder in self.conditioner.encoders.values())
-        for token, hashed, embedding in fit_embeddings(self.pipeline, embeddings, stubs=stubs):
-            if self.embedding_hashes.get(token) == hashed:
-                continue
-            self.embedding_hashes[token] = hashed
-            if embedding is not None:
-                others = [one for one in self.embeddings if one.token != token]
-                check_fit(self.pipeline, [*others, embedding])
-                self.embeddings = (*others, embedding)
 
     def plan(self, encoder: str = ALL_ENCODERS, slots: Slots = "all", **options: Any) -> LayerPlan:
         """The layers that can be drawn: their number, the native one, and what moves with them."""
@@ -189,13 +162,14 @@ class DiffusionLens:
 
     def settings(self, sampler: Sampler | None = None, upscale: Sampler | None = None) -> Settings:
         """Sampler settings over the lens's defaults, resolved on this pipeline."""
-        given = (sampler or Sampler()).over(self.defaults)
-        return Settings(self.conditioner, self.denoiser, given, upscale)
+        return Settings(
+            self.conditioner, self.denoiser, (sampler or Sampler()).over(self.defaults), upscale
+        )
 
     def reader(self, options: Mapping[str, Any] | None = None) -> Reader:
         """The pipeline's text side, under options of `__call__` that its encoders see."""
-        given = self.conditioner.encode_options(options or {})
-        return Reader(self.conditioner, given, self.embeddings)
+        encoded = self.conditioner.encode_options(options or {})
+        return Reader(self.conditioner, encoded, self.embeddings.fitted)
 
     def __call__(
         self,
@@ -233,8 +207,7 @@ class DiffusionLens:
             pooled: what a pipeline with a pooled output gets: "hold" (that of the full encoder), "layer"
                 (made from the layer drawn) or "empty" (that of the empty prompt). An encoder of which only
                 the pooled output is read is always drawn with "layer" when it is named by `encoder`.
-            slots: what a layer replaces where a pipeline reads several layers; see
-                `diffusion_lens.text.reading`.
+            slots: what is replaced where a pipeline reads many layers; see `diffusion_lens.text.reading`.
             interventions: what is changed in the hidden states, such as `Keep("fox")` or "keep(fox)"; see
                 `diffusion_lens.text.interventions`.
             steps: denoising steps.
@@ -258,14 +231,7 @@ class DiffusionLens:
         sampler = Sampler(steps, guidance, height, width, negative_prompt, scheduler, options)
         call = Call.resolve(self, prompts, layers, seeds, how, sampler, upscale, states)
         release = self.release_encoders if release_encoders else None
-        total = len(call) * call.settings.steps
-        with tqdm(total=total, unit="step", disable=not progress, desc="Drawing") as bar:
-            rows = list(call.rows(bar.update, release))
-        for row in rows:
-            if row["missing"] is not None:
-                where = (row["layer"], row["seed"], row["prompt"], row["missing"])
-                log.warning("Missing: layer %s, seed %s of %r: %s", *where)
-        return Result(pd.DataFrame(rows), call.states)
+        return Result(call.draw(release, progress=progress), call.states)
 
     def stream(
         self,
@@ -293,10 +259,7 @@ class DiffusionLens:
         yield from call.rows()
 
     def readings(
-        self,
-        layers: Asked = "all",
-        how: Reading | None = None,
-        reader: Reader | None = None,
+        self, layers: Asked = "all", how: Reading | None = None, reader: Reader | None = None
     ) -> tuple[ResolvedReading, ...]:
         """What readings of some layers mean for this model, each once, in the order asked.
 
@@ -308,8 +271,7 @@ class DiffusionLens:
         Raises:
             EncoderError, LayerError, InputError: something asked for does not exist.
         """
-        options = (reader or self.reader()).options
-        return resolve_asked(self.conditioner, layers, how or Reading(), options)
+        return resolve_asked(self.conditioner, layers, how or Reading(), (reader or self.reader()).options)
 
     def encode(
         self,
@@ -335,10 +297,4 @@ class DiffusionLens:
     def release_encoders(self) -> None:
         """Free the memory of the text encoders; no further prompt can be read after that."""
         self.conditioner.release()
-        free_memory()
-
-    def stub_encoders(self) -> None:
-        """Free the memory of the text encoders but for what drawing from kept states needs of them."""
-        encoders = self.conditioner.encoders
-        self.conditioner.replace_encoders({name: make_stub(encoder) for name, encoder in encoders.items()})
         free_memory()

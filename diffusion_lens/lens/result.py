@@ -2,35 +2,24 @@
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.files import (
-    IMAGE,
-    check_output,
-    image_bytes,
-    image_cell,
-    image_metadata,
-    read_image,
-    write_whole,
-)
+from diffusion_lens.files import check_output, write_whole
 from diffusion_lens.lens.comparison import Comparison, compare
 from diffusion_lens.lens.grid import contact_sheet
+from diffusion_lens.lens.result_files import load_states, load_table, save_states, save_table
 from diffusion_lens.lens.rows import Order, difference_image, grid_columns, grid_rows
 from diffusion_lens.lens.viewer import embed, viewer_page
-from diffusion_lens.runs.experiment import Prompt
-from diffusion_lens.runs.images import read_run
-from diffusion_lens.runs.table import COLUMNS, IMAGE_COLUMNS, schema_of
+from diffusion_lens.runs.table import IMAGE_COLUMNS
 
 if TYPE_CHECKING:
     from diffusion_lens.text.states import LayerStates
@@ -83,7 +72,8 @@ class Result:
         column = "upscaled" if upscaled else "image"
         if column not in row or row[column] is None:
             raise InputError(f"The image of layer {layer!r}, seed {seed!r} is missing: {row['missing']}.")
-        return row[column]
+        image: Image.Image = row[column]
+        return image
 
     def grid(
         self,
@@ -160,7 +150,8 @@ class Result:
                     from_last=[_difference(image, images[-1]) for image in images],
                 )
             )
-        return pd.concat(groups, ignore_index=True)
+        changes: pd.DataFrame = pd.concat(groups, ignore_index=True)
+        return changes
 
     def _of_prompt(self, prompt: str | None) -> pd.DataFrame:
         prompts = list(self.table["prompt"].unique())
@@ -168,7 +159,8 @@ class Result:
             return self.table
         if prompt not in prompts:
             raise InputError(f"Prompt {prompt!r} is not in this result. Name one of: {prompts}.")
-        return self.table[self.table["prompt"] == prompt]
+        chosen: pd.DataFrame = self.table[self.table["prompt"] == prompt]
+        return chosen
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write `grid.png`, `images.parquet` and the states to a folder that `load` reads back.
@@ -179,31 +171,14 @@ class Result:
         path = Path(folder)
         check_output(path / "grid.png", overwrite=overwrite)
         check_output(path / "images.parquet", overwrite=overwrite)
-        for name, states in self.states.items():
-            states.save(path / f"states-{name}.safetensors")
-        for old in path.glob("states-*.safetensors"):
-            if old.stem.removeprefix("states-") not in self.states:
-                old.unlink()
+        save_states(self.states, path)
         self.save_table(path / "images.parquet")
         write_whole(path / "grid.png", lambda file: self.grid().save(file, "PNG"))
         return path
 
     def save_table(self, path: str | os.PathLike[str]) -> None:
         """Write the table as parquet, images inside in the layout of Hugging Face `datasets`."""
-        images = [name for name in IMAGE_COLUMNS if name in self.table]
-        rows: list[dict[Any, Any]] = self.table.to_dict("records")
-        for row in rows:
-            for name in images:
-                row[name] = image_cell(None if row[name] is None else image_bytes(row[name]))
-        user = [str(name) for name in self.table if name not in (*COLUMNS, *IMAGE_COLUMNS)]
-        prompts = [Prompt(row["prompt"], {name: row[name] for name in user}) for row in rows]
-        schema = schema_of(prompts)
-        for name in images:
-            if name not in schema.names:
-                schema = schema.append(pa.field(name, IMAGE))
-        schema = schema.with_metadata(image_metadata(images))
-        table = pa.Table.from_pylist(rows, schema)
-        write_whole(Path(path), lambda file: pq.write_table(table, file))
+        save_table(self.table, Path(path))
 
     @classmethod
     def load(
@@ -227,45 +202,11 @@ class Result:
             RunError: the run is damaged.
         """
         wanted = {"prompt": prompt, "layer": layers, "seed": seeds}
-        path = Path(folder)
-        saved = path / "images.parquet"
-        if saved.is_file():
-            tables, states = [_read_parquet(saved)], sorted(path.glob("states-*.safetensors"))
-        else:
-            tables, states = read_run(folder, wanted), []
-        table = pd.concat(tables, ignore_index=True)
-        for name, values in wanted.items():
-            if values is None:
-                continue
-            chosen = [values] if isinstance(values, (str, int)) else list(values)
-            unknown = [value for value in chosen if value not in set(table[name])]
-            if unknown:
-                whole = table if saved.is_file() else pd.concat(read_run(folder, {}, columns=[name]))
-                raise InputError(
-                    f"{folder} holds no image of {name} {unknown[0]!r} that fits the rest. It holds: "
-                    f"{_listed(whole[name].unique().tolist())}."
-                )
-            table = table[table[name].isin(chosen)]
-        table = table.reset_index(drop=True)
-        for name in table:
-            if table[name].isna().any():
-                table[name] = table[name].astype(object).where(table[name].notna(), None)
-        for name in IMAGE_COLUMNS:
-            if name not in table:
-                continue
-            found = [read_image(*cell) for cell in zip(table[name], table["missing"], strict=True)]
-            table[name] = pd.Series([one.image for one in found], dtype=object)
-            if name == "image":
-                table["missing"] = pd.Series([one.missing for one in found], dtype=object)
-        loaded = {}
-        for file in states:
-            from diffusion_lens.text.states import LayerStates
-
-            loaded[file.stem.removeprefix("states-")] = LayerStates.load(file)
-        return cls(table, loaded)
+        return cls(load_table(Path(folder), wanted), load_states(Path(folder)))
 
     def __repr__(self) -> str:
-        counts = [f"{self.table[name].nunique()} {name}s" for name in ("prompt", "layer", "seed")]
+        counted = {name: self.table[name].nunique() for name in ("prompt", "layer", "seed")}
+        counts = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counted.items()]
         return f"Result({len(self.table)} images: {', '.join(counts)})"
 
     def _repr_png_(self) -> bytes:
@@ -280,21 +221,10 @@ class Result:
         """Show the grid as an image of its own, which stays where scripts are taken out, and the viewer."""
         from IPython import display
 
-        display.display(display.Image(self._repr_png_()))
-        display.display({"text/html": self._repr_html_(), "text/plain": repr(self)}, raw=True)
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} holds no whole result ({error}).") from error
-
-
-def _listed(values: Sequence[Any]) -> str:
-    """A list of values, cut to a length that can be read."""
-    shown = ", ".join(repr(value) for value in values[:12])
-    return shown + (f", and {len(values) - 12} more" if len(values) > 12 else "")
+        show: Callable[..., object] = display.display  # IPython has no types
+        picture: Callable[[bytes], object] = display.Image
+        show(picture(self._repr_png_()))
+        show({"text/html": self._repr_html_(), "text/plain": repr(self)}, raw=True)
 
 
 def _values(image: Image.Image | None) -> np.ndarray | None:

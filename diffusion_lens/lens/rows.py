@@ -138,4 +138,6 @@ def _labelled(table: pd.DataFrame) -> pd.DataFrame:
     layer = table["layer"].astype(str)
     site = table["site"].astype(str) if "site" in table else layer
     site = site.where(site != "native", layer)
-    return table.assign(_column=site + table["native"].map({True: ", native", False: ""}))
+    native = table["native"].map({True: ", native", False: ""})
+    labelled: pd.DataFrame = table.assign(_column=site + native)
+    return labelled

@@ -11,9 +11,11 @@ from diffusion_lens.errors import EncoderError, UnsupportedPipelineError
 from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.models.encoders import EncoderFamily, TextEncoder, resolve_encoder
 from diffusion_lens.models.hooks import Change, Recording, copy_output, replace_forward, uncompiled
+from diffusion_lens.models.memory import free_memory
 from diffusion_lens.models.noise import evaluating
 from diffusion_lens.models.pipelines import PipelineFamily, Slot, find_family, resolve_family
 from diffusion_lens.models.quiet import quiet_libraries
+from diffusion_lens.models.stub_encoders import make_stub
 
 __all__ = ["Conditioner", "Conditioning"]
 
@@ -71,7 +73,8 @@ class Conditioner:
     @property
     def device(self) -> torch.device:
         """Where the pipeline computes, which with offloading is not where its weights lie."""
-        return getattr(self.pipe, "_execution_device", self.pipe.device)
+        device: torch.device = getattr(self.pipe, "_execution_device", self.pipe.device)
+        return device
 
     def check_present(self) -> None:
         """Refuse to go on without encoders.
@@ -217,6 +220,11 @@ class Conditioner:
             setattr(self.pipe, name, module)
             self.encoders[name] = TextEncoder(name, module, self.encoders[name].family)
         self.pipe.maybe_free_model_hooks()  # accelerate's hooks hold what they offload
+
+    def stub_encoders(self) -> None:
+        """Free the memory of the text encoders but for what drawing from kept states needs of them."""
+        self.replace_encoders({name: make_stub(encoder) for name, encoder in self.encoders.items()})
+        free_memory()
 
     def release(self) -> None:
         """Take the text encoders out of the pipeline; nobody else holding them, their memory is free."""

@@ -29,7 +29,7 @@ def find_denoiser(pipe: Any) -> "nn.Module":
         UnsupportedPipelineError: the pipeline has none under a known name.
     """
     for name in ("transformer", "unet", "prior", "decoder"):
-        found = getattr(pipe, name, None)
+        found: nn.Module | None = getattr(pipe, name, None)
         if found is not None:  # a compiled module has no truth value
             return found
     raise UnsupportedPipelineError(
@@ -40,7 +40,8 @@ def find_denoiser(pipe: Any) -> "nn.Module":
 
 def predict_stable_diffusion(pipe: Any, noisy: "Tensor", times: "Tensor", text: "Conditioning") -> "Tensor":
     """Stable Diffusion 1 and 2: noise, the picture or v."""
-    return pipe.unet(noisy, times, encoder_hidden_states=text["prompt_embeds"]).sample
+    predicted: Tensor = pipe.unet(noisy, times, encoder_hidden_states=text["prompt_embeds"]).sample
+    return predicted
 
 
 def predict_stable_diffusion_xl(
@@ -54,19 +55,22 @@ def predict_stable_diffusion_xl(
     sizes = torch.tensor([height, width, 0, 0, height, width], device=noisy.device, dtype=noisy.dtype)
     added = {"text_embeds": text["pooled_prompt_embeds"], "time_ids": sizes.expand(len(noisy), -1)}
     embeds = text["prompt_embeds"]
-    return pipe.unet(noisy, times, encoder_hidden_states=embeds, added_cond_kwargs=added).sample
+    output = pipe.unet(noisy, times, encoder_hidden_states=embeds, added_cond_kwargs=added)
+    predicted: Tensor = output.sample
+    return predicted
 
 
 def predict_stable_diffusion_3(
     pipe: Any, noisy: "Tensor", times: "Tensor", text: "Conditioning"
 ) -> "Tensor":
     """Stable Diffusion 3: the velocity."""
-    return pipe.transformer(
+    predicted: Tensor = pipe.transformer(
         hidden_states=noisy,
         timestep=times,
         encoder_hidden_states=text["prompt_embeds"],
         pooled_projections=text["pooled_prompt_embeds"],
     ).sample
+    return predicted
 
 
 def predict_flux(pipe: Any, noisy: "Tensor", times: "Tensor", text: "Conditioning") -> "Tensor":
@@ -84,7 +88,7 @@ def predict_flux(pipe: Any, noisy: "Tensor", times: "Tensor", text: "Conditionin
     guidance = None
     if pipe.transformer.config.guidance_embeds:
         guidance = torch.ones(batch, device=noisy.device)  # none: the distilled model's own prediction
-    output = pipe.transformer(
+    predicted: Tensor = pipe.transformer(
         hidden_states=patches.reshape(batch, y * x, channels * 4),
         timestep=times / 1000,
         guidance=guidance,
@@ -93,4 +97,4 @@ def predict_flux(pipe: Any, noisy: "Tensor", times: "Tensor", text: "Conditionin
         txt_ids=torch.zeros(embeds.shape[1], 3, device=noisy.device, dtype=noisy.dtype),
         img_ids=places.view(y * x, 3),
     ).sample
-    return output.view(batch, y, x, channels, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(noisy.shape)
+    return predicted.view(batch, y, x, channels, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(noisy.shape)

@@ -161,7 +161,7 @@ def _sums(data: Tensor) -> Iterator[Tensor]:
             head = head.clone()
         rows = head.view(torch.int64).view(-1, _COLUMNS)
         across, along = [], []
-        for block in rows.split(_ROWS):
+        for block in torch.split(rows, _ROWS):
             across.append(block.sum(1))
             along.append(block.sum(0))
         yield torch.cat(across)

@@ -53,7 +53,8 @@ def _apply(module: nn.Module, state: torch.Tensor) -> torch.Tensor:
     device = next(module.parameters()).device
     # weights offloaded one layer at a time lie on "meta" and come by themselves when called
     given = state if device.type == "meta" else state.to(device)
-    return module(given).to(state.device)
+    output: torch.Tensor = module(given)
+    return output.to(state.device)
 
 
 @dataclass(frozen=True)

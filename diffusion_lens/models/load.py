@@ -188,7 +188,7 @@ def _pipeline_class(model: str | os.PathLike[str], revision: str | None, trust_r
                 "machine. If you trust it, allow it with trust_remote_code=True."
             )
         kind = kind[-1]
-    return kind
+    return str(kind)
 
 
 def _hub_index(model: str, revision: str | None) -> Path:

@@ -31,7 +31,8 @@ def stub_bytes(encoder: TextEncoder) -> bytes:
     }
     # a post-norm encoder keeps no weights at all, and its dtype is still asked for
     weights[_DTYPE] = torch.empty(0, dtype=next(encoder.module.parameters()).dtype)
-    return save(weights)
+    saved: bytes = save(weights)
+    return saved
 
 
 _DTYPE = "dtype of the encoder"

@@ -207,7 +207,7 @@ class Experiment:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data without what is at its default: what a TOML file holds."""
-        plain = _plain(self)
+        plain: dict[str, Any] = _plain(self)
         if set(plain["prompts"]) == {"inline"}:
             plain["prompts"] = [_from_table(item) for item in plain["prompts"]["inline"]]
         return plain

@@ -22,7 +22,8 @@ def load_experiment(path: Path) -> dict[str, Any]:
         ExperimentError: it can't be read, or is no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        loaded: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return loaded
     except OSError as error:
         raise ExperimentError(
             f"The experiment {path} can't be read: {error.strerror}. Give the path of a TOML file; "

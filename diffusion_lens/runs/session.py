@@ -45,7 +45,7 @@ class Session:
     def remembered(self, device: str, size: int) -> int:
         """The batch size to begin with: less than `size` where memory ran out on such a device before."""
         known = [self.store.read_json(name) for name in self.store.names("sessions", ".json")]
-        halved = [
+        halved: list[int] = [
             one["batch_size"]
             for one in known
             if one.get("device") == device and one["batch_size"] < one["asked_size"]

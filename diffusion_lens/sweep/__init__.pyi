@@ -6,4 +6,4 @@ from .engines.processes import count_cores as count_cores
 from .engines.processes import use_processes as use_processes
 from .open import open_run as open_run
 from .open import run_sweep as run_sweep
-from .worker import resolve as resolve
+from .resolve import resolve as resolve

@@ -192,7 +192,7 @@ class Run:
             job = Job(plan.experiment, plan.prompts, plan.resolved, len(plan), self.embeddings)
             yield from draw_elsewhere(engine, job, cut, stopped, workers)
             return
-        from diffusion_lens.sweep.worker import load_lens
+        from diffusion_lens.sweep.resolve import load_lens
 
         if self.lens is None:
             self.lens = load_lens(plan.experiment, self.store, self.embeddings)

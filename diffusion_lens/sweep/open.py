@@ -83,7 +83,7 @@ def open_run(
             resolved = still_resolved(before, experiment)
         scan = store.scan()
         if resolved is None:
-            from diffusion_lens.sweep.worker import load_lens, resolve
+            from diffusion_lens.sweep.resolve import load_lens, resolve
 
             if lens is None:
                 lens = load_lens(experiment, store, embeddings)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from diffusion_lens.errors import DiffusionLensError, RunError
 from diffusion_lens.images.approximations import approximate
@@ -11,101 +10,23 @@ from diffusion_lens.images.denoise import ImageRequest
 from diffusion_lens.images.optimizations import Optimizations, choose_optimizations, optimize
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.provenance import where_drawn
-from diffusion_lens.lens.settings import Settings
 from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.models.digest import digest_pipeline
 from diffusion_lens.models.hardware import count_flops, measure_matmul
-from diffusion_lens.models.stub_encoders import load_stubs
 from diffusion_lens.runs.experiment import Experiment, Prompt
 from diffusion_lens.runs.manifest import check_model
 from diffusion_lens.runs.plan import Cell, Resolved
 from diffusion_lens.runs.store import Store
 from diffusion_lens.runs.table import DrawnCell
-from diffusion_lens.sweep.states_cache import StatesCache, read_stubs
-from diffusion_lens.text.embedding_files import EmbeddingFile
+from diffusion_lens.sweep.resolve import columns_of, settings_of
+from diffusion_lens.sweep.states_cache import StatesCache
 from diffusion_lens.text.encode import States
-from diffusion_lens.text.interventions import parse_interventions
-from diffusion_lens.text.layers import resolve_readings
 from diffusion_lens.text.reader import all_edits, source_prompts
 from diffusion_lens.text.reading import ResolvedReading
-from diffusion_lens.text.readouts import parse_readout
 
-__all__ = ["Worker", "load_lens", "resolve"]
+__all__ = ["Worker"]
 
 log = logging.getLogger(__name__)
-
-
-def load_lens(
-    experiment: Experiment, store: Store | None = None, embeddings: Sequence[EmbeddingFile] = ()
-) -> DiffusionLens:
-    """The experiment's model; see `DiffusionLens.from_pretrained`, also for what it raises.
-
-    Args:
-        experiment: what is drawn.
-        store: the run, where stubs of the encoders are if they are to be left unloaded.
-        embeddings: learned embeddings that prompts may hold.
-    """
-    machine = experiment.machine
-    stubs: dict[str, Any] = {}
-    if machine.encoders == "leave" and store is not None:
-        stubs = load_stubs(experiment.model, read_stubs(store), experiment.revision)
-    return DiffusionLens.from_pretrained(
-        experiment.model,
-        batch_size=machine.batch_size,
-        embeddings=embeddings,
-        device=machine.device,
-        dtype=machine.dtype,
-        offload=machine.offload,
-        revision=experiment.revision,
-        variant=machine.variant,
-        **stubs,
-    )
-
-
-def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
-    """Ask a live model, once, what an experiment means for it.
-
-    Raises:
-        EncoderError, LayerError, SamplerError: the experiment asks for something that it does not have.
-    """
-    settings = _settings(lens, experiment)
-    options = lens.conditioner.encode_options(settings.sampler.options)
-    readings = [
-        reading
-        for encoder in experiment.encoders
-        for readout in experiment.readouts
-        for changes in experiment.interventions
-        for reading in resolve_readings(
-            lens.conditioner,
-            experiment.layers,
-            encoder=encoder,
-            readout=parse_readout(readout),
-            pooled=experiment.pooled,
-            slots=experiment.slots,
-            interventions=parse_interventions(changes),
-            options=options,
-        )
-    ]
-    return Resolved(
-        # "all" and the only encoder of a pipeline give the same readings
-        readings=tuple({reading.reading: reading for reading in readings}.values()),
-        settings=_columns(settings, experiment),
-        fingerprint=str(digest_pipeline(lens.pipeline)),
-        dtype=lens.dtype,
-        batch_size=experiment.machine.batch_size or lens.denoiser.batch_size,
-        embeddings=lens.embedding_hashes,
-    )
-
-
-def _settings(lens: DiffusionLens, experiment: Experiment) -> Settings:
-    steps = experiment.approximations.steps or experiment.sampler.steps
-    return lens.settings(replace(experiment.sampler, steps=steps))
-
-
-def _columns(settings: Settings, experiment: Experiment) -> dict[str, Any]:
-    approximations = str(experiment.approximations)
-    columns = settings.columns()
-    return {**columns, "approximations": approximations} if approximations else columns
 
 
 class Worker:
@@ -136,8 +57,8 @@ class Worker:
         store: Store | None = None,
     ) -> None:
         self.lens, self.experiment, self.prompts, self.resolved = lens, experiment, prompts, resolved
-        self.settings = _settings(lens, experiment)
-        columns = _columns(self.settings, experiment)
+        self.settings = settings_of(lens, experiment)
+        columns = columns_of(self.settings, experiment)
         now = {"fingerprint": str(digest_pipeline(lens.pipeline)), "settings": columns, "dtype": lens.dtype}
         check_model(resolved, now)
         device = lens.conditioner.device
@@ -183,7 +104,7 @@ class Worker:
                 'encoders = "release" needs room for the states of every prompt: raise machine.states '
                 f"above {self.experiment.machine.states}."
             )
-        self.lens.stub_encoders()
+        self.lens.conditioner.stub_encoders()
 
     def measure_limit(self, cell: Cell) -> dict[str, float]:
         """How much work an image of this plan is, and how much the device could do, in operations.

@@ -1,6 +1,6 @@
 from .embedding_files import EmbeddingFile as EmbeddingFile
 from .embedding_files import GivenEmbedding as GivenEmbedding
-from .embedding_files import fit_embeddings as fit_embeddings
+from .embedding_files import KnownEmbeddings as KnownEmbeddings
 from .embedding_files import read_embedding as read_embedding
 from .embedding_files import read_embedding_files as read_embedding_files
 from .embedding_files import write_embedding as write_embedding

@@ -14,8 +14,8 @@ encoder the first kind is written, of one with several the third, with the token
 import hashlib
 import os
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,15 @@ from torch import Tensor
 
 from diffusion_lens.errors import InputError, UnsafeCheckpointError
 from diffusion_lens.files import write_whole
+from diffusion_lens.models.conditioner import Conditioner
+from diffusion_lens.models.stub_encoders import is_stub
 from diffusion_lens.text.embeddings import Embedding, check_fit, encoder_slots
 
 __all__ = [
     "EmbeddingFile",
     "GivenEmbedding",
+    "KnownEmbeddings",
     "encoder_keys",
-    "fit_embeddings",
     "read_embedding",
     "read_embedding_file",
     "read_embedding_files",
@@ -214,27 +216,44 @@ GivenEmbedding = Embedding | EmbeddingFile | str | os.PathLike[str]
 """A learned embedding as a user gives it: itself, its file, or a folder of files."""
 
 
-def fit_embeddings(
-    pipe: Any, given: Sequence[GivenEmbedding], *, stubs: bool
-) -> Iterator[tuple[str, str, Embedding | None]]:
-    """Token, hash and embedding of each that was given.
+@dataclass(frozen=True)
+class KnownEmbeddings:
+    """The learned embeddings that the prompts of a lens may hold.
 
-    Args:
-        pipe: the pipeline that is to use them.
-        given: embeddings, files, or folders of files.
-        stubs: the pipeline has stubs of its encoders, which encode nothing; files are then not fitted,
-            and the embedding is None.
-
-    Raises:
-        InputError: one can't be read or does not fit the encoders.
+    Attributes:
+        hashes: the hash of each by its token.
+        fitted: those that were fitted to the encoders; without those that were given to stubs.
     """
-    for one in given:
-        files = read_embedding_files([Path(one)]) if isinstance(one, (str, os.PathLike)) else [one]
-        for found in files:
-            if isinstance(found, Embedding):
-                yield found.token, found.hash, found
-            else:
-                yield found.token, found.hash, None if stubs else found.embedding(pipe)
+
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    fitted: tuple[Embedding, ...] = ()
+
+    def add(self, conditioner: Conditioner, given: Sequence[GivenEmbedding]) -> "KnownEmbeddings":
+        """These and further ones, of which one replaces an older one of the same token.
+
+        Args:
+            conditioner: of the pipeline that is to use them; its encoders may be stubs, which encode
+                nothing, so that files are not fitted to them.
+            given: embeddings, files, or folders of files.
+
+        Raises:
+            InputError: one can't be read or does not fit the encoders.
+        """
+        stubs = any(is_stub(encoder.module) for encoder in conditioner.encoders.values())
+        hashes = dict(self.hashes)
+        fitted = {one.token: one for one in self.fitted}
+        for one in given:
+            files = read_embedding_files([Path(one)]) if isinstance(one, (str, os.PathLike)) else [one]
+            for found in files:
+                if hashes.get(found.token) == found.hash:
+                    continue
+                hashes[found.token] = found.hash
+                if isinstance(found, Embedding):
+                    fitted[found.token] = found
+                elif not stubs:
+                    fitted[found.token] = found.embedding(conditioner.pipe)
+        check_fit(conditioner.pipe, list(fitted.values()))
+        return KnownEmbeddings(hashes, tuple(fitted.values()))
 
 
 def read_embedding(path: Path, pipe: Any, token: str | None = None) -> Embedding:

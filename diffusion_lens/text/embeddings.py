@@ -128,7 +128,7 @@ def initial_embedding(
 
 
 def _known_ids(tokenizer: Any, text: str, encoder: str) -> list[int]:
-    ids = tokenizer(text, add_special_tokens=False).input_ids
+    ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
     unknown = tokenizer.unk_token_id
     # CLIP's unknown token is its end of text, which no text has
     if not ids or unknown in ids:
@@ -255,7 +255,7 @@ def _look_up(embedding: nn.Module, words: Sequence[Embedding], encoder: str, fir
     def look_up(ids: Tensor) -> Tensor:
         index = ids - first
         learned = (index >= 0) & (index < count)
-        known = forward(torch.where(learned, 0, ids))
+        known: Tensor = forward(torch.where(learned, 0, ids))
         if not count:
             return known
         rows = torch.cat([word.vectors[encoder] for word in words]).to(known.device, known.dtype)

@@ -164,10 +164,11 @@ class LayerStates:
             "tokens": self.tokens,
             "digests": self.digests,
         }
-        return save(
+        saved: bytes = save(
             {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
             metadata={"layer_states": json.dumps(described)},
         )
+        return saved
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to one safetensors file.

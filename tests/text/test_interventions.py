@@ -272,7 +272,7 @@ def test_in_the_encoder_the_later_blocks_run_on_from_the_change(emoji):
 
 def test_learned_embeddings_are_patched_in_the_encoder_as_the_words_they_stand_for(emoji):
     learned = emoji.with_embeddings([initial_embedding(emoji.pipeline, "<it>", "fox")])
-    assert not emoji.embeddings  # the other lens is as it was
+    assert not emoji.embeddings.hashes  # the other lens is as it was
     images = [
         lens(prompt, 5, steps=1, guidance=1.0, progress=False, interventions=[patch]).image(5)
         for lens, prompt, patch in (

@@ -40,7 +40,8 @@ class Actor:
     """Draws batches of a job."""
 
     def __init__(self, job: Job) -> None:
-        from diffusion_lens.sweep.worker import Worker, load_lens
+        from diffusion_lens.sweep.resolve import load_lens
+        from diffusion_lens.sweep.worker import Worker
 
         self.kind = job.experiment.machine.image
         lens = load_lens(job.experiment, embeddings=job.embeddings)

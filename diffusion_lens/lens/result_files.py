@@ -1,0 +1,116 @@
+"""The files of a `Result`: `images.parquet`, `states-*.safetensors`, or the images of a run."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from diffusion_lens.errors import InputError
+from diffusion_lens.files import IMAGE, image_bytes, image_cell, image_metadata, read_image, write_whole
+from diffusion_lens.runs.experiment import Prompt
+from diffusion_lens.runs.images import read_run
+from diffusion_lens.runs.table import COLUMNS, IMAGE_COLUMNS, schema_of
+
+if TYPE_CHECKING:
+    from diffusion_lens.text.states import LayerStates
+
+__all__ = ["load_states", "load_table", "save_states", "save_table"]
+
+Wanted = Mapping[str, str | int | Sequence[str] | Sequence[int] | None]
+"""The values of a column that are asked for, by its name; None for all."""
+
+
+def save_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a result's table as parquet, images inside in the layout of Hugging Face `datasets`.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    images = [name for name in IMAGE_COLUMNS if name in table]
+    rows: list[dict[Any, Any]] = table.to_dict("records")
+    for row in rows:
+        for name in images:
+            row[name] = image_cell(None if row[name] is None else image_bytes(row[name]))
+    user = [str(name) for name in table if name not in (*COLUMNS, *IMAGE_COLUMNS)]
+    prompts = [Prompt(row["prompt"], {name: row[name] for name in user}) for row in rows]
+    schema = schema_of(prompts)
+    for name in images:
+        if name not in schema.names:
+            schema = schema.append(pa.field(name, IMAGE))
+    written = pa.Table.from_pylist(rows, schema.with_metadata(image_metadata(images)))
+    write_whole(path, lambda file: pq.write_table(written, file))
+
+
+def load_table(folder: Path, wanted: Wanted) -> pd.DataFrame:
+    """The rows of a saved result or of a run that hold what is wanted, with their images.
+
+    Raises:
+        InputError: the folder holds neither, or no image that was asked for.
+        RunError: the run is damaged.
+    """
+    saved = folder / "images.parquet"
+    pages = [_read_parquet(saved)] if saved.is_file() else read_run(folder, wanted)
+    table: pd.DataFrame = pd.concat(pages, ignore_index=True)
+    for name, values in wanted.items():
+        if values is None:
+            continue
+        chosen = [values] if isinstance(values, (str, int)) else list(values)
+        unknown = [value for value in chosen if value not in set(table[name])]
+        if unknown:
+            whole = table if saved.is_file() else pd.concat(read_run(folder, {}, columns=[name]))
+            raise InputError(
+                f"{folder} holds no image of {name} {unknown[0]!r} that fits the rest. It holds: "
+                f"{_listed(whole[name].unique().tolist())}."
+            )
+        table = table.loc[table[name].isin(chosen)]
+    table = table.reset_index(drop=True)
+    for name in map(str, table):
+        if table[name].isna().any():
+            table[name] = table[name].astype(object).where(table[name].notna(), None)
+    for name in IMAGE_COLUMNS:
+        if name not in table:
+            continue
+        found = [read_image(*cell) for cell in zip(table[name], table["missing"], strict=True)]
+        table[name] = pd.Series([one.image for one in found], dtype=object)
+        if name == "image":
+            table["missing"] = pd.Series([one.missing for one in found], dtype=object)
+    return table
+
+
+def save_states(states: Mapping[str, "LayerStates"], folder: Path) -> None:
+    """Write a file for each encoder, and remove those of other encoders."""
+    for name, one in states.items():
+        one.save(folder / f"states-{name}.safetensors")
+    for old in folder.glob("states-*.safetensors"):
+        if old.stem.removeprefix("states-") not in states:
+            old.unlink()
+
+
+def load_states(folder: Path) -> "dict[str, LayerStates]":
+    """The states by encoder; none of a run.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    files = sorted(folder.glob("states-*.safetensors"))
+    if not files:
+        return {}
+    from diffusion_lens.text.states import LayerStates
+
+    return {file.stem.removeprefix("states-"): LayerStates.load(file) for file in files}
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} holds no whole result ({error}).") from error
+
+
+def _listed(values: Sequence[Any]) -> str:
+    """A list of values, cut to a length that can be read."""
+    shown = ", ".join(repr(value) for value in values[:12])
+    return shown + (f", and {len(values) - 12} more" if len(values) > 12 else "")

@@ -1,0 +1,95 @@
+"""What an experiment means for a live model: loaded and asked once, before anything is drawn."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from diffusion_lens.lens.lens import DiffusionLens
+from diffusion_lens.lens.settings import Settings
+from diffusion_lens.models.digest import digest_pipeline
+from diffusion_lens.models.stub_encoders import load_stubs
+from diffusion_lens.runs.experiment import Experiment
+from diffusion_lens.runs.plan import Resolved
+from diffusion_lens.runs.store import Store
+from diffusion_lens.sweep.states_cache import read_stubs
+from diffusion_lens.text.embedding_files import EmbeddingFile
+from diffusion_lens.text.interventions import parse_interventions
+from diffusion_lens.text.layers import resolve_readings
+from diffusion_lens.text.readouts import parse_readout
+
+__all__ = ["columns_of", "load_lens", "resolve", "settings_of"]
+
+
+def load_lens(
+    experiment: Experiment, store: Store | None = None, embeddings: Sequence[EmbeddingFile] = ()
+) -> DiffusionLens:
+    """The experiment's model; see `DiffusionLens.from_pretrained`, also for what it raises.
+
+    Args:
+        experiment: what is drawn.
+        store: the run, where stubs of the encoders are if they are to be left unloaded.
+        embeddings: learned embeddings that prompts may hold.
+    """
+    machine = experiment.machine
+    stubs: dict[str, Any] = {}
+    if machine.encoders == "leave" and store is not None:
+        stubs = load_stubs(experiment.model, read_stubs(store), experiment.revision)
+    return DiffusionLens.from_pretrained(
+        experiment.model,
+        batch_size=machine.batch_size,
+        embeddings=embeddings,
+        device=machine.device,
+        dtype=machine.dtype,
+        offload=machine.offload,
+        revision=experiment.revision,
+        variant=machine.variant,
+        **stubs,
+    )
+
+
+def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
+    """Ask a live model, once, what an experiment means for it.
+
+    Raises:
+        EncoderError, LayerError, SamplerError: the experiment asks for something that it does not have.
+    """
+    settings = settings_of(lens, experiment)
+    options = lens.conditioner.encode_options(settings.sampler.options)
+    readings = [
+        reading
+        for encoder in experiment.encoders
+        for readout in experiment.readouts
+        for changes in experiment.interventions
+        for reading in resolve_readings(
+            lens.conditioner,
+            experiment.layers,
+            encoder=encoder,
+            readout=parse_readout(readout),
+            pooled=experiment.pooled,
+            slots=experiment.slots,
+            interventions=parse_interventions(changes),
+            options=options,
+        )
+    ]
+    return Resolved(
+        # "all" and the only encoder of a pipeline give the same readings
+        readings=tuple({reading.reading: reading for reading in readings}.values()),
+        settings=columns_of(settings, experiment),
+        fingerprint=str(digest_pipeline(lens.pipeline)),
+        dtype=lens.dtype,
+        batch_size=experiment.machine.batch_size or lens.denoiser.batch_size,
+        embeddings=dict(lens.embeddings.hashes),
+    )
+
+
+def settings_of(lens: DiffusionLens, experiment: Experiment) -> Settings:
+    """The sampler settings that a model makes of an experiment's."""
+    steps = experiment.approximations.steps or experiment.sampler.steps
+    return lens.settings(replace(experiment.sampler, steps=steps))
+
+
+def columns_of(settings: Settings, experiment: Experiment) -> dict[str, Any]:
+    """Those settings, and the approximations, as the table's columns name them."""
+    approximations = str(experiment.approximations)
+    columns = settings.columns()
+    return {**columns, "approximations": approximations} if approximations else columns
