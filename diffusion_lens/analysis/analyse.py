@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from diffusion_lens.analysis import contrasts
+from diffusion_lens.analysis.all_pairs import all_pairs
 from diffusion_lens.analysis.binding import binding
 from diffusion_lens.analysis.columns import MOST_VALUES, Contrast, check_by, check_planned, prepare
 from diffusion_lens.analysis.conditional import conditional_curves, constancy
+from diffusion_lens.analysis.contrasts import contrast
 from diffusion_lens.analysis.curves import curves, published_curves
 from diffusion_lens.analysis.emergence import distribution, times
 from diffusion_lens.analysis.judges import add_judges
@@ -219,7 +220,7 @@ def _planned(
         one_sided: list[str] = []
         for key, part in groups(texts, _alike(table, by, one.column)):
             try:
-                frame = contrasts.contrast(
+                frame = contrast(
                     part, {one.column: one.first}, {one.column: one.second}, resampling=resampling
                 )
             except ScoresError:
@@ -264,7 +265,7 @@ def _grid(found: Analysis, table: pd.DataFrame, by: Sequence[str], resampling: R
             found.notes.append(f"contrasts: {column} has {values} values, too many to compare each two")
             continue
         quick = replace(resampling, resamples=min(resampling.resamples, _GRID_RESAMPLES))
-        frame = contrasts.all_pairs(table, column, others, resampling=quick)
+        frame = all_pairs(table, column, others, resampling=quick)
         if not frame.empty:
             rows.append(frame.assign(compared=column))
     if not rows:

@@ -5,7 +5,6 @@ make one difference each. Two sets of prompts (common against uncommon) are two 
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,6 @@ from jaxtyping import Float
 from diffusion_lens.analysis.confidence import difference_interval
 from diffusion_lens.analysis.curves import why_no_interval
 from diffusion_lens.analysis.significance import (
-    benjamini_hochberg,
     permutation_test,
     sign_flip_test,
     smallest_difference,
@@ -29,10 +27,10 @@ from diffusion_lens.analysis.statistics import (
     totals,
 )
 from diffusion_lens.analysis.summary import MEASURES, layers_that_count, measures
-from diffusion_lens.analysis.trajectories import Condition, Trajectories, gather, groups
+from diffusion_lens.analysis.trajectories import Condition, Trajectories, gather
 from diffusion_lens.errors import ScoresError
 
-__all__ = ["all_pairs", "contrast", "difference_curve"]
+__all__ = ["contrast", "difference_curve"]
 
 Group = Mapping[str, object]
 
@@ -90,48 +88,6 @@ def contrast(
         condition=condition,
         note=why_no_interval(least),
     )
-
-
-def all_pairs(
-    table: pd.DataFrame,
-    column: str,
-    by: Sequence[str] = ("run", "scorer", "encoder"),
-    *,
-    numbers: Sequence[str] = ("area",),
-    condition: Condition = "none",
-    resampling: Resampling = DEFAULT,
-) -> pd.DataFrame:
-    """Compare each two values of a column within each group.
-
-    Returns:
-        The rows of `contrast` for the numbers asked for, with `p_bh` (Benjamini &
-        Hochberg) over all rows of one number: a grid that nobody planned is exploratory.
-    """
-    rows = []
-    for key, part in groups(table, by):
-        values = sorted(part[column].unique())
-        for first, second in combinations(values, 2):
-            try:
-                frame = contrast(
-                    part, {column: first}, {column: second}, condition=condition, resampling=resampling
-                )
-            except ScoresError as error:
-                frame = pd.DataFrame(
-                    {
-                        "first_group": [first],
-                        "second_group": [second],
-                        "number": [numbers[0]],
-                        "note": [str(error)],
-                    }
-                )
-            rows.append(frame[frame["number"].isin(numbers)].assign(**key))
-    if not rows:
-        return pd.DataFrame()
-    found = pd.concat(rows, ignore_index=True)
-    if "p" in found:
-        adjusted = found.groupby("number")["p"]
-        found["p_bh"] = adjusted.transform(lambda p: benjamini_hochberg(p.to_numpy(dtype=float)))
-    return found[[*by, *(name for name in found if name not in by)]]
 
 
 def difference_curve(

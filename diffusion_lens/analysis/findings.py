@@ -11,6 +11,8 @@ import pandas as pd
 
 from diffusion_lens.analysis import findings_tables as parts
 from diffusion_lens.analysis.curves import FEW_PROMPTS, LEAST_PROMPTS
+from diffusion_lens.analysis.findings_left_out import judges, missing, too_few
+from diffusion_lens.analysis.markdown import markdown
 
 __all__ = ["Shown", "Source", "findings"]
 
@@ -152,15 +154,15 @@ def findings(
         ("Parts and wholes", _BINDING, parts.binding(tables), ()),
         ("Failures", _FAILURES, parts.failures(tables), ("given_final",)),
         ("Similarity", _MEASURES, parts.measures(tables), ("more",)),
-        ("Scorers", _JUDGES, parts.judges(tables), ()),
+        ("Scorers", _JUDGES, judges(tables), ()),
         ("Exploratory", _EXPLORATORY, parts.exploratory(tables), ()),
-        ("Missing answers", "", parts.missing(tables), ()),
+        ("Missing answers", "", missing(tables), ()),
     ):
         if found:
             lines += [f"## {heading}", "", *([meaning, ""] if meaning else []), *found, ""]
             lines += _figures(figures, kinds)
     lines += _index(figures)
-    lines += _left_out([*notes, *parts.too_few(tables)])
+    lines += _left_out([*notes, *too_few(tables)])
     lines += [
         "## How to read the intervals",
         "",
@@ -183,7 +185,7 @@ def _runs(sources: Iterable[Source]) -> list[str]:
         ]
         for one in sources
     ]
-    return [*parts.markdown(names, rows), ""] if rows else []
+    return [*markdown(names, rows), ""] if rows else []
 
 
 def _seeds(sources: Sequence[Source]) -> list[str]:

@@ -1,13 +1,20 @@
 """The tables of the findings page, in Markdown: one function by part of the page."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from diffusion_lens.analysis.curves import FEW_PROMPTS, LEAST_PROMPTS
-from diffusion_lens.checks.checks import WHOLE
+from diffusion_lens.analysis.curves import LEAST_PROMPTS
+from diffusion_lens.analysis.markdown import (
+    estimate,
+    markdown,
+    number,
+    p_value,
+    pair_count,
+    prompt_count,
+    word,
+)
 
 __all__ = [
     "binding",
@@ -15,20 +22,14 @@ __all__ = [
     "constancy",
     "exploratory",
     "failures",
-    "judges",
-    "markdown",
     "measures",
-    "missing",
     "order",
     "planned",
     "rates",
-    "too_few",
     "trends",
 ]
 
 Tables = Mapping[str, pd.DataFrame]
-# what a kind of check asks for
-_KINDS = {"global": "place", "attribute": "colour or size", WHOLE: "whole prompt"}
 _ORDERED = ("object", "attribute", "axis", "order", "relation", "count", "global", "identity")
 _MINUS = "\N{MINUS SIGN}"
 
@@ -55,15 +56,15 @@ def rates(tables: Tables) -> list[str]:
             continue
         first, last = curve.sort_values("layer").iloc[[0, -1]].to_dict("records")
         same = last_of.get((*(line[key] for key in keys if key != "scorer"), str(line["scorer"])))
-        half = _estimate(line, "half_layer", "{:.1f}")
+        half = estimate(line, "half_layer", "{:.1f}")
         rows.append(
             [
                 *_names(line, keys, real),
-                _count(line["prompts"]),
-                *(f"{_estimate(one, 'rate')} (layer {one['layer']})" for one in (first, last)),
-                _estimate(line, "area"),
+                prompt_count(line["prompts"]),
+                *(f"{estimate(one, 'rate')} (layer {one['layer']})" for one in (first, last)),
+                estimate(line, "area"),
                 f"\u2264 {half}" if line.get("half_is_bound") and half else half,
-                _value(same["final"]) if same else "",
+                number(same["final"]) if same else "",
             ]
         )
     names = ["prompts", "first layer", "last layer", "area", "layer of half", "shuffled"]
@@ -81,7 +82,7 @@ def conditional(tables: Tables) -> list[str]:
     for _, curve in real.groupby([*keys, "prompts_are"], sort=False, dropna=False):
         first, last = curve.sort_values("layer").iloc[[0, -1]].to_dict("records")
         ends = [
-            f"{_estimate(one, 'rate')} (layer {one['layer']}, {_count(one['prompts'])} prompts)"
+            f"{estimate(one, 'rate')} (layer {one['layer']}, {prompt_count(one['prompts'])} prompts)"
             for one in (first, last)
         ]
         rows.append([*_names(first, keys, real), first["prompts_are"], *ends])
@@ -99,9 +100,9 @@ def constancy(tables: Tables) -> list[str]:
         [
             *_names(line, keys, real),
             line["end"],
-            _estimate(line, "rate"),
+            estimate(line, "rate"),
             line["images"],
-            _count(line["prompts"]),
+            prompt_count(line["prompts"]),
         ]
         for line in real.to_dict("records")
     ]
@@ -118,12 +119,12 @@ def order(tables: Tables) -> list[str]:
     rows = [
         [
             *_names(line, keys, real),
-            *(_word(line["first"]), _word(line["second"]), line["definition"]),
+            *(word(line["first"]), word(line["second"]), line["definition"]),
             *(f"{line[name]:.2f}" for name in ("first_earlier", "second_earlier", "tie")),
             f"{line['only_first']:.2f} / {line['only_second']:.2f}",
-            _value(line["lead"], line["low"], line["high"], "{:+.2f}"),
-            _p(line.get("p_holm")),
-            *(_count(line["prompts"]), line["not_asked"] or ""),
+            number(line["lead"], line["low"], line["high"], "{:+.2f}"),
+            p_value(line.get("p_holm")),
+            *(prompt_count(line["prompts"]), line["not_asked"] or ""),
         ]
         for line in real.to_dict("records")
     ]
@@ -141,13 +142,13 @@ def planned(tables: Tables) -> list[str]:
     rows = [
         [
             *_names(line, keys, real),
-            f"{_word(line['first_group'])} {_MINUS} {_word(line['second_group'])}",
+            f"{word(line['first_group'])} {_MINUS} {word(line['second_group'])}",
             {"area": "area", "final": "last layer"}[line["number"]],
-            *(_value(line["first"]), _value(line["second"])),
-            _value(line["difference"], line["low"], line["high"], "{:+.2f}"),
-            _p(line.get("p_holm")),
-            _value(line["detectable"]),
-            _pair_count(line),
+            *(number(line["first"]), number(line["second"])),
+            number(line["difference"], line["low"], line["high"], "{:+.2f}"),
+            p_value(line.get("p_holm")),
+            number(line["detectable"]),
+            pair_count(line),
         ]
         for line in real.to_dict("records")
     ]
@@ -166,8 +167,8 @@ def trends(tables: Tables) -> list[str]:
         [
             *_names(line, keys, real),
             line["column"],
-            _value(line["correlation"], line["low"], line["high"], "{:+.2f}"),
-            *(_p(line.get("p_holm")), _count(line["prompts"])),
+            number(line["correlation"], line["low"], line["high"], "{:+.2f}"),
+            *(p_value(line.get("p_holm")), prompt_count(line["prompts"])),
         ]
         for line in real.to_dict("records")
     ]
@@ -183,10 +184,10 @@ def exploratory(tables: Tables, most: int = 5) -> list[str]:
     keys = [name for name in ("run", "scorer", "encoder", "category", "kind", "check") if name in real]
     rows = [
         [
-            ", ".join(_word(line[key]) for key in keys if isinstance(line[key], str) and line[key]),
-            f"{_word(line['first_group'])} {_MINUS} {_word(line['second_group'])}",
-            _value(line["difference"], line["low"], line["high"], "{:+.2f}"),
-            *(_p(line["p_bh"]), _pair_count(line)),
+            ", ".join(word(line[key]) for key in keys if isinstance(line[key], str) and line[key]),
+            f"{word(line['first_group'])} {_MINUS} {word(line['second_group'])}",
+            number(line["difference"], line["low"], line["high"], "{:+.2f}"),
+            *(p_value(line["p_bh"]), pair_count(line)),
         ]
         for line in real.to_dict("records")
     ]
@@ -204,10 +205,10 @@ def binding(tables: Tables) -> list[str]:
     rows = [
         [
             *_names(line, keys, last),
-            *(line["atoms"], line["layer"], _value(line["all"]), _value(line["product"])),
-            _estimate(line, "gap", "{:+.2f}"),
-            _estimate(line, "within_gap", "{:+.2f}") or "one seed",
-            _count(line["prompts"]),
+            *(line["atoms"], line["layer"], number(line["all"]), number(line["product"])),
+            estimate(line, "gap", "{:+.2f}"),
+            estimate(line, "within_gap", "{:+.2f}") or "one seed",
+            prompt_count(line["prompts"]),
         ]
         for line in last.to_dict("records")
     ]
@@ -225,10 +226,8 @@ def failures(tables: Tables) -> list[str]:
     rows = []
     for line in _sorted(real).to_dict("records"):
         few = line["failed_prompts"] < LEAST_PROMPTS
-        before = f"{line['failed_prompts']} failed" if few else _estimate(line, "failed_but_right_before")
-        rows.append(
-            [*_names(line, keys, real), _estimate(line, "never"), before, _estimate(line, "flicker")]
-        )
+        before = f"{line['failed_prompts']} failed" if few else estimate(line, "failed_but_right_before")
+        rows.append([*_names(line, keys, real), estimate(line, "never"), before, estimate(line, "flicker")])
     names = ["wrong at the last layer", "of these right before", "right, wrong, right"]
     return markdown([*_told(keys, real), *names], rows)
 
@@ -243,73 +242,9 @@ def measures(tables: Tables) -> list[str]:
     rows = []
     for _, curve in real.groupby(keys, sort=False, dropna=False):
         first, last = curve.sort_values("layer").iloc[[0, -1]].to_dict("records")
-        ends = [f"{_estimate(one, 'rate')} (layer {one['layer']})" for one in (first, last)]
-        rows.append([*_names(first, keys, real), *ends, _count(first["prompts"])])
+        ends = [f"{estimate(one, 'rate')} (layer {one['layer']})" for one in (first, last)]
+        rows.append([*_names(first, keys, real), *ends, prompt_count(first["prompts"])])
     return markdown([*_told(keys, real), "first layer", "last layer", "prompts"], rows)
-
-
-def judges(tables: Tables) -> list[str]:
-    """Agreement over all layers, and of more than two scorers at once."""
-    found, lines = tables.get("agreement"), []
-    if found is not None:
-        numbers = ("agree", "kappa", "alpha", "sensitivity", "specificity")
-        rows = [
-            [
-                line["first"],
-                line["second"],
-                *(_estimate(line, name) for name in numbers),
-                line["answers"],
-                _count(line["prompts"]),
-            ]
-            for line in found[found["layer"] == "all"].to_dict("records")
-        ]
-        lines += markdown(["first", "second", *numbers, "answers", "prompts"], rows)
-    raters = tables.get("raters")
-    if raters is not None:
-        for line in raters.to_dict("records"):
-            fleiss = (
-                f", Fleiss' kappa {_value(line['fleiss'])} on {line['fleiss_units']} answers of all"
-                * (line["fleiss_units"] > 0)
-            )
-            lines += ["", f"All of {line['raters']}: Krippendorff's alpha {_value(line['alpha'])}{fleiss}."]
-    return lines
-
-
-def missing(tables: Tables) -> list[str]:
-    """Missing answers by reason."""
-    lacking = tables.get("missing")
-    if lacking is None:
-        return []
-    real = lacking[~lacking["scorer"].str.contains(": ")]
-    counts = real.groupby(["run", "scorer", "reason"])["missing"].sum().reset_index()
-    columns = ["run", "scorer", "missing", "reason"]
-    return markdown(["run", "scorer", "answers", "reason"], counts[columns].to_numpy().tolist())
-
-
-def too_few(tables: Tables) -> list[str]:
-    """What the page does not show because it rests on too few prompts, a sentence by table."""
-    notes = []
-    for name in ("planned", "trends", "summary", "conditional_curves", "constancy", "order", "binding"):
-        table = tables.get(name)
-        if table is None:
-            continue
-        real = table[~table["scorer"].fillna("").str.contains(": ")]
-        few = int((real["prompts"].fillna(0) < LEAST_PROMPTS).sum())
-        if few:
-            notes.append(
-                f"{name}: {few} of {len(real)} rows rest on fewer than {LEAST_PROMPTS} prompts; they are "
-                f"in `tables/{name}.csv`"
-            )
-    return notes
-
-
-def markdown(names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """A table in Markdown; nothing for no rows."""
-    if not rows:
-        return []
-    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in (names, *rows)]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
-    return [lines[0], "|" + "---|" * len(names), *lines[1:]]
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
@@ -328,7 +263,7 @@ def _told(keys: Sequence[str], table: pd.DataFrame) -> list[str]:
 
 
 def _names(line: Mapping[Any, Any], keys: Sequence[str], table: pd.DataFrame) -> list[str]:
-    return [_word(line[key]) for key in _told(keys, table)]
+    return [word(line[key]) for key in _told(keys, table)]
 
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
@@ -338,42 +273,3 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     if "kind" not in table:
         return table.sort_values(by)
     return table.assign(_rank=table["kind"].map(rank).fillna(9)).sort_values([*by, "_rank"])
-
-
-def _word(value: object) -> str:
-    return _KINDS.get(str(value), "" if value is None else str(value))
-
-
-def _count(prompts: Any) -> str:
-    if not isinstance(prompts, (int, float)) or math.isnan(prompts):
-        return ""
-    return f"{int(prompts)}{'*' if prompts < FEW_PROMPTS else ''}"
-
-
-def _pair_count(line: Mapping[Any, Any]) -> str:
-    """How many prompts a contrast rests on: of both, or of each side."""
-    return (
-        _count(line["prompts"])
-        if line["paired"]
-        else f"{_count(line['prompts'])} / {_count(line['others'])}"
-    )
-
-
-def _value(value: Any, low: Any = None, high: Any = None, form: str = "{:.2f}") -> str:
-    if not isinstance(value, (int, float)) or math.isnan(value):
-        return ""
-    if low is None or math.isnan(low) or math.isnan(high):
-        return form.format(value)
-    return f"{form.format(value)} [{form.format(low)}, {form.format(high)}]"
-
-
-def _estimate(line: Mapping[Any, Any], name: str, form: str = "{:.2f}") -> str:
-    """A number with its interval, by the names of its columns; of a rate these are plain low and high."""
-    ends = ("low", "high") if name == "rate" else (f"{name}_low", f"{name}_high")
-    return _value(line[name], line[ends[0]], line[ends[1]], form)
-
-
-def _p(value: object) -> str:
-    if not isinstance(value, float) or math.isnan(value):
-        return ""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"

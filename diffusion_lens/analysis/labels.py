@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from diffusion_lens.analysis.label_cells import HEADERS, FileName, parse_gpt, parse_human, parse_name
-from diffusion_lens.checks.question_sets import label_check
+from diffusion_lens.checks.label_questions import label_check
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.scoring import table as scores
 

@@ -15,7 +15,7 @@ from .checks import split_parents as split_parents
 from .choices import with_choices as with_choices
 from .english import number_word as number_word
 from .english import plural as plural
-from .question_sets import label_check as label_check
+from .label_questions import label_check as label_check
 from .scenes import from_description as from_description
 from .scenes import parse_caption as parse_caption
 from .templates import Template as Template

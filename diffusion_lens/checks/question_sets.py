@@ -1,4 +1,4 @@
-"""Readers of published question sets: GenEval metadata, DSG and TIFA rows, Diffusion Lens questions.
+"""Readers of published question sets: GenEval metadata, DSG and TIFA rows.
 
 Nothing is lost: what a row says beyond a check's own fields is kept in `source`.
 """
@@ -18,7 +18,7 @@ from diffusion_lens.checks.checks import Check, CheckedPrompt, Kind
 from diffusion_lens.checks.english import article, number_word, plural
 from diffusion_lens.errors import CheckError
 
-__all__ = ["from_dsg", "from_geneval", "from_tifa", "label_check", "read_dsg", "read_geneval", "read_tifa"]
+__all__ = ["from_dsg", "from_geneval", "from_tifa", "read_dsg", "read_geneval", "read_tifa"]
 
 log = logging.getLogger(__name__)
 
@@ -272,39 +272,6 @@ def read_tifa(path: str | os.PathLike[str]) -> list[CheckedPrompt]:
     if not isinstance(rows, list):
         raise CheckError(f"{path} holds no list of questions.")
     return from_tifa(rows)
-
-
-_LABEL_QUESTIONS: dict[str, tuple[Kind, str]] = {
-    "IsCorrect": ("global", "Is the picture right as a whole?"),
-    "IsCorrectAnimal": ("identity", "Is it the animal of the prompt?"),
-    "IsAnimal": ("identity", "Is there an animal?"),
-    "IsClass": ("identity", "Is it of the right class of animals?"),
-    "IsHuman": ("identity", "Is there a human?"),
-    "IsSameGender": ("identity", "Is it someone of the same gender?"),
-    "IsSameStyle": ("identity", "Is it in the same style?"),
-    "IsFirstClass": ("object", "Is the first noun there?"),
-    "IsSecondClass": ("object", "Is the second noun there?"),
-    "IsFirstObjectPresent": ("object", "Is the first object there?"),
-    "IsSecondObjectPresent": ("object", "Is the second object there?"),
-    "FirstThingExists": ("object", "Is the first thing there?"),
-    "SecondThingExists": ("object", "Is the second thing there?"),
-    "RelationCorrect": ("relation", "Does the relation hold?"),
-    "IsFirstColorPresent": ("attribute", "Is the first colour there?"),
-    "IsSecondColorPresent": ("attribute", "Is the second colour there?"),
-    "IsFirstColorCorrect": ("attribute", "Has the first object its colour?"),
-    "IsSecondColorCorrect": ("attribute", "Has the second object its colour?"),
-}
-LABEL_QUESTIONS = tuple(_LABEL_QUESTIONS)
-
-
-def label_check(question: str) -> Check:
-    """The check behind a question of the published Diffusion Lens labels, told by its column name.
-
-    The exact words that annotators were asked are not published; these are ours. A name that is not
-    among the published ones becomes a check of the whole picture.
-    """
-    kind, words = _LABEL_QUESTIONS.get(question, ("global", question))
-    return Check(question, kind, words)
 
 
 def _text(path: str | os.PathLike[str]) -> str:

@@ -38,6 +38,7 @@ import pandas as pd
 from diffusion_lens.checks.checks import KINDS, CheckedPrompt, Judgement, join_parents
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.files import write_whole
+from diffusion_lens.scoring.cells import fractions, labels, whole_numbers
 from diffusion_lens.scoring.gating import gate
 
 __all__ = ["COLUMNS", "KEY", "read", "read_all", "rows", "validate", "write"]
@@ -59,9 +60,6 @@ _DEFAULTS = {
     "p": None,
     "label": None,
     "reason": None,
-}
-_LABELS = {word: True for word in ("true", "1", "1.0", "yes")} | {
-    word: False for word in ("false", "0", "0.0", "no")
 }
 
 log = logging.getLogger(__name__)
@@ -99,7 +97,7 @@ def validate(table: pd.DataFrame) -> pd.DataFrame:
             raise ScoresError(f"The column {name} of a table of scores has empty cells; fill them in.")
         table[name] = table[name].fillna("").astype(str).astype("str")
     for name in ("layer", "seed"):
-        table[name] = _whole_numbers(table[name])
+        table[name] = whole_numbers(table[name])
     if (table["layer"] < 0).any():
         raise ScoresError(
             "The column layer of a table of scores has negative layers; layer 0 is the first."
@@ -107,7 +105,7 @@ def validate(table: pd.DataFrame) -> pd.DataFrame:
     if "depth" not in table:
         last = table.groupby(["run", "encoder"])["layer"].transform("max")
         table["depth"] = np.where(last > 0, table["layer"] / last.clip(lower=1), 1.0)
-    table["depth"] = _fractions(table["depth"]).astype(float)
+    table["depth"] = fractions(table["depth"]).astype(float)
     if table["depth"].isna().any():
         raise ScoresError(
             "The column depth of a table of scores has empty cells; it is layer / last layer."
@@ -118,9 +116,9 @@ def validate(table: pd.DataFrame) -> pd.DataFrame:
             f"A table of scores has {given[0]} alone; give both of {list(_UNGATED)}, or none."
         )
     for name in ("p", *given[:1]):
-        table[name] = _fractions(table[name])
+        table[name] = fractions(table[name])
     for name in ("label", *given[1:]):
-        table[name] = _labels(table[name])
+        table[name] = labels(table[name])
     table["reason"] = table["reason"].where(table["reason"].notna(), None).astype("str")
     unknown = sorted(set(table["kind"]) - set(KINDS))
     if unknown:
@@ -285,37 +283,3 @@ def _read_file(path: Path) -> pd.DataFrame:
         return validate(table)
     except ScoresError as error:
         raise ScoresError(f"{path}: {error}") from error
-
-
-def _whole_numbers(column: pd.Series) -> pd.Series:
-    numbers = pd.to_numeric(column, errors="coerce")
-    if numbers.isna().any() or (numbers % 1 != 0).any():
-        wrong = column[numbers.isna() | (numbers % 1 != 0)].iloc[0]
-        raise ScoresError(
-            f"The column {column.name} of a table of scores holds whole numbers, not {wrong}."
-        )
-    return numbers.astype("int64")
-
-
-def _fractions(column: pd.Series) -> pd.Series:
-    numbers = pd.to_numeric(column, errors="coerce").astype("Float64")
-    bad = (numbers.isna() & column.notna()) | ((numbers < 0) | (numbers > 1)).fillna(False)
-    if bad.any():
-        raise ScoresError(
-            f"The column {column.name} of a table of scores lies between 0 and 1; there is "
-            f"{column[bad].iloc[0]!r}."
-        )
-    return numbers
-
-
-def _labels(column: pd.Series) -> pd.Series:
-    if column.dtype == "boolean" or column.dtype == bool:
-        return column.astype("boolean")
-    words = column.map(lambda cell: None if pd.isna(cell) else _LABELS.get(str(cell).strip().lower()))
-    labels = words.astype("boolean")
-    bad = labels.isna() & column.notna()
-    if bad.any():
-        raise ScoresError(
-            f"The column label of a table of scores is true, false or empty, not {column[bad].iloc[0]!r}."
-        )
-    return labels

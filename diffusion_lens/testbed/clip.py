@@ -23,6 +23,7 @@ from transformers import (
 from diffusion_lens.errors import InputError
 from diffusion_lens.testbed import captions, scenes
 from diffusion_lens.testbed.autoencoder import VALIDATION_SEED, to_tensor
+from diffusion_lens.testbed.contradict import contradict
 from diffusion_lens.testbed.encoders import text_config
 from diffusion_lens.testbed.tokenizer import train_tokenizer
 from diffusion_lens.testbed.trainer import StageSettings
@@ -95,7 +96,7 @@ class ClipStage:
             rng = captions.random_of(seed, index)
             stated = captions.leave_out(captions.describe(scene), rng)
             true.append(captions.write(stated, rng))
-            wrong.append(captions.write(captions.contradict(stated, rng), rng))
+            wrong.append(captions.write(contradict(stated, rng), rng))
         pictures = to_tensor(scenes.render_batch(drawn, self.settings.side)).to(self.device)
         return pictures, true + wrong
 

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from diffusion_lens.testbed import captions
 from diffusion_lens.testbed.captions import Description
+from diffusion_lens.testbed.contradict import contradict
 from diffusion_lens.testbed.scenes import Scene
 
 __all__ = ["EARLIEST", "caption_pair", "contrastive_term", "negate", "swap_items"]
@@ -46,7 +47,7 @@ def negate(stated: Description, rng: np.random.Generator) -> Description:
     """State something wrong: two objects exchanged where a relation is stated, or one thing replaced."""
     if stated.where and rng.random() < SWAPPED:
         return swap_items(stated)
-    return captions.contradict(stated, rng)
+    return contradict(stated, rng)
 
 
 def caption_pair(scene: Scene, seed: int, index: int) -> tuple[str, str]:

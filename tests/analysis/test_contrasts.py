@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from diffusion_lens.analysis.all_pairs import all_pairs
 from diffusion_lens.analysis.binding import binding
-from diffusion_lens.analysis.contrasts import all_pairs, contrast, difference_curve
+from diffusion_lens.analysis.contrasts import contrast, difference_curve
 from diffusion_lens.analysis.order import order
 from diffusion_lens.analysis.summary import area
 from diffusion_lens.errors import ScoresError

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from diffusion_lens.checks.check_files import read_jsonl, write_jsonl
 from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
+from diffusion_lens.checks.label_questions import label_check
 from diffusion_lens.checks.question_sets import (
     from_dsg,
     from_geneval,
     from_tifa,
-    label_check,
     read_dsg,
     read_geneval,
     read_tifa,

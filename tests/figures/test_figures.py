@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from diffusion_lens.analysis.contrasts import all_pairs
+from diffusion_lens.analysis.all_pairs import all_pairs
 from diffusion_lens.analysis.curves import curves, published_curves
 from diffusion_lens.analysis.summary import summary
 from diffusion_lens.errors import InputError

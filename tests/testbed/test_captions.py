@@ -14,7 +14,6 @@ from diffusion_lens.testbed.captions import (
     Description,
     Item,
     caption,
-    contradict,
     describe,
     imagine,
     leave_out,
@@ -24,6 +23,7 @@ from diffusion_lens.testbed.captions import (
     with_article,
     write,
 )
+from diffusion_lens.testbed.contradict import contradict
 from diffusion_lens.testbed.judge import judge
 from diffusion_lens.testbed.oracle import read
 from diffusion_lens.testbed.scenes import COLOURS, ENTITIES, OBJECTS, render, sample, sample_held_out
