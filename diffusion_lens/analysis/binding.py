@@ -24,7 +24,7 @@ def binding(
     table: pd.DataFrame,
     by: Sequence[str] = ("run", "scorer", "encoder", "category"),
     *,
-    kinds: Sequence[str] = ("object", "attribute", "relation", "count"),
+    kinds: Sequence[str] = ("object", "attribute", "relation", "order", "count"),
     resampling: Resampling = DEFAULT,
 ) -> pd.DataFrame:
     """All atoms against the product of atoms, layer by layer.
@@ -109,8 +109,9 @@ def _cube(
     unit, units = pd.factorize(
         pd.MultiIndex.from_frame(keys[["run", "encoder", "prompt_id"]]),
     )
-    seed, seeds = pd.factorize(keys["seed"], sort=True)
+    # each prompt may have seeds of its own
+    seed = keys["seed"].groupby(unit).rank("dense").astype(int).to_numpy() - 1
     atom = keys["check"].map({name: index for index, name in enumerate(names)}).to_numpy()
-    cube = np.full((len(units), len(names), len(seeds), len(found.layers)), np.nan)
+    cube = np.full((len(units), len(names), seed.max() + 1, len(found.layers)), np.nan)
     cube[unit, atom, seed] = found.values
     return cube, found.depths, found.layers

@@ -25,7 +25,7 @@ __all__ = [
     "split_parents",
 ]
 
-Kind = Literal["object", "attribute", "relation", "count", "identity", "global"]
+Kind = Literal["object", "attribute", "relation", "axis", "order", "count", "identity", "global"]
 KINDS: tuple[str, ...] = get_args(Kind)
 # ids of the two checks that every prompt can be asked for, whatever it states: is the picture as a whole
 # of the prompt, and of which of several prompts is it?
@@ -39,7 +39,8 @@ class Check:
     Attributes:
         id: a name of its own within the prompt. Checks of the same role have the same id in all
             prompts ("object-0" is the first thing named), so that a curve can be drawn for it.
-        kind: object (is it there), attribute (is it so), relation (do two things stand so), count,
+        kind: object (is it there), attribute (is it so), relation (do two things stand so), axis (of a
+            relation: are they beside, or above one another), order (given the axis: which is where), count,
             identity (is it this one, or of this class), global (the whole picture).
         question: in words, for scorers that read.
         answer: what is right.

@@ -9,7 +9,7 @@ import numpy as np
 from diffusion_lens.checks.checks import CHOICE, WHOLE, Check, CheckedPrompt
 from diffusion_lens.checks.english import article, number_word, plural
 from diffusion_lens.testbed.captions import PLACE_PHRASES, SIZE_WORDS
-from diffusion_lens.testbed.scenes import ENTITY_NAMES, OBJECTS, RELATIONS
+from diffusion_lens.testbed.scenes import ENTITY_NAMES, OBJECTS, OPPOSITE, RELATIONS
 from diffusion_lens.testbed.sprites import COLOURS
 
 __all__ = ["with_choices"]
@@ -73,7 +73,11 @@ def _choose(prompt: CheckedPrompt, check: Check, values: dict[str, set[str]], mo
     value = _value(check)
     if check.choices or value is None:
         return check
-    others = [_caption(check, other) for other in sorted(values[_role(check)] - {value})]
+    if check.kind == "order":  # which of two is where; that they stand on this axis is another check
+        alternatives = {OPPOSITE[value]} if value in OPPOSITE else set()
+    else:
+        alternatives = values[_role(check)] - {value}
+    others = [_caption(check, other) for other in sorted(alternatives)]
     right = _caption(check, value)
     # "a fox left of a car" may become the same caption with another value
     others = [caption for caption in dict.fromkeys(others) if caption != right]
@@ -103,7 +107,7 @@ def _value(check: Check) -> str | None:
         return check.subject
     if check.kind == "attribute":
         return check.attribute if check.subject else None
-    if check.kind == "relation":
+    if check.kind in ("relation", "order"):
         return check.relation if check.subject and check.target else None
     if check.kind == "count":
         exact = check.subject and check.count is not None and check.relation == "exactly"
@@ -124,7 +128,7 @@ def _caption(check: Check, value: str) -> str:
         return article(value)
     if check.kind == "attribute":
         return article(f"{value} {subject}")
-    if check.kind == "relation":
+    if check.kind in ("relation", "order"):
         return f"{article(subject)} {_WHERE.get(value, value)} {article(check.target or '')}"
     if check.kind == "count":
         count = int(value)

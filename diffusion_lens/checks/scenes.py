@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from diffusion_lens.checks.checks import Check, CheckedPrompt
+from diffusion_lens.checks.checks import Check, CheckedPrompt, Kind
 from diffusion_lens.checks.english import article, number_word, plural
 from diffusion_lens.testbed.captions import PLACE_PHRASES, Description, Item, parse
 from diffusion_lens.testbed.captions import plural as plural_of
@@ -65,21 +65,29 @@ def from_description(prompt_id: str, prompt: str, stated: Description, category:
                 )
             )
     if stated.where is not None:
-        first, second = items[0].name, items[1].name
-        checks.append(
-            Check(
-                "relation-0",
-                "relation",
-                f"Is the {first} {_WHERE[stated.where]} the {second}?",
-                subject=first,
-                relation=stated.where,
-                target=second,
-                parents=("object-0", "object-1"),
-            )
-        )
+        checks += _parts_of_relation(items[0].name, stated.where, items[1].name)
     if place is not None and place != PLAIN:
         checks.append(Check("place-0", "global", f"Is this {PLACE_PHRASES[place]}?", attribute=place))
     return CheckedPrompt(prompt_id, prompt, tuple(checks), category)
+
+
+def _parts_of_relation(first: str, where: str, second: str) -> list[Check]:
+    """A relation in two parts: a picture can have the axis right and say nothing of the order."""
+    beside = where in ("left", "right")
+    axis = (
+        f"Are the {first} and the {second} beside each other?"
+        if beside
+        else f"Is one of the {first} and the {second} above the other?"
+    )
+    order = f"Is the {first} {_WHERE[where]} the {second}?"
+    parts: tuple[tuple[str, Kind, str, tuple[str, ...]], ...] = (
+        ("axis-0", "axis", axis, ("object-0", "object-1")),
+        ("order-0", "order", order, ("axis-0",)),
+    )
+    return [
+        Check(name, kind, question, subject=first, relation=where, target=second, parents=parents)
+        for name, kind, question, parents in parts
+    ]
 
 
 def parse_caption(text: str) -> Description | None:

@@ -40,7 +40,7 @@ Experiments = Annotated[
 def sweep(
     experiment: Experiments,
     /,
-    out: Annotated[str | None, default("results/ and the names of the files", "RUN")] = None,
+    out: Annotated[str | None, default("runs/ and the names of the files", "RUN")] = None,
     model: Annotated[str | None, default(_OWN, "MODEL")] = None,
     layers: Annotated[tuple[str, ...], values("LAYER", _OWN)] = (),
     seeds: Annotated[tuple[int, ...], values("SEED", _OWN)] = (),
@@ -104,7 +104,7 @@ def sweep(
         listed = data.get("prompts")
         data["prompts"] = {**({"inline": listed} if isinstance(listed, list) else listed or {})}
         data["prompts"]["limit"] = limit
-    target = out or str(Path("results") / "-".join(path.stem for path in experiment))
+    target = out or str(Path("runs") / "-".join(path.stem for path in experiment))
     asked, part = Experiment.from_dict(data), _parse_shard(shard)
     check_names(asked.scorers)
     if asked.contrasts:

@@ -36,7 +36,9 @@ def draw_examples(
     written = []
     for url in runs:
         images = RunImages(url)
-        series = [one for one in images.series() if one.seed == min(images.plan.experiment.seeds)]
+        plan = images.plan
+        firsts = [min(plan.experiment.seeds_of(one.prompt)) for one in plan.prompts]
+        series = [one for one in images.series() if one.seed == firsts[one.prompt]]
         if not series:
             continue
         chosen = [
@@ -48,7 +50,7 @@ def draw_examples(
         for line in chosen:
             shown = {one.layer: pictures[one.id].image for one in line.cells}
             rows.append([shown.get(layer) for layer in layers])
-        labels = [images.plan.prompts[line.prompt].prompt for line in chosen]
+        labels = [plan.prompts[line.prompt].prompt for line in chosen]
         sheet = contact_sheet(rows, labels, [f"layer {layer}" for layer in layers], cell=cell)
         path = folder / f"examples-{images.name}.png"
         write_whole(path, lambda file, sheet=sheet: sheet.save(file, "PNG", optimize=True))  # type: ignore[misc]

@@ -13,6 +13,7 @@ A key that is left out has the default of its dataclass.
 """
 
 import sys
+import zlib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
@@ -35,6 +36,8 @@ from diffusion_lens.text.readouts import parse_readout
 __all__ = ["Captions", "Experiment", "Machine", "Prompt", "Prompts"]
 
 Scalar = str | int | float | bool
+# seeds below it are told apart in every prompt
+_SEEDS_OF_A_PROMPT = 1000
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,8 @@ class Experiment:
         prompts: the prompts.
         layers: layer requests, as for `DiffusionLens`.
         seeds: the seeds.
+        noise: "shared": a seed is the same noise for all prompts. "own": each prompt has noise of its own,
+            the same at all its layers, so that a study rests on more than a few draws of noise.
         embeddings: files of learned words that prompts may hold, folders of them, or "<token>=file" to
             write a word in another way than its file says; paths start where those of the prompts do.
         encoders: the encoders that move, one after the other; "all" moves all in step.
@@ -152,6 +157,7 @@ class Experiment:
     prompts: Prompts
     layers: tuple[int | str, ...] = ("all",)
     seeds: tuple[int, ...] = (0,)
+    noise: Literal["shared", "own"] = "shared"
     embeddings: tuple[str, ...] = ()
     encoders: tuple[str, ...] = ("all",)
     readouts: tuple[str, ...] = ("native",)
@@ -187,6 +193,12 @@ class Experiment:
                 f"prompts must come from one source and come from {given or 'none'}. Give a list, or one "
                 "of file, set and captions."
             )
+
+    def seeds_of(self, prompt: str) -> tuple[int, ...]:
+        """The seeds of the images of a prompt: those of the experiment, or its own, made from its text."""
+        if self.noise == "shared":
+            return self.seeds
+        return tuple(zlib.crc32(prompt.encode()) * _SEEDS_OF_A_PROMPT + seed for seed in self.seeds)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Experiment":

@@ -114,7 +114,7 @@ def name_cells(store: Store, scan: Scan, cells: frozenset[str], plan: Plan) -> s
         "readout": {one.reading.readout.id for one in readings},
         "interventions": {one.columns()["interventions"] for one in readings},
         "layer": {one.layer for one in readings},
-        "seed": set(plan.experiment.seeds),
+        "seed": {seed for one in plan.prompts for seed in plan.experiment.seeds_of(one.prompt)},
     }
     found: dict[str, set[Any]] = {name: set() for name in planned}
     for part in scan.parts:

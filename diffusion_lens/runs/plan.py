@@ -117,9 +117,10 @@ def make_plan(experiment: Experiment, prompts: Sequence[Prompt], resolved: Resol
     shared = [experiment.model, experiment.revision, resolved.settings]
     for index, prompt in enumerate(prompts):
         embeddings = resolved.embeddings_of(prompt.prompt)
-        ids = cell_ids(shared, prompt.prompt, embeddings, resolved.readings, experiment.seeds)
+        seeds = experiment.seeds_of(prompt.prompt)
+        ids = cell_ids(shared, prompt.prompt, embeddings, resolved.readings, seeds)
         for number, reading in enumerate(resolved.readings):
-            for seed in experiment.seeds:
+            for seed in seeds:
                 cells.append(Cell(next(ids), index, number, reading.layer, reading.native, seed))
     return Plan(experiment, tuple(prompts), resolved, tuple(cells))
 

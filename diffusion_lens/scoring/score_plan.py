@@ -58,7 +58,7 @@ def make_plan(
     scorer: Scorer,
     questions: Sequence[tuple[Check, ...]],
     partners: Sequence[int | None],
-    baseline_seed: int | None,
+    baseline_seeds: Sequence[int] | None,
 ) -> ScorePlan:
     """Plan what a scorer is asked.
 
@@ -70,7 +70,8 @@ def make_plan(
         scorer: who answers.
         questions: the checks of each prompt that it can judge.
         partners: the other prompt of each prompt.
-        baseline_seed: the seed on whose images baselines are scored too; None for no baselines.
+        baseline_seeds: for each prompt, the seed on whose images baselines are scored too; None for no
+            baselines.
     """
     plan = ScorePlan(series, [], {}, {})
     last = {(one.run, one.encoder, one.prompt, one.seed): one.cells[-1].id for one in series}
@@ -108,9 +109,11 @@ def make_plan(
             planned: list[tuple[str, str | None, str, int | None]] = [
                 (cell.id, ask(one.prompt, references), "", None)
             ]
-            if one.seed == baseline_seed:
+            if baseline_seeds is not None and one.seed == baseline_seeds[one.prompt]:
                 partner = partners[one.prompt]
-                goal = None if partner is None else last.get((one.run, one.encoder, partner, one.seed))
+                goal = None
+                if partner is not None:
+                    goal = last.get((one.run, one.encoder, partner, baseline_seeds[partner]))
                 if partner is not None and (goal is not None or not scorer.references):
                     others: dict[Reference, str] = {} if goal is None else {"last": goal}
                     planned.append((cell.id, ask(partner, others, "shuffled"), "shuffled", partner))

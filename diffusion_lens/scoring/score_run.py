@@ -141,8 +141,9 @@ def _score(
     source = Source(images.plan.experiment.model, images.plan.experiment.revision)
     worded = scorer.prepare(asked.prompts, source)
     questions = [tuple(check for check in one.checks if check.kind in scorer.kinds) for one in worded]
-    seed = min(images.plan.experiment.seeds) if settings.baselines else None
-    plan = make_plan(images.series(), scorer, questions, other, seed)
+    experiment, prompts = images.plan.experiment, images.plan.prompts
+    firsts = [min(experiment.seeds_of(one.prompt)) for one in prompts] if settings.baselines else None
+    plan = make_plan(images.series(), scorer, questions, other, firsts)
     if not plan.rows:
         why = f"{scorer.name} can judge none of the checks of this run, whose kinds are " + ", ".join(
             sorted({check.kind for prompt in asked.prompts for check in prompt.checks})

@@ -15,6 +15,7 @@ __all__ = [
     "find_object",
     "judge",
     "judge_relation_parts",
+    "relation_parts",
     "shows_entity",
 ]
 
@@ -58,9 +59,15 @@ def judge_relation_parts(stated: Description, seen: Reading) -> list[Answer]:
     about = f"{stated.items[0].name} {stated.where} {stated.items[1].name}"
     if first is None or second is None:
         return [Answer("axis", about, None), Answer("order", about, None)]
+    axis, order = relation_parts(first, second, stated.where)
+    return [Answer("axis", about, axis), Answer("order", about, order)]
+
+
+def relation_parts(first: Placed, second: Placed, where: str) -> tuple[bool, bool | None]:
+    """Whether two objects stand on the axis of a relation, and if so, whether in its order."""
     found = relation(first, second)
-    axis = _AXES[found] == _AXES[stated.where]
-    return [Answer("axis", about, axis), Answer("order", about, found == stated.where if axis else None)]
+    axis = _AXES[found] == _AXES[where]
+    return axis, found == where if axis else None
 
 
 def _entity(entity: str, seen: Reading) -> Iterator[Answer]:

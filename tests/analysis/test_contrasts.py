@@ -172,3 +172,10 @@ def test_binding_by_hand():
     assert binding(holes).iloc[0]["prompts"] == 1
     with pytest.raises(ScoresError, match="nothing to bind"):
         binding(atoms({"a": np.ones((2, 1, 1))}))
+
+
+def test_binding_is_the_same_where_each_prompt_has_seeds_of_its_own():
+    made = (np.random.default_rng(3).random((2, 12, 3, 1)) < 0.7) * 1.0
+    table = atoms({"a": made[0], "b": made[1]})
+    own = table.assign(seed=table["seed"] + 1000 * table["prompt_id"].str[1:].astype(int))
+    pd.testing.assert_frame_equal(binding(own, resampling=FAST), binding(table, resampling=FAST))

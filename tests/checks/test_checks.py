@@ -240,12 +240,14 @@ def test_every_kind_of_scene_becomes_checks():
         prompt = from_description(str(index), "a caption", stated)
         kinds.update(check.kind for check in prompt.checks)
         if stated.where:
-            relation = next(check for check in prompt.checks if check.kind == "relation")
-            assert (relation.subject, relation.target) == tuple(item.name for item in stated.items)
-            assert relation.relation == stated.where
+            parts = [check for check in prompt.checks if check.kind in ("axis", "order")]
+            for part in parts:
+                assert (part.subject, part.target) == tuple(item.name for item in stated.items)
+                assert part.relation == stated.where
+            assert [part.parents for part in parts] == [("object-0", "object-1"), ("axis-0",)]
         if stated.count > 1:
             assert next(check for check in prompt.checks if check.kind == "count").count == stated.count
-    assert set(kinds) == {"object", "attribute", "relation", "count", "identity", "global"}
+    assert set(kinds) == {"object", "attribute", "axis", "order", "count", "identity", "global"}
 
 
 words = st.text(min_size=1, max_size=8).filter(lambda text: ";" not in text and text == text.strip())

@@ -85,3 +85,18 @@ def test_what_the_model_said_is_read_back():
     import json
 
     assert Resolved.from_dict(json.loads(json.dumps(RESOLVED.to_dict()))) == RESOLVED
+
+
+def test_with_noise_of_its_own_a_prompt_shares_none_with_another_and_one_among_its_layers():
+    own = replace(EXPERIMENT, noise="own")
+    cells = make_plan(own, PROMPTS, RESOLVED).cells
+    seeds = {
+        (prompt, layer): {cell.seed for cell in cells if (cell.prompt, cell.reading) == (prompt, layer)}
+        for prompt in (0, 1)
+        for layer in range(len(READINGS))
+    }
+    assert seeds[0, 0] == seeds[0, 1] == seeds[0, 2] and len(seeds[0, 0]) == 2
+    assert not seeds[0, 0] & seeds[1, 0]
+    # of the prompt's text alone: neither its place nor the other prompts matter
+    alone = make_plan(own, PROMPTS[1:], RESOLVED).cells
+    assert {cell.id for cell in alone} < {cell.id for cell in cells}

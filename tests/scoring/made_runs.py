@@ -60,11 +60,12 @@ def make_run(
     seeds: Sequence[int] = (0, 1),
     readouts: Sequence[str] = ("native",),
     model: str = "emoji",
+    noise: str = "shared",
 ) -> Plan:
     """Write a run whose pictures `draw` gives; it returns None for cells that are not drawn yet."""
     listed = [Prompt(one, {}) if isinstance(one, str) else Prompt(*one) for one in prompts]
     experiment = Experiment.from_dict(
-        {"model": model, "prompts": [one.prompt for one in listed], "seeds": list(seeds)}
+        {"model": model, "prompts": [one.prompt for one in listed], "seeds": list(seeds), "noise": noise}
     )
     readings = tuple(
         ResolvedReading(

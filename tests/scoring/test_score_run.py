@@ -86,6 +86,15 @@ def test_baselines_say_what_a_scorer_sees_where_nothing_is(tmp_path):
     assert set(scores.read(tmp_path / "run")["baseline"]) == {""}
 
 
+def test_baselines_are_of_the_first_seed_of_each_prompt(tmp_path):
+    make_run(tmp_path / "run", PROMPTS, late, noise="own")
+    score_run(tmp_path / "run", [OracleScorer()], settings=QUIET)
+    table = scores.read(tmp_path / "run")
+    shuffled = table[table["baseline"] == "shuffled"]
+    assert set(shuffled["prompt_id"]) == set(table["prompt_id"])
+    assert (shuffled.groupby("prompt_id")["seed"].nunique() == 1).all()
+
+
 def test_each_prompt_is_shuffled_with_another_of_its_category():
     def prompt(name: str, category: str) -> CheckedPrompt:
         return CheckedPrompt(name, name, (), category)

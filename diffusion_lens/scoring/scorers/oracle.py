@@ -8,12 +8,21 @@ from diffusion_lens.scoring.domain import read_images, why_outside
 from diffusion_lens.scoring.registry import NoSettings, register
 from diffusion_lens.scoring.scorer import Scorer, ScoreRequest
 from diffusion_lens.testbed import oracle
-from diffusion_lens.testbed.judge import count_objects, find_object, judge, shows_entity
+from diffusion_lens.testbed.judge import (
+    count_objects,
+    find_object,
+    judge,
+    relation_parts,
+    shows_entity,
+)
 from diffusion_lens.testbed.oracle import Reading
 from diffusion_lens.testbed.scenes import ENTITIES, OBJECTS, RELATIONS, SIZES, relation
 from diffusion_lens.testbed.sprites import COLOURS, GROUNDS
 
 __all__ = ["OracleScorer"]
+
+# how often a blind guess is right, of two objects that are there; of the order, on the right axis
+CHANCE = {"relation": 0.25, "axis": 0.5, "order": 0.5}
 
 Decision = tuple[bool | None, str | None]  # met or not, and why that can't be decided
 
@@ -28,7 +37,7 @@ class OracleScorer(Scorer):
     name = "oracle"
     kinds = frozenset(KINDS)
     version = (
-        f"oracle 2, ground {oracle.GROUND_ERROR}, fit {oracle.LEAST_FIT}, energy {oracle.LEAST_ENERGY}"
+        f"oracle 3, ground {oracle.GROUND_ERROR}, fit {oracle.LEAST_FIT}, energy {oracle.LEAST_ENERGY}"
     )
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Judgement]]:
@@ -57,7 +66,8 @@ def _answer(check: Check, all_checks: Sequence[Check], seen: Reading) -> Judgeme
     raw = {"seen": _describe(seen)}
     if right is None:
         return Judgement(check.id, reason=why, raw=raw)
-    return Judgement(check.id, float(right), right, why or f"sees {_describe(seen)}", raw=raw)
+    why = why or f"sees {_describe(seen)}"
+    return Judgement(check.id, float(right), right, why, CHANCE.get(check.kind), raw=raw)
 
 
 def _decide(check: Check, all_checks: Sequence[Check], seen: Reading) -> Decision:
@@ -110,6 +120,11 @@ def _decide_object(check: Check, subject: str, all_checks: Sequence[Check], seen
     second = find_object(check.target, seen, others)
     if second is None:
         return None, f"there is no {check.target} to ask about"
+    if check.kind in ("axis", "order"):
+        axis, order = relation_parts(first, second, where)
+        if check.kind == "axis":
+            return axis, None
+        return order, None if axis else "the two stand on the other axis"
     return relation(first, second) == where, None
 
 
