@@ -123,7 +123,8 @@ def read_words(
             raise PromptError(f"No token of {text!r} stands for {word!r}: it was cut off.")
         state = states.states[:, index, list(positions)].to(conditioner.device)
         vectors.append(norm(state).float().mean(1).cpu())
-    return WordVectors(tuple(words), states.layers, torch.stack(vectors, 1))
+    layers = tuple(layer for layer in states.layers if isinstance(layer, int))
+    return WordVectors(tuple(words), layers, torch.stack(vectors, 1))
 
 
 def caption_similarities(

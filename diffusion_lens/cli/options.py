@@ -61,8 +61,9 @@ Layers = Annotated[
     values(
         "LAYER",
         "all",
-        "Layers to draw: all, native, a number (0 is the embedding, -1 the last layer), or a range with "
-        "both ends such as 0:24:4.",
+        "Layers to draw: all, native, a number (0 is the embedding, -1 the last layer), a range with both "
+        "ends such as 0:24:4, or what a part of blocks adds: 6.attn, 6.head.3, all.mlp; native+6.attn adds "
+        "it once more to the native hidden state.",
     ),
 ]
 Seeds = Annotated[tuple[int, ...], values("SEED", "0", "Each seed gives one image of each layer.")]

@@ -199,7 +199,8 @@ class DiffusionLens:
         Args:
             prompts: one prompt or several.
             layers: "all", "native", an index, a negative index, a range "0:24:4" with both ends, a
-                `Reading`, or a list of these. A `Reading` says by itself how its layer is read.
+                part of blocks such as "6.attn" or "all.mlp" (see `LayerPlan.layers`), a `Reading`, or a
+                list of these. A `Reading` says by itself how its layer is read.
             seeds: one seed or several.
             encoder: the encoder whose layers are drawn while the others stay native; "all" moves all in
                 step by relative depth.

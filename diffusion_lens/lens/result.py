@@ -48,7 +48,7 @@ class Result:
         """The image of one layer and seed.
 
         Args:
-            layer: a layer number, or "native".
+            layer: a layer number, "native", or a part of a block such as "6.attn".
             seed: a seed of the table.
             prompt: a prompt of the table; may be left out where there is only one.
             upscaled: the second stage's image instead.
@@ -58,8 +58,11 @@ class Result:
         """
         table = self._of_prompt(prompt)
         match = table["native"] if layer == "native" else table["layer"] == layer
-        if layer != "native" and match.sum() > table["seed"].nunique():
-            match &= ~table["native"]  # several taps: the layer itself, not the native reading
+        if isinstance(layer, str) and layer != "native":
+            match = table["site"] == layer
+        elif layer != "native" and match.sum() > table["seed"].nunique():
+            # several of a layer: itself, not the native reading nor a part of its block
+            match &= ~table["native"] & ~table["site"].str.contains(".", regex=False)
         found = table[match & (table["seed"] == seed)]
         if found.empty:
             raise InputError(

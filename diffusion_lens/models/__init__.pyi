@@ -31,11 +31,16 @@ from .memory import is_decoding as is_decoding
 from .memory import is_out_of_memory as is_out_of_memory
 from .memory import use_slicing as use_slicing
 from .noise import seeded as seeded
+from .parts import check_part as check_part
+from .parts import count_heads as count_heads
 from .pipelines import PipelineFamily as PipelineFamily
 from .pipelines import Slot as Slot
 from .pipelines import find_family as find_family
 from .pipelines import known_families as known_families
 from .quiet import quiet_libraries as quiet_libraries
+from .site_keys import SiteKey as SiteKey
+from .site_keys import deepest_layer as deepest_layer
+from .site_keys import layer_of as layer_of
 from .stub_encoders import is_stub as is_stub
 from .stub_encoders import load_stubs as load_stubs
 from .stub_encoders import make_stub as make_stub

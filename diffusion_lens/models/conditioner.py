@@ -15,6 +15,7 @@ from diffusion_lens.models.memory import free_memory
 from diffusion_lens.models.noise import evaluating
 from diffusion_lens.models.pipelines import PipelineFamily, Slot, find_family, resolve_family
 from diffusion_lens.models.quiet import quiet_libraries
+from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.models.stub_encoders import make_stub
 
 __all__ = ["Conditioner", "Conditioning"]
@@ -162,7 +163,7 @@ class Conditioner:
     def capture(
         self,
         prompt: str,
-        layers: Mapping[str, Sequence[int]],
+        layers: Mapping[str, Sequence[SiteKey]],
         options: Mapping[str, Any],
         stop: frozenset[str] = frozenset(),
         edits: Mapping[str, Mapping[str, Change]] | None = None,
@@ -171,7 +172,7 @@ class Conditioner:
 
         Args:
             prompt: one prompt.
-            layers: the layers to keep, by encoder.
+            layers: the layers, and parts of blocks, to keep, by encoder.
             options: see `encode_options`.
             stop: the encoders whose pass may end after the deepest layer asked for.
             edits: by encoder and part, what changes states as they pass by; the changed ones are read.

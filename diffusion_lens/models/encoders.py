@@ -16,8 +16,10 @@ from torch import nn
 
 from diffusion_lens.errors import EncoderError
 from diffusion_lens.models.digest_parts import digest_module, digest_tokenizer, unwrap
-from diffusion_lens.models.hooks import Change, Recording, capture, edit, find_module
+from diffusion_lens.models.hooks import Change, Recording, edit, find_module
+from diffusion_lens.models.parts import capture_sites, edit_part
 from diffusion_lens.models.registry import load_entry_points, resolve
+from diffusion_lens.models.site_keys import SiteKey
 
 __all__ = [
     "ENCODERS",
@@ -72,6 +74,8 @@ class EncoderFamily:
         attn: key path in a block of the module whose output attention adds to the hidden state; empty
             where there is none.
         mlp: likewise of the feed-forward part.
+        heads: key path in a block of the linear layer after the attention heads; empty where what it gives
+            is normed before it is added, so that heads can't be told apart.
     """
 
     blocks: tuple[str, ...]
@@ -81,6 +85,7 @@ class EncoderFamily:
     pool: Pool | None = None
     attn: str = ""
     mlp: str = ""
+    heads: str = ""
 
 
 _CLIP = EncoderFamily(
@@ -91,21 +96,24 @@ _CLIP = EncoderFamily(
     pool=pool_clip,
     attn="self_attn",
     mlp="mlp",
+    heads="self_attn.out_proj",
 )
 _T5 = EncoderFamily(
     blocks=("encoder.block",),
     final_norm=("encoder.final_layer_norm",),
     attn="layer.0.SelfAttention",
     mlp="layer.1.DenseReluDense",
+    heads="layer.0.SelfAttention.o",
 )
 _DECODER = EncoderFamily(
     blocks=("model.language_model.layers", "language_model.layers", "model.layers", "layers"),
     final_norm=("model.language_model.norm", "language_model.norm", "model.norm", "norm"),
     attn="self_attn",
     mlp="mlp",
+    heads="self_attn.o_proj",
 )
 # these norm what a part has computed once more before they add it
-_GEMMA2 = replace(_DECODER, attn="post_attention_layernorm", mlp="post_feedforward_layernorm")
+_GEMMA2 = replace(_DECODER, attn="post_attention_layernorm", mlp="post_feedforward_layernorm", heads="")
 
 ENCODERS: Mapping[str, EncoderFamily] = {
     "BertModel": EncoderFamily(
@@ -113,6 +121,7 @@ ENCODERS: Mapping[str, EncoderFamily] = {
         final_norm=None,
         attn="attention.output.dense",
         mlp="output.dense",
+        heads="attention.output.dense",
     ),
     "CLIPTextModel": _CLIP,
     "CLIPTextModelWithProjection": _CLIP,
@@ -123,6 +132,7 @@ ENCODERS: Mapping[str, EncoderFamily] = {
         ties_last=False,
         attn="self_attention",
         mlp="mlp",
+        heads="self_attention.dense",
     ),
     "Gemma2ForCausalLM": _GEMMA2,
     "Gemma2Model": _GEMMA2,
@@ -239,20 +249,21 @@ class TextEncoder:
             raise EncoderError(f"{self.name} ({type(self.module).__name__}) has no pooled output.")
         return self.family.pool(self.module, self.final_norm(state), input_ids.to(state.device))
 
-    def capture(self, layers: Sequence[int], *, stop: bool = False) -> AbstractContextManager[Recording]:
-        """Read `layers` while the body of the `with` runs the encoder; see `hooks.capture`."""
-        return capture(self.module, self.blocks, layers, stop=stop)
+    def capture(self, sites: Sequence[SiteKey], *, stop: bool = False) -> AbstractContextManager[Recording]:
+        """Read `sites` while the body of the `with` runs the encoder; see `parts.capture_sites`."""
+        return capture_sites(self, sites, stop=stop)
 
     def edit(self, change: Change, part: str = "") -> AbstractContextManager[Recording]:
         """Change states `[batch, token, width]` while the body runs the encoder; see `hooks.edit`.
 
         Args:
             change: what is done to them.
-            part: "" for the states of all layers; "block", "attn" or "mlp" for what each block, or that
-                part of it, adds to the state.
+            part: "" for the states of all layers; "block", "attn", "mlp" or "head.3" for what each block,
+                or that part of it, adds to the state.
 
         Raises:
             EncoderError: the encoder's family does not say where the part is.
+            LayerError: there is no head of this number.
         """
 
         def laid_out(state: torch.Tensor, layer: int, recording: Recording) -> torch.Tensor:
@@ -260,21 +271,9 @@ class TextEncoder:
             changed = change(given, layer, recording)
             return state if changed is given else self.batch_first(changed)
 
-        if part in ("", "block"):
-            return edit(self.module, self.blocks, laid_out, added=part == "block")
-        return edit(self.module, self._parts(part), laid_out, first=False)
-
-    def _parts(self, part: str) -> list[nn.Module]:
-        """The modules of a part, by block; what each returns is added to the hidden state."""
-        path = getattr(self.family, part)
-        found = [find_module(block, path) for block in self.blocks] if path else []
-        if not found or None in found:
-            raise EncoderError(
-                f"{self.name} ({type(self.module).__name__}) has no {part} that can be told from the rest "
-                f"of a block (key path: {path or 'none'}). Change the layer itself, such as 6, or describe "
-                f"the encoder with EncoderFamily({part}=...)."
-            )
-        return cast(list[nn.Module], found)
+        if part:
+            return edit_part(self, laid_out, part)
+        return edit(self.module, self.blocks, laid_out)
 
     def batch_first(self, state: torch.Tensor) -> Float[torch.Tensor, "batch token width"]:
         """A block's output as `[batch, token, width]`."""

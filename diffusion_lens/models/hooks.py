@@ -17,9 +17,12 @@ from torch.utils.hooks import RemovableHandle
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 
+from diffusion_lens.models.site_keys import SiteKey
+
 __all__ = [
     "Change",
     "Recording",
+    "Split",
     "capture",
     "copy_output",
     "edit",
@@ -35,14 +38,14 @@ class Recording:
 
     Attributes:
         states: hidden state by layer, as the module lays it out (0 the input of the first block, i the
-            output of block i).
+            output of block i); or what a part of a block adds, by its key.
         calls: how often the encoder was called.
         input_ids: the token ids that it was given, `[batch, token]`; empty before the pass.
         attention_mask: the mask that it was given, or None.
         output: what it returned; without meaning where the pass was stopped early.
     """
 
-    states: dict[int, torch.Tensor] = field(default_factory=dict)
+    states: dict[SiteKey, torch.Tensor] = field(default_factory=dict)
     calls: int = 0
     input_ids: torch.Tensor = field(default_factory=lambda: torch.empty(0, 0))
     attention_mask: torch.Tensor | None = None
@@ -74,6 +77,10 @@ def uncompiled(module: nn.Module) -> Iterator[None]:
 
 Change = Callable[[torch.Tensor, int, Recording], torch.Tensor]
 """From a state as the module lays it out, its layer, and what is known of the pass, to another state."""
+
+
+Split = Callable[[nn.Module, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""From a module, its input and its output to two summands of the output."""
 
 
 class _Stop(Exception):
@@ -161,7 +168,7 @@ def edit(
     change: Change,
     *,
     first: bool = True,
-    added: bool = False,
+    of: Split | None = None,
 ) -> Iterator[Recording]:
     """Change the states of all layers while the body runs the encoder; later blocks run on from them.
 
@@ -172,7 +179,7 @@ def edit(
         blocks: its transformer blocks, first to last, or a part of each.
         change: what is done to the output of block i (layer i).
         first: do it to the input of the first block (layer 0) too.
-        added: do it to the difference between output and input of each block, and to no other state.
+        of: what of the output is changed, and what it is added to; the whole output if None.
 
     Yields:
         A `Recording` of the encoder's inputs.
@@ -191,16 +198,15 @@ def edit(
         return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"], 0, recording)}
 
     def on_block(layer: int) -> Callable[..., Any]:
-        def changed(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        def changed(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             state = output[0] if isinstance(output, tuple) else output
-            if added:
-                given = args[0] if args else kwargs["hidden_states"]
-                difference = state - given
-                new = change(difference, layer, recording)
-                # what was not changed stays exactly the output, which the sum would not be
-                state = torch.where(new == difference, state, given + new)
-            else:
+            if of is None:
                 state = change(state, layer, recording)
+            else:
+                own, rest = of(module, args[0] if args else kwargs["hidden_states"], state)
+                new = change(own, layer, recording)
+                # what was not changed stays exactly the output, which the sum would not be
+                state = torch.where(new == own, state, rest + new)
             return (state, *output[1:]) if isinstance(output, tuple) else state
 
         return changed
@@ -213,7 +219,7 @@ def edit(
                 for layer, block in enumerate(blocks, 1)
             ),
         ]
-        if first and not added:
+        if first:
             handles.append(blocks[0].register_forward_pre_hook(on_first_block, with_kwargs=True))
         for handle in handles:
             stack.callback(handle.remove)

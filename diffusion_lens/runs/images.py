@@ -179,10 +179,11 @@ def read_run(
     return tables
 
 
-def _kind(reading: ResolvedReading) -> tuple[str, str, str, str]:
+def _kind(reading: ResolvedReading) -> tuple[str, ...]:
     """What tells readings of one layer and encoder from each other."""
     columns = reading.reading.columns()
-    return columns["readout"], columns["pooled"], columns["slots"], columns["interventions"]
+    kind = (columns[name] for name in ("readout", "pooled", "slots", "interventions"))
+    return (*kind, reading.reading.site.series)
 
 
 def _doubled(readings: Sequence[ResolvedReading]) -> set[tuple[str | int, ...]]:

@@ -13,6 +13,7 @@ from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.registry import make_scorers
 from diffusion_lens.scoring.scorer import Reference, Scorer, ScoreRequest, Source
+from diffusion_lens.text.sites import Site
 
 __all__ = ["score_result"]
 
@@ -82,7 +83,8 @@ def _score(
     """The rows of one scorer on the images of one model."""
     facts: list[tuple[CheckedPrompt, dict[str, Any]]] = []
     requests: list[ScoreRequest | str] = []
-    keys = [name for name in ("prompt", *_SERIES) if name in table]
+    table = table.assign(_part=[_part(row) for row in table.to_dict("records")])
+    keys = [name for name in ("prompt", *_SERIES, "_part") if name in table]
     for _, series in table.groupby(keys, sort=False, dropna=False):
         ordered = series.sort_values(["native", "layer"]).to_dict("records")
         rows: list[dict[str, Any]] = [{str(name): row[name] for name in row} for row in ordered]
@@ -135,9 +137,15 @@ def _score(
 
 def _run_name(row: Mapping[str, Any], source: Source) -> str:
     """What tells the readings of a result apart, as a run's name does."""
-    parts = [str(row[name]) for name in ("readout", "interventions", "edits") if row.get(name)]
+    parts = [_part(row)] if _part(row) else []
+    parts += [str(row[name]) for name in ("readout", "interventions", "edits") if row.get(name)]
     name = " ".join([source.model or "result", *parts])
     return f"{name} at the native tap" if row["native"] else name
+
+
+def _part(row: Mapping[Any, Any]) -> str:
+    """The part of a block that was drawn, such as "attn"; empty for the hidden state of a layer."""
+    return Site.parse(str(row.get("site") or "native")).series
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from diffusion_lens.errors import InputError, LayerError
 from diffusion_lens.files import write_whole
+from diffusion_lens.models.site_keys import SiteKey
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +84,7 @@ class DirectionFile:
             )
         return _parse(str(path), found)
 
-    def vector(self, encoder: str, fingerprint: str, layer: int) -> torch.Tensor:
+    def vector(self, encoder: str, fingerprint: str, layer: SiteKey) -> torch.Tensor:
         """The direction `[width]` of a layer.
 
         Raises:
@@ -97,7 +98,7 @@ class DirectionFile:
                 f"The direction has {found} for {encoder}, whose fingerprint is {fingerprint}; it was made "
                 "with another model. Make it again with this one."
             )
-        if layer not in self.layers[encoder]:
+        if not isinstance(layer, int) or layer not in self.layers[encoder]:
             raise LayerError(
                 f"The direction has no layer {layer} of {encoder}; it has {list(self.layers[encoder])}."
             )

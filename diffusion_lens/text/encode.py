@@ -9,6 +9,7 @@ import torch
 from diffusion_lens.errors import InputError, PromptError
 from diffusion_lens.models.conditioner import Conditioner
 from diffusion_lens.models.hooks import Change, Recording
+from diffusion_lens.models.site_keys import SiteKey, deepest_layer, layer_of
 from diffusion_lens.models.tokens import align_prompt, find_tokenizer
 from diffusion_lens.text.reading import ResolvedReading
 from diffusion_lens.text.states import LayerStates
@@ -62,7 +63,7 @@ def encode(
     stop = {
         name
         for name, slot in conditioner.slots.items()
-        if slot.pooled is None and max(needed[name]) < conditioner.encoders[name].depth
+        if slot.pooled is None and max(map(deepest_layer, needed[name])) < conditioner.encoders[name].depth
     }
     parts: dict[str, list[LayerStates]] = {name: [] for name in needed}
     for prompt in prompts:
@@ -74,18 +75,21 @@ def encode(
     return {name: LayerStates.join(rows) for name, rows in parts.items()}
 
 
-def needed_layers(conditioner: Conditioner, readings: Sequence[ResolvedReading]) -> dict[str, list[int]]:
-    """The layers of each encoder that `readings` are drawn from, or that their interventions read."""
+def needed_layers(
+    conditioner: Conditioner, readings: Sequence[ResolvedReading]
+) -> dict[str, list[SiteKey]]:
+    """What of each encoder `readings` are drawn from, or their interventions read."""
     needed = {}
     changes = {change for one in readings for change in one.reading.interventions}
     all_layers = any(change.needs_all_layers for change in changes)
     for name, slot in conditioner.slots.items():
-        layers = {source for reading in readings for source in reading.sources[name]}
+        layers: set[SiteKey] = {source for one in readings for source in one.sources[name]}
+        layers.update(part for change in changes for part in change.reads_parts)
         if all_layers:
             layers.update(range(conditioner.encoders[name].depth + 1))
         if slot.pooled == "last_state":
             layers.add(conditioner.encoders[name].depth)
-        needed[name] = sorted(layers)
+        needed[name] = sorted(layers, key=lambda key: (layer_of(key), str(key)))
     return needed
 
 
@@ -120,7 +124,7 @@ def select(
 def _states(conditioner: Conditioner, name: str, prompt: str, recording: Recording) -> LayerStates:
     """One recording as `LayerStates`."""
     encoder, slot = conditioner.encoders[name], conditioner.slots[name]
-    layers = tuple(sorted(recording.states))
+    layers = tuple(recording.states)
     stacked = torch.stack([encoder.batch_first(recording.states[layer]).cpu() for layer in layers])
     ids = recording.input_ids.cpu()
     mask = torch.ones_like(ids) if recording.attention_mask is None else recording.attention_mask.cpu()

@@ -10,6 +10,7 @@ from transformers.models.clip.modeling_clip import CLIPTextModelOutput
 from diffusion_lens.errors import EncoderError
 from diffusion_lens.models.encoders import TextEncoder
 from diffusion_lens.models.pipelines import Slot
+from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.text.readouts import Readout
 from diffusion_lens.text.states import LayerStates
 
@@ -21,12 +22,12 @@ def encoder_output(
     encoder: TextEncoder,
     states: LayerStates,
     positions: Sequence[int],
-    sources: Sequence[int],
+    sources: Sequence[SiteKey],
     readout: Readout,
     *,
     pooled: Float[torch.Tensor, "batch ..."] | None = None,
     device: torch.device | str = "cpu",
-    after: Callable[[torch.Tensor, int], torch.Tensor] | None = None,
+    after: Callable[[torch.Tensor, SiteKey], torch.Tensor] | None = None,
 ) -> ModelOutput:
     """The output of an encoder whose native positions hold the states of `sources`.
 
@@ -35,7 +36,7 @@ def encoder_output(
         encoder: the encoder.
         states: the states of one prompt.
         positions: the layers that the pipeline reads.
-        sources: for each of them, the layer that stands in.
+        sources: for each of them, the layer, or the part of a block, that stands in.
         readout: what is done to each state.
         pooled: the pooled output to give; needed where the pipeline reads one.
         device: where the pipeline computes.
@@ -76,7 +77,7 @@ def pooled_output(
     encoder: TextEncoder,
     states: LayerStates,
     empty: LayerStates | None,
-    source: int,
+    source: SiteKey,
 ) -> Float[torch.Tensor, "batch ..."] | None:
     """The pooled output under a policy; None where the pipeline reads none.
 
@@ -86,7 +87,7 @@ def pooled_output(
         encoder: the encoder.
         states: the states of one prompt.
         empty: those of the empty prompt, for "empty".
-        source: the layer that "layer" pools.
+        source: the layer, or the part of a block, that "layer" pools.
     """
     if slot.pooled is None:
         return None

@@ -41,7 +41,7 @@ def fit_direction(reader: Reader, toward: str | Sequence[str], away: str | Seque
     vectors, layers = {}, {}
     for name, states in reader.source(pairs[0][0]).items():
         context = reader.context_of(name, states, steer)
-        layers[name] = states.layers
+        layers[name] = tuple(layer for layer in states.layers if isinstance(layer, int))
         vectors[name] = torch.stack(
             [mean_difference(pairs, layer, states.states, context) for layer in states.layers]
         )

@@ -1,5 +1,6 @@
-"""Which states a request for layers means: "all", 6, -1, "0:24:4", "native", for one encoder or all."""
+"""Which states a request for layers means: "all", 6, -1, "0:24:4", "native", "6.attn", "native+all.mlp"."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,30 +8,39 @@ from typing import Any
 from diffusion_lens.choices import Pooled
 from diffusion_lens.errors import EncoderError, LayerError
 from diffusion_lens.models.conditioner import Conditioner
+from diffusion_lens.models.parts import check_part
+from diffusion_lens.models.site_keys import SiteKey
+from diffusion_lens.models.stub_encoders import is_stub
 from diffusion_lens.text.interventions import Intervention
 from diffusion_lens.text.reading import ALL_ENCODERS, Reading, ResolvedReading, Slots
 from diffusion_lens.text.readouts import Readout, check_pooled
 from diffusion_lens.text.sites import NATIVE, Site
-from diffusion_lens.text.slots import check_slots, fill_slots
+from diffusion_lens.text.slots import check_slots, replaced_slots
 
 __all__ = ["Layer", "LayerPlan", "LayerRequest", "resolve_readings"]
 
 LayerRequest = int | str
 
+_PART = re.compile(r"(?P<added>native\+)?(?P<blocks>[^.]+)\.(?P<part>attn|mlp|head\.[0-9]{1,6})")
+
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer that can be drawn.
+    """A layer, or a part of a block, that can be drawn.
 
     Attributes:
         number: its number; of the native reading, the deepest that the pipeline reads.
         native: the encoders are read where the pipeline reads them.
-        sources: for each encoder, the layer that stands in at each of its native positions.
+        sources: for each encoder, what stands in at each of its native positions.
+        part: the part of the block of this number; see `Site`.
+        added: likewise.
     """
 
     number: int
     native: bool
-    sources: Mapping[str, tuple[int, ...]]
+    sources: Mapping[str, tuple[SiteKey, ...]]
+    part: str = ""
+    added: bool = False
 
 
 class LayerPlan:
@@ -65,6 +75,7 @@ class LayerPlan:
             )
         self.encoder = encoder if len(encoders) > 1 else next(iter(encoders))
         self.slots = slots
+        self._encoders = conditioner.encoders
         self.depths = {name: one.depth for name, one in conditioner.encoders.items()}
         # an encoder of which only the pooled output is read counts as read at its last block
         self.taps: dict[str, tuple[int, ...]] = {
@@ -97,31 +108,39 @@ class LayerPlan:
 
         Args:
             requests: "all", "native", an index, a negative index (-1 the last block), a range
-                "start:stop:step" that includes both ends, or a list of these.
+                "start:stop:step" that includes both ends, a part of blocks ("6.attn", "all.mlp",
+                "1:4.head.3"), which after "native+" is added to the native hidden state, or a list of
+                these.
 
         Raises:
             LayerError: out of range, or not understood.
+            EncoderError: an encoder has no such part that can be told from the rest.
         """
         many = isinstance(requests, Iterable) and not isinstance(requests, str)
         listed: list[Any] = list(requests) if many else [requests]  # type: ignore[arg-type]
         if not listed:
             raise LayerError(f"No layer was asked for; this encoder has {self._allowed()}.")
         found = [layer for request in listed for layer in self._parse(request)]
-        return tuple({(one.number, one.native): one for one in found}.values())
+        return tuple({(one.number, one.native, one.part, one.added): one for one in found}.values())
 
     def site(self, layer: Layer) -> Site:
         """Where a layer is read: `NATIVE` only where no single layer is read like that."""
+        if layer.part:
+            return Site(layer.number, layer.part, layer.added)
         return Site(layer.number) if self._layer(layer.number) == layer else NATIVE
 
     def _allowed(self) -> str:
         return (
             f"layers 0 to {self.depth} ({self.reference}; native: {self.native_layer}), negative "
-            'indices, ranges such as "0:8:2", "all" and "native"'
+            'indices, ranges such as "0:8:2", "all" and "native"; and parts of blocks such as "6.attn"'
         )
 
     def _parse(self, request: LayerRequest) -> list[Layer]:
         if request == "native":
             return [Layer(self.native_layer, True, self.taps)]
+        part = _PART.fullmatch(str(request))
+        if part is not None:
+            return self._parts(part["blocks"], part["part"], part["added"] is not None)
         if request == "all":
             request = f"0:{self.depth}"
         try:
@@ -150,6 +169,27 @@ class LayerPlan:
         sources = {**self.taps, **moved}
         return Layer(number, sources == self.taps, sources)
 
+    def _parts(self, blocks: str, part: str, added: bool) -> list[Layer]:
+        """A part of some blocks."""
+        if blocks == "native":
+            raise LayerError(
+                f"native.{part} names no block; write its number, as in {self.native_layer}.{part}."
+            )
+        for name in self.moving:
+            if not is_stub(self._encoders[name].module):  # which was asked before it became one
+                check_part(self._encoders[name], part)
+        numbers = [one.number for one in self._parse(f"1:{self.depth}" if blocks == "all" else blocks)]
+        return [self._part(Site(number, part, added)) for number in numbers]
+
+    def _part(self, site: Site) -> Layer:
+        number = site.layer or 0
+        moved = {}
+        for name in self.moving:
+            # the first block in step with layer 0 is block 1
+            own = max(1, self._in_step(name, number))
+            moved[name] = self._fill(name, own, f"{own}.{site.part}", added=site.added)
+        return Layer(number, False, {**self.taps, **moved}, site.part, site.added)
+
     def _in_step(self, name: str, layer: int) -> int:
         """The layer of `name` at the relative depth of the plan's `layer`."""
         own, plan = max(self.taps[name]), self.native_layer
@@ -157,8 +197,16 @@ class LayerPlan:
             return round(layer * own / plan)
         return min(self.depths[name], own + layer - plan)
 
-    def _fill(self, name: str, layer: int) -> tuple[int, ...]:
-        return fill_slots(self.slots, self.taps[name], layer)
+    def _fill(
+        self, name: str, layer: int, key: SiteKey | None = None, *, added: bool = False
+    ) -> tuple[SiteKey, ...]:
+        """What stands at each native position: `key` in the place of those that `layer` replaces."""
+        taps = self.taps[name]
+        filled = layer if key is None else key
+        return tuple(
+            position if not replaced else f"{position}+{filled}" if added else filled
+            for position, replaced in zip(taps, replaced_slots(self.slots, taps, layer), strict=True)
+        )
 
 
 def resolve_readings(
@@ -196,6 +244,9 @@ def resolve_readings(
     for change in interventions:
         for name in plan.moving:
             change.check_depth(name, plan.depths[name])
+    found = plan.layers(layers)
+    for layer in found:
+        _check_part(layer, interventions)
     as_pipeline = not interventions and _reads_as_pipeline(conditioner, plan, readout, pooled)
     return tuple(
         ResolvedReading(
@@ -215,8 +266,28 @@ def resolve_readings(
             plan.taps,
             layer.sources,
         )
-        for layer in plan.layers(layers)
+        for layer in found
     )
+
+
+def _check_part(layer: Layer, changes: Sequence[Intervention]) -> None:
+    """Refuse to draw a part of a block under changes that mean whole layers, or that take the part out.
+
+    Raises:
+        LayerError: such a change.
+    """
+    site = f"{layer.number}.{layer.part}"
+    for change in changes if layer.part else ():
+        if change.needs_all_layers and not change.in_encoder:
+            raise LayerError(
+                f"{change} reads whole layers, and {site} is a part of one. Draw layer {layer.number}."
+            )
+        kinds = {layer.part, "attn" if layer.part.startswith("head") else layer.part}
+        if change.in_encoder and change.part in kinds:
+            raise LayerError(
+                f"{change} changes what {site} gives, which is read before it. Draw a layer from "
+                f"{layer.number} on, or another part."
+            )
 
 
 def _reads_as_pipeline(conditioner: Conditioner, plan: LayerPlan, readout: Readout, pooled: Pooled) -> bool:

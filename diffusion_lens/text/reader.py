@@ -11,6 +11,7 @@ from diffusion_lens.models.conditioner import Conditioner
 from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.models.hooks import Change, Recording
 from diffusion_lens.models.memory import explain_memory
+from diffusion_lens.models.site_keys import SiteKey, deepest_layer
 from diffusion_lens.models.stub_encoders import is_stub
 from diffusion_lens.models.tokens import find_tokenizer
 from diffusion_lens.text.embeddings import Embedding, expand, use_embeddings
@@ -160,7 +161,7 @@ class Reader:
                     encoder,
                     changed,
                     empty,
-                    max(reading.sources[name]),
+                    max(reading.sources[name], key=deepest_layer),
                 ),
                 device=self.conditioner.device,
                 after=self._after_norm(name, changed, reading) if moves else None,
@@ -197,7 +198,7 @@ class Reader:
 
     def _after_norm(
         self, name: str, states: LayerStates, reading: ResolvedReading
-    ) -> Callable[[torch.Tensor, int], torch.Tensor]:
+    ) -> Callable[[torch.Tensor, SiteKey], torch.Tensor]:
         """What changes the state that the pipeline is given, after any norm."""
         changes = [
             change
@@ -205,7 +206,7 @@ class Reader:
             if change.after_norm and not change.in_encoder
         ]
 
-        def apply(state: torch.Tensor, layer: int) -> torch.Tensor:
+        def apply(state: torch.Tensor, layer: SiteKey) -> torch.Tensor:
             for change in changes:
                 state = change.change(state, layer, self.context_of(name, states, change))
             return state

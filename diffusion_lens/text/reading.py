@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diffusion_lens.choices import Pooled
+from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.text.interventions import Intervention, parse_interventions
 from diffusion_lens.text.readouts import Readout, parse_readout
 from diffusion_lens.text.sites import NATIVE, Site
@@ -102,7 +103,8 @@ class ResolvedReading:
         depth: the last layer of the encoder that numbers the layers.
         moving: the encoders that are read at another layer than natively.
         positions: for each encoder, the layers that the pipeline reads.
-        sources: for each encoder, the layer that stands in at each of these positions.
+        sources: for each encoder, the layer, or the part of a block, that stands in at each of these
+            positions.
     """
 
     reading: Reading
@@ -112,7 +114,7 @@ class ResolvedReading:
     depth: int
     moving: tuple[str, ...]
     positions: Mapping[str, tuple[int, ...]]
-    sources: Mapping[str, tuple[int, ...]]
+    sources: Mapping[str, tuple[SiteKey, ...]]
 
     @property
     def encoder_edits(self) -> EncoderEdits | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from diffusion_lens.choices import POOLED
 from diffusion_lens.errors import InputError, nearest
 from diffusion_lens.models.pipelines import Slot
+from diffusion_lens.models.site_keys import SiteKey
 
 if TYPE_CHECKING:
     import torch
@@ -37,13 +38,13 @@ class Readout(Protocol):
         ...
 
     def read(
-        self, state: torch.Tensor, layer: int, encoder: TextEncoder, slot: Slot, position: int
+        self, state: torch.Tensor, layer: SiteKey, encoder: TextEncoder, slot: Slot, position: int
     ) -> torch.Tensor:
         """What the pipeline gets.
 
         Args:
             state: the hidden state, `[batch, token, width]`.
-            layer: the layer that it was read at.
+            layer: the layer, or the part of a block, that it was read at.
             encoder: the encoder.
             slot: how the pipeline reads the encoder.
             position: the layer that the pipeline reads, in whose place the state stands.
@@ -66,7 +67,7 @@ class Norm:
     id: str
 
     def read(
-        self, state: torch.Tensor, layer: int, encoder: TextEncoder, slot: Slot, position: int
+        self, state: torch.Tensor, layer: SiteKey, encoder: TextEncoder, slot: Slot, position: int
     ) -> torch.Tensor:
         """See `Readout`."""
         return encoder.final_norm(state) if self._norms(encoder, slot, position) else state

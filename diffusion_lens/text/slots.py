@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from diffusion_lens.errors import LayerError
 
-__all__ = ["Slots", "check_slots", "fill_slots"]
+__all__ = ["Slots", "check_slots", "replaced_slots"]
 
 Slots = str | int
 """What a layer replaces where a pipeline reads several layers of one encoder (FLUX.2, HiDream, Krea 2):
@@ -33,8 +33,8 @@ def check_slots(slots: Slots, count: int) -> None:
         raise LayerError(f"Slot {index} does not exist: the encoder is read at {count} layers.")
 
 
-def fill_slots(slots: Slots, native: Sequence[int], layer: int) -> tuple[int, ...]:
-    """The layer that stands in at each slot.
+def replaced_slots(slots: Slots, native: Sequence[int], layer: int) -> tuple[bool, ...]:
+    """Whether a layer stands in at each slot, or the slot stays native.
 
     Args:
         slots: see `Slots`.
@@ -42,12 +42,12 @@ def fill_slots(slots: Slots, native: Sequence[int], layer: int) -> tuple[int, ..
         layer: the layer to draw.
     """
     if slots == "cap":
-        return tuple(min(position, layer) for position in native)
+        return tuple(position >= layer for position in native)
     index = _index(slots)
     if index is None or len(native) == 1:
-        return (layer,) * len(native)
+        return (True,) * len(native)
     stays = isinstance(slots, str)  # "without:INDEX"
-    return tuple(layer if (place == index) != stays else position for place, position in enumerate(native))
+    return tuple((place == index) != stays for place in range(len(native)))
 
 
 def _index(slots: Slots) -> int | None:

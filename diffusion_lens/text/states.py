@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 
 from diffusion_lens.errors import InputError, LayerError
 from diffusion_lens.files import write_whole
+from diffusion_lens.models.site_keys import SiteKey
 
 __all__ = ["LayerStates"]
 
@@ -27,8 +28,9 @@ __all__ = ["LayerStates"]
 class LayerStates:
     """Hidden states of a batch of prompts at some layers of one text encoder, before any final norm.
 
-    Layer 0 is the embedding output, layer i the output of block i. Prompts of unequal length are
-    padded with zeros at the end; `states[i]` takes one prompt out at its own length.
+    Layer 0 is the embedding output, layer i the output of block i; a part of a block has a written key,
+    such as `6.attn` (see `diffusion_lens.models.site_keys`), in place of a number. Prompts of
+    unequal length are padded with zeros at the end; `states[i]` takes one prompt out at its own length.
 
     Attributes:
         encoder: the pipeline's name for the encoder.
@@ -46,7 +48,7 @@ class LayerStates:
     encoder: str
     fingerprint: str
     prompts: tuple[str, ...]
-    layers: tuple[int, ...]
+    layers: tuple[SiteKey, ...]
     states: Float[torch.Tensor, "layer batch token width"]
     input_ids: Int[torch.Tensor, "batch token"]
     mask: Bool[torch.Tensor, "batch token"]
@@ -101,7 +103,7 @@ class LayerStates:
         """The number of prompts."""
         return len(self.prompts)
 
-    def layer(self, layer: int) -> Float[torch.Tensor, "batch token width"]:
+    def layer(self, layer: SiteKey) -> Float[torch.Tensor, "batch token width"]:
         """The states of one layer.
 
         Raises:

@@ -34,7 +34,7 @@ PROMPT = "a red fox and a blue car"
 LAYER = 2
 
 EXAMPLES = [
-    Ablate("6.attn", tokens="fox"),
+    Ablate("6.head.3", tokens="fox", by="resample", prompts=["a dog", "a big, blue car"], seed=2),
     Skip("2:3"),
     Keep("fox"),
     Keep(["red fox", -1], rest="mean"),
@@ -443,7 +443,10 @@ def test_what_contradicts_each_other_is_refused(changes):
         "pads(dirty)",
         'keep("")',
         "ablate(native)",
-        "ablate(6.head.3)",
+        "ablate(native+6.attn)",
+        "ablate(6.attn, by=mean)",
+        "ablate(6.attn, prompts=a dog)",
+        "ablate(6.attn, by=mean, prompts=absent.txt)",
         "skip(0:2)",
         "skip()",
     ],

@@ -3,29 +3,29 @@
 import pytest
 
 from diffusion_lens.errors import LayerError
-from diffusion_lens.text.slots import check_slots, fill_slots
+from diffusion_lens.text.slots import check_slots, replaced_slots
 
 
 @pytest.mark.parametrize(
-    ("slots", "filled"),
+    ("slots", "replaced"),
     [
-        ("all", (5, 5, 5)),
-        ("cap", (2, 5, 5)),
-        (0, (5, 6, 9)),
-        (2, (2, 6, 5)),
-        ("without:0", (2, 5, 5)),
-        ("without:1", (5, 6, 5)),
+        ("all", (True, True, True)),
+        ("cap", (False, True, True)),
+        (0, (True, False, False)),
+        (2, (False, False, True)),
+        ("without:0", (False, True, True)),
+        ("without:1", (True, False, True)),
     ],
 )
-def test_what_stands_in_at_each_slot(slots, filled):
+def test_where_a_layer_stands_in(slots, replaced):
     check_slots(slots, 3)
-    assert fill_slots(slots, (2, 6, 9), 5) == filled
+    assert replaced_slots(slots, (2, 6, 9), 5) == replaced
 
 
 @pytest.mark.parametrize("slots", ["all", "cap", 0, "without:0"])
 def test_an_encoder_that_is_read_once_moves_whole(slots):
     check_slots(slots, 1)
-    assert fill_slots(slots, (6,), 5) == (5,)
+    assert replaced_slots(slots, (6,), 5) == (True,)
 
 
 @pytest.mark.parametrize("slots", ["some", "without:", "without:x", "without:²", "without:-1", True])

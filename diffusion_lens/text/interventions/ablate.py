@@ -1,12 +1,17 @@
-"""Take a part of the encoder out: the attention or the feed-forward part of a block, or a whole block."""
+"""Take a part of the encoder out: attention, one of its heads, the feed-forward part, a block's output."""
 
 from __future__ import annotations
 
+import os
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from diffusion_lens.errors import LayerError
-from diffusion_lens.text.interventions.base import Context, Intervention
+from diffusion_lens.errors import InputError, LayerError
+from diffusion_lens.models.site_keys import SiteKey
+from diffusion_lens.text.interventions.base import Context, Intervention, check_choice
 from diffusion_lens.text.interventions.layers import LayerSet, check_layers, holds_layer, write_layers
 from diffusion_lens.text.interventions.tokens import Tokens, write_tokens
 from diffusion_lens.text.sites import Site
@@ -14,31 +19,56 @@ from diffusion_lens.text.sites import Site
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Ablate", "Skip"]
+__all__ = ["Ablate", "AblateBy", "Skip"]
+
+AblateBy = Literal["zero", "mean", "resample"]
+"""What stands in for what is taken out: "zero"; "mean", the mean over a set of prompts at the same token
+position; "resample", what one prompt of the set has there, drawn by a seed (Chan et al., 2022, "Causal
+scrubbing")."""
+
+_BY = ("zero", "mean", "resample")
 
 
 @dataclass(frozen=True)
 class Ablate(Intervention):
-    """Set what a site gives to some tokens to zero, in the encoder; the later blocks run on from it.
+    """Replace what a site gives to some tokens, in the encoder; the later blocks run on from it.
 
     Attributes:
-        site: `6.attn` or `6.mlp`, what that part of block 6 adds; `6`, the hidden state after it.
+        site: `6.attn`, `6.mlp` or `6.head.3`, what that part of block 6 adds; `6`, the hidden state after
+            it.
         tokens: the tokens; see `diffusion_lens.text.interventions.tokens`.
+        by: what stands in; see `AblateBy`.
+        prompts: the set of prompts of "mean" and "resample": a list, written with semicolons, or a file
+            that ends in .txt with one prompt a line, which is read when the intervention is made.
+        seed: which prompt "resample" draws.
     """
 
     site: str | int | Site
     tokens: Tokens = "all"
+    by: AblateBy = "zero"
+    prompts: str | Sequence[str] = ""
+    seed: int = 0
 
     name: ClassVar[str] = "ablate"
 
     def __post_init__(self) -> None:
         site = self.site if isinstance(self.site, Site) else Site.parse(str(self.site))
-        if site.layer is None or site.layer < 0 or site.part.startswith("head"):
+        if site.layer is None or site.layer < 0 or site.added:
             raise LayerError(
-                f"ablate can't take {site} out. Name a layer from 0 on, or a part of one: 6, 6.attn, 6.mlp."
+                f"ablate can't take {site} out. Name a layer from 0 on, or a part of one: 6, 6.attn, "
+                "6.mlp, 6.head.3."
             )
         self._set("site", site.id)
         self._set("tokens", write_tokens(self.tokens))
+        self._set("prompts", _write_prompts(self.prompts))
+        check_choice(self.name, "by", self.by, _BY)
+        if type(self.seed) is not int:
+            raise InputError(f"seed of ablate is {self.seed!r}; it is a whole number.")
+        if (self.by == "zero") != (not self.prompts):
+            raise InputError(
+                f"ablate by {self.by} takes {'no' if self.by == 'zero' else 'a set of'} prompts. Write "
+                "ablate(6.attn), or ablate(6.attn, by=mean, prompts=a dog; a red car)."
+            )
 
     @property
     def in_encoder(self) -> bool:
@@ -51,21 +81,74 @@ class Ablate(Intervention):
         return self._site.part
 
     @property
+    def reads_parts(self) -> tuple[str, ...]:
+        """See `Intervention`."""
+        return (self._site.id,) if self.part and self.prompts else ()
+
+    @property
     def _site(self) -> Site:
         return Site.parse(str(self.site))
+
+    @property
+    def _listed(self) -> tuple[str, ...]:
+        listed = tuple(str(self.prompts).split("; ")) if self.prompts else ()
+        if self.by == "resample":
+            return (random.Random(self.seed).choice(listed),)
+        return listed
+
+    def sources(self, prompt: str) -> tuple[str, ...]:
+        """See `Intervention`."""
+        return self._listed
 
     def check_depth(self, encoder: str, depth: int) -> None:
         """See `Intervention`."""
         check_layers(self.id, str(self._site.layer), encoder, depth)
 
-    def change(self, state: torch.Tensor, layer: int, context: Context) -> torch.Tensor:
+    def change(self, state: torch.Tensor, layer: SiteKey, context: Context) -> torch.Tensor:
         """See `Intervention`."""
         index = context.tokens.select(self.tokens)
         if layer != self._site.layer:
             return state
         changed = state.clone()
-        changed[:, index] = 0
+        if self.by == "zero":
+            changed[:, index] = 0
+        else:
+            for place in index:
+                changed[:, place] = self._stand_in(place, state, context)
         return changed
+
+    def _stand_in(self, place: int, state: torch.Tensor, context: Context) -> torch.Tensor:
+        """What stands in at a token position, `[1, width]`."""
+        key: SiteKey = self._site.id if self.part else self._site.layer or 0
+        found = [context.source(prompt, key, state) for prompt in self._listed]
+        long = [one[:, place] for one in found if one.shape[1] > place]
+        if not long:
+            raise InputError(
+                f"{self.id} finds no prompt of the set with a token #{place}, which {context.prompt!r} "
+                "has. Give longer prompts, or name other tokens."
+            )
+        total = long[0]
+        for one in long[1:]:
+            total = total + one
+        return total / len(long)
+
+
+def _write_prompts(given: str | Sequence[str]) -> str:
+    """A set of prompts as its one written form.
+
+    Raises:
+        InputError: a file can't be read, or a prompt can't be written in a set.
+    """
+    listed = given.split(";") if isinstance(given, str) else list(given)
+    if isinstance(given, (str, os.PathLike)) and str(given).endswith(".txt"):
+        try:
+            listed = Path(given).read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"The prompts of ablate can't be read from {given} ({error}).") from error
+    written = [one.strip() for one in listed if one.strip()]
+    if any(";" in one for one in written):
+        raise InputError("A prompt of ablate holds a semicolon, which separates the prompts of its set.")
+    return "; ".join(written)
 
 
 @dataclass(frozen=True)
@@ -98,7 +181,7 @@ class Skip(Intervention):
         """See `Intervention`."""
         check_layers(self.id, str(self.layers), encoder, depth)
 
-    def change(self, state: torch.Tensor, layer: int, context: Context) -> torch.Tensor:
+    def change(self, state: torch.Tensor, layer: SiteKey, context: Context) -> torch.Tensor:
         """See `Intervention`; the state is what the block adds."""
         index = context.tokens.select(self.tokens)
         if not holds_layer(str(self.layers), layer):

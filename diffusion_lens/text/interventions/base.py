@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.text.interventions.values import write_value
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Context:
     tokens: TokenPlaces
     sources: Mapping[str, Source]
 
-    def source(self, prompt: str, layer: int, like: torch.Tensor) -> torch.Tensor:
+    def source(self, prompt: str, layer: SiteKey, like: torch.Tensor) -> torch.Tensor:
         """The state `[1, token, width]` of a further prompt at a layer, on the device of `like`."""
         return self.sources[prompt].states.layer(layer).to(like.device, like.dtype)
 
@@ -80,8 +81,15 @@ class Intervention:
 
     @property
     def part(self) -> str:
-        """In the encoder, what it changes: "" the state; "attn", "mlp" or "block", what that adds to it."""
+        """In the encoder, what it changes: "" the state; else what that part ("attn", "mlp", "head.3", or
+        the whole "block") adds to it.
+        """
         return ""
+
+    @property
+    def reads_parts(self) -> tuple[str, ...]:
+        """The parts of blocks, such as `6.attn`, that it reads of its source prompts."""
+        return ()
 
     @property
     def needs_all_layers(self) -> bool:
@@ -99,7 +107,7 @@ class Intervention:
             LayerError: it names one.
         """
 
-    def change(self, state: torch.Tensor, layer: int, context: Context) -> torch.Tensor:
+    def change(self, state: torch.Tensor, layer: SiteKey, context: Context) -> torch.Tensor:
         """The changed state of one prompt at one layer; the one given is left as it is.
 
         Args:

@@ -10,7 +10,8 @@ from diffusion_lens.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from diffusion_lens.text.interventions.base import Context
+    from diffusion_lens.models.site_keys import SiteKey
+from diffusion_lens.text.interventions.base import Context
 
 __all__ = ["RESTS", "Rest", "clear", "rest_sources"]
 
@@ -28,7 +29,7 @@ def rest_sources(rest: Rest) -> tuple[str, ...]:
 
 
 def clear(
-    state: torch.Tensor, layer: int, positions: Sequence[int], rest: Rest, context: Context, change: str
+    state: torch.Tensor, layer: SiteKey, positions: Sequence[int], rest: Rest, context: Context, change: str
 ) -> torch.Tensor:
     """A state `[1, token, width]` whose tokens at `positions` are taken away.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.text.interventions.base import PLACES, Context, Intervention, Place, check_choice
 from diffusion_lens.text.interventions.clean import RESTS, Rest, clear, rest_sources
 from diffusion_lens.text.interventions.layers import LayerSet, check_layers, holds_layer, write_layers
@@ -41,7 +42,7 @@ class Keep(Intervention):
         """See `Intervention`."""
         return rest_sources(self.rest)
 
-    def change(self, state: torch.Tensor, layer: int, context: Context) -> torch.Tensor:
+    def change(self, state: torch.Tensor, layer: SiteKey, context: Context) -> torch.Tensor:
         """See `Intervention`."""
         kept = set(context.tokens.select(self.tokens))
         dropped = [i for i in range(state.shape[1]) if i not in kept]
@@ -83,7 +84,7 @@ class Drop(Intervention):
         """See `Intervention`."""
         check_layers(self.id, str(self.layers), encoder, depth)
 
-    def change(self, state: torch.Tensor, layer: int, context: Context) -> torch.Tensor:
+    def change(self, state: torch.Tensor, layer: SiteKey, context: Context) -> torch.Tensor:
         """See `Intervention`."""
         dropped = context.tokens.select(self.tokens)
         if not holds_layer(str(self.layers), layer):
@@ -115,7 +116,7 @@ class Pads(Intervention):
         """See `Intervention`."""
         return ("",)
 
-    def change(self, state: torch.Tensor, layer: int, context: Context) -> torch.Tensor:
+    def change(self, state: torch.Tensor, layer: SiteKey, context: Context) -> torch.Tensor:
         """See `Intervention`."""
         tokens, pads = context.tokens, set(context.tokens.pads)
         if self.mode == "clean":

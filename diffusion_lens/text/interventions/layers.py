@@ -3,6 +3,7 @@
 import re
 
 from diffusion_lens.errors import InputError, LayerError
+from diffusion_lens.models.site_keys import SiteKey, layer_of
 
 __all__ = ["LayerSet", "check_layers", "holds_layer", "write_layers"]
 
@@ -29,9 +30,10 @@ def write_layers(given: LayerSet) -> str:
     return ";".join(written)
 
 
-def holds_layer(layers: str, layer: int) -> bool:
-    """Whether a layer is one of those written; the empty text holds all."""
-    return not layers or any(first <= layer <= last for first, last in _ranges(layers))
+def holds_layer(layers: str, layer: SiteKey) -> bool:
+    """Whether a layer, or the block of a part, is one of those written; the empty text holds all."""
+    number = layer_of(layer)
+    return not layers or any(first <= number <= last for first, last in _ranges(layers))
 
 
 def check_layers(intervention: str, layers: str, encoder: str, depth: int) -> None:

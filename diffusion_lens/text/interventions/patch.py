@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from diffusion_lens.errors import InputError, LayerError, PromptError
+from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.text.interventions.base import PLACES, Context, Intervention, Place, check_choice
 from diffusion_lens.text.interventions.layers import LayerSet, check_layers, holds_layer, write_layers
 from diffusion_lens.text.interventions.tokens import TokenPlaces, Tokens, write_tokens
@@ -68,7 +69,7 @@ class Patch(Intervention):
                 f"{self.id} reads layer {self.from_layer}, and {encoder} has layers 0 to {depth}."
             )
 
-    def change(self, state: torch.Tensor, layer: int, context: Context) -> torch.Tensor:
+    def change(self, state: torch.Tensor, layer: SiteKey, context: Context) -> torch.Tensor:
         """See `Intervention`."""
         pairs = self._pairs(context)
         if not holds_layer(str(self.layers), layer):
@@ -115,7 +116,7 @@ class Swap(Intervention):
         self._set("one", write_tokens(self.one))
         self._set("other", write_tokens(self.other))
 
-    def change(self, state: torch.Tensor, layer: int, context: Context) -> torch.Tensor:
+    def change(self, state: torch.Tensor, layer: SiteKey, context: Context) -> torch.Tensor:
         """See `Intervention`."""
         one, other = context.tokens.select(self.one), context.tokens.select(self.other)
         if len(one) != len(other) or set(one) & set(other):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from diffusion_lens.errors import LayerError
+from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.text.interventions.base import PLACES, Context, Intervention, Place, check_choice
 from diffusion_lens.text.interventions.layers import LayerSet, check_layers, holds_layer, write_layers
 from diffusion_lens.text.interventions.tokens import Tokens, write_tokens
@@ -55,7 +56,7 @@ class Scale(Intervention):
         """See `Intervention`."""
         check_layers(self.id, str(self.layers), encoder, depth)
 
-    def change(self, state: torch.Tensor, layer: int, context: Context) -> torch.Tensor:
+    def change(self, state: torch.Tensor, layer: SiteKey, context: Context) -> torch.Tensor:
         """See `Intervention`."""
         index = context.tokens.select(self.tokens)
         if self.factor == 1 or not holds_layer(str(self.layers), layer):
@@ -99,7 +100,8 @@ class Average(Intervention):
 
     def apply(self, states: LayerStates, context: Context) -> LayerStates:
         """See `Intervention`."""
-        chosen = [i for i, layer in enumerate(states.layers) if holds_layer(str(self.layers), layer)]
+        whole = [(i, layer) for i, layer in enumerate(states.layers) if isinstance(layer, int)]
+        chosen = [i for i, layer in whole if holds_layer(str(self.layers), layer)]
         if not chosen:
             raise LayerError(f"{self.id} averages layers that were not kept; kept are {states.layers}.")
         read = states.states

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.text.directions import DirectionFile, file_digest
 from diffusion_lens.text.interventions.base import PLACES, Context, Intervention, Place, check_choice
 from diffusion_lens.text.interventions.layers import LayerSet, check_layers, holds_layer, write_layers
@@ -115,7 +116,7 @@ class Steer(Intervention):
         """See `Intervention`."""
         check_layers(self.id, str(self.layers), encoder, depth)
 
-    def change(self, state: torch.Tensor, layer: int, context: Context) -> torch.Tensor:
+    def change(self, state: torch.Tensor, layer: SiteKey, context: Context) -> torch.Tensor:
         """See `Intervention`."""
         index = context.tokens.select(self.tokens)
         if not holds_layer(str(self.layers), layer):
@@ -127,7 +128,7 @@ class Steer(Intervention):
         changed[:, index] = state[:, index] + added.to(state.device, state.dtype) * self.strength
         return changed
 
-    def _direction(self, layer: int, state: torch.Tensor, context: Context) -> torch.Tensor:
+    def _direction(self, layer: SiteKey, state: torch.Tensor, context: Context) -> torch.Tensor:
         if self._is_file:
             file = DirectionFile.load(self.toward, self.digest)
             return file.vector(context.encoder, context.fingerprint, layer)
@@ -137,7 +138,7 @@ class Steer(Intervention):
 
 
 def mean_difference(
-    pairs: Sequence[tuple[str, str]], layer: int, like: torch.Tensor, context: Context
+    pairs: Sequence[tuple[str, str]], layer: SiteKey, like: torch.Tensor, context: Context
 ) -> torch.Tensor:
     """The direction `[width]` of pairs of prompts at a layer."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from diffusion_lens.errors import InputError, PromptError
+from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.text.interventions.base import Context, Intervention
 from diffusion_lens.text.interventions.tokens import Tokens, write_tokens
 
@@ -45,7 +46,7 @@ class Contextless(Intervention):
         words = dict.fromkeys(word.strip(_MARKS) for word in prompt.split())
         return tuple(carrier.format(word) for word in words if word for carrier in self._carriers)
 
-    def change(self, state: torch.Tensor, layer: int, context: Context) -> torch.Tensor:
+    def change(self, state: torch.Tensor, layer: SiteKey, context: Context) -> torch.Tensor:
         """See `Intervention`."""
         wanted = set(context.tokens.select(self.tokens))
         changed = state.clone()
@@ -60,7 +61,7 @@ class Contextless(Intervention):
         return _CARRIERS[: self.carriers]
 
     def _mean(
-        self, word: str, pieces: int, layer: int, state: torch.Tensor, context: Context
+        self, word: str, pieces: int, layer: SiteKey, state: torch.Tensor, context: Context
     ) -> torch.Tensor:
         found = []
         for carrier in self._carriers:
@@ -100,7 +101,7 @@ class Shuffle(Intervention):
         if type(self.seed) is not int:
             raise InputError(f"seed of shuffle is {self.seed!r}; it is a whole number.")
 
-    def change(self, state: torch.Tensor, layer: int, context: Context) -> torch.Tensor:
+    def change(self, state: torch.Tensor, layer: SiteKey, context: Context) -> torch.Tensor:
         """See `Intervention`."""
         content = list(context.tokens.content())
         words = [list(places) for _, places in context.tokens.prompt.words() if places]

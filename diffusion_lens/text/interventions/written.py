@@ -68,7 +68,7 @@ def parse_intervention(text: str) -> Intervention:
         return kind(**given)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{text!r} can't be read: {error}. {kind.name} takes {', '.join(names)}."
+            f"{text!r} can't be read: {str(error).rstrip('.')}. {kind.name} takes {', '.join(names)}."
         ) from error
 
 
