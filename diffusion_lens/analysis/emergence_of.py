@@ -1,20 +1,27 @@
 """When something appears in the images of one prompt: the numbers of a study for a single question."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from diffusion_lens.analysis.curves import curves
 from diffusion_lens.analysis.emergence import times
 from diffusion_lens.analysis.parents import of_all
+from diffusion_lens.checks.assign import ask
 from diffusion_lens.checks.checks import WHOLE, CheckedPrompt
-from diffusion_lens.errors import CheckError, ScoresError
+from diffusion_lens.errors import CheckError, ScorerError, ScoresError
+from diffusion_lens.runs.experiment import Prompt
 
-__all__ = ["EmergenceOf", "checks_about", "emergence_of"]
+if TYPE_CHECKING:
+    from diffusion_lens.lens.result import Result
+    from diffusion_lens.scoring.scorer import Scorer
+
+__all__ = ["EmergenceOf", "checks_about", "emergence_in", "emergence_of"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EmergenceOf:
     """When one check turns right in the images of one prompt.
 
@@ -39,7 +46,7 @@ class EmergenceOf:
         needed = len(self.times) // 2 + 1
         return int(by.iloc[needed - 1]) if len(by) >= needed else None
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         where = (
             "is right for good at no layer"
             if self.layer is None
@@ -78,6 +85,40 @@ def checks_about(asked: CheckedPrompt, word: str) -> list[str]:
     raise CheckError(
         f"No check of the prompt {asked.prompt!r} is about {word!r}. What can be asked for: {known}."
     )
+
+
+def emergence_in(result: "Result", word: str, scorer: "str | Scorer", **options: Any) -> list[EmergenceOf]:
+    """When what a word stands for appears in the images of one prompt.
+
+    Args:
+        result: images of one prompt, at several layers.
+        word: a word of the prompt, or the id of a check.
+        scorer: who answers.
+        options: those of `score_result`.
+
+    Returns:
+        One for each reading of the encoder and each check that the word is about.
+
+    Raises:
+        CheckError: no check is about the word.
+        ScorerError: the scorer can't answer it.
+    """
+    from diffusion_lens.scoring.score_result import score_result
+
+    prompt = str(result.table["prompt"].iloc[0])
+    asked = ask([Prompt(prompt)], options.get("checks") or ()).prompts[0]
+    about = checks_about(asked, word)
+    # where the pipeline reads is a layer once more
+    layers = result.table[~result.table["native"].astype(bool)]
+    table = score_result(replace(result, table=layers if len(layers) else result.table), scorer, **options)
+    here = table[table["check"].isin(about)]
+    if here["label"].isna().all():
+        why = "; ".join(here["reason"].dropna().unique()[:2]) or "it answers no such check"
+        raise ScorerError(f"{scorer} can't tell whether {word!r} is there: {why}.")
+    readings = here.groupby(["run", "scorer", "encoder"], sort=False)
+    return [
+        found for _, part in readings for found in emergence_of(of_all(table).loc[part.index], asked, word)
+    ]
 
 
 def emergence_of(table: pd.DataFrame, asked: CheckedPrompt, word: str) -> list[EmergenceOf]:

@@ -5,9 +5,8 @@ from typing import Annotated
 import tyro
 
 from diffusion_lens.cli.console import out, say
-from diffusion_lens.cli.options import Model, Seeds
+from diffusion_lens.cli.options import Device, Model, Seeds
 from diffusion_lens.cli.verbs import Topic, verb
-from diffusion_lens.errors import ScorerError
 
 __all__ = ["when"]
 
@@ -34,6 +33,7 @@ def when(
     /,
     model: Model = "emoji",
     seeds: Seeds = (0, 1, 2, 3),
+    device: Device = None,
     scorer: str = "oracle",
 ) -> None:
     """Report from which layer on something is right in the images of a prompt.
@@ -44,39 +44,19 @@ def when(
     Args:
         scorer: Who answers; the oracle knows the scenes of the embedded models.
     """
-    import pandas as pd
     from rich.table import Table
 
-    from diffusion_lens.analysis.emergence_of import checks_about, emergence_of
+    from diffusion_lens.analysis.emergence_of import checks_about
     from diffusion_lens.checks.assign import ask
     from diffusion_lens.lens.lens import DiffusionLens
     from diffusion_lens.runs.experiment import Prompt
-    from diffusion_lens.scoring import table as scores
-    from diffusion_lens.scoring.registry import make_scorers
-    from diffusion_lens.scoring.scorer import ScoreRequest
+    from diffusion_lens.scoring.registry import check_names
 
-    asked = ask([Prompt(prompt)]).prompts[0]
-    checks_about(asked, word)
-    scorers, refused = make_scorers([scorer])
-    if not scorers:
-        raise ScorerError(next(iter(refused.values()), f"There is no scorer {scorer!r}."))
-    result = DiffusionLens.from_pretrained(model)(prompt, layers="all", seeds=list(seeds))
-    rows = []
-    last = int(result.table["layer"].max())
-    for line in result.table.to_dict("records"):
-        image = result.image(line["layer"], line["seed"], prompt)
-        answers = scorers[0].score([ScoreRequest(image, asked.checks)])[0]
-        rows += scores.rows(
-            asked,
-            answers,
-            run=model,
-            scorer=scorer,
-            encoder="all",
-            layer=line["layer"],
-            last=last,
-            seed=line["seed"],
-        )
-    for found in emergence_of(scores.validate(pd.DataFrame(rows)), asked, word):
+    # before anything is drawn
+    checks_about(ask([Prompt(prompt)]).prompts[0], word)
+    check_names([scorer])
+    result = DiffusionLens.from_pretrained(model, device=device)(prompt, layers="all", seeds=list(seeds))
+    for found in result.emergence(word, scorer, device=device):
         say(str(found))
         view = Table("layer", "right", "", box=None)
         for layer, rate, cells in found.rates.itertuples(index=False):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from diffusion_lens.errors import InputError
 from diffusion_lens.files import check_output, write_whole
 from diffusion_lens.lens.comparison import Comparison, compare
 from diffusion_lens.lens.grid import contact_sheet
+from diffusion_lens.lens.later import Emergence, call_later
 from diffusion_lens.lens.result_files import load_states, load_table, save_states, save_table
 from diffusion_lens.lens.rows import Order, difference_image, grid_columns, grid_rows
 from diffusion_lens.lens.viewer import embed, viewer_page
@@ -133,6 +134,46 @@ class Result:
             InputError: they have no layer or no seed in common, or several prompts and none in common.
         """
         return compare(self.table, other.table)
+
+    def score(self, scorer: object = "oracle", **options: Any) -> pd.DataFrame:
+        """Let a scorer answer what the prompts state; see `diffusion_lens.scoring.score_result`.
+
+        Args:
+            scorer: "oracle", "clip", ...: a registered name, or a scorer.
+            options: `checks`, `settings`, `device`, `images_at_once`.
+
+        Returns:
+            A table of scores: one row by image and check.
+
+        Raises:
+            ScorerError: there is no such scorer, or it can't judge these images.
+            CheckError: checks are given and none is of these prompts.
+        """
+        scores: pd.DataFrame = call_later("score", self, scorer, **options)
+        return scores
+
+    def emergence(
+        self, word: str, scorer: object = "oracle", *, prompt: str | None = None, **options: Any
+    ) -> list[Emergence]:
+        """From which layer on something is there, such as `result.emergence("purple")`.
+
+        Args:
+            word: a colour, a thing or a relation of the prompt, or the id of a check.
+            scorer: who answers.
+            prompt: a prompt of the table; may be left out where there is only one.
+            options: as for `score`.
+
+        Returns:
+            One for each check that the word is about, and each reading of the encoder.
+
+        Raises:
+            CheckError: no check is about the word; it names what can be asked for.
+            InputError: no such prompt.
+            ScorerError: the scorer can't answer.
+        """
+        part = Result(self._of_prompt(prompt), {})
+        found: list[Emergence] = call_later("emergence", part, word, scorer, **options)
+        return found
 
     def changes(self) -> pd.DataFrame:
         """How much the picture changes from layer to layer.

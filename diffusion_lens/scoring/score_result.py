@@ -27,7 +27,7 @@ def score_result(
     checks: Sequence[CheckedPrompt] | None = None,
     *,
     settings: Any = None,
-    device: str = "cpu",
+    device: str | None = None,
     images_at_once: int = 64,
 ) -> pd.DataFrame:
     """Let a scorer answer the checks of a result.
@@ -37,7 +37,7 @@ def score_result(
         scorer: a name that is registered, or a scorer.
         checks: checks of prompts; if left out, those that the prompts' own words give.
         settings: the scorer's settings, where it is given by name; its defaults if left out.
-        device: where its model runs.
+        device: where its model runs; the fastest at hand if left out.
         images_at_once: images given to the scorer in one call.
 
     Returns:
@@ -64,10 +64,14 @@ def score_result(
     return scores.validate(pd.DataFrame(made))
 
 
-def _scorers(scorer: str | Scorer, settings: Any, device: str) -> Sequence[Scorer]:
+def _scorers(scorer: str | Scorer, settings: Any, device: str | None) -> Sequence[Scorer]:
     if not isinstance(scorer, str):
         return [scorer]
-    made, failed = make_scorers([scorer], {} if settings is None else {scorer: settings}, device)
+    from diffusion_lens.models.load import choose_device
+
+    made, failed = make_scorers(
+        [scorer], {} if settings is None else {scorer: settings}, choose_device(device)
+    )
     if failed:
         raise ScorerError(failed[scorer])
     return made

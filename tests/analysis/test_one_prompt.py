@@ -1,16 +1,16 @@
-"""The numbers of a study for one prompt, and two results side by side."""
+"""The numbers of a study for one prompt."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
-from diffusion_lens.analysis.compare import compare
 from diffusion_lens.analysis.emergence_of import checks_about, emergence_of
 from diffusion_lens.checks.assign import ask
-from diffusion_lens.errors import CheckError, InputError, ScoresError
+from diffusion_lens.errors import CheckError, ScorerError, ScoresError
+from diffusion_lens.lens.result import Result
 from diffusion_lens.runs.experiment import Prompt
 from tests.analysis.simulate import as_table
+from tests.scoring.made_runs import scene
 
 ASKED = ask([Prompt("a purple cat")]).prompts[0]
 
@@ -45,25 +45,39 @@ def test_it_is_there_from_the_layer_on_at_which_most_seeds_stay_right():
         emergence_of(scores().assign(prompt_id="other"), ASKED, "cat")
 
 
-def result(shades: dict[int, int]) -> pd.DataFrame:
+def drawn(layers: int = 3) -> Result:
+    """Layer by layer a blue cat, then a purple one; where the pipeline reads, a blue one again."""
+    captions = [*["a blue cat"] * (layers - 1), "a purple cat", "a blue cat"]
     rows = [
         {
-            "prompt": "a",
+            "prompt": "a purple cat",
+            "encoder": "all",
+            "layer": min(place, layers - 1),
+            "native": place == layers,
+            "readout": "native",
             "seed": 0,
-            "layer": layer,
-            "native": layer == 2,
-            "image": Image.new("RGB", (8, 8), (shade,) * 3),
+            "model": "emoji",
+            "missing": None,
+            "image": scene(caption),
         }
-        for layer, shade in shades.items()
+        for place, caption in enumerate(captions)
     ]
-    return pd.DataFrame(rows)
+    return Result(pd.DataFrame(rows), {})
 
 
-def test_two_results_differ_by_their_pixels_where_both_have_an_image():
-    other = result({1: 255, 2: 51, 3: 0})
-    other["image"] = [None, *other["image"][1:]]
-    found = compare(result({1: 0, 2: 0, 0: 9}), other)
-    assert found["layer"].tolist() == [1, 2]
-    assert found["difference"].tolist() == pytest.approx([np.nan, 0.2], nan_ok=True)
-    with pytest.raises(InputError, match="no prompt, seed and layer in common"):
-        compare(result({0: 0}), result({1: 0}))
+def test_a_result_is_scored_and_asked_when_in_one_line():
+    result = drawn()
+    scored = result.score("oracle")
+    assert scored[(scored["check"] == "object-0")]["label"].all()
+    [found] = result.emergence("purple")
+    assert found.layer == 2 and found.rates["rate"].tolist() == [0, 0, 1]
+    assert "'purple' is there from layer 2 on (1 of 1 seeds" in repr([found])
+    with pytest.raises(CheckError, match="What can be asked for"):
+        result.emergence("dog")
+
+
+def test_a_scorer_that_cannot_tell_says_why():
+    result = drawn()
+    photographs = Result(result.table.assign(model="made/model"), {})
+    with pytest.raises(ScorerError, match="can't tell whether 'purple' is there"):
+        photographs.emergence("purple")

@@ -1,18 +1,10 @@
 """The verbs of a study of one's own: `new`, and `when`."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 from diffusion_lens.analysis.columns import check_experiment
 from diffusion_lens.runs.experiment import Experiment
 from diffusion_lens.runs.experiment_files import load_experiments
 from diffusion_lens.runs.prompts import read_prompts
-
-
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "diffusion_lens", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+from tests.command_line import run
 
 
 def test_a_new_experiment_can_be_planned_as_it_is(tmp_path):
