@@ -36,7 +36,7 @@ def test_a_study_from_plan_to_files(tmp_path):
     (tmp_path / "foxes.toml").write_text(SMALL)
     done = run("sweep", "foxes.toml", "--seeds", "0", "3", "--limit", "1", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    expected = "results/foxes: 4 images = 1 prompts x text_encoder (native, 2 layers) x 2 seeds"
+    expected = "runs/foxes: 4 images = 1 prompts x text_encoder (native, 2 layers) x 2 seeds"
     unknown = "time and disk: known after the first batch of --engine local"
     assert done.stdout.splitlines() == [expected, "done 0, failed 0, to draw now 4", unknown]
     done = run(
@@ -55,15 +55,15 @@ def test_a_study_from_plan_to_files(tmp_path):
     assert done.returncode == 2, done.stderr  # of the scorers, one has no weights here
     assert re.search(r"about [\d.]+ s and [\d.]+ MB for the rest, by the first batch", done.stdout)
     assert "8 images drawn in" in done.stdout and "; 0 left." in done.stdout
-    assert "results/foxes/scores/oracle.parquet" in done.stdout
+    assert "runs/foxes/scores/oracle.parquet" in done.stdout
     assert "vqa: the scorer vqa can't load Qwen" in done.stderr
-    assert set(pd.read_parquet(tmp_path / "results/foxes/scores/oracle.parquet")["scorer"]) >= {"oracle"}
+    assert set(pd.read_parquet(tmp_path / "runs/foxes/scores/oracle.parquet")["scorer"]) >= {"oracle"}
     done = run("sweep", "foxes.toml", "--seeds", "0", "3", "4", "--dry-run", cwd=tmp_path)
     assert "done 8, failed 0, to draw now 4" in done.stdout and "that are there" in done.stdout
-    done = run("status", "results/foxes", cwd=tmp_path)
+    done = run("status", "runs/foxes", cwd=tmp_path)
     assert done.stdout.startswith("claim    foxes are red\nplanned  12\ndone     8 (")
     assert "to do    4" in done.stdout and "images a second and worker on cpu" in done.stdout
-    done = run("export", "results/foxes", "--out", "files", cwd=tmp_path)
+    done = run("export", "runs/foxes", "--out", "files", cwd=tmp_path)
     assert done.stdout == "8 images in files\n"
     table = pd.read_csv(tmp_path / "files/metadata.csv")
     assert sorted(path.name for path in (tmp_path / "files").glob("*.png")) == sorted(table["file_name"])
@@ -116,7 +116,7 @@ def test_ctrl_c_ends_with_a_summary(tmp_path):
     assert process.returncode == 130
     assert "Stopped. The same command resumes it." in said and "images drawn in" in said
     assert "Traceback" not in rest
-    assert len(pd.read_parquet(tmp_path / "results/foxes/images")) % 32 == 0
+    assert len(pd.read_parquet(tmp_path / "runs/foxes/images")) % 32 == 0
 
 
 def test_bench_writes_its_figures(tmp_path):
