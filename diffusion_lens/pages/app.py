@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 import diffusion_lens
 from diffusion_lens.errors import DiffusionLensError
-from diffusion_lens.pages.asked import CONTROLS, Limits, known_interventions
+from diffusion_lens.pages.asked import Limits, known_interventions
 from diffusion_lens.pages.browse import Browser
 from diffusion_lens.pages.guard import POLICY, guards
 from diffusion_lens.pages.run_index import RunIndex
@@ -67,7 +67,8 @@ def create_app(
             "live.html",
             **shared,
             here="/",
-            controls=CONTROLS,
+            controls=live.controls,
+            embeddings=[one.token for one in live.lens.embeddings],
             interventions=known_interventions(),
             limits=limits,
             defaults=live.lens.defaults,

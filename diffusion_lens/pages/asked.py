@@ -1,14 +1,19 @@
 """What a visitor's request may hold, and how it is read."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
+from diffusion_lens.choices import POOLED
 from diffusion_lens.errors import InputError
 from diffusion_lens.pages.drawing import DrawRequest
 from diffusion_lens.text.interventions import INTERVENTIONS, parse_interventions
+from diffusion_lens.text.reading import ALL_ENCODERS
 
-__all__ = ["CONTROLS", "Control", "Limits", "known_interventions", "read_request"]
+if TYPE_CHECKING:
+    from diffusion_lens.lens.lens import DiffusionLens
+
+__all__ = ["CONTROLS", "Control", "Limits", "controls_of", "known_interventions", "read_request"]
 
 
 @dataclass(frozen=True)
@@ -64,35 +69,65 @@ CONTROLS: tuple[Control, ...] = (
         "pooled",
         "Pooled output",
         "choice",
-        ("hold", "layer", "empty"),
+        POOLED,
         "What a pipeline with a pooled output gets.",
+    ),
+    Control(
+        "encoder", "Text encoder", "choice", (ALL_ENCODERS,), "Whose layers are drawn; all move in step."
+    ),
+    Control(
+        "slots",
+        "Slots",
+        "choice",
+        ("all", "cap"),
+        "What the layer replaces: all layers that the pipeline reads, deeper ones, one, or all but one.",
     ),
     Control("interventions", "Change the states", "lines", help="One a line; each is applied in turn."),
     Control("negative_prompt", "Negative prompt", "text", help="What not to draw."),
     Control("height", "Height", "whole", help="In pixels."),
     Control("width", "Width", "whole", help="In pixels."),
 )
-_BY_NAME = {one.name: one for one in CONTROLS}
 
 
-def read_request(data: Any, limits: Limits) -> DrawRequest:
+def controls_of(lens: "DiffusionLens") -> tuple[Control, ...]:
+    """The fields that make sense for a model: encoders and slots only where there are several.
+
+    Args:
+        lens: the lens on the model.
+    """
+    names = tuple(lens.conditioner.encoders)
+    count = max(map(len, lens.plan().taps.values()), default=1)
+    slots = ("all", "cap", *map(str, range(count)), *(f"without:{index}" for index in range(count)))
+    pooled = any(slot.pooled for slot in lens.conditioner.slots.values())
+    choices = {
+        "encoder": (ALL_ENCODERS, *names) if len(names) > 1 else (),
+        "slots": slots if count > 1 else (),
+        "pooled": POOLED if pooled else (),
+    }
+    made = (replace(one, choices=choices.get(one.name, one.choices)) for one in CONTROLS)
+    return tuple(one for one in made if one.kind != "choice" or one.choices)
+
+
+def read_request(data: Any, limits: Limits, controls: Sequence[Control] = CONTROLS) -> DrawRequest:
     """A request from the JSON that a page sent.
 
     Args:
         data: the parsed JSON.
         limits: what may be asked for.
+        controls: the fields that the page has.
 
     Raises:
         InputError: something in it is not allowed; the message is for the visitor.
     """
     if not isinstance(data, Mapping):
         raise InputError("The request is no JSON object.")
-    unknown = sorted(set(data) - {"prompts", "seeds", *_BY_NAME})
+    known = {one.name: one for one in controls}
+    unknown = sorted(set(data) - {"prompts", "seeds", *known})
     if unknown:
-        raise InputError(f"The request holds {unknown}. Allowed: {['prompts', 'seeds', *_BY_NAME]}.")
+        raise InputError(f"The request holds {unknown}. Allowed: {['prompts', 'seeds', *known]}.")
     options = {
         name: _read(one, data[name], limits)
-        for name, one in _BY_NAME.items()
+        for name, one in known.items()
         if data.get(name) not in (None, "")
     }
     layers = str(options.pop("layers", "all")).replace(",", " ").split()

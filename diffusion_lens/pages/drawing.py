@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Column", "DrawRequest", "Drawn", "columns_of", "draw"]
 
 _IMAGES = ("image", "upscaled", "missing")
-_READING = ("readout", "pooled", "interventions")
+_READING = ("encoder", "readout", "pooled", "slots", "interventions")
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,15 @@ def columns_of(lens: "DiffusionLens", request: DrawRequest) -> list[Column]:
         LayerError, EncoderError, InputError: there are no such layers, or no such interventions.
     """
     from diffusion_lens.text.interventions import parse_interventions
-    from diffusion_lens.text.reading import Reading
+    from diffusion_lens.text.reading import ALL_ENCODERS, Reading
     from diffusion_lens.text.readouts import parse_readout
 
+    slots = request.options.get("slots", "all")
     how = Reading(
+        encoder=request.options.get("encoder", ALL_ENCODERS),
         readout=parse_readout(request.options.get("readout", "native")),
         pooled=request.options.get("pooled", "hold"),
+        slots=int(slots) if slots.isdecimal() else slots,
         interventions=parse_interventions(request.options.get("interventions", ())),
     )
     return [
@@ -86,7 +89,8 @@ def columns_of(lens: "DiffusionLens", request: DrawRequest) -> list[Column]:
 def draw(lens: "DiffusionLens", request: DrawRequest) -> Iterator[list[Drawn]]:
     """The images of a request, layer by layer; each step is one call of the model.
 
-    The first step draws one image only, so that there is something to see at once.
+    Prompts are encoded once. The first step draws one image only, so that there is something to see at
+    once; later ones draw a layer of all prompts and seeds, so that other visitors have a turn between them.
     """
     columns = columns_of(lens, request)
     sampling = {name: value for name, value in request.options.items() if name not in _READING}
@@ -95,11 +99,13 @@ def draw(lens: "DiffusionLens", request: DrawRequest) -> Iterator[list[Drawn]]:
         (request.prompts[:1], request.seeds[1:], 0),
         (request.prompts[1:], request.seeds, 0),
     ]
+    states = lens.encode(request.prompts, [one.reading for one in columns])
     together = [(request.prompts, request.seeds, place) for place in range(1, len(columns))]
     for prompts, seeds, place in alone + together:
         if not (prompts and seeds):
             continue
-        result = lens(list(prompts), [columns[place].reading], list(seeds), progress=False, **sampling)
+        reading = columns[place].reading
+        result = lens(prompts, [reading], seeds, states=states, progress=False, **sampling)
         yield [
             _drawn({str(name): value for name, value in row.items()}, request, place)
             for row in result.table.to_dict("records")

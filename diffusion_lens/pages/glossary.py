@@ -13,6 +13,10 @@ GLOSSARY: dict[str, str] = {
     "(final), without it (none), or as the pipeline does it at its own layer (native).",
     "pooled": "Some pipelines also read one vector for the whole prompt. It is held at full depth (hold), "
     "made from the layer drawn (layer), or that of the empty prompt (empty).",
+    "slot": "A place where the pipeline reads a hidden state. Most pipelines have one; some read several "
+    "layers, and then the layer drawn can stand in all slots or in one of them.",
+    "identical": "The image is the one that the untouched pipeline makes: read natively, with no change of "
+    "the states and no approximation. It is computed from the record of the image, never set.",
     "check": "One yes/no question on an image, such as: is the cat purple? A check that depends on another "
     "one (there must be a cat) is wrong where that one is wrong.",
     "scorer": "Who answers the checks: an exact reader of the testbed's scenes (oracle), a model, people.",

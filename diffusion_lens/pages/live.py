@@ -17,7 +17,7 @@ from diffusion_lens.checks.checks import Check
 from diffusion_lens.checks.scenes import from_description, parse_caption
 from diffusion_lens.errors import InputError
 from diffusion_lens.models.embedded import EMBEDDED
-from diffusion_lens.pages.asked import Limits, read_request
+from diffusion_lens.pages.asked import Limits, controls_of, read_request
 from diffusion_lens.pages.drawing import Drawn, DrawRequest, columns_of, draw
 from diffusion_lens.pages.recipe import command_of, python_of
 from diffusion_lens.pages.turns import Done, Failed, Job, Turns
@@ -71,9 +71,15 @@ class Live:
 
     def __init__(self, lens: "DiffusionLens", limits: Limits) -> None:
         self.lens, self.limits = lens, limits
+        self.controls = controls_of(lens)
         self.turns: Turns[list[Event]] = Turns(limits.jobs)
         self.images = ImageStore()
         self.oracle = OracleScorer() if lens.name in EMBEDDED else None
+
+    def warm_up(self) -> None:
+        """Draw once, so that the first visitor does not wait for what is done once only."""
+        for _ in draw(self.lens, DrawRequest((" ",), layers=("native",), options={"steps": 1})):
+            pass
 
     @property
     def routes(self) -> list[Route]:
@@ -85,7 +91,7 @@ class Live:
 
     async def _draw(self, request: Request) -> Response:
         try:
-            asked = read_request(await request.json(), self.limits)
+            asked = read_request(await request.json(), self.limits, self.controls)
         except (ValueError, InputError) as error:
             why = str(error) if isinstance(error, InputError) else "The request is no JSON."
             return JSONResponse({"problem": why}, 400)

@@ -84,6 +84,14 @@ def test_results_are_compared_by_layer_and_seed() -> None:
         result(["a fox", "a car"]).compare(result(["a dog", "a cat"]))
 
 
+def test_what_tells_two_results_apart_stands_in_their_labels() -> None:
+    plain = result(["a fox"], interventions="", readout="native")
+    changed = result(["a fox"], interventions="keep(fox)", readout="native")
+    table = plain.compare(changed).table
+    assert set(table["first"]) == {"a fox, seed 0", "a fox, seed 1"}
+    assert set(table["second"]) == {f"a fox, interventions keep(fox), seed {seed}" for seed in (0, 1)}
+
+
 def test_labels_are_written_in_any_script() -> None:
     text = "\u043a\u043e\u0442"  # a cat, in Russian
     font = find_font(text, 15)

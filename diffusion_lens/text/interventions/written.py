@@ -84,7 +84,7 @@ def parse_interventions(texts: Sequence[str | Intervention]) -> tuple[Interventi
 
 
 def split_interventions(text: str) -> tuple[str, ...]:
-    """The interventions in a table's column `interventions`, which joins them with ` + `."""
+    """The interventions in a table's column `interventions`, which joins them with a plus sign."""
     return tuple(one.strip() for one in _JOINED.findall(text) if one.strip())
 
 

@@ -1,0 +1,114 @@
+"""The documents: they are built without a warning, hold what they must, and name commands that exist."""
+
+import re
+import shlex
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import tyro
+
+from diffusion_lens import errors
+from diffusion_lens.cli.entry import CONFIG
+from diffusion_lens.cli.values import VALUES
+from diffusion_lens.cli.verbs import find_verb
+from diffusion_lens.models import known_families
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "experiments/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands(path: Path) -> list[str]:
+    """The commands of this package in the fenced blocks and the tables of a page."""
+    text = path.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`(diffusion-lens [^`]+ [^`]+)`", text)
+    return [line for line in lines if line.startswith("diffusion-lens ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_of_pages_are_understood(page: Path) -> None:
+    for command in commands(page):
+        words = shlex.split(command, comments=True)[1:]
+        verb = find_verb(words)
+        assert verb is not None or words in (["--help"], ["--version"]), command
+        if verb is None:
+            continue
+
+        def receive(*given: object, **options: object) -> bool:
+            return True
+
+        receive.__signature__ = __import__("inspect").signature(verb.function)  # type: ignore[attr-defined]
+        receive.__annotations__ = verb.function.__annotations__
+        try:
+            tyro.cli(receive, args=words[len(verb.path) :], config=CONFIG, registry=VALUES)
+        except SystemExit:
+            pytest.fail(f"{page.name}: {command} is not understood")
+
+
+class _Addresses(HTMLParser):
+    """What a page loads, and where its links lead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag in ("script", "img", "iframe") and "src" in given:
+            self.loads.append(given["src"])
+        if tag == "link" and given.get("rel") in ("stylesheet", "preload"):
+            self.loads.append(given["href"])
+        if tag == "a":
+            self.links.append(given.get("href", ""))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages as `make docs` builds them, with `doctor` run on one tiny pipeline."""
+    from sphinx.cmd.build import main
+
+    out = tmp_path_factory.mktemp("site")
+    shutil.rmtree(ROOT / "docs/generated", ignore_errors=True)
+    arguments = ["-W", "--keep-going", "-q", "-b", "html", "-D", "lens_examined=flux"]
+    log = out / "log.txt"
+    with log.open("w") as file, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stderr", file)
+        code = main([*arguments, "-d", str(out / "trees"), str(ROOT / "docs"), str(out / "html")])
+    assert code == 0, log.read_text()[-3000:]
+    return out / "html"
+
+
+@pytest.mark.filterwarnings("default")
+def test_pages_are_built_and_load_nothing_from_elsewhere(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    names = {str(page.relative_to(site)) for page in pages}
+    assert {f"generated/families/{name}.html" for name in known_families()} <= names
+    kinds = set(errors.__all__) - {"nearest", "DiffusionLensError"}
+    assert {f"generated/errors/{name}.html" for name in kinds} <= names
+    for page in pages:
+        found = _Addresses()
+        found.feed(page.read_text(encoding="utf-8"))
+        outside = [address for address in found.loads if address.startswith(("http", "//"))]
+        assert not outside, (page, outside)
+        for address in found.links:
+            path = address.partition("#")[0]
+            if path and ":" not in path:
+                assert (page.parent / path).resolve().exists(), (page.name, address)
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_glossary_has_a_picture_for_each_term_that_needs_one(site: Path) -> None:
+    text = (site / "generated/glossary.html").read_text(encoding="utf-8")
+    for word in ("layer", "readout", "pooled", "slot", "identical"):
+        section = re.search(rf'<section id="{word}">(.*?)</section>', text, re.DOTALL)
+        assert section and "<img" in section[1], word
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_family_page_says_what_doctor_found(site: Path) -> None:
+    text = (site / "generated/families/FluxPipeline.html").read_text(encoding="utf-8")
+    assert "native image against the plain pipeline" in text
