@@ -3,7 +3,7 @@
 import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffusion_lens.choices import Pooled
 from diffusion_lens.errors import InputError, UnsupportedPipelineError
@@ -25,6 +25,9 @@ from diffusion_lens.text.layers import LayerPlan
 from diffusion_lens.text.reader import Reader
 from diffusion_lens.text.reading import ALL_ENCODERS, Reading, ResolvedReading, Slots
 from diffusion_lens.text.readouts import Readout
+
+if TYPE_CHECKING:
+    from diffusion_lens.lens.widget import LensWidget
 
 __all__ = ["DiffusionLens"]
 
@@ -294,6 +297,16 @@ class DiffusionLens:
         self.conditioner.check_present()
         reader = self.reader(settings.sampler.options)
         return reader.encode(check_prompts(prompts), self.readings(layers, reader=reader))
+
+    def explore(self, prompt: str = "", *, layers: str = "all", seeds: str = "0") -> "LensWidget":
+        """A prompt field in a notebook, drawn by its kernel; see `diffusion_lens.lens.widget`.
+
+        Raises:
+            InputError: anywidget is not installed.
+        """
+        from diffusion_lens.lens.widget import LensWidget
+
+        return LensWidget(self, prompt, layers, seeds)
 
     def release_encoders(self) -> None:
         """Free the memory of the text encoders; no further prompt can be read after that."""

@@ -68,7 +68,7 @@ def create_app(
             **shared,
             here="/",
             controls=live.controls,
-            embeddings=[one.token for one in live.lens.embeddings],
+            embeddings=list(live.lens.embeddings.hashes),
             interventions=known_interventions(),
             limits=limits,
             defaults=live.lens.defaults,

@@ -86,7 +86,8 @@ def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
     known = enough(without_baselines(tables["order"]))
     known = known[(known[list(_SHARES)].sum(axis=1) > 0) & known["lead"].notna()]
     for parts, one in known.groupby(["run", "scorer"]):
-        names = [name for name in [*keys_of(one), "definition"] if one[name].nunique() > 1]
+        columns = [name for name in (*keys_of(one), "definition") if name in one]
+        names = [name for name in columns if one[name].nunique() > 1]
         pages = pages_of(one)
         for number, page in enumerate(pages):
             title = "-".join(str(part) for part in parts if str(part))
