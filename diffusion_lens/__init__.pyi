@@ -5,6 +5,7 @@ from .images.approximations import Approximations as Approximations
 from .images.approximations import approximate as approximate
 from .images.sampler import Sampler as Sampler
 from .lens.doctor import examine as examine
+from .lens.encoder_comparison import compare_encoders as compare_encoders
 from .lens.lens import DiffusionLens as DiffusionLens
 from .lens.result import Result as Result
 from .models.conditioning import Conditioning as Conditioning

@@ -144,7 +144,7 @@ def _about(scores: tuple[Path, ...]) -> "tuple[list[About], tuple[str, ...]]":
         sources.append(
             About(
                 run.name,
-                experiment.model,
+                experiment.model_name,
                 experiment.claim,
                 len(run.plan.prompts),
                 experiment.seeds,

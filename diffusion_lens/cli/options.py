@@ -1,5 +1,6 @@
 """Options that several verbs share: each is defined once, with its help and the words of its default."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,6 +88,12 @@ class Load:
         dtype: The type of the weights.
         offload: Keeps on the accelerator only the model, or with sequential only the layer, that is at
             work.
+        family: How the pipeline takes its text, for a class that the lens does not know: the name of a
+            known class, or a PipelineFamily in a module of yours, as mypackage.lens:FAMILY.
+        encoder_family: How a text encoder is built, for a class that the lens does not know: an
+            EncoderFamily, as mypackage.lens:ENCODER, or NAME=mypackage.lens:ENCODER for one of several.
+        text_encoder: What stands in the place of a text encoder of the model, such as own+int8, a folder or
+            own+lora=FILE, or NAME=own+int8 for one of several.
         revision: A branch, tag or commit of the model on the hub.
         variant: A variant of the weights, such as fp16.
         allow_pickle: Load weights that are pickles. A pickle can run any program: allow it only for a
@@ -100,6 +107,9 @@ class Load:
         Dtype | None, default("float32 on the CPU, the model's own on an accelerator", "DTYPE")
     ] = None
     offload: Offload = "none"
+    family: Annotated[str | None, default("by the class of the pipeline", "FAMILY")] = None
+    encoder_family: Annotated[tuple[str, ...], values("FAMILY", "by the class of the encoder")] = ()
+    text_encoder: Annotated[tuple[str, ...], values("ENCODER", "the model's own")] = ()
     revision: Annotated[str | None, default("the newest", "REVISION")] = None
     variant: Annotated[str | None, default("none", "VARIANT")] = None
     allow_pickle: Annotated[bool, default("refuse them")] = False
@@ -109,7 +119,23 @@ class Load:
         """The lens of a model; `options` are further ones of `DiffusionLens.from_pretrained`."""
         from diffusion_lens.lens.lens import DiffusionLens
 
-        return DiffusionLens.from_pretrained(model, **asdict(self), **options)
+        given = asdict(self)
+        given["encoders"] = _by_name(given.pop("encoder_family"))
+        given["text_encoders"] = _by_name(given.pop("text_encoder"))
+        return DiffusionLens.from_pretrained(model, **given, **options)
+
+
+def _by_name(texts: Sequence[str]) -> dict[str, str]:
+    """Values of NAME=VALUE by name; a value alone is of `text_encoder`."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        named = equals and name.replace("_", "").isalnum() and "+" not in name
+        key, one = (name, value) if named else ("text_encoder", text)
+        if key in found:
+            raise InputError(f"{key} was given twice: {found[key]!r} and {one!r}. Give it once.")
+        found[key] = one
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
 from .doctor import examine as examine
+from .encoder_comparison import EncoderComparison as EncoderComparison
+from .encoder_comparison import compare_encoders as compare_encoders
 from .grid import contact_sheet as contact_sheet
 from .lens import DiffusionLens as DiffusionLens
 from .provenance import where_drawn as where_drawn

@@ -37,14 +37,19 @@ class Comparison:
             cell: the longer side of an image on the sheet, in pixels; smaller by default where there are
                 many layers.
         """
-        rows: list[list[Image.Image | None]] = []
         labels: list[str] = []
+        for first, second in self.pairs:
+            labels += [first.label(prompt=True), second.label(prompt=True), "difference"]
+        return contact_sheet(self.images(), labels, self.columns, title="layer", cell=cell)
+
+    def images(self) -> list[list[Image.Image | None]]:
+        """For each pair three rows of images: the first, the second and their difference."""
+        rows: list[list[Image.Image | None]] = []
         for first, second in self.pairs:
             images = [(first.images.get(name), second.images.get(name)) for name in self.columns]
             rows += [[one for one, _ in images], [other for _, other in images]]
             rows.append([difference_image(one, other) for one, other in images])
-            labels += [first.label(prompt=True), second.label(prompt=True), "difference"]
-        return contact_sheet(rows, labels, self.columns, title="layer", cell=cell)
+        return rows
 
     def __repr__(self) -> str:
         mean = self.table["difference"].mean()

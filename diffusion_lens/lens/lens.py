@@ -14,10 +14,12 @@ from diffusion_lens.lens.result import Result
 from diffusion_lens.lens.settings import Settings
 from diffusion_lens.models.conditioner import Conditioner
 from diffusion_lens.models.embedded import EMBEDDED
+from diffusion_lens.models.encoder_variants import model_name
 from diffusion_lens.models.encoders import EncoderFamily
 from diffusion_lens.models.load import load_pipeline
 from diffusion_lens.models.memory import default_batch, free_memory
 from diffusion_lens.models.pipelines import PipelineFamily, find_family
+from diffusion_lens.models.replace_encoders import replace_encoders
 from diffusion_lens.text.embedding_files import GivenEmbedding, KnownEmbeddings
 from diffusion_lens.text.encode import States, check_prompts
 from diffusion_lens.text.interventions import Intervention
@@ -96,6 +98,7 @@ class DiffusionLens:
         *,
         family: PipelineFamily | str | None = None,
         encoders: Mapping[str, EncoderFamily | str] | None = None,
+        text_encoders: Mapping[str, str] | None = None,
         upscaler: str | os.PathLike[str] | None = None,
         batch_size: int | None = None,
         embeddings: Sequence[GivenEmbedding] = (),
@@ -107,6 +110,8 @@ class DiffusionLens:
             model: which model.
             family: as for a live pipeline.
             encoders: as for a live pipeline.
+            text_encoders: what stands in the place of the model's own text encoders, by the pipeline's name
+                for them, as `diffusion_lens.models.encoder_variants` writes it: "own+int8", a folder, ...
             upscaler: DeepFloyd IF's second stage, which shares the first one's encoder.
             batch_size: images denoised together.
             embeddings: as for a live pipeline.
@@ -115,6 +120,8 @@ class DiffusionLens:
                 `diffusion_lens.models.load.load_pipeline`, which also says what it raises.
         """
         pipe = load_pipeline(model, family=family, **options)
+        if text_encoders:
+            pipe = replace_encoders(pipe, text_encoders)
         second = None
         if upscaler is not None:
             shared = family or find_family(type(pipe))
@@ -128,7 +135,7 @@ class DiffusionLens:
             upscaler=second,
             defaults=defaults,
             batch_size=batch_size,
-            name=str(model),
+            name=model_name(str(model), text_encoders or {}),
             revision=options.get("revision"),
             embeddings=embeddings,
         )

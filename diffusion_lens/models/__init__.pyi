@@ -10,6 +10,8 @@ from .embedded import find_minilm as find_minilm
 from .embedded import weights_of as weights_of
 from .embedded_encoders import load_minilm as load_minilm
 from .embedded_encoders import load_smollm2 as load_smollm2
+from .encoder_variants import EncoderVariant as EncoderVariant
+from .encoder_variants import model_name as model_name
 from .encoders import EncoderFamily as EncoderFamily
 from .encoders import TextEncoder as TextEncoder
 from .family import images_of as images_of
@@ -38,6 +40,7 @@ from .pipelines import Slot as Slot
 from .pipelines import find_family as find_family
 from .pipelines import known_families as known_families
 from .quiet import quiet_libraries as quiet_libraries
+from .replace_encoders import build_encoder as build_encoder
 from .site_keys import SiteKey as SiteKey
 from .site_keys import deepest_layer as deepest_layer
 from .site_keys import layer_of as layer_of

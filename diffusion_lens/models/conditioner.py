@@ -9,6 +9,7 @@ import torch
 
 from diffusion_lens.errors import EncoderError, UnsupportedPipelineError
 from diffusion_lens.models.conditioning import Conditioning
+from diffusion_lens.models.contract import check_contract
 from diffusion_lens.models.encoders import EncoderFamily, TextEncoder, resolve_encoder
 from diffusion_lens.models.hooks import Change, Recording, copy_output, replace_forward, uncompiled
 from diffusion_lens.models.memory import free_memory
@@ -35,7 +36,8 @@ class Conditioner:
             likewise.
 
     Raises:
-        UnsupportedPipelineError: no family fits, or the pipeline has none of its text encoders.
+        UnsupportedPipelineError: no family fits, or the pipeline lacks text encoders, methods or arguments;
+            see `diffusion_lens.models.contract`.
         EncoderError: an encoder is of no known family.
         InputError: a family is named that can't be found.
     """
@@ -61,6 +63,7 @@ class Conditioner:
                 f"This {type(pipe).__name__} was loaded without its text encoder ({', '.join(absent)}); "
                 "load it with one."
             )
+        check_contract(pipe, self.family)
         self.slots: dict[str, Slot] = {slot.name: slot for slot in present}
         self.encoders: dict[str, TextEncoder] = {
             name: TextEncoder(
@@ -135,8 +138,9 @@ class Conditioner:
             returned = (returned,)
         if len(returned) != len(self.family.returns):
             raise UnsupportedPipelineError(
-                f"{type(self.pipe).__name__}.encode_prompt returned {len(returned)} values where its "
-                f"family names {len(self.family.returns)} ({self.family.returns}). The installed "
+                f"{type(self.pipe).__name__}.encode_prompt returned {len(returned)} values "
+                f"({', '.join(map(_describe, returned))}) where its family names "
+                f"{len(self.family.returns)} ({self.family.returns}). Name what it returns; the installed "
                 "diffusers may be newer than this family's description."
             )
         named = {name: value for name, value in zip(self.family.returns, returned, strict=True) if name}
@@ -274,6 +278,12 @@ class Conditioner:
             return Conditioning()
         named = self._run(negative_prompt or "", options)
         return Conditioning({f"negative_{name}": value for name, value in named.items()})
+
+
+def _describe(value: Any) -> str:
+    """A value by its type, and of a tensor its shape."""
+    shape = f" {tuple(value.shape)}" if isinstance(value, torch.Tensor) else ""
+    return f"{type(value).__name__}{shape}"
 
 
 def _always(output: Any) -> Callable[..., Any]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from diffusion_lens.errors import UnsupportedPipelineError
+
 if TYPE_CHECKING:  # families are listed without torch
     from torch import Tensor
 
@@ -118,6 +120,18 @@ class PipelineFamily:
 
 
 def images_of(output: Any) -> Any:
-    """The images of what `__call__` returned, `[image, y, x, 3]`; of a video its first frame."""
+    """The images of what `__call__` returned, `[image, y, x, 3]`; of a video its first frame.
+
+    Raises:
+        UnsupportedPipelineError: it has neither images nor frames.
+    """
     images = getattr(output, "images", None)
-    return [frames[0] for frames in output.frames] if images is None else images
+    if images is not None:
+        return images
+    frames = getattr(output, "frames", None)
+    if frames is None:
+        raise UnsupportedPipelineError(
+            f"The pipeline returned a {type(output).__name__}; an output with `images` or `frames` is "
+            "needed, as the classes of diffusers return it (see diffusion_lens.models.contract)."
+        )
+    return [video[0] for video in frames]

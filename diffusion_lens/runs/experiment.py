@@ -29,6 +29,7 @@ from diffusion_lens.choices import Compile, Dtype, Offload, Pooled
 from diffusion_lens.errors import ExperimentError, InputError
 from diffusion_lens.images.approximations import Approximations
 from diffusion_lens.images.sampler import Sampler
+from diffusion_lens.models.encoder_variants import EncoderVariant, model_name
 from diffusion_lens.runs.toml import read_dataclass
 from diffusion_lens.text.interventions import parse_interventions
 from diffusion_lens.text.readouts import parse_readout
@@ -143,6 +144,12 @@ class Experiment:
         pooled: what a pipeline with a pooled output gets.
         slots: what a layer replaces where a pipeline reads several layers.
         revision: branch, tag or commit on the hub.
+        family: how the pipeline takes its text, for one of no known class: the name of a known class, or
+            "package.module:NAME" for a `PipelineFamily` of one's own.
+        encoder_families: how its text encoders are built, by the pipeline's name for them, written likewise
+            (an `EncoderFamily`).
+        text_encoders: what stands in the place of the model's own text encoders, by the pipeline's name for
+            them, such as "own+int8" or a folder; see `diffusion_lens.models.encoder_variants`.
         claim: what the study is to answer, in a sentence.
         contrasts: what is to be compared, such as "kind=object,relation", decided on before anything is
             drawn; `analyze` tests these apart from all other comparisons.
@@ -165,6 +172,9 @@ class Experiment:
     pooled: Pooled = "hold"
     slots: int | str = "all"
     revision: str | None = None
+    family: str | None = None
+    encoder_families: Mapping[str, str] = field(default_factory=dict)
+    text_encoders: Mapping[str, str] = field(default_factory=dict)
     claim: str = ""
     contrasts: tuple[str, ...] = ()
     scorers: tuple[str, ...] = ()
@@ -184,6 +194,8 @@ class Experiment:
                 parse_readout(readout)
             for changes in self.interventions:
                 parse_interventions(changes)
+            for encoder in self.text_encoders.values():
+                EncoderVariant.parse(encoder)
         except InputError as error:
             raise ExperimentError(f"The experiment can't be read: {error}") from error
         sources = ("inline", "file", "set", "captions")
@@ -193,6 +205,11 @@ class Experiment:
                 f"prompts must come from one source and come from {given or 'none'}. Give a list, or one "
                 "of file, set and captions."
             )
+
+    @property
+    def model_name(self) -> str:
+        """What tables call the model: its name, and what stands in the place of its text encoders."""
+        return model_name(self.model, self.text_encoders)
 
     def seeds_of(self, prompt: str) -> tuple[int, ...]:
         """The seeds of the images of a prompt: those of the experiment, or its own, made from its text."""

@@ -17,7 +17,7 @@ __all__ = ["check_model", "check_same", "describe_plan", "load_plan", "name_cell
 
 FORMAT = 2
 """Of the manifest and the table; runs of version 0.1 of the package have format 1."""
-_FIXED = ("model", "revision", "pooled", "slots")
+_FIXED = ("model", "revision", "family", "encoder_families", "text_encoders", "pooled", "slots")
 
 
 def describe_plan(plan: Plan) -> dict[str, Any]:

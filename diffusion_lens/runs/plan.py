@@ -114,7 +114,7 @@ def embeddings_in(
 def make_plan(experiment: Experiment, prompts: Sequence[Prompt], resolved: Resolved) -> Plan:
     """List the cells of an experiment; about a microsecond each."""
     cells = []
-    shared = [experiment.model, experiment.revision, resolved.settings]
+    shared = [experiment.model_name, experiment.revision, resolved.settings]
     for index, prompt in enumerate(prompts):
         embeddings = resolved.embeddings_of(prompt.prompt)
         seeds = experiment.seeds_of(prompt.prompt)

@@ -202,7 +202,7 @@ def rows_of(
                 plan.reading(one.cell),
                 one.cell.seed,
                 Origin(
-                    plan.experiment.model,
+                    plan.experiment.model_name,
                     plan.experiment.revision,
                     plan.resolved.settings,
                     approximations,

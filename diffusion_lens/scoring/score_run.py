@@ -138,7 +138,7 @@ def _score(
 ) -> Scored:
     store = images.store
     answers = AnswerStore(store, scorer.name, scorer.version)
-    source = Source(images.plan.experiment.model, images.plan.experiment.revision)
+    source = Source(images.plan.experiment.model_name, images.plan.experiment.revision)
     worded = scorer.prepare(asked.prompts, source)
     questions = [tuple(check for check in one.checks if check.kind in scorer.kinds) for one in worded]
     experiment, prompts = images.plan.experiment, images.plan.prompts

@@ -43,6 +43,10 @@ def load_lens(
         offload=machine.offload,
         revision=experiment.revision,
         variant=machine.variant,
+        family=experiment.family,
+        encoders=experiment.encoder_families,
+        # the stubs are of what stood there when the prompts were encoded
+        text_encoders=None if stubs else experiment.text_encoders,
         **stubs,
     )
 
