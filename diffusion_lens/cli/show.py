@@ -45,6 +45,7 @@ def show(
     batch_size: BatchSize = None,
     release_encoders: Annotated[bool, default("keep them")] = False,
     upscaler: Annotated[str | None, default("none", "MODEL")] = None,
+    words: Annotated[int, default("none", "INT")] = 0,
     reading: ReadingOptions = ReadingOptions(),
     sampler: SamplerOptions = SamplerOptions(),
     load: Load = Load(),
@@ -58,10 +59,13 @@ def show(
             .parquet.
         release_encoders: Free the memory of the text encoders before denoising.
         upscaler: The second stage of DeepFloyd IF.
+        words: How many words say, under each image, what the state of each word of the prompt says.
     """
     asked = {name: value for name, value in locals().items() if name not in ("out", "overwrite")}
     if not prompts:
         raise InputError('No prompt was given. For example: diffusion-lens show "a purple cat"')
+    if words and release_encoders:
+        raise InputError("--words reads the encoders once more; leave --release-encoders out.")
     from diffusion_lens.files import check_output, write_whole
 
     grid = out or Path(f"lens-{_short_hash(asked)}.png")
@@ -80,6 +84,8 @@ def show(
         **sampler.arguments(),
         release_encoders=release_encoders,
     )
+    if words:
+        result = result.with_words(words)
     result.save_table(table)
     write_whole(grid, lambda file: result.grid().save(file, grid.suffix[1:].lower().replace("jpg", "jpeg")))
     say(f"grid   {grid}\ntable  {table}")

@@ -8,3 +8,4 @@ from .result import Result as Result
 from .settings import Settings as Settings
 from .thumbnails import data_address as data_address
 from .thumbnails import thumbnail as thumbnail
+from .words import say_layers as say_layers

@@ -12,6 +12,8 @@ _INK = "#1a1a1a"
 _PALE = "#8a8a8a"
 _GAP = 4
 _TEXT = 15
+_SMALL = 12
+_CAPTION = 128
 _LABEL = 240
 _WIDEST = 12
 
@@ -23,6 +25,7 @@ def contact_sheet(
     *,
     title: str = "",
     cell: int | None = None,
+    captions: Sequence[Sequence[str]] = (),
 ) -> Image.Image:
     """Draw images in a grid with labels at the left and on top.
 
@@ -36,6 +39,8 @@ def contact_sheet(
         title: a line above, wrapped to the width.
         cell: the longer side of a cell in pixels; by default 160, or 112 where there are bands. Images are
             enlarged by whole factors where the cell allows it, so that small images keep their pixels.
+        captions: what stands under each image, by row and column, its parts between bars below each other
+            and cut to the width; none if empty.
     """
     bands = -(-len(column_labels) // _WIDEST) or 1
     wide = -(-len(column_labels) // bands)  # as even as can be
@@ -44,12 +49,19 @@ def contact_sheet(
     font = find_font(" ".join([title, *row_labels, *column_labels]), _TEXT)
     first = next((image for row in rows for image in row if image is not None), None)
     width, height = _fit(first.size if first else (1, 1), cell)
+    under = [[_parts(text) for text in row] for row in captions]
+    most = max((len(parts) for row in under for parts in row), default=0)
+    small = find_font(" ".join(text for row in captions for text in row), _SMALL)
+    strip = most * (_SMALL + 2)
+    # labels and words need room, which small images leave beside them
+    labelled = max((pen.textlength(text, font) for text in column_labels), default=0)
+    width = max(width, int(labelled), min(_CAPTION, cell) if most else 0)
     label = min(max((pen.textlength(text, font) for text in row_labels), default=0), _LABEL)
     left = int(label) + 3 * _GAP if label else _GAP
     total = left + wide * (width + _GAP)
     heading = _wrap(pen, title, font, float(total - 2 * _GAP))
     top = len(heading) * (_TEXT + _GAP) + _GAP
-    band = _TEXT + 3 * _GAP + len(rows) * (height + _GAP)
+    band = _TEXT + 3 * _GAP + len(rows) * (height + strip + _GAP)
     sheet = Image.new("RGB", (total, top + bands * band), "white")
     pen = ImageDraw.Draw(sheet)
     for line, text in enumerate(heading):
@@ -60,7 +72,15 @@ def contact_sheet(
         for column, text in enumerate(column_labels[part]):
             x = left + column * (width + _GAP) + width // 2
             pen.text((x, corner[1] - 2 * _GAP), text, _INK, font, anchor="ms")
-        _paste(sheet, [row[part] for row in rows], row_labels, font, corner, (width, height))
+        size = (width, height)
+        _paste(sheet, [row[part] for row in rows], row_labels, font, corner, size, strip)
+        for place, texts in enumerate([row[part] for row in under] if most else []):
+            below = corner[1] + place * (height + strip + _GAP) + height
+            for column, parts in enumerate(texts):
+                x = corner[0] + column * (width + _GAP)
+                for line, text in enumerate(parts):
+                    cut = _cut(pen, text, small, float(width))
+                    pen.text((x + width // 2, below + line * (_SMALL + 2)), cut, _INK, small, anchor="ma")
     return sheet
 
 
@@ -71,12 +91,13 @@ def _paste(
     font: Font,
     corner: tuple[int, int],
     size: tuple[int, int],
+    strip: int,
 ) -> None:
-    """Draw rows and their labels, the first image at a corner."""
+    """Draw rows and their labels, the first image at a corner, and leave a strip below each row."""
     pen = ImageDraw.Draw(sheet)
     width, height = size
     for index, (row, text) in enumerate(zip(rows, labels, strict=True)):
-        y = corner[1] + index * (height + _GAP)
+        y = corner[1] + index * (height + strip + _GAP)
         lines = _wrap(pen, text, font, float(_LABEL))
         for line, part in enumerate(lines):
             offset = height / 2 + (line - len(lines) / 2 + 0.5) * (_TEXT + 2)
@@ -87,7 +108,8 @@ def _paste(
                 pen.rectangle((x, y, x + width - 1, y + height - 1), outline=_PALE)
                 pen.line((x, y, x + width - 1, y + height - 1), _PALE)
                 continue
-            sheet.paste(_scale(image, size), (x, y))
+            scaled = _scale(image, (round(image.width * height / image.height), height))
+            sheet.paste(scaled, (x + (width - scaled.width) // 2, y))
 
 
 def _fit(size: tuple[int, int], cell: int) -> tuple[int, int]:
@@ -100,6 +122,20 @@ def _scale(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     enlarged = size[0] >= image.width
     how = Image.Resampling.BICUBIC if enlarged else Image.Resampling.LANCZOS
     return image.convert("RGB").resize(size, how)
+
+
+def _parts(text: object) -> list[str]:
+    """The lines of a caption; a missing one has none."""
+    return [part.strip() for part in text.split("|")] if isinstance(text, str) and text else []
+
+
+def _cut(pen: ImageDraw.ImageDraw, text: str, font: Font, width: float) -> str:
+    """A text, with an ellipsis in the place of what does not fit into a width."""
+    if pen.textlength(text, font) <= width:
+        return text
+    while text and pen.textlength(f"{text}\u2026", font) > width:
+        text = text[:-1]
+    return f"{text}\u2026"
 
 
 def _wrap(pen: ImageDraw.ImageDraw, text: str, font: Font, width: float) -> list[str]:

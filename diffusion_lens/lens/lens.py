@@ -2,6 +2,7 @@
 
 import copy
 import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.call import Asked, Call, make_reading, resolve_asked
 from diffusion_lens.lens.result import Result
 from diffusion_lens.lens.settings import Settings
+from diffusion_lens.lens.words import Spoken
 from diffusion_lens.models.conditioner import Conditioner
 from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.models.encoder_variants import model_name
@@ -242,7 +244,8 @@ class DiffusionLens:
         sampler = Sampler(steps, guidance, height, width, negative_prompt, scheduler, options)
         call = Call.resolve(self, prompts, layers, seeds, how, sampler, upscale, states)
         release = self.release_encoders if release_encoders else None
-        return Result(call.draw(release, progress=progress), call.states)
+        drawn_by = Spoken(weakref.ref(self), call.readings, call.settings.sampler.options)
+        return Result(call.draw(release, progress=progress), call.states, drawn_by)
 
     def stream(
         self,

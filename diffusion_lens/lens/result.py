@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,10 @@ from diffusion_lens.lens.viewer import embed, viewer_page
 from diffusion_lens.runs.table import IMAGE_COLUMNS
 
 if TYPE_CHECKING:
+    from diffusion_lens.lens.words import Spoken
+    from diffusion_lens.text.interventions.tokens import Tokens
     from diffusion_lens.text.states import LayerStates
+    from diffusion_lens.text.vocabulary import SaidBy
 
 __all__ = ["Result"]
 
@@ -38,10 +41,12 @@ class Result:
             pipeline), `seed`, `missing` (why there is no image, or None), `image` and, for pipelines of
             two stages, `upscaled` (PIL images).
         states: the hidden states by encoder; empty for a result that was read from a run.
+        spoken: how these states are said in words; None for a result that was read from a file.
     """
 
     table: pd.DataFrame
     states: Mapping[str, "LayerStates"]
+    spoken: "Spoken | None" = field(default=None, compare=False)
 
     def image(
         self, layer: int | str, seed: int = 0, prompt: str | None = None, *, upscaled: bool = False
@@ -106,10 +111,12 @@ class Result:
         rows = grid_rows(table, "seed" if difference else order)
         several = len({row.prompt for row in rows}) > 1
         images: list[list[Image.Image | None]] = []
+        captions: list[list[str]] = []
         labels: list[str] = []
         for _, together in groupby(rows, key=lambda row: row.seed if difference else row):
             group = list(together)
             images += [[row.images.get(name) for name in columns] for row in group]
+            captions += [[row.said.get(name, "") for name in columns] for row in group]
             labels += [row.label(prompt=several) for row in group]
             if difference:
                 if len(group) != 2:
@@ -118,11 +125,55 @@ class Result:
                         f"{len(group)}. Draw two prompts, or use result.compare(other)."
                     )
                 images.append([difference_image(*pair) for pair in zip(*images[-2:], strict=True)])
+                captions.append([""] * len(columns))
                 labels.append("difference")
         encoder = table["encoder"].iloc[0]
         what = f"layer of {encoder}" if encoder != "all" else "layer (all encoders in step)"
         title = what if several else f"{rows[0].prompt} | {what}"
-        return contact_sheet(images, labels, columns, title=title, cell=cell)
+        return contact_sheet(images, labels, columns, title=title, cell=cell, captions=captions)
+
+    def words(
+        self,
+        k: int = 5,
+        tokens: "Tokens" = "content",
+        by: "SaidBy | None" = None,
+        words: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """What the drawn states say in words, under the interventions that they were drawn with.
+
+        Args:
+            k: how many words for each token.
+            tokens: whose states; see `diffusion_lens.text.interventions.tokens`.
+            by: "head" for the encoder's own vocabulary head, "nearest" for the nearest words of a list; see
+                `diffusion_lens.text.vocabulary`. None takes the head where an encoder has one.
+            words: those that "nearest" compares with; a list of everyday words if None.
+
+        Returns:
+            One row by prompt, reading and token: the columns of the reading, `state_of` (encoder and
+            layer), `token`, `by`, `said` (the words, the most likely first) and `scores` (probability of
+            each, or cosine similarity).
+
+        Raises:
+            InputError: the result was read from a file, its lens is gone, or a value can't be.
+            EncoderError: the encoders were released, or have no head that was asked for.
+        """
+        if self.spoken is None:
+            raise InputError("This result was read from a file, without its model. Draw it to say it.")
+        return self.spoken.words(self.states, k, tokens, by, words)
+
+    def with_words(
+        self,
+        k: int = 2,
+        tokens: "Tokens" = "content",
+        by: "SaidBy | None" = None,
+        words: Sequence[str] | None = None,
+    ) -> "Result":
+        """This result with the words beside the images: columns `said` and `said_by`, and a strip under
+        each image of its grid; the arguments are those of `words`.
+        """
+        from diffusion_lens.lens.words import add_words
+
+        return replace(self, table=add_words(self.table, self.words(k, tokens, by, words)))
 
     def compare(self, other: "Result") -> Comparison:
         """This result and another, layer by layer and seed by seed, with their difference.

@@ -37,6 +37,7 @@ class GridRow:
         reading: what further tells them from other rows; empty if nothing does.
         images: by column label; None where an image is missing.
         missing: why, by column label.
+        said: what the drawn state says in words, by column label; empty where it was not asked.
     """
 
     prompt: str
@@ -44,6 +45,7 @@ class GridRow:
     reading: str
     images: dict[str, Image.Image | None]
     missing: dict[str, str]
+    said: dict[str, str]
 
     def label(self, *, prompt: bool) -> str:
         """What the row is called.
@@ -129,7 +131,8 @@ def grid_rows(table: pd.DataFrame, order: Order = "prompt", named: Sequence[str]
         reading = ", ".join(
             f"{name} {value}" for name, value in zip(keys[1:-1], values[1:-1], strict=True) if value
         )
-        found.append(GridRow(str(values[0]), int(values[-1]), reading, images, missing))
+        said = dict(zip(group["_column"], group["said"], strict=True)) if "said" in group else {}
+        found.append(GridRow(str(values[0]), int(values[-1]), reading, images, missing, said))
     if order == "seed":
         seeds = list(dict.fromkeys(row.seed for row in found))
         found.sort(key=lambda row: seeds.index(row.seed))  # stable: prompts stay in their order

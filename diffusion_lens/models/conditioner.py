@@ -166,7 +166,7 @@ class Conditioner:
 
     def capture(
         self,
-        prompt: str,
+        prompt: str | list[str],
         layers: Mapping[str, Sequence[SiteKey]],
         options: Mapping[str, Any],
         stop: frozenset[str] = frozenset(),
@@ -175,7 +175,7 @@ class Conditioner:
         """Encode `prompt` once and read the states of `layers` of each encoder named.
 
         Args:
-            prompt: one prompt.
+            prompt: one prompt, or a batch of them, which the pipeline pads as it does.
             layers: the layers, and parts of blocks, to keep, by encoder.
             options: see `encode_options`.
             stop: the encoders whose pass may end after the deepest layer asked for.

@@ -76,6 +76,7 @@ class EncoderFamily:
         mlp: likewise of the feed-forward part.
         heads: key path in a block of the linear layer after the attention heads; empty where what it gives
             is normed before it is added, so that heads can't be told apart.
+        decoder: it is a language model, whose states a vocabulary head reads as the next token.
     """
 
     blocks: tuple[str, ...]
@@ -86,6 +87,7 @@ class EncoderFamily:
     attn: str = ""
     mlp: str = ""
     heads: str = ""
+    decoder: bool = False
 
 
 _CLIP = EncoderFamily(
@@ -111,6 +113,7 @@ _DECODER = EncoderFamily(
     attn="self_attn",
     mlp="mlp",
     heads="self_attn.o_proj",
+    decoder=True,
 )
 # these norm what a part has computed once more before they add it
 _GEMMA2 = replace(_DECODER, attn="post_attention_layernorm", mlp="post_feedforward_layernorm", heads="")
@@ -133,6 +136,7 @@ ENCODERS: Mapping[str, EncoderFamily] = {
         attn="self_attention",
         mlp="mlp",
         heads="self_attention.dense",
+        decoder=True,
     ),
     "Gemma2ForCausalLM": _GEMMA2,
     "Gemma2Model": _GEMMA2,
@@ -149,7 +153,7 @@ ENCODERS: Mapping[str, EncoderFamily] = {
     "Qwen3VLModel": _DECODER,
     "Qwen3Model": _DECODER,
     "T5EncoderModel": _T5,
-    "T5GemmaEncoder": replace(_GEMMA2, attn="post_self_attn_layernorm"),
+    "T5GemmaEncoder": replace(_GEMMA2, attn="post_self_attn_layernorm", decoder=False),
     "UMT5EncoderModel": _T5,
 }
 

@@ -138,15 +138,11 @@ class Reader:
         """
         given = reading.reading
         prompt = next(iter(states.values())).prompts[0]
-        edits = reading.encoder_edits
-        if edits is not None:
-            if (prompt, edits.id) not in self._edited:
-                raise InputError(f"The states of {prompt!r} under {edits.id} were not prepared.")
-            states = self._edited[prompt, edits.id]
+        drawn = self.drawn_states(states, reading)
         outputs = {}
         for name, slot in self.conditioner.slots.items():
             encoder, moves = self.conditioner.encoders[name], name in reading.moving
-            changed = self._intervene(name, states[name], reading) if moves else states[name]
+            changed = drawn[name]
             empty = self.source("")[name] if given.pooled == "empty" else None
             outputs[name] = encoder_output(
                 slot,
@@ -168,6 +164,28 @@ class Reader:
             )
         with self.in_use():
             return self.conditioner.replay(prompt, outputs, self.options).to("cpu")
+
+    def drawn_states(self, states: States, reading: ResolvedReading) -> States:
+        """The states of one prompt that a reading draws: under all that changes them, before any norm.
+
+        Args:
+            states: see `condition`.
+            reading: likewise.
+
+        Raises:
+            PromptError: an intervention names a word that the prompt lacks.
+            InputError: what an intervention in the encoder needs was not prepared.
+        """
+        prompt = next(iter(states.values())).prompts[0]
+        edits = reading.encoder_edits
+        if edits is not None:
+            if (prompt, edits.id) not in self._edited:
+                raise InputError(f"The states of {prompt!r} under {edits.id} were not prepared.")
+            states = self._edited[prompt, edits.id]
+        return {
+            name: self._intervene(name, one, reading) if name in reading.moving else one
+            for name, one in states.items()
+        }
 
     def negative(self, negative_prompt: str | None, prompt: str) -> Conditioning:
         """The negative text arguments, natively encoded, on the CPU.
@@ -241,11 +259,16 @@ class Reader:
         sources = {}
         for source in change.sources(prompt):
             states = self.source(source)[name]
-            sources[source] = Source(states, self._find_places(name, *_read(states)))
-        places = self._find_places(name, prompt, ids, mask)
+            sources[source] = Source(states, self.find_places(name, *_read(states)))
+        places = self.find_places(name, prompt, ids, mask)
         return Context(prompt, name, self.conditioner.encoders[name].fingerprint, places, sources)
 
-    def _find_places(self, name: str, prompt: str, ids: list[int], mask: list[bool]) -> TokenPlaces:
+    def places_of(self, states: LayerStates) -> TokenPlaces:
+        """Where the words and the pads of one prompt are."""
+        return self.find_places(states.encoder, *_read(states))
+
+    def find_places(self, name: str, prompt: str, ids: list[int], mask: list[bool]) -> TokenPlaces:
+        """Where the words and the pads of a prompt are, by the token ids and the mask that were read."""
         key = name, prompt
         if key not in self._places:
             tokenizer = find_tokenizer(self.conditioner.pipe, self.conditioner.slots[name])

@@ -1,0 +1,151 @@
+"""Draw and say: beside each drawn state, the words that the same state says."""
+
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from diffusion_lens.errors import InputError
+from diffusion_lens.text.encode import States, check_prompts
+from diffusion_lens.text.interventions.tokens import Tokens
+from diffusion_lens.text.reader import Reader
+from diffusion_lens.text.reading import Reading, ResolvedReading
+from diffusion_lens.text.vocabulary import SaidBy, Vocabulary
+
+if TYPE_CHECKING:
+    from diffusion_lens.lens.call import Asked
+    from diffusion_lens.lens.lens import DiffusionLens
+
+__all__ = ["Spoken", "add_words", "say_layers"]
+
+_READING = ("prompt", *Reading().columns())
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """How the states of a result were drawn, so that they can be said as they were drawn.
+
+    Attributes:
+        lens: the lens; a result does not keep its model in memory.
+        readings: how each layer was read.
+        options: the arguments of the pipeline's `__call__` that its encoders see.
+    """
+
+    lens: "weakref.ref[DiffusionLens]"
+    readings: tuple[ResolvedReading, ...]
+    options: Mapping[str, Any]
+
+    def words(
+        self, states: States, k: int, tokens: Tokens, by: SaidBy | None, words: Sequence[str] | None
+    ) -> pd.DataFrame:
+        """See `Result.words`."""
+        lens = self.lens()
+        if lens is None:
+            raise InputError(
+                "The lens that drew this result is gone, and with it its encoders. Keep it in a variable: "
+                "lens = DiffusionLens.from_pretrained(...)."
+            )
+        lens.conditioner.check_present()
+        return _table(lens.reader(self.options), states, self.readings, k, tokens, by, words)
+
+
+def say_layers(
+    lens: "DiffusionLens",
+    prompts: str | Sequence[str],
+    layers: "Asked" = "all",
+    *,
+    k: int = 5,
+    tokens: Tokens = "content",
+    by: SaidBy | None = None,
+    words: Sequence[str] | None = None,
+    how: Reading | None = None,
+) -> pd.DataFrame:
+    """What the layers of prompts say in words, without drawing them.
+
+    Args:
+        lens: the model.
+        prompts: one prompt or several.
+        layers: as for a call of the lens.
+        k: how many words for each token.
+        tokens: whose states; see `diffusion_lens.text.interventions.tokens`.
+        by: "head" or "nearest"; see `diffusion_lens.text.vocabulary`. None takes the head where an encoder
+            has one.
+        words: those that "nearest" compares with; a list of everyday words if None.
+        how: how layers are read that are not a `Reading` themselves.
+
+    Returns:
+        The table of `Result.words`.
+
+    Raises:
+        PromptError, LayerError, EncoderError, InputError: something asked for can't be.
+
+    Example:
+        ```python
+        table = say_layers(lens, "a puppy on a beach", by="nearest", tokens="puppy")
+        table[["layer", "said"]]
+        ```
+    """
+    lens.conditioner.check_present()
+    reader = lens.reader()
+    readings = lens.readings(layers, how, reader)
+    states = reader.encode(check_prompts(prompts), readings)
+    return _table(reader, states, readings, k, tokens, by, words)
+
+
+def add_words(table: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
+    """A table of images with what each drawn state says.
+
+    Args:
+        table: the table of a result.
+        words: what `Result.words` gave for it.
+
+    Returns:
+        The table with the columns `said` ("fox: fox, wolf | car: car") and `said_by`.
+    """
+    keys = list(_READING)
+    lines = words.assign(said=words["token"] + ": " + words["said"])
+    several = lines.groupby(keys, sort=False)["state_of"].transform("nunique") > 1
+    lines.loc[several, "said"] = lines["state_of"] + " " + lines["said"]
+    grouped = lines.groupby(keys, sort=False)
+    joined = pd.DataFrame({"said": grouped["said"].agg(" | ".join), "said_by": grouped["by"].first()})
+    plain = table.drop(columns=["said", "said_by"], errors="ignore")
+    merged: pd.DataFrame = plain.merge(joined.reset_index(), on=keys, how="left", validate="many_to_one")
+    return merged
+
+
+def _table(
+    reader: Reader,
+    states: States,
+    readings: Sequence[ResolvedReading],
+    k: int,
+    tokens: Tokens,
+    by: SaidBy | None,
+    words: Sequence[str] | None,
+) -> pd.DataFrame:
+    prompts = next(iter(states.values())).prompts
+    reader.prepare(prompts, readings)
+    vocabulary = Vocabulary(reader, words)
+    rows: list[dict[str, Any]] = []
+    for index, prompt in enumerate(prompts):
+        one = {name: batch[index] for name, batch in states.items()}
+        for reading in readings:
+            drawn = reader.drawn_states(one, reading)
+            for name in reading.moving:
+                for source in dict.fromkeys(reading.sources[name]):
+                    for said in vocabulary.say(drawn[name], source, k, tokens, by):
+                        rows.append(
+                            {
+                                "prompt": prompt,
+                                **reading.columns(),
+                                "state_of": f"{name} {source}",
+                                "token": said.token,
+                                "by": said.by,
+                                "said": ", ".join(said.words),
+                                "scores": said.scores,
+                            }
+                        )
+    columns = [*_READING, "layer", "native", "state_of", "token", "by", "said", "scores"]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
+    return table

@@ -1,0 +1,101 @@
+"""States in words: the encoder's own head where it has one, the nearest words of a list otherwise."""
+
+import pytest
+import torch
+
+from diffusion_lens.errors import EncoderError, InputError, PromptError
+from diffusion_lens.lens.result import Result
+from diffusion_lens.lens.words import say_layers
+from diffusion_lens.text.interventions import Patch
+from diffusion_lens.text.vocabulary import Vocabulary, everyday_words, find_head
+from tests.tiny import LENSED
+
+WORDS = ["fox", "wolf", "dog", "car", "truck", "red", "blue", "pizza", "house"]
+DRAW = {"steps": 1, "guidance": 1.0, "progress": False}
+
+
+def test_a_word_says_itself_and_then_what_is_like_it(emoji):
+    table = say_layers(emoji, "a red fox", [0, 6], k=2, tokens="fox", words=WORDS)
+    assert table["layer"].tolist() == [0, 6] and set(table["by"]) == {"nearest"}
+    assert table["said"].tolist() == ["fox, wolf", "fox, wolf"]
+    assert all(1 >= one >= other for one, other in table["scores"])
+
+
+def test_what_is_said_is_what_was_drawn(emoji):
+    patch = [Patch("a red truck", {"fox": "truck"}, layers=6)]
+    result = emoji("a red fox", [0, 6], interventions=patch, **DRAW)
+    said = result.words(1, "fox", words=WORDS).set_index("layer")["said"]
+    assert said[0] == "fox" and said[6] == "truck"
+    beside = result.with_words(1, "fox", words=WORDS)
+    assert beside.table["said"].tolist() == ["fox: fox", "fox: truck"]
+    assert len(beside.table) == len(result.table)
+    assert beside.grid().height > result.grid().height
+
+
+def test_the_empty_prompt_says_nothing(emoji):
+    assert say_layers(emoji, "", 6, words=WORDS).empty
+
+
+def test_parts_and_words_of_several_pieces_are_said(emoji):
+    table = say_layers(emoji, "a purplish hedgehog", ["3.mlp", "native+3.mlp"], k=1, words=WORDS)
+    assert table["state_of"].tolist() == ["text_encoder 3.mlp"] * 3 + ["text_encoder 6+3.mlp"] * 3
+    assert table["token"].tolist() == ["a", "purplish", "hedgehog"] * 2
+
+
+@pytest.mark.parametrize("family", [name for name in LENSED if name in ("z-image", "sana", "sd", "sd3")])
+def test_only_language_models_have_a_head(tiny_lens, family):
+    lens = tiny_lens(family)
+    for encoder in lens.conditioner.encoders.values():
+        head = find_head(encoder)
+        assert head is None or (encoder.family.decoder and head.shape[1] > 1)
+        if not encoder.family.decoder:
+            assert head is None
+
+
+def test_a_head_says_what_the_language_model_itself_would(new_lens):
+    lens = new_lens("z-image")
+    (encoder,) = lens.conditioner.encoders.values()
+    encoder.module.config.tie_word_embeddings = True
+    head = find_head(encoder)
+    table = say_layers(lens, "a red fox", -1, k=3, tokens="last")
+    states = lens.encode("a red fox", -1)["text_encoder"]
+    place = lens.reader().places_of(states).select("last")
+    tokenizer = lens.pipeline.tokenizer
+    normed = encoder.final_norm(states.states[0, 0, place].to(head.dtype))
+    best = (normed @ head[: len(tokenizer)].T).float().softmax(-1)[0].topk(3)
+    assert table["by"].tolist() == ["head"]
+    assert table["scores"][0] == pytest.approx(best.values.tolist(), rel=1e-4)
+    assert table["said"][0] == ", ".join(tokenizer.decode([one]).strip() for one in best.indices)
+
+
+def test_what_can_not_be_said_is_refused(emoji, new_lens):
+    with pytest.raises(EncoderError, match="no vocabulary head at hand"):
+        say_layers(emoji, "a red fox", 6, by="head")
+    with pytest.raises(PromptError, match="does not hold 'dog'"):
+        say_layers(emoji, "a red fox", 6, tokens="dog", words=WORDS)
+    with pytest.raises(InputError, match="k is 0"):
+        say_layers(emoji, "a red fox", 6, k=0, words=WORDS)
+    with pytest.raises(InputError, match="at least two words"):
+        say_layers(emoji, "a red fox", 6, words=["fox"])
+    lens = new_lens("z-image")
+    (encoder,) = lens.conditioner.encoders.values()
+    encoder.module.config.tie_word_embeddings = True
+    short = torch.nn.Embedding(3, encoder.module.get_input_embeddings().weight.shape[1])
+    encoder.module.set_input_embeddings(short)
+    with pytest.raises(InputError, match="do not belong together"):
+        Vocabulary(lens.reader()).choose("text_encoder", "head")
+
+
+def test_without_its_model_a_result_says_nothing(new_lens):
+    lens = new_lens("sd")
+    result = lens("a red fox", 1, release_encoders=True, **DRAW)
+    with pytest.raises(EncoderError, match="were released"):
+        result.words(1)
+    with pytest.raises(InputError, match="read from a file"):
+        Result(result.table, result.states).words(1)
+
+
+def test_the_list_has_the_words_of_the_testbed():
+    from diffusion_lens.testbed.scenes import OBJECTS
+
+    assert set(OBJECTS) <= set(everyday_words())
