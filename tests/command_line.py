@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -22,3 +23,8 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     finally:
         os.chdir(before)
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def heed_interrupts() -> None:
+    """For `preexec_fn`: Ctrl-C ends the child, also where a shell started the tests in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.command_line import heed_interrupts
+
 SMALL = """
 claim = "foxes are red"
 model = "emoji"
@@ -104,6 +106,7 @@ def test_ctrl_c_ends_with_a_summary(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.getcwd()},
+        preexec_fn=heed_interrupts,
     ) as process:
         assert process.stderr is not None and process.stdout is not None
         text = ""
