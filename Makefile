@@ -14,7 +14,7 @@ demo: $(READY)
 	$(BIN)/diffusion-lens show $(DEMO) --out demo.png --overwrite
 
 test: lint $(BROWSER)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 	$(MAKE) notebooks
 
 lint: $(READY)
@@ -28,7 +28,7 @@ hooks: $(READY)
 	$(BIN)/pre-commit install
 
 coverage: $(READY) $(BROWSER)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov diffusion_lens --cov-report term-missing:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov diffusion_lens --cov-report term-missing:skip-covered
 
 # The tests that stand on torch, diffusers and transformers, in an environment for each set of their versions:
 # the oldest that pyproject.toml allows, and the newest that pip finds.
@@ -39,7 +39,7 @@ test-versions: $(SETS:%=test-versions-%)
 test-versions-%: constraints/%.txt
 	$(PYTHON) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/pip install --quiet --upgrade --constraint $< --editable '.[dev]'
-	$(VENV)-$*/bin/python -m pytest -n 2 --dist loadgroup $(VERSION_TESTS)
+	$(VENV)-$*/bin/python -m pytest -n 2 --dist loadfile $(VERSION_TESTS)
 
 # A wheel, with a look at what it holds, installed into a bare environment.
 wheel: $(READY)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusion_lens.checks.templates import Template
+from diffusion_lens.checks.templates import Template, combinations
 from diffusion_lens.testbed.captions import COUNT_WORDS, PLACE_PHRASES, plural, with_article
 from diffusion_lens.testbed.scenes import (
     ENTITY_NAMES,
@@ -217,11 +217,13 @@ PAPER_SYNONYMS = {
 
 def filled(text: str, category: str = "", limit: int | None = None, **fillings: list) -> Rows:
     """All fillings of a template, or so many of them drawn at random, with what fills each slot."""
-    made = Template(text).fill_all(**fillings)
+    possible = combinations(**fillings)
     if limit is not None:
-        chosen = np.random.default_rng(0).choice(len(made), min(limit, len(made)), replace=False)
-        made = [made[index] for index in sorted(chosen)]
-    for one in made:
+        chosen = np.random.default_rng(0).choice(len(possible), min(limit, len(possible)), replace=False)
+        possible = [possible[index] for index in sorted(chosen)]
+    template = Template(text)
+    for filling in possible:
+        one = template.fill(**filling)
         yield {"prompt": one.prompt, "category": category, "template": text, **one.source}
 
 

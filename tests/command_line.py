@@ -3,8 +3,8 @@
 import contextlib
 import io
 import os
-import signal
 import subprocess
+import sys
 from pathlib import Path
 
 from diffusion_lens.cli import main
@@ -13,8 +13,9 @@ from diffusion_lens.cli import main
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """What `diffusion-lens` with these arguments prints in a folder, and its exit code."""
     out, err = io.StringIO(), io.StringIO()
-    code, before = 0, Path.cwd()
+    code, before, argv = 0, Path.cwd(), sys.argv
     os.chdir(cwd or before)
+    sys.argv = ["diffusion-lens", *arguments]
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             main(arguments)
@@ -22,9 +23,5 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     finally:
         os.chdir(before)
+        sys.argv = argv
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
-
-
-def heed_interrupts() -> None:
-    """For `preexec_fn`: Ctrl-C ends the child, also where a shell started the tests in the background."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING
@@ -21,7 +22,9 @@ from diffusion_lens.testing import FAMILIES
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-settings.register_profile("default", deadline=None, max_examples=60, derandomize=True)
+# a shell that starts the tests in the background lets its children ignore Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
+settings.register_profile("default", deadline=None, max_examples=30, derandomize=True)
 settings.load_profile("default")
 
 

@@ -19,7 +19,7 @@ from diffusion_lens.cli import main
 from diffusion_lens.cli.entry import CONFIG
 from diffusion_lens.cli.values import VALUES
 from diffusion_lens.cli.verbs import verbs
-from tests.command_line import heed_interrupts, run
+from tests.command_line import run
 
 EXAMPLES = [(one, example) for one in verbs() for example in one.examples]
 
@@ -176,7 +176,6 @@ def test_ctrl_c_ends_with_one_word(tmp_path):
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_interrupts,
     ) as process:
         assert process.stderr is not None
         assert process.stderr.read(8).strip() == "Drawing"  # the first thing said is the progress bar

@@ -9,7 +9,7 @@ from diffusion_lens.checks.checks import Check, CheckedPrompt
 from diffusion_lens.checks.english import article, number_word, plural
 from diffusion_lens.errors import CheckError
 
-__all__ = ["Template"]
+__all__ = ["Template", "combinations"]
 
 _SLOT = re.compile(r"\{([a-z]+)(\d*)\}")
 _ROLES = ("object", "attribute", "count", "relation", "identity", "place")
@@ -168,18 +168,26 @@ class Template:
         return tuple(checks)
 
     def fill_all(self, **fillings: Sequence[str | int]) -> list[CheckedPrompt]:
-        """Every combination of fillings, but for those that put one object into two slots.
+        """The prompts of `combinations`.
 
         Raises:
             CheckError: a slot is not filled, or something has no slot.
         """
-        prompts = []
-        for values in product(*fillings.values()):
-            filling = dict(zip(fillings, values, strict=True))
-            objects = [value for slot, value in filling.items() if _role(slot) == "object"]
-            if len(set(objects)) == len(objects):
-                prompts.append(self.fill(**filling))
-        return prompts
+        return [self.fill(**filling) for filling in combinations(**fillings)]
+
+
+def combinations(**fillings: Sequence[str | int]) -> list[dict[str, str | int]]:
+    """What can go into the slots of a template together, each slot's filling by its name.
+
+    Combinations that put one object into two slots are left out.
+    """
+    found = []
+    for values in product(*fillings.values()):
+        filling = dict(zip(fillings, values, strict=True))
+        objects = [value for slot, value in filling.items() if _role(slot) == "object"]
+        if len(set(objects)) == len(objects):
+            found.append(filling)
+    return found
 
 
 def _role(slot: str) -> str:

@@ -6,12 +6,11 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.command_line import heed_interrupts
+from tests.command_line import run
 
 SMALL = """
 claim = "foxes are red"
@@ -21,17 +20,6 @@ layers = [0, "native"]
 [sampler]
 steps = 2
 """
-
-
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "diffusion_lens", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
-    )
 
 
 def test_a_study_from_plan_to_files(tmp_path):
@@ -106,7 +94,6 @@ def test_ctrl_c_ends_with_a_summary(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.getcwd()},
-        preexec_fn=heed_interrupts,
     ) as process:
         assert process.stderr is not None and process.stdout is not None
         text = ""

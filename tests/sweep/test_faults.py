@@ -21,22 +21,23 @@ DRAW = "run_sweep(Experiment.from_toml(text), out, lens=lens, progress=False, pa
 @pytest.fixture(scope="module")
 def zygote() -> Iterator[Zygote]:
     zygote = Zygote()
+    zygote.run("pass")  # it has imported everything, and its children are timed without that
     yield zygote
     zygote.close()
 
 
 def test_killed_at_any_moment_the_finished_table_is_that_of_an_undisturbed_run(zygote, tmp_path):
-    prompts = [f"{count} red foxes" for count in ("two", "three", "four", "five")]
-    text = make(prompts=prompts, layers=["all"], seeds=list(range(6))).to_toml()
+    prompts = [f"{count} red foxes" for count in ("two", "three")]
+    text = make(prompts=prompts, layers=["all"], seeds=list(range(4))).to_toml()
     start = time.monotonic()
     code, output = zygote.run(DRAW, text=text, out=str(tmp_path / "whole"))
     whole = time.monotonic() - start
     assert code == 0, output
     rng = random.Random(0)
     kills = 0
-    while kills < 20:
+    while kills < 12:
         child = zygote.start(DRAW, text=text, out=str(tmp_path / "killed"))
-        time.sleep(rng.uniform(0, whole / 8))
+        time.sleep(rng.uniform(0, whole / 6))
         child.signal(signal.SIGKILL)
         code, output = child.wait()
         if code == 0:  # it was faster: all is drawn, and the next ones are killed while they look
@@ -47,7 +48,7 @@ def test_killed_at_any_moment_the_finished_table_is_that_of_an_undisturbed_run(z
     code, output = zygote.run(DRAW, text=text, out=str(tmp_path / "killed"))
     assert code == 0, output
     table = read(tmp_path / "killed")
-    assert len(table) == 4 * 5 * 6 and table["cell"].is_unique
+    assert len(table) == 2 * 5 * 4 and table["cell"].is_unique
     same(table, read(tmp_path / "whole"))
     assert not list((tmp_path / "killed").rglob(".*.partial"))
 
@@ -84,7 +85,7 @@ with open_run(Experiment.from_toml(text), out, shard=shard, lens=lens):
 
 
 def test_ctrl_c_stops_after_the_batch_and_the_rest_is_drawn_later(zygote, tmp_path):
-    text, out = make(seeds=list(range(40))).to_toml(), str(tmp_path / "run")
+    text, out = make(seeds=list(range(8))).to_toml(), str(tmp_path / "run")
     stop = """
 seen = []
 def press(*_):
@@ -101,7 +102,7 @@ print(run_sweep(Experiment.from_toml(text), out, lens=lens, progress=False))
     assert len(read(out)) == 16
     code, output = zygote.run(DRAW, text=text, out=out)
     assert code == 0, output
-    assert read(out)["cell"].is_unique and len(read(out)) == 2 * 3 * 40
+    assert read(out)["cell"].is_unique and len(read(out)) == 2 * 3 * 8
 
 
 def test_a_full_disk_is_told_and_gone_on_from(zygote, tmp_path):
@@ -136,7 +137,7 @@ def test_a_folder_that_may_not_be_written_is_told(zygote):
 def test_memory_is_flat_in_the_number_of_images(zygote, tmp_path):
     draw = """
 asked = Experiment.from_toml(text)
-for seeds, shard in ((range(30), (1, 1)), (range(20_000), (1, 10))):
+for seeds, shard in ((range(30), (1, 1)), (range(8_000), (1, 10))):
     experiment = dataclasses.replace(asked, seeds=tuple(seeds))
     summary = run_sweep(experiment, f"{out}-{len(seeds)}", shard=shard, lens=lens, progress=False)
     print(summary.drawn, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
@@ -150,5 +151,5 @@ for seeds, shard in ((range(30), (1, 1)), (range(20_000), (1, 10))):
     (few, before), (many, after) = [
         map(int, line.split()) for line in output.splitlines() if line[0].isdigit()
     ]
-    assert few == 150 and many >= 10_000
+    assert few == 150 and many >= 4_000
     assert after < 1.5 * before
