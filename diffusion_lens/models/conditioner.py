@@ -77,8 +77,8 @@ class Conditioner:
     @property
     def device(self) -> torch.device:
         """Where the pipeline computes, which with offloading is not where its weights lie."""
-        device: torch.device = getattr(self.pipe, "_execution_device", self.pipe.device)
-        return device
+        computes: torch.device | None = getattr(self.pipe, "_execution_device", None)
+        return self.pipe.device if computes is None else computes
 
     def check_present(self) -> None:
         """Refuse to go on without encoders.

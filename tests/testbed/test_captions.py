@@ -204,7 +204,8 @@ def test_say_differently(text: str, phrase: str, said: str) -> None:
 
 
 def test_contradictions_are_never_true() -> None:
-    for index in range(100):
+    claimed = []
+    for index in range(60):
         scene = sample(41, index)
         stated = describe(scene)
         wrong = contradict(stated, np.random.default_rng(index))
@@ -213,8 +214,10 @@ def test_contradictions_are_never_true() -> None:
             assert len({item.name for item in wrong.items}) == 2
         if stated.count == 1 < wrong.count:
             continue  # two dogs are also a dog
-        [seen] = read(render(imagine(wrong, index))[None])
-        assert not all(answer.right for answer in judge(stated, seen))
+        claimed.append((stated, render(imagine(wrong, index))))
+    seen = read(np.stack([image for _, image in claimed]))
+    for (stated, _), one in zip(claimed, seen, strict=True):
+        assert not all(answer.right for answer in judge(stated, one))
 
 
 def test_contradictions_swap_colours_and_sides() -> None:

@@ -25,7 +25,7 @@ from diffusion_lens.testbed.autoencoder import AutoencoderSettings, AutoencoderS
 from diffusion_lens.testbed.clip import ClipSettings, ClipStage
 from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
 from diffusion_lens.testbed.inverter import InversionSettings, LatentInverter
-from diffusion_lens.testbed.train import QUICK, train, train_quickly
+from diffusion_lens.testbed.train import QUICK, train
 from diffusion_lens.testbed.trainer import Progress, Trainer, learning_rate
 
 TINY_AUTOENCODER = AutoencoderSettings(
@@ -299,16 +299,18 @@ def test_psnr_of_a_known_error() -> None:
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All three stages, as `testbed train --quick` trains them."""
+    """The stages of `testbed train --quick`, for a third of its steps."""
     folder = tmp_path_factory.mktemp("quick")
-    train_quickly(folder, "cpu")
+    for stage, (settings, steps) in QUICK.items():
+        train(stage, folder, 60.0, settings=settings, max_steps=steps // 3, log_every=1, device="cpu")
     return folder
 
 
 @pytest.mark.parametrize("stage", ["autoencoder", "clip", "diffusion"])
 def test_quick_run_learns_in_every_stage(quick: Path, stage: str) -> None:
     found = losses(quick, stage)
-    assert found[-1] < 0.9 * found[0]
+    tenth = len(found) // 10
+    assert sum(found[-tenth:]) < 0.9 * sum(found[:tenth])
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # inside diffusers
