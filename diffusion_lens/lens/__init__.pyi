@@ -1,3 +1,4 @@
+from .call import make_reading as make_reading
 from .doctor import examine as examine
 from .encoder_comparison import EncoderComparison as EncoderComparison
 from .encoder_comparison import compare_encoders as compare_encoders

@@ -20,10 +20,11 @@ from diffusion_lens.runs.plan import cell_ids, embeddings_in
 from diffusion_lens.runs.table import Origin, make_row
 from diffusion_lens.text.encode import States, check_prompts, select
 from diffusion_lens.text.interventions import Intervention, parse_interventions
-from diffusion_lens.text.layers import LayerRequest, resolve_readings
+from diffusion_lens.text.layers import LayerRequest
 from diffusion_lens.text.reader import Reader
 from diffusion_lens.text.reading import ALL_ENCODERS, Reading, ResolvedReading, Slots
 from diffusion_lens.text.readouts import Readout, parse_readout
+from diffusion_lens.text.resolve import resolve_readings
 from diffusion_lens.text.sites import NATIVE
 
 if TYPE_CHECKING:

@@ -7,21 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diffusion_lens.choices import Pooled
-from diffusion_lens.errors import InputError, UnsupportedPipelineError
 from diffusion_lens.images.denoise import Denoiser
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.call import Asked, Call, make_reading, resolve_asked
 from diffusion_lens.lens.result import Result
 from diffusion_lens.lens.settings import Settings
+from diffusion_lens.lens.stages import check_second_stage, default_sampler, load_stages
 from diffusion_lens.lens.words import Spoken
 from diffusion_lens.models.conditioner import Conditioner
-from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.models.encoder_variants import model_name
 from diffusion_lens.models.encoders import EncoderFamily
-from diffusion_lens.models.load import load_pipeline
-from diffusion_lens.models.memory import default_batch, free_memory
-from diffusion_lens.models.pipelines import PipelineFamily, find_family
-from diffusion_lens.models.replace_encoders import replace_encoders
+from diffusion_lens.models.memory import choose_batch, free_memory
+from diffusion_lens.models.pipelines import PipelineFamily
 from diffusion_lens.text.embedding_files import GivenEmbedding, KnownEmbeddings
 from diffusion_lens.text.encode import States, check_prompts
 from diffusion_lens.text.interventions import Intervention
@@ -47,7 +44,7 @@ class DiffusionLens:
         encoders: how its encoders are built, by the pipeline's name, for those of no known class.
         upscaler: DeepFloyd IF's second stage, a live `IFSuperResolutionPipeline`.
         defaults: sampler settings for calls that give none.
-        batch_size: images denoised together; by default what `default_batch` finds.
+        batch_size: images denoised together; by default what `models.memory.choose_batch` finds.
         name: what the table calls the model.
         revision: branch, tag or commit on the hub, for the table.
         embeddings: learned embeddings that prompts may hold: embeddings, files, or folders of files.
@@ -80,13 +77,8 @@ class DiffusionLens:
     ) -> None:
         self.conditioner = Conditioner(pipe, family, encoders)
         device = self.conditioner.device
-        batch = default_batch(pipe, device) if batch_size is None else batch_size
-        if batch < 1:
-            raise InputError(f"batch_size is {batch}; it must be at least 1.")
-        if upscaler is not None and "SuperResolution" not in type(upscaler).__name__:
-            raise UnsupportedPipelineError(
-                f"{type(upscaler).__name__} is no second stage; give DeepFloyd's IFSuperResolutionPipeline."
-            )
+        batch = choose_batch(pipe, device, batch_size)
+        check_second_stage(upscaler)
         self.denoiser = Denoiser(pipe, self.conditioner.family, device, batch, upscaler)
         self.defaults = defaults or Sampler()
         self.revision = revision
@@ -117,25 +109,16 @@ class DiffusionLens:
             upscaler: DeepFloyd IF's second stage, which shares the first one's encoder.
             batch_size: images denoised together.
             embeddings: as for a live pipeline.
-            options: `device`, `dtype`, `offload`, `revision`, `variant`, `allow_pickle`,
-                `trust_remote_code` and the options of `DiffusionPipeline.from_pretrained`; see
-                `diffusion_lens.models.load.load_pipeline`, which also says what it raises.
+            options: those of `diffusion_lens.models.load.load_pipeline`, such as `device`, `dtype` and
+                `offload`; it also says what is raised.
         """
-        pipe = load_pipeline(model, family=family, **options)
-        if text_encoders:
-            pipe = replace_encoders(pipe, text_encoders)
-        second = None
-        if upscaler is not None:
-            shared = family or find_family(type(pipe))
-            second = load_pipeline(upscaler, family=shared, text_encoder=None, **options)
-        embedded = EMBEDDED.get(str(model))
-        defaults = Sampler(steps=embedded.steps, guidance=embedded.guidance) if embedded else None
+        pipe, second = load_stages(model, upscaler, family, text_encoders or {}, options)
         return cls(
             pipe,
             family=family,
             encoders=encoders,
             upscaler=second,
-            defaults=defaults,
+            defaults=default_sampler(str(model)),
             batch_size=batch_size,
             name=model_name(str(model), text_encoders or {}),
             revision=options.get("revision"),
@@ -287,12 +270,7 @@ class DiffusionLens:
         """
         return resolve_asked(self.conditioner, layers, how or Reading(), (reader or self.reader()).options)
 
-    def encode(
-        self,
-        prompts: str | Sequence[str],
-        layers: Asked = "all",
-        **options: Any,
-    ) -> States:
+    def encode(self, prompts: str | Sequence[str], layers: Asked = "all", **options: Any) -> States:
         """Read prompts once and keep the states, by encoder, to be saved or drawn from (`states=`).
 
         Args:
@@ -309,11 +287,7 @@ class DiffusionLens:
         return reader.encode(check_prompts(prompts), self.readings(layers, reader=reader))
 
     def explore(self, prompt: str = "", *, layers: str = "all", seeds: str = "0") -> "LensWidget":
-        """A prompt field in a notebook, drawn by its kernel; see `diffusion_lens.lens.widget`.
-
-        Raises:
-            InputError: anywidget is not installed.
-        """
+        """A prompt field in a notebook, drawn by its kernel; see `diffusion_lens.lens.widget`."""
         from diffusion_lens.lens.widget import LensWidget
 
         return LensWidget(self, prompt, layers, seeds)

@@ -8,19 +8,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.files import check_output, write_whole
+from diffusion_lens.lens.changes import changes, find_image
 from diffusion_lens.lens.comparison import Comparison, compare
 from diffusion_lens.lens.grid import contact_sheet
 from diffusion_lens.lens.later import Emergence, call_later
 from diffusion_lens.lens.result_files import load_states, load_table, save_states, save_table
 from diffusion_lens.lens.rows import Order, difference_image, grid_columns, grid_rows
 from diffusion_lens.lens.viewer import embed, viewer_page
-from diffusion_lens.runs.table import IMAGE_COLUMNS
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.words import Spoken
@@ -62,27 +61,7 @@ class Result:
         Raises:
             InputError: no such image, or it is missing (the reason is said).
         """
-        table = self._of_prompt(prompt)
-        match = table["native"] if layer == "native" else table["layer"] == layer
-        if isinstance(layer, str) and layer != "native":
-            match = table["site"] == layer
-        elif layer != "native" and match.sum() > table["seed"].nunique():
-            # several of a layer: itself, not the native reading nor a part of its block
-            match &= ~table["native"] & ~table["site"].str.contains(".", regex=False)
-        found = table[match & (table["seed"] == seed)]
-        if found.empty:
-            raise InputError(
-                f"There is no image of layer {layer!r}, seed {seed!r}. There are layers "
-                f"{sorted(table['layer'].unique().tolist())}"
-                f"{', native' if table['native'].any() else ''} and seeds "
-                f"{sorted(table['seed'].unique().tolist())}."
-            )
-        row = found.iloc[0]
-        column = "upscaled" if upscaled else "image"
-        if column not in row or row[column] is None:
-            raise InputError(f"The image of layer {layer!r}, seed {seed!r} is missing: {row['missing']}.")
-        image: Image.Image = row[column]
-        return image
+        return find_image(self._of_prompt(prompt), layer, seed, upscaled=upscaled)
 
     def grid(
         self,
@@ -234,19 +213,7 @@ class Result:
             pixels (0 to 1) from the image of the layer before, and `from_last` that from the deepest
             layer drawn, for the same prompt and seed; missing where one of the two images is.
         """
-        groups = []
-        for _, group in self.table.groupby(["prompt", "seed"], sort=False):
-            ordered = group.sort_values(["layer", "native"])
-            images = [_values(image) for image in ordered["image"]]
-            before = [None, *images[:-1]]
-            groups.append(
-                ordered.drop(columns=[name for name in IMAGE_COLUMNS if name in ordered]).assign(
-                    from_previous=[_difference(*pair) for pair in zip(images, before, strict=True)],
-                    from_last=[_difference(image, images[-1]) for image in images],
-                )
-            )
-        changes: pd.DataFrame = pd.concat(groups, ignore_index=True)
-        return changes
+        return changes(self.table)
 
     def _of_prompt(self, prompt: str | None) -> pd.DataFrame:
         prompts = list(self.table["prompt"].unique())
@@ -320,13 +287,3 @@ class Result:
         picture: Callable[[bytes], object] = display.Image
         show(picture(self._repr_png_()))
         show({"text/html": self._repr_html_(), "text/plain": repr(self)}, raw=True)
-
-
-def _values(image: Image.Image | None) -> np.ndarray | None:
-    return None if image is None else np.asarray(image, dtype=np.float32) / 255
-
-
-def _difference(one: np.ndarray | None, other: np.ndarray | None) -> float:
-    if one is None or other is None:
-        return float("nan")
-    return float(np.abs(one - other).mean())

@@ -26,7 +26,7 @@ from .int8 import load_denoiser as load_denoiser
 from .int8 import quantize as quantize
 from .load import choose_device as choose_device
 from .load import load_pipeline as load_pipeline
-from .memory import default_batch as default_batch
+from .memory import choose_batch as choose_batch
 from .memory import explain_memory as explain_memory
 from .memory import free_memory as free_memory
 from .memory import is_decoding as is_decoding

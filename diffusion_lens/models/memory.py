@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from diffusion_lens.errors import OutOfMemoryError
+from diffusion_lens.errors import InputError, OutOfMemoryError
 from diffusion_lens.models.denoisers import find_denoiser
 
 __all__ = [
-    "default_batch",
+    "choose_batch",
     "explain_memory",
     "free_memory",
     "is_decoding",
@@ -29,13 +29,20 @@ _SIGNS = (
 )
 
 
-def default_batch(pipe: Any, device: torch.device) -> int:
-    """Images denoised together where nobody says how many.
+def choose_batch(pipe: Any, device: torch.device, size: int | None) -> int:
+    """How many images are denoised together: the number that is asked for, or by default a good one.
 
     On the CPU a large denoiser gains nothing from more than a few, and its activations fill the memory. A
     small one, of latents of at most 16 x 16, spends much of its time between operations: on two cores
     the embedded models take per image the least time from 28 to 56 images on.
+
+    Raises:
+        InputError: the number is less than 1.
     """
+    if size is not None:
+        if size < 1:
+            raise InputError(f"batch_size is {size}; it must be at least 1.")
+        return size
     if device.type != "cpu":
         return 16
     denoiser = find_denoiser(pipe)

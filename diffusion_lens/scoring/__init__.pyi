@@ -5,6 +5,7 @@ from .registry import check_names as check_names
 from .registry import make_scorers as make_scorers
 from .score_run import Scored as Scored
 from .score_run import Settings as Settings
+from .scorer import Scorer as Scorer
 from .scorer import ScoreRequest as ScoreRequest
 from .scorer import Source as Source
 from .scorers.oracle import OracleScorer as OracleScorer

@@ -14,8 +14,8 @@ from diffusion_lens.runs.store import Store
 from diffusion_lens.sweep.states_cache import read_stubs
 from diffusion_lens.text.embedding_files import EmbeddingFile
 from diffusion_lens.text.interventions import parse_interventions
-from diffusion_lens.text.layers import resolve_readings
 from diffusion_lens.text.readouts import parse_readout
+from diffusion_lens.text.resolve import resolve_readings
 
 __all__ = ["columns_of", "load_lens", "resolve", "settings_of"]
 

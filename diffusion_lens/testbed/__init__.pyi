@@ -15,6 +15,7 @@ from .inverter import draw_scene as draw_scene
 from .judge import count_objects as count_objects
 from .judge import find_object as find_object
 from .judge import judge_relation_parts as judge_relation_parts
+from .judge import relation_parts as relation_parts
 from .judge import shows_entity as shows_entity
 from .oracle import Reading as Reading
 from .oracle import read as read

@@ -19,9 +19,9 @@ from .interventions import Keep as Keep
 from .interventions import parse_intervention as parse_intervention
 from .interventions import parse_interventions as parse_interventions
 from .interventions import split_interventions as split_interventions
+from .interventions.tokens import Tokens as Tokens
 from .layers import LayerPlan as LayerPlan
 from .layers import LayerRequest as LayerRequest
-from .layers import resolve_readings as resolve_readings
 from .reader import Reader as Reader
 from .reader import all_edits as all_edits
 from .reader import source_prompts as source_prompts
@@ -33,6 +33,9 @@ from .reading import Slots as Slots
 from .readouts import READOUTS as READOUTS
 from .readouts import Readout as Readout
 from .readouts import parse_readout as parse_readout
+from .resolve import resolve_readings as resolve_readings
 from .sites import NATIVE as NATIVE
 from .sites import Site as Site
 from .states import LayerStates as LayerStates
+from .vocabulary import SaidBy as SaidBy
+from .vocabulary import Vocabulary as Vocabulary

@@ -7,9 +7,9 @@ import torch
 from diffusion_lens.text.directions import DirectionFile
 from diffusion_lens.text.interventions import Steer, direction
 from diffusion_lens.text.interventions.steer import mean_difference
-from diffusion_lens.text.layers import resolve_readings
 from diffusion_lens.text.reader import Reader
 from diffusion_lens.text.readouts import parse_readout
+from diffusion_lens.text.resolve import resolve_readings
 
 __all__ = ["fit_direction"]
 

@@ -26,8 +26,8 @@ from diffusion_lens.text.interventions import (
     parse_interventions,
     split_interventions,
 )
-from diffusion_lens.text.layers import resolve_readings
 from diffusion_lens.text.readouts import parse_readout
+from diffusion_lens.text.resolve import resolve_readings
 from tests.tiny import LENSED
 
 PROMPT = "a red fox and a blue car"

@@ -7,8 +7,8 @@ from diffusion_lens.errors import EncoderError, InputError, LayerError
 from diffusion_lens.models.encoders import EncoderFamily
 from diffusion_lens.models.parts import count_heads
 from diffusion_lens.text.interventions import Ablate, Average, Keep, Patch
-from diffusion_lens.text.layers import resolve_readings
 from diffusion_lens.text.readouts import parse_readout
+from diffusion_lens.text.resolve import resolve_readings
 from tests.tiny import LENSED
 
 PROMPT = "a red fox and a blue car"
