@@ -92,6 +92,12 @@ docs: $(READY)
 notebooks: $(READY)
 	$(BIN)/python -m pytest -o addopts= -W default --nbmake --nbmake-timeout=600 notebooks
 
+# Run them and keep their outputs, small, to be committed; a test says when that is due. NOTEBOOK=quickstart for one.
+NOTEBOOK :=
+notebooks-refresh: $(READY)
+	$(BIN)/ruff format --quiet notebooks
+	$(BIN)/python notebooks/refresh.py $(NOTEBOOK)
+
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'

@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from diffusion_lens.cli.entry import CONFIG
 from diffusion_lens.cli.values import VALUES
 from diffusion_lens.cli.verbs import find_verb
 from diffusion_lens.models import known_families
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "experiments/README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -46,6 +52,26 @@ def test_commands_of_pages_are_understood(page: Path) -> None:
             tyro.cli(receive, args=words[len(verb.path) :], config=CONFIG, registry=VALUES)
         except SystemExit:
             pytest.fail(f"{page.name}: {command} is not understood")
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "results").rglob("*.md"))], ids=str)
+def test_links_between_files_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
+    generated = [link for link in links if link.startswith("generated/")]  # looked at in the built pages
+    broken = [link for link in links if link not in generated and not (page.parent / link).exists()]
+    assert not broken
+
+
+def test_the_readme_is_short_and_its_package_page_has_no_link_into_the_repository() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 120
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    hook = project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    for one in hook["substitutions"]:
+        text = re.sub(one["pattern"], one["replacement"], text)
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert links and all(link.startswith("https://") for link in links)
+    assert "![" not in text and "[quickstart]" not in text and "quickstart" in text
 
 
 class _Addresses(HTMLParser):

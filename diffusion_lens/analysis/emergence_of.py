@@ -108,9 +108,11 @@ def emergence_in(result: "Result", word: str, scorer: "str | Scorer", **options:
     prompt = str(result.table["prompt"].iloc[0])
     asked = ask([Prompt(prompt)], options.get("checks") or ()).prompts[0]
     about = checks_about(asked, word)
-    # where the pipeline reads is a layer once more
-    layers = result.table[~result.table["native"].astype(bool)]
-    table = score_result(replace(result, table=layers if len(layers) else result.table), scorer, **options)
+    # where the pipeline reads is a layer once more, unless nothing else was drawn of that layer
+    native = result.table["native"].astype(bool)
+    again = native & result.table["layer"].isin(result.table.loc[~native, "layer"])
+    layers = result.table[~again].assign(native=False)
+    table = score_result(replace(result, table=layers), scorer, **options)
     here = table[table["check"].isin(about)]
     if here["label"].isna().all():
         why = "; ".join(here["reason"].dropna().unique()[:2]) or "it answers no such check"

@@ -10,7 +10,12 @@ __all__ = ["NOTEBOOKS", "notebook_pages"]
 # in the order in which they are read
 NOTEBOOKS = (
     "quickstart",
+    "compositional",
+    "knowledge",
+    "what_if",
+    "your_own_model",
     "learned_words",
+    "paper_figures",
     "latent_diffusion",
 )
 

@@ -76,6 +76,12 @@ def test_a_result_is_scored_and_asked_when_in_one_line():
         result.emergence("dog")
 
 
+def test_the_native_layer_counts_where_it_is_the_only_image_of_its_layer():
+    table = drawn().table
+    last = table[table["layer"] < 2].assign(native=lambda rows: rows["layer"] == 1)
+    assert Result(last, {}).emergence("cat")[0].rates["layer"].tolist() == [0, 1]
+
+
 def test_a_scorer_that_cannot_tell_says_why():
     result = drawn()
     photographs = Result(result.table.assign(model="made/model"), {})

@@ -1,0 +1,68 @@
+"""The notebooks as they are committed: run from top to bottom, of these very cells, and small."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+LARGEST = 150_000  # bytes, outputs included; four times that for the notebook that takes a model apart
+
+
+@pytest.fixture(scope="module")
+def refresh() -> ModuleType:
+    """The script behind `make notebooks-refresh`."""
+    spec = importlib.util.spec_from_file_location("refresh", FOLDER / "refresh.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_outputs_are_of_the_cells_and_small(path: Path, refresh: ModuleType) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.metadata.get("sources") == refresh.digest(notebook), "run `make notebooks-refresh`"
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert outputs and not any(output.output_type == "error" for output in outputs)
+    assert not any("<iframe" in json.dumps(output) for output in outputs)
+    assert path.stat().st_size < LARGEST * (4 if path.stem == "latent_diffusion" else 1)
+
+
+def test_a_changed_cell_is_noticed(refresh: ModuleType) -> None:
+    notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
+    before = refresh.digest(notebook)
+    notebook.cells[-1].source += " "
+    assert refresh.digest(notebook) != before
+
+
+def test_pictures_get_smaller_and_viewers_and_progress_go(refresh: ModuleType) -> None:
+    png = nbformat.v4.new_output("display_data", {"image/png": _noise(), "text/plain": "image"})
+    viewer = nbformat.v4.new_output("display_data", {"text/html": "<iframe srcdoc=''></iframe>"})
+    bar = nbformat.v4.new_output("stream", name="stderr", text="100%")
+    cell = nbformat.v4.new_code_cell("1", outputs=[png, viewer, bar])
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    refresh.shrink(notebook)
+    (kept,) = notebook.cells[0].outputs
+    (kind,) = set(kept.data) - {"text/plain"}
+    assert len(kept.data[kind]) < len(_noise())
+    assert notebook.metadata["sources"] == refresh.digest(notebook)
+
+
+def _noise() -> str:
+    import base64
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 255, (400, 1200, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
