@@ -146,7 +146,8 @@ class ReadingOptions:
         encoder: The text encoder whose layers are drawn, such as text_encoder_2; with all, the encoders
             move together.
         readout: native treats a layer as the pipeline treats its own. final applies the encoder's final
-            norm, as in the paper. none takes the hidden state as it is.
+            norm, as in the paper. none takes the hidden state as it is. tuned:FILE maps it to the native
+            layer with a file of `diffusion-lens tune`.
         pooled: The pooled output is held at full depth, made from the layer, or that of the empty prompt.
         slots: Where the pipeline reads several layers, one layer replaces all of them, only the deeper
             ones (cap), the one of this index, or all but it (without:INDEX).
@@ -154,7 +155,7 @@ class ReadingOptions:
     """
 
     encoder: Annotated[str, tyro.conf.arg(metavar="ENCODER")] = "all"
-    readout: Annotated[str, tyro.conf.arg(metavar="{native,final,none}")] = "native"
+    readout: Annotated[str, tyro.conf.arg(metavar="{native,final,none,tuned:FILE}")] = "native"
     pooled: Pooled = "hold"
     slots: Annotated[str, tyro.conf.arg(metavar="{all,cap,INDEX,without:INDEX}")] = "all"
     intervene: Annotated[tuple[str, ...], values("CHANGE", "nothing")] = ()

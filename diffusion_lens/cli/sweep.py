@@ -71,7 +71,7 @@ def sweep(
         seeds: The seeds; each gives one image of each prompt and layer.
         encoders: The encoders whose layers are drawn, one after the other; with all, the encoders move
             together.
-        readouts: The readouts: native, final or none, as in `show`.
+        readouts: The readouts: native, final, none or tuned:FILE, as in `show`.
         limit: How many of the prompts are drawn.
         steps: The number of denoising steps.
         guidance: The guidance scale.

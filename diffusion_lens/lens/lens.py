@@ -199,7 +199,7 @@ class DiffusionLens:
             seeds: one seed or several.
             encoder: the encoder whose layers are drawn while the others stay native; "all" moves all in
                 step by relative depth.
-            readout: "native", "final" or "none"; see `diffusion_lens.text.readouts`.
+            readout: "native", "final", "none" or "tuned:FILE"; see `diffusion_lens.text.readouts`.
             pooled: what a pipeline with a pooled output gets: "hold" (that of the full encoder), "layer"
                 (made from the layer drawn) or "empty" (that of the empty prompt). An encoder of which only
                 the pooled output is read is always drawn with "layer" when it is named by `encoder`.

@@ -3,7 +3,8 @@
 `final` is the published method: the encoder's final norm once, at every layer (Toker et al., 2024,
 figure 1). `native` treats a layer as the pipeline treats its own, which is the same for Stable
 Diffusion 1 and 2 and for T5, and leaves the norm out for pipelines that read an un-normed state, such as
-SDXL. `none` is the raw output of the block.
+SDXL. `none` is the raw output of the block. `tuned:FILE` maps a layer to the native one first; see
+`diffusion_lens.text.tuned`.
 
 A readout is a frozen value with an id. A new one is a class here, or in a module that adds it to
 `READOUTS`; its id is part of every cell that it reads.
@@ -19,13 +20,14 @@ from diffusion_lens.choices import POOLED
 from diffusion_lens.errors import InputError, nearest
 from diffusion_lens.models.pipelines import Slot
 from diffusion_lens.models.site_keys import SiteKey
+from diffusion_lens.text.tuned import Tuned
 
 if TYPE_CHECKING:
     import torch
 
     from diffusion_lens.models.encoders import TextEncoder
 
-__all__ = ["READOUTS", "Norm", "Readout", "check_pooled", "parse_readout"]
+__all__ = ["NATIVE_READOUT", "READOUTS", "Norm", "Readout", "check_pooled", "parse_readout"]
 
 
 @runtime_checkable
@@ -74,7 +76,7 @@ class Norm:
 
     def is_native(self, encoder: TextEncoder, slot: Slot, position: int) -> bool:
         """See `Readout`."""
-        own = _NATIVE._norms(encoder, slot, position)
+        own = NATIVE_READOUT._norms(encoder, slot, position)
         return encoder.norm is None or self._norms(encoder, slot, position) == own
 
     def _norms(self, encoder: TextEncoder, slot: Slot, position: int) -> bool:
@@ -86,14 +88,18 @@ class Norm:
         return slot.tap.normed or (position == encoder.depth and encoder.family.ties_last)
 
 
-_NATIVE = Norm("native")
+NATIVE_READOUT = Norm("native")
+"""What the pipeline itself does."""
 
 READOUTS: dict[str, Callable[[str], Readout]] = {
-    "native": lambda _argument: _NATIVE,
+    "native": lambda _argument: NATIVE_READOUT,
     "final": lambda _argument: Norm("final"),
     "none": lambda _argument: Norm("none"),
+    "tuned": Tuned.parse,
 }
 """What makes a readout, by its name, from what is written after a colon."""
+
+_BARE = ("native", "final", "none")  # which take nothing
 
 
 def parse_readout(text: str) -> Readout:
@@ -103,9 +109,9 @@ def parse_readout(text: str) -> Readout:
         InputError: no readout of that name.
     """
     name, _, argument = text.partition(":")
-    if name not in READOUTS or (argument and isinstance(READOUTS[name](""), Norm)):
+    if name not in READOUTS or (argument and name in _BARE):
         raise InputError(
-            f"{text!r} is no readout. Allowed: {', '.join(READOUTS)}.{nearest(name, READOUTS)}"
+            f"{text!r} is no readout. Allowed: {', '.join(_BARE)}, tuned:FILE.{nearest(name, READOUTS)}"
         )
     return READOUTS[name](argument)
 

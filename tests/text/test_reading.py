@@ -10,17 +10,20 @@ from hypothesis import strategies as st
 from diffusion_lens.errors import InputError, LayerError
 from diffusion_lens.text.interventions import Keep, Swap, parse_intervention
 from diffusion_lens.text.reading import Reading, ResolvedReading
-from diffusion_lens.text.readouts import READOUTS, parse_readout
+from diffusion_lens.text.readouts import parse_readout
 from diffusion_lens.text.sites import NATIVE, Site
 
 SITES = (NATIVE, Site(0), Site(12), Site(3, "attn"), Site(3, "mlp"), Site(7, "head.12"))
+READOUTS = ("native", "final", "none")
 CHANGES = ((), (Keep("fox"),), (Keep('a, "b"'), Swap("3", 3)))
 
 
 @pytest.mark.parametrize("site", SITES, ids=str)
 @pytest.mark.parametrize("changes", CHANGES, ids=len)
 def test_a_reading_is_the_same_after_json(site, changes):
-    for readout, pooled, slots in product(READOUTS, ("hold", "layer"), ("all", "cap", 3)):
+    for readout, pooled, slots in product(
+        ("native", "final", "none"), ("hold", "layer"), ("all", "cap", 3)
+    ):
         reading = Reading("all", site, parse_readout(readout), pooled, slots, changes)
         again = Reading.from_dict(json.loads(json.dumps(reading.to_dict())))
         assert again == reading and hash(again) == hash(reading)

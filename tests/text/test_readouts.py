@@ -67,8 +67,8 @@ def test_readouts_draw_different_pictures_and_only_the_native_one_is_called_nati
 
 
 def test_unknown_policies_are_refused(tiny_lens, untyped):
-    with pytest.raises(InputError, match=r"'tuned' is no readout. Allowed: native, final, none"):
-        tiny_lens("sd")("a fox", readout="tuned")
+    with pytest.raises(InputError, match=r"'rank' is no readout. Allowed: native, final, none, tuned:FILE"):
+        tiny_lens("sd")("a fox", readout="rank")
     with pytest.raises(InputError, match=r"'drop' is no pooled policy. Allowed: hold, layer, empty"):
         tiny_lens("sd")("a fox", pooled="drop")
 
