@@ -1,3 +1,4 @@
+from .experiment import Captions as Captions
 from .experiment import Experiment as Experiment
 from .experiment import Machine as Machine
 from .experiment import Prompt as Prompt
