@@ -7,7 +7,7 @@ from difflib import get_close_matches
 import pandas as pd
 
 from diffusion_lens.checks.assign import ask
-from diffusion_lens.checks.checks import KINDS
+from diffusion_lens.checks.checks import KINDS, CheckedPrompt
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.scoring.metadata import column_name
@@ -138,17 +138,21 @@ def check_planned(contrasts: Iterable[Contrast], values: Mapping[str, Iterable[o
                 )
 
 
-def check_experiment(contrasts: Iterable[str], prompts: Sequence[Prompt]) -> None:
+def check_experiment(
+    contrasts: Iterable[str], prompts: Sequence[Prompt], given: Sequence[CheckedPrompt] = ()
+) -> None:
     """Refuse planned contrasts that could not be made, before anything is drawn.
 
     Args:
         contrasts: as an experiment writes them.
         prompts: its prompts.
+        given: checks of a file.
 
     Raises:
         ScoresError: as `check_planned`.
+        CheckError: the checks of the prompts can't be read, or none given is of these prompts.
     """
-    asked = ask(prompts)
+    asked = ask(prompts, given)
     values: dict[str, list[object]] = {
         "category": [one.category for one in asked.prompts],
         "prompt_id": [one.prompt_id for one in asked.prompts],

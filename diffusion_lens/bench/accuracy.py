@@ -7,7 +7,9 @@ Captions come from streams that training never draws from, in groups:
 - `common names`, `other names`, `rare names`: invented names, the most and the least frequent tenth
   apart;
 - `rare objects`: one object of the rarest tenth;
-- `synonyms`: captions with a word that no training caption holds.
+- `synonyms of objects`, `... of colours`, and so on: captions with a word that no training caption holds. What
+  such a word is drawn as is the check of its kind: in captions with another word for a colour, the
+  object is one that training named.
 
 A relation is asked for as a whole (chance 25 %) and in two parts: the axis, and given the axis the order
 (chance 50 % each).
@@ -86,7 +88,8 @@ def questions(count: int = 500, synonyms: bool = True) -> list[Question]:
             plain = captions.write(stated, rng)
             while synonym.target not in plain:  # another phrasing of the same
                 plain = captions.write(stated, rng)
-            asked.append(Question("synonyms", say_differently(plain, synonym), stated))
+            group = f"synonyms of {synonym.kind}s"
+            asked.append(Question(group, say_differently(plain, synonym), stated))
     return asked
 
 

@@ -85,14 +85,15 @@ def sweep(
             folder.
         scorers: The scorers that judge the images once they are drawn; `score` describes them.
         retry_failed: Draw again what could not be drawn.
-        dry_run: Plan and estimate only.
+        dry_run: Plan and estimate only: one batch is drawn and thrown away, and nothing is written.
     """
     from diffusion_lens.analysis.columns import check_experiment
+    from diffusion_lens.checks.assign import read_given
     from diffusion_lens.runs.experiment import Experiment
     from diffusion_lens.runs.experiment_files import load_experiments
     from diffusion_lens.runs.prompts import read_prompts
-    from diffusion_lens.scoring.registry import check_names
-    from diffusion_lens.sweep.open import open_run
+    from diffusion_lens.scoring.registry import check_names, read_settings
+    from diffusion_lens.sweep.open import look_at_run, open_run
 
     data, base = load_experiments(experiment)
     _overlay(data, "", {"model": model, "layers": layers, "seeds": seeds})
@@ -107,13 +108,17 @@ def sweep(
     target = out or str(Path("runs") / "-".join(path.stem for path in experiment))
     asked, part = Experiment.from_dict(data), _parse_shard(shard)
     check_names(asked.scorers)
-    if asked.contrasts:
-        check_experiment(asked.contrasts, read_prompts(asked.prompts, base))
+    settings = read_settings(asked.scorer)
+    given = read_given(base / asked.checks) if asked.checks else []
+    if asked.contrasts or asked.scorers:
+        check_experiment(asked.contrasts, read_prompts(asked.prompts, base), given)
+    if dry_run:
+        planned = look_at_run(asked, target, base=base, shard=part)
+        say(_announce(planned, len(planned.todo(retry_failed=retry_failed)), target, planned.rehearse()))
+        return
     with open_run(asked, target, base=base, shard=part) as run:
         todo = len(run.todo(retry_failed=retry_failed))
-        say(_announce(run, todo, target))
-        if dry_run:
-            return
+        say(_announce(run, todo, target, run.estimate(todo)))
         if todo:
             _draw(run, engine, workers, retry_failed)
         run.lens = None  # room for the scorers' models
@@ -122,7 +127,7 @@ def sweep(
     elif asked.scorers:
         from diffusion_lens.models.load import choose_device
 
-        run_scorers(target, asked.scorers, device=choose_device(asked.machine.device))
+        run_scorers(target, asked.scorers, settings, choose_device(asked.machine.device), given)
 
 
 def _draw(run: "Run", engine: str, workers: int | None, retry_failed: bool) -> None:
@@ -163,7 +168,7 @@ def _parse_shard(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _announce(run: "Run", todo: int, target: str) -> str:
+def _announce(run: "Run", todo: int, target: str, estimate: "Estimate | None") -> str:
     """What there is, and what is to do."""
     counts = Counter(
         (one.reading.encoder, one.reading.readout.id, one.reading.columns()["interventions"])
@@ -179,9 +184,9 @@ def _announce(run: "Run", todo: int, target: str) -> str:
         f"done {len(run.plan) - len(run.todo(retry_failed=True))}, failed {len(run.scan.failed)}, "
         f"to draw now {todo}",
     ]
-    estimate = run.estimate(todo)
     if todo and estimate:
-        lines.append(f"{_size_up(estimate)}, by the images that are there")
+        where = "one batch" if run.estimate(1) is None else "the images that are there"
+        lines.append(f"{_size_up(estimate)}, by {where}")
     elif todo:
         lines.append("time and disk: known after the first batch of --engine local")
     return "\n".join(lines)
@@ -197,7 +202,9 @@ def _tell(estimate: "Estimate") -> None:
 
 def _size_up(estimate: "Estimate") -> str:
     megabytes = estimate.size / 1e6
-    return f"about {_duration(estimate.seconds)} and {megabytes:.{0 if megabytes >= 10 else 2}f} MB"
+    text = f"about {_duration(estimate.seconds)} and {megabytes:.{0 if megabytes >= 10 else 2}f} MB"
+    on_gpu = estimate.device.startswith("cuda")
+    return f"{text}, {estimate.seconds / 3600:.2f} GPU-hours" if on_gpu else text
 
 
 def _duration(seconds: float) -> str:

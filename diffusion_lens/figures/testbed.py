@@ -16,14 +16,14 @@ LINES = {
     ("seen", "relation"): "relation",
     ("common names", "name"): "common names",
     ("rare names", "name"): "rare names",
-    ("synonyms", "object"): "unknown words",
+    ("synonyms of objects", "object"): "unknown nouns",
 }
 
 
 def draw_evaluation(rates: pd.DataFrame) -> Figure:
     """Draw the share of right answers by depth, one panel by encoder.
 
-    Colour and count are of objects that are there, the relation of pairs that are; "unknown words" are
+    Colour and count are of objects that are there, the relation of pairs that are; "unknown nouns" are
     objects asked for by a word that no training caption holds.
 
     Args:

@@ -155,6 +155,9 @@ class Experiment:
             drawn; `analyze` tests these apart from all other comparisons.
         scorers: names of the scorers that judge the images once they are drawn. `scoring.registry` has
             them; `sweep` refuses unknown ones before anything is drawn.
+        scorer: settings of scorers, a table by name, such as `[scorer.clip]`.
+        checks: a file of checks for the scorers to ask, where those of the prompts' own words are not
+            meant; its path starts where that of the prompts does.
         sampler: sampler settings; the model's own where nothing is set.
         approximations: what is given up for speed; nothing by default.
         machine: how images are computed and kept.
@@ -178,6 +181,8 @@ class Experiment:
     claim: str = ""
     contrasts: tuple[str, ...] = ()
     scorers: tuple[str, ...] = ()
+    scorer: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    checks: str | None = None
     sampler: Sampler = field(default_factory=Sampler)
     approximations: Approximations = field(default_factory=Approximations)
     machine: Machine = field(default_factory=Machine)

@@ -3,6 +3,7 @@ from .measures import load_dinov2 as load_dinov2
 from .metadata import column_name as column_name
 from .registry import check_names as check_names
 from .registry import make_scorers as make_scorers
+from .registry import read_settings as read_settings
 from .score_run import Scored as Scored
 from .score_run import Settings as Settings
 from .scorer import Scorer as Scorer

@@ -26,9 +26,18 @@ from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from diffusion_lens.errors import ScorerError
+from diffusion_lens.runs.toml import read_dataclass
 from diffusion_lens.scoring.scorer import Scorer
 
-__all__ = ["NoSettings", "Registration", "check_names", "make_scorers", "register", "scorers"]
+__all__ = [
+    "NoSettings",
+    "Registration",
+    "check_names",
+    "make_scorers",
+    "read_settings",
+    "register",
+    "scorers",
+]
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +126,20 @@ def check_names(names: Sequence[str]) -> None:
             near = get_close_matches(name, known, 1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ScorerError(f"There is no scorer {name!r}.{hint} Scorers are {', '.join(known)}.")
+
+
+def read_settings(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings of scorers, from the tables of an experiment.
+
+    Raises:
+        ScorerError: a table is of no scorer.
+        ExperimentError: a setting that the scorer does not have, or of another type.
+    """
+    check_names(list(tables))
+    return {
+        name: read_dataclass(scorers()[name].settings, table, f"scorer.{name}")
+        for name, table in tables.items()
+    }
 
 
 def make_scorers(

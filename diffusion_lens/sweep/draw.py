@@ -4,7 +4,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -52,10 +53,17 @@ class Summary:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is to be expected of images to draw: seconds, and bytes on disk."""
+    """What is to be expected of images to draw.
+
+    Attributes:
+        seconds: on one device, without what loading takes.
+        size: bytes on disk.
+        device: where the images that it rests on were drawn; empty where several places were.
+    """
 
     seconds: float
     size: float
+    device: str = ""
 
 
 @dataclass
@@ -97,6 +105,33 @@ class Run:
         spent = sum(session["seconds"] for session in sessions)
         drawn = sum(session["images"] for session in sessions)
         return Estimate(images * spent / drawn, images * self.scan.bytes_per_image)
+
+    def rehearse(self) -> Estimate | None:
+        """What is to do will take, by the images that are there, or else by a batch that is not kept.
+
+        Nothing is written to the run. Drawing a batch loads the model; loading does not count.
+
+        Returns:
+            None where nothing is to do, or the batch could not be drawn.
+        """
+        from diffusion_lens.sweep.resolve import load_lens
+        from diffusion_lens.sweep.worker import Worker
+
+        todo = self.todo()
+        known = self.estimate(len(todo))
+        if known is not None or not todo:
+            return known
+        plan = self.plan
+        lens = self.lens or load_lens(plan.experiment, self.store, self.embeddings)
+        with TemporaryDirectory() as folder:
+            # encoders that are not loaded need the states that the run keeps
+            kept = plan.experiment.machine.encoders == "leave"
+            store = self.store if kept else Store(folder)
+            worker = Worker(lens, plan.experiment, plan.prompts, plan.resolved, len(plan), store=store)
+            batch = worker.draw(next(batches(todo, plan.resolved.batch_size)))
+        if all(one.failed is not None for one in batch):
+            return None
+        return replace(self._extrapolate(batch, len(todo)), device=str(worker.where["device"]))
 
     def draw(
         self,

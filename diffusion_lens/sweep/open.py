@@ -2,14 +2,14 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion_lens.errors import InputError, RunError
-from diffusion_lens.runs.experiment import Experiment
+from diffusion_lens.runs.experiment import Experiment, Prompt
 from diffusion_lens.runs.lock import use_lock
 from diffusion_lens.runs.manifest import (
     check_model,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
     from diffusion_lens.text.embedding_files import EmbeddingFile
 
-__all__ = ["open_run", "run_sweep"]
+__all__ = ["look_at_run", "open_run", "run_sweep"]
 
 log = logging.getLogger(__name__)
 
@@ -58,56 +58,89 @@ def open_run(
         RunError: another process holds the run; it is damaged; or it was made with other settings.
         OutputError: the folder can't be written.
     """
-    index, count = shard
-    if not 1 <= index <= count:
-        raise InputError(f"Shard {index} of {count} does not exist; shards count from 1, as in 1/{count}.")
-    store = Store(out)
+    store = _store_of(out, shard)
+    # neither prompts nor embeddings need the run
     prompts = read_prompts(experiment.prompts, base)
     embeddings = _read_embeddings(experiment, base)
-    schema = schema_of(prompts)
-    if lens is not None:
-        lens = lens.with_embeddings(embeddings)
     with use_lock(store, shard):
-        if count == 1:
+        if shard[1] == 1:
             store.tidy()
-        resolved = before = None
-        if store.exists():
-            manifest = store.read_json("manifest.json")
-            before = load_plan(manifest)
-            check_same(store.url, before, experiment)
-            if schema_of(before.prompts) != schema:
-                raise RunError(
-                    f"The prompts' metadata have other columns than those in {store.url}. Keep the "
-                    "columns, or choose another --out."
-                )
-            resolved = still_resolved(before, experiment)
-        scan = store.scan()
-        if resolved is None:
-            from diffusion_lens.sweep.resolve import load_lens, resolve
-
-            if lens is None:
-                lens = load_lens(experiment, store, embeddings)
-            resolved = resolve(lens, experiment)
-            if before is not None:
-                now = {name: getattr(resolved, name) for name in ("fingerprint", "settings", "dtype")}
-                check_model(before.resolved, now)
-        resolved = replace(resolved, embeddings={one.token: one.hash for one in embeddings})
-        plan = make_plan(experiment, prompts, resolved)
-        described = describe_plan(plan)
+        run = _prepare(experiment, store, prompts, embeddings, shard, lens)
+        lens = None  # the run's alone, which may let go of it
+        described = describe_plan(run.plan)
         if not store.exists() or store.read_json("manifest.json") != described:
             store.write_json("manifest.json", described)
             store.write_card()
-        orphaned = scan.done - {cell.id for cell in plan.cells}
-        if orphaned:
+        if run.orphaned:
             log.warning(
                 "%d images in %s are not of this experiment any more; they are kept as they are: %s.",
-                len(orphaned),
+                len(run.orphaned),
                 store.url,
-                name_cells(store, scan, orphaned, plan),
+                name_cells(store, run.scan, run.orphaned, run.plan),
             )
-        run = Run(store, plan, scan, shard, orphaned, lens, embeddings)
-        lens = None  # the run's alone, which may let go of it
         yield run
+
+
+def look_at_run(
+    experiment: Experiment,
+    out: str | os.PathLike[str],
+    *,
+    base: Path = Path(),
+    shard: tuple[int, int] = (1, 1),
+    lens: "DiffusionLens | None" = None,
+) -> Run:
+    """What `open_run` would hold, with nothing written and no lock taken; for plans and estimates.
+
+    Raises:
+        DiffusionLensError: as `open_run`, but for what only writing shows.
+    """
+    store = _store_of(out, shard)
+    prompts = read_prompts(experiment.prompts, base)
+    return _prepare(experiment, store, prompts, _read_embeddings(experiment, base), shard, lens)
+
+
+def _store_of(out: str | os.PathLike[str], shard: tuple[int, int]) -> Store:
+    index, count = shard
+    if not 1 <= index <= count:
+        raise InputError(f"Shard {index} of {count} does not exist; shards count from 1, as in 1/{count}.")
+    return Store(out)
+
+
+def _prepare(
+    experiment: Experiment,
+    store: Store,
+    prompts: Sequence[Prompt],
+    embeddings: tuple["EmbeddingFile", ...],
+    shard: tuple[int, int],
+    lens: "DiffusionLens | None",
+) -> Run:
+    """The plan, and what there is of it."""
+    if lens is not None:
+        lens = lens.with_embeddings(embeddings)
+    resolved = before = None
+    if store.exists():
+        before = load_plan(store.read_json("manifest.json"))
+        check_same(store.url, before, experiment)
+        if schema_of(before.prompts) != schema_of(prompts):
+            raise RunError(
+                f"The prompts' metadata have other columns than those in {store.url}. Keep the "
+                "columns, or choose another --out."
+            )
+        resolved = still_resolved(before, experiment)
+    scan = store.scan()
+    if resolved is None:
+        from diffusion_lens.sweep.resolve import load_lens, resolve
+
+        if lens is None:
+            lens = load_lens(experiment, store, embeddings)
+        resolved = resolve(lens, experiment)
+        if before is not None:
+            now = {name: getattr(resolved, name) for name in ("fingerprint", "settings", "dtype")}
+            check_model(before.resolved, now)
+    resolved = replace(resolved, embeddings={one.token: one.hash for one in embeddings})
+    plan = make_plan(experiment, prompts, resolved)
+    orphaned = scan.done - {cell.id for cell in plan.cells}
+    return Run(store, plan, scan, shard, orphaned, lens, embeddings)
 
 
 def _read_embeddings(experiment: Experiment, base: Path) -> tuple["EmbeddingFile", ...]:

@@ -8,6 +8,7 @@ from diffusion_lens.testbed.oracle import Reading
 from diffusion_lens.testbed.scenes import ENTITIES, SIZES, Placed, relation
 
 __all__ = [
+    "AXES",
     "CHECKS",
     "RELATION_PARTS",
     "Answer",
@@ -22,7 +23,7 @@ __all__ = [
 CHECKS = ("object", "colour", "size", "count", "relation", "place", "name")
 
 RELATION_PARTS = ("axis", "order")  # of a relation; by chance, each is right half of the time
-_AXES = {"left": "beside", "right": "beside", "above": "over", "below": "over"}
+AXES = {"left": "beside", "right": "beside", "above": "over", "below": "over"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def judge_relation_parts(stated: Description, seen: Reading) -> list[Answer]:
 def relation_parts(first: Placed, second: Placed, where: str) -> tuple[bool, bool | None]:
     """Whether two objects stand on the axis of a relation, and if so, whether in its order."""
     found = relation(first, second)
-    axis = _AXES[found] == _AXES[where]
+    axis = AXES[found] == AXES[where]
     return axis, found == where if axis else None
 
 

@@ -14,12 +14,14 @@ def test_captions_are_the_same_every_time_and_say_what_they_ask() -> None:
     asked = questions(60)
     assert asked == questions(60)
     groups = [question.group for question in asked]
-    assert groups.count("seen") == 36 and groups.count("synonyms") == len(SYNONYMS)
+    assert groups.count("seen") == 36 and sum(group.startswith("synonyms") for group in groups) == len(
+        SYNONYMS
+    )
     assert {question.stated.entity for question in questions(500) if question.stated.entity} == set(
         scenes.ENTITY_NAMES
     )
     for question in asked:
-        if question.group != "synonyms":
+        if not question.group.startswith("synonyms"):
             assert captions.parse(question.caption) == question.stated.canonical()
 
 
@@ -40,7 +42,7 @@ def test_rare_objects_are_the_rarest_tenth() -> None:
 
 
 def test_synonyms_use_words_that_no_caption_holds() -> None:
-    asked = [question for question in questions(10) if question.group == "synonyms"]
+    asked = [question for question in questions(10) if question.group.startswith("synonyms")]
     for question, synonym in zip(asked, SYNONYMS, strict=True):
         assert synonym.phrase in question.caption or captions.plural(synonym.phrase) in question.caption
 

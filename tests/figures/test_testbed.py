@@ -20,7 +20,7 @@ def test_draws_each_encoder_at_its_own_depth() -> None:
         }
         for encoder, last in (("minilm", 6), ("clip", 12))
         for layer in range(last + 1)
-        for place, (group, check) in enumerate([*LINES, ("synonyms", "size")])
+        for place, (group, check) in enumerate([*LINES, ("synonyms of sizes", "size")])
     ]
     figure = draw_evaluation(pd.DataFrame(rows))
     titles = [axes.get_title() for axes in figure.axes]

@@ -27,8 +27,10 @@ def test_a_study_from_plan_to_files(tmp_path):
     done = run("sweep", "foxes.toml", "--seeds", "0", "3", "--limit", "1", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     expected = "runs/foxes: 4 images = 1 prompts x text_encoder (native, 2 layers) x 2 seeds"
-    unknown = "time and disk: known after the first batch of --engine local"
-    assert done.stdout.splitlines() == [expected, "done 0, failed 0, to draw now 4", unknown]
+    first, second, third = done.stdout.splitlines()
+    assert (first, second) == (expected, "done 0, failed 0, to draw now 4")
+    assert re.fullmatch(r"about [\d.]+ s and [\d.]+ MB, by one batch", third)
+    assert not (tmp_path / "runs").exists()
     done = run(
         "sweep",
         "foxes.toml",
@@ -65,6 +67,11 @@ def test_a_study_from_plan_to_files(tmp_path):
         (["sweep", "none.toml"], "error: The experiment none.toml can't be read: No such file"),
         (["sweep", "bad.toml"], "error: There is no key 'layer' in the experiment. Did you mean 'layers'?"),
         (["sweep", "orakel.toml"], "error: There is no scorer 'orakel'. Did you mean 'oracle'?"),
+        (
+            ["sweep", "setting.toml"],
+            "error: There is no key 'modle' in [scorer.clip]. Did you mean 'model'?",
+        ),
+        (["sweep", "checked.toml"], "error: None of the 1 prompts with checks is a prompt of the run"),
         (["sweep", "foxes.toml", "--shard", "a"], "error: 'a' is no shard; give one as 3/16"),
         (["sweep", "foxes.toml", "--shard", "3/2"], "error: Shard 3 of 2 does not exist"),
         (["sweep", "foxes.toml", "--layers", "99"], "error: Layer 99 is out of range"),
@@ -78,6 +85,9 @@ def test_a_study_from_plan_to_files(tmp_path):
 def test_errors_are_one_message_and_exit_code_2(tmp_path, arguments, message):
     (tmp_path / "foxes.toml").write_text(SMALL)
     (tmp_path / "orakel.toml").write_text('scorers = ["orakel"]' + SMALL)
+    (tmp_path / "setting.toml").write_text(SMALL + '[scorer.clip]\nmodle = "x"\n')
+    (tmp_path / "checked.toml").write_text('checks = "c.csv"\nscorers = ["oracle"]' + SMALL)
+    (tmp_path / "c.csv").write_text("prompt,question,kind\na cow,Is there a cow?,object\n")
     (tmp_path / "bad.toml").write_text('layer = [1]\nmodel = "emoji"\n')
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr

@@ -33,8 +33,8 @@ FIGURES = {
     "held-out relations: axis, order": [("new relation", "axis"), ("new relation", "order")],
     "rarest tenth of objects": [("rare objects", "object")],
     "invented names: commonest tenth, rarest tenth": [("common names", "name"), ("rare names", "name")],
-    "words that no caption held: object": [("synonyms", "object")],
-    "words that no caption held: object, colour": [("synonyms", "object"), ("synonyms", "colour")],
+    "nouns that no caption held: object": [("synonyms of objects", "object")],
+    "colour words that no caption held: colour": [("synonyms of colours", "colour")],
 }
 
 
