@@ -7,8 +7,8 @@ Captions come from streams that training never draws from, in groups:
 - `common names`, `other names`, `rare names`: invented names, the most and the least frequent tenth
   apart;
 - `rare objects`: one object of the rarest tenth;
-- `synonyms of objects`, `... of colours`, and so on: captions with a word that no training caption holds. What
-  such a word is drawn as is the check of its kind: in captions with another word for a colour, the
+- `synonyms of objects`, `... of colours`, and so on: captions with a word that no training caption holds.
+  What such a word is drawn as is the check of its kind: in captions with another word for a colour, the
   object is one that training named.
 
 A relation is asked for as a whole (chance 25 %) and in two parts: the axis, and given the axis the order
