@@ -13,6 +13,7 @@ from diffusion_lens.analysis.contrasts import contrast
 from diffusion_lens.analysis.curves import curves, published_curves
 from diffusion_lens.analysis.emergence import distribution, times
 from diffusion_lens.analysis.judges import add_judges
+from diffusion_lens.analysis.label_study import are_labels, label_tables
 from diffusion_lens.analysis.order import all_orders, roles
 from diffusion_lens.analysis.parents import depends, of_all
 from diffusion_lens.analysis.significance import benjamini_hochberg, holm
@@ -93,13 +94,14 @@ def analyse(
         `constancy`, `curves_of_p`, `measures`, `curves_given_final_correct`, `curves_given_final_wrong`,
         `published_curves`, `summary`, `summary_given_final_correct`, `emergence`, `times`, `order`,
         `planned`, `trends`, `contrasts`, `binding`, `missing`, `agreement`, `raters`, `correction`,
-        `correction_areas`.
+        `correction_areas`; of the published labels also those of `label_study`.
 
     Raises:
         ScoresError: `by` or `planned` name columns or values that are not there.
     """
     by = tuple(dict.fromkeys((*FRAME, *(default_by(table) if by is None else by))))
     check_by(table, by)
+    of_labels = label_tables(table, resampling) if are_labels(table) else {}
     table = _with_whole_prompts(table)
     check_planned(planned, {name: table[name].dropna().unique() for name in table.columns})
     if table["category"].nunique() > MOST_VALUES and "category" not in by:
@@ -108,6 +110,7 @@ def analyse(
         )
     else:
         found = Analysis()
+    found.tables.update(of_labels)
     needed = {*COLUMNS, *by, *(one.column for one in planned), "baseline", "chance"} - {"prompt"}
     table = table[[name for name in table.columns if name in needed | set(by)]]
     asked, measured, every = _sort_out(prepare(table, by))

@@ -11,6 +11,7 @@ import pandas as pd
 
 from diffusion_lens.analysis import findings_tables as parts
 from diffusion_lens.analysis.curves import FEW_PROMPTS, LEAST_PROMPTS
+from diffusion_lens.analysis.findings_labels import labels
 from diffusion_lens.analysis.findings_left_out import judges, missing, too_few
 from diffusion_lens.analysis.markdown import markdown
 
@@ -76,6 +77,11 @@ _JUDGES = (
     "Agreement of the scorers where both answered: the share of equal answers, Cohen's kappa and "
     "Krippendorff's alpha (1 for perfect agreement, 0 for chance), and how often the second finds what "
     "the first calls right (sensitivity) and wrong (specificity)."
+)
+_SETS = (
+    "How far the images of a layer, as a set, are from a set of reference images, by the vectors of one "
+    "network: KID is 0 on average for two sets of one kind, and FID is too large for few images. No "
+    "rates, and not comparable with numbers of other networks."
 )
 _MEASURES = (
     "Similarities between images: no rates and no probabilities. `to-final` is to the image of the last "
@@ -145,6 +151,7 @@ def findings(
         lines += [f"**Claim to test:** {claim}", ""]
     lines += [*_runs(sources), *_seeds(sources)]
     for heading, meaning, found, kinds in (
+        ("The published labels", "", labels(tables), ()),
         ("Compared, as decided on before", _PLANNED, parts.planned(tables), ("planned",)),
         ("Trends, as decided on before", _TRENDS, parts.trends(tables), ()),
         ("Rates by layer", _RATES, parts.rates(tables), ("curves", "areas", "models")),
@@ -154,6 +161,7 @@ def findings(
         ("Parts and wholes", _BINDING, parts.binding(tables), ()),
         ("Failures", _FAILURES, parts.failures(tables), ("given_final",)),
         ("Similarity", _MEASURES, parts.measures(tables), ("more",)),
+        ("Sets of images", _SETS, parts.set_scores(tables), ()),
         ("Scorers", _JUDGES, judges(tables), ()),
         ("Exploratory", _EXPLORATORY, parts.exploratory(tables), ()),
         ("Missing answers", "", missing(tables), ()),
@@ -169,8 +177,8 @@ def findings(
         "Intervals are over prompts, of 95 % unless `analysis.json` says otherwise: Wilson's interval "
         "at the effective number of prompts, and differences put together from the intervals of their "
         "two sides. A rate of 0 or 1 has one too: it is as uncertain as its number of prompts says. "
-        "All layers of a seed start from the same noise, and so do all prompts: a study of one seed is "
-        f"a study of one noise. Numbers of fewer than {FEW_PROMPTS} prompts are marked with *; of fewer "
+        "All layers of a seed start from the same noise; so do all prompts, unless the experiment gives "
+        f"each noise of its own. Numbers of fewer than {FEW_PROMPTS} prompts are marked with *; of fewer "
         f"than {LEAST_PROMPTS}, they are in `tables/` and not here.",
     ]
     return "\n".join(lines) + "\n"

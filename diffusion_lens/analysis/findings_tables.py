@@ -26,6 +26,7 @@ __all__ = [
     "order",
     "planned",
     "rates",
+    "set_scores",
     "trends",
 ]
 
@@ -214,6 +215,23 @@ def binding(tables: Tables) -> list[str]:
     ]
     names = ["parts", "layer", "all right", "product", "gap", "gap within prompts", "prompts"]
     return markdown([*_told(keys, last), *names], rows)
+
+
+def set_scores(tables: Tables) -> list[str]:
+    """KID and FID by layer."""
+    found = tables.get("set_scores")
+    if found is None:
+        return []
+    rows = [
+        [
+            *(line["run"], line["layer"], line["reference"]),
+            number(line["kid"], line["kid_low"], line["kid_high"], "{:.4f}"),
+            f"{line['fid']:.4f}",
+            *(line["images"], line["features"]),
+        ]
+        for line in found.to_dict("records")
+    ]
+    return markdown(["run", "layer", "compared with", "KID", "FID", "images", "vectors of"], rows)
 
 
 def failures(tables: Tables) -> list[str]:

@@ -14,7 +14,7 @@ JSON has one object a prompt, in a list (.json) or one a line (.jsonl):
 |---|---|---|
 | prompt | | the prompt, written as in the run |
 | question | | what a scorer that reads is asked |
-| kind | | object, attribute, relation, count, identity or global |
+| kind | | object, attribute, relation, axis, order, count, identity or global |
 | id | kind and number: object-0, object-1 | a name, the same in all prompts for checks of the same role |
 | answer | yes | what is right |
 | parents | none | ids of the checks that this one depends on, separated by ; in a table |

@@ -76,6 +76,7 @@ def analyze(
     from diffusion_lens.files import check_output, write_whole
     from diffusion_lens.pages.report import write_report
     from diffusion_lens.scoring import table as scoring_table
+    from diffusion_lens.scoring.set_scores import read_set_scores
 
     if not scores:
         raise InputError("No scores were given. Name a run's folder, or a table of scores.")
@@ -86,6 +87,9 @@ def analyze(
     settings = out / "analysis.json"
     check_output(settings, overwrite=overwrite)
     found = analyse(table, by or None, planned=planned, truth=truth, resampling=resampling)
+    of_sets = read_set_scores(scores)
+    if not of_sets.empty:
+        found.tables["set_scores"] = of_sets
     tables = out / "tables"
     tables.mkdir(parents=True, exist_ok=True)
     for name, one in found.tables.items():

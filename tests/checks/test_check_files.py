@@ -1,6 +1,7 @@
 """Checks that people write by hand: what may be left out, what is refused, and how."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,25 @@ def test_what_rules_make_can_be_edited_and_read_back(tmp_path):
     assert fox.checks == ask([Prompt("a red fox")]).prompts[0].checks[:-1]
     write_table(tmp_path / "again.csv", [fox])
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "checks.csv").read_bytes()
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "checks.md"
+EXAMPLES = re.findall(r"```\{code-block\} \w+\n:caption: (\S+)\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize(("name", "text"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
+def test_each_example_of_the_page_is_read(tmp_path, name, text):
+    [prompt] = given(tmp_path, text, name)
+    assert prompt.checks[0].kind == ("attribute" if name == "tifa.json" else "object")
+    # GenEval's, DSG's and one's own colour depends on the thing that has it
+    assert all(check.parents for check in prompt.checks[1:])
+
+
+def test_the_page_shows_every_format():
+    assert [name for name, _ in EXAMPLES] == [
+        "checks.csv",
+        "checks.json",
+        "geneval.jsonl",
+        "dsg.csv",
+        "tifa.json",
+    ]

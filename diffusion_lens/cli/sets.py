@@ -1,0 +1,61 @@
+"""`diffusion-lens sets`: set-level scores of the layers of a run."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from diffusion_lens.cli.console import out, say
+from diffusion_lens.cli.options import Device, Run, default
+from diffusion_lens.cli.verbs import Topic, verb
+
+__all__ = ["sets"]
+
+
+@verb(
+    "sets",
+    Topic.SCORE,
+    examples=[
+        "diffusion-lens sets runs/relations",
+        "diffusion-lens sets runs/mine --features dinov2 --reference photographs",
+    ],
+)
+def sets(
+    run: Run,
+    /,
+    reference: Annotated[Path | None, default("the images of the last layer", "FOLDER")] = None,
+    features: Literal["clip", "dinov2"] = "clip",
+    model: Annotated[str | None, default("emoji-clip, or facebook/dinov2-small", "MODEL")] = None,
+    device: Device = None,
+) -> None:
+    """Compare the images of each layer, as a set, with reference images: KID and FID.
+
+    The numbers go to RUN/set_scores.csv, and `analyze` shows them beside the other scores. Those of
+    different networks do not compare.
+
+    Args:
+        reference: A folder of images to compare with.
+        features: What makes a vector of an image.
+        model: An embedded model with a CLIP, a folder, or a hub id.
+    """
+    from rich.table import Table
+
+    from diffusion_lens.analysis.formats import write_csv
+    from diffusion_lens.models.load import choose_device
+    from diffusion_lens.scoring.measures import clip_measure, load_dinov2
+    from diffusion_lens.scoring.set_scores import FILE, score_sets
+
+    place = choose_device(device)
+    if features == "clip":
+        measure = clip_measure(model or "emoji-clip", place)
+    else:
+        measure = load_dinov2(model or "facebook/dinov2-small", place)
+    found = score_sets(run, measure, reference)
+    write_csv(found, Path(run) / FILE)
+    view = Table("run", "encoder", "layer", "images", "KID", "FID", box=None)
+    for line in found.itertuples():
+        kid = f"{line.kid:.4f} [{line.kid_low:.4f}, {line.kid_high:.4f}]"
+        view.add_row(line.run, line.encoder, str(line.layer), str(line.images), kid, f"{line.fid:.4f}")
+    out.print(view)
+    for note in dict.fromkeys(found["note"]):
+        if note:
+            say(f"note    {note}")
+    say(f"sets    {Path(run) / FILE}")

@@ -1,0 +1,232 @@
+"""Set-level scores: how far the images of a layer, as a set, are from a set of reference images.
+
+- KID: the squared maximum mean discrepancy with the kernel (x y + 1)^3 (Binkowski et al. 2018, arXiv
+  1801.01401, eq. 3), unbiased: 0 on average for two sets of one kind.
+- FID: the Frechet distance of two normal distributions (Heusel et al. 2017, arXiv 1706.08500, eq. 6); too
+  large for few images.
+
+Vectors are unit vectors of a network that sees what the images are of: on the testbed the vision tower of
+its own CLIP, elsewhere a CLIP or DINOv2. Inception's, with which KID and FID are usually computed, know
+photographs alone; numbers of different networks do not compare.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from PIL import Image
+from sklearn.metrics.pairwise import polynomial_kernel
+
+from diffusion_lens.errors import InputError, ScorerError
+from diffusion_lens.runs.images import RunImages
+from diffusion_lens.scoring.measures import VectorMeasure
+
+__all__ = ["frechet_distance", "kernel_distance", "read_set_scores", "score_sets"]
+
+log = logging.getLogger(__name__)
+
+FILE = "set_scores.csv"
+_LEAST = 10
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+_AT_ONCE = 128
+# a kernel of more images does not fit; KID of so many is known to a thousandth
+_MOST = 2000
+Vectors = Float[np.ndarray, "image width"]
+
+
+def kernel_distance(
+    one: Vectors,
+    other: Vectors,
+    one_unit: Int[np.ndarray, " image"] | None = None,
+    other_unit: Int[np.ndarray, " image"] | None = None,
+) -> tuple[float, float]:
+    """KID of two sets, and its standard error.
+
+    Args:
+        one: vectors of a set.
+        other: of the other.
+        one_unit: the prompt of each image, a number; each is its own if left out.
+        other_unit: likewise; a prompt that both sets have is left out of both at once.
+
+    Returns:
+        The unbiased estimate, and the jackknife's standard error over prompts.
+
+    Raises:
+        InputError: a set has fewer than two images.
+    """
+    if min(len(one), len(other)) < 2:
+        raise InputError(f"KID needs two images or more a set, and there are {len(one)} and {len(other)}.")
+    first = np.arange(len(one)) if one_unit is None else one_unit
+    second = np.arange(len(other)) + len(one) if other_unit is None else other_unit
+    units, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
+    a, b = np.eye(len(units))[codes[: len(one)]], np.eye(len(units))[codes[len(one) :]]
+    # sums of the kernel by pair of prompts; an image is not compared with itself
+    sums = [
+        a.T @ _without_diagonal(_kernel(one, one)) @ a,
+        b.T @ _without_diagonal(_kernel(other, other)) @ b,
+        a.T @ _kernel(one, other) @ b,
+    ]
+    sizes = a.sum(axis=0), b.sum(axis=0)
+    estimate = _estimate(*(each.sum() for each in sums), sizes[0].sum(), sizes[1].sum())
+    rows = [each.sum() - each.sum(axis=1) - each.sum(axis=0) + np.diag(each) for each in sums]
+    left = _estimate(*rows, sizes[0].sum() - sizes[0], sizes[1].sum() - sizes[1])
+    left = left[np.isfinite(left)]
+    spread = (
+        np.sqrt((len(left) - 1) / len(left) * ((left - left.mean()) ** 2).sum()) if len(left) else np.nan
+    )
+    return float(estimate), float(spread)
+
+
+def frechet_distance(one: Vectors, other: Vectors) -> float:
+    """FID of two sets.
+
+    Raises:
+        InputError: a set has fewer than two images.
+    """
+    if min(len(one), len(other)) < 2:
+        raise InputError(f"FID needs two images or more a set, and there are {len(one)} and {len(other)}.")
+    shift = one.mean(axis=0) - other.mean(axis=0)
+    first, second = (np.atleast_2d(np.cov(each, rowvar=False)) for each in (one, other))
+    # the trace of the root of a product is the sum of the roots of its eigenvalues
+    roots = np.sqrt(np.clip(np.linalg.eigvals(first @ second).real, 0, None)).sum()
+    return float(shift @ shift + np.trace(first) + np.trace(second) - 2 * roots)
+
+
+def score_sets(
+    run: str | os.PathLike[str], measure: VectorMeasure, reference: Path | None = None
+) -> pd.DataFrame:
+    """Compare the images of each layer of a run with reference images.
+
+    Args:
+        run: the run's folder.
+        measure: makes the vectors.
+        reference: a folder of images; the images of the last layer of the same run if left out.
+
+    Returns:
+        One row by run, encoder and layer: `images`, `reference_images`, `kid` with `kid_low` and `kid_high`
+        (95 %, over prompts), `fid`, `features`, `reference`, `note`.
+
+    Raises:
+        RunError: there is no run, or it is damaged.
+        InputError: the folder has too few images, or the run has one layer only and no folder is given.
+        ScorerError: the run has too few images.
+    """
+    images = RunImages(run)
+    cells = pd.DataFrame(
+        [
+            (line.run, line.encoder, cell.layer, line.prompt, cell.id)
+            for line in images.series()
+            for cell in line.cells
+        ],
+        columns=["run", "encoder", "layer", "prompt", "cell"],
+    )
+    if reference is None and cells["layer"].nunique() < 2:
+        raise InputError(
+            f"{images.name} has one layer, which can't be compared with itself. Give --reference, a folder "
+            "of images."
+        )
+    outside = None if reference is None else _vectors_of_folder(reference, measure)
+    rows = []
+    for (name, encoder), series in cells.groupby(["run", "encoder"], sort=False):
+        vectors = {
+            int(layer): _vectors(images, measure, part)
+            for layer, part in series.groupby("layer", sort=True)
+        }
+        last = max(vectors)
+        other, units = vectors[last] if outside is None else (outside, None)
+        for layer, (found, prompts) in vectors.items():
+            if outside is None and layer == last:
+                continue
+            if min(len(found), len(other)) < _LEAST:
+                log.warning(
+                    "Layer %d of %s has %d images; a set needs %d.", layer, name, len(found), _LEAST
+                )
+                continue
+            kid, error = kernel_distance(found, other, prompts, units)
+            rows.append(
+                {
+                    "run": name,
+                    "encoder": encoder,
+                    "layer": layer,
+                    "images": len(found),
+                    "reference_images": len(other),
+                    "kid": kid,
+                    "kid_low": kid - 1.96 * error,
+                    "kid_high": kid + 1.96 * error,
+                    "fid": frechet_distance(found, other),
+                    "features": measure.version,
+                    "reference": f"layer {last}" if reference is None else reference.name,
+                    "note": _note(min(len(found), len(other)), found.shape[1]),
+                }
+            )
+    if not rows:
+        raise ScorerError(
+            f"{images.name} has fewer than {_LEAST} images of every layer. Draw more prompts."
+        )
+    return pd.DataFrame(rows)
+
+
+def read_set_scores(runs: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
+    """The set-level scores that were written beside runs; empty if there are none."""
+    found = [Path(run) / FILE for run in runs]
+    tables = [pd.read_csv(path) for path in found if path.is_file()]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _kernel(one: Vectors, other: Vectors) -> Float[np.ndarray, "one other"]:
+    return np.asarray(polynomial_kernel(one, other, degree=3, gamma=1.0, coef0=1.0), dtype=float)
+
+
+def _without_diagonal(kernel: Float[np.ndarray, "image image"]) -> Float[np.ndarray, "image image"]:
+    np.fill_diagonal(kernel, 0.0)
+    return kernel
+
+
+def _estimate(
+    within_one: np.ndarray, within_other: np.ndarray, between: np.ndarray, n: np.ndarray, m: np.ndarray
+) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = within_one / (n * (n - 1)) + within_other / (m * (m - 1)) - 2 * between / (n * m)
+    return np.asarray(found)
+
+
+def _vectors(
+    images: RunImages, measure: VectorMeasure, part: pd.DataFrame
+) -> tuple[Vectors, Int[np.ndarray, " image"]]:
+    """The vectors of a layer's images, and their prompts."""
+    chosen = part if len(part) <= _MOST else part.sample(_MOST, random_state=0)
+    prompt_of = dict(zip(chosen["cell"], chosen["prompt"], strict=True))
+    vectors, prompts = [], []
+    for start in range(0, len(chosen), _AT_ONCE):
+        read = images.read(list(chosen["cell"].iloc[start : start + _AT_ONCE]))
+        there = [(name, one.image) for name, one in read.items() if isinstance(one.image, Image.Image)]
+        vectors += list(measure.describe([image for _, image in there]))
+        prompts += [prompt_of[name] for name, _ in there]
+    return np.asarray(vectors, dtype=float).reshape(len(vectors), -1), np.asarray(prompts, dtype=int)
+
+
+def _vectors_of_folder(folder: Path, measure: VectorMeasure) -> Vectors:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS)[:_MOST]
+    if len(files) < _LEAST:
+        raise InputError(
+            f"{folder} holds {len(files)} images ({', '.join(_ENDINGS)}); a set needs {_LEAST} or more."
+        )
+    parts = [files[start : start + _AT_ONCE] for start in range(0, len(files), _AT_ONCE)]
+    vectors = [vector for part in parts for vector in measure.describe(list(_open(part)))]
+    return np.asarray(vectors, dtype=float)
+
+
+def _open(files: Sequence[Path]) -> Iterator[Image.Image]:
+    for path in files:
+        try:
+            yield Image.open(path).convert("RGB")
+        except OSError as error:
+            raise InputError(f"{path} can't be read as an image: {error}.") from error
+
+
+def _note(images: int, width: int) -> str:
+    return f"FID of {images} images in {width} dimensions is too large" if images <= width else ""

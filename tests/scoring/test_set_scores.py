@@ -1,0 +1,83 @@
+"""Set-level scores: known values, and what sets of one kind give."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffusion_lens.errors import InputError
+from diffusion_lens.scoring.measures import VectorMeasure
+from diffusion_lens.scoring.set_scores import (
+    frechet_distance,
+    kernel_distance,
+    read_set_scores,
+    score_sets,
+)
+from tests.command_line import run as command
+from tests.scoring.made_runs import make_run, scene
+
+
+def test_kid_by_hand():
+    one, other = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [1.0, 0.0]])
+    # within the first 1, within the other 8, between the two (8 + 8 + 1 + 1) / 4
+    assert kernel_distance(one, other)[0] == pytest.approx(1 + 8 - 2 * 4.5)
+
+
+def test_kid_is_nothing_on_average_for_sets_of_one_kind_and_its_error_is_of_that_size():
+    rng = np.random.default_rng(0)
+    found = [kernel_distance(*rng.normal(0, 0.3, (2, 40, 6))) for _ in range(60)]
+    kid, error = np.array(found).T
+    assert abs(kid.mean()) < 3 * kid.std() / np.sqrt(60)
+    assert 0.7 < error.mean() / kid.std() < 1.4
+    apart, certain = kernel_distance(rng.normal(0, 0.3, (40, 6)), rng.normal(0.3, 0.3, (40, 6)))
+    assert apart > 3 * certain
+
+
+def test_images_of_one_prompt_are_one_unit():
+    rng = np.random.default_rng(1)
+    prompts = np.repeat(np.arange(10), 4)
+    one, other = (rng.normal(0, 0.5, (10, 5))[prompts] for _ in range(2))
+    assert kernel_distance(one, other, prompts, prompts + 10)[1] > 1.5 * kernel_distance(one, other)[1]
+
+
+def test_fid_of_normal_distributions_has_its_closed_form():
+    rng = np.random.default_rng(2)
+    one, other = rng.normal(0, 1, (4000, 3)), rng.normal(0, 2, (4000, 3)) + [3.0, 0, 0]
+    # the shift squared, and (2 - 1)^2 in each of three dimensions
+    assert frechet_distance(one, other) == pytest.approx(9 + 3, rel=0.06)
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-8)
+    with pytest.raises(InputError, match="two images or more"):
+        frechet_distance(one[:1], other)
+
+
+def mean_colour(images):
+    return np.stack([np.asarray(one).mean((0, 1)) / 441.7 for one in images])
+
+
+COLOURS = VectorMeasure("colour", "mean colour", mean_colour)
+PROMPTS = [f"a {colour} fox" for colour in ("red", "blue", "green", "yellow", "purple", "pink")]
+
+
+def test_a_layer_like_the_last_is_near_it(tmp_path):
+    def draw(cell, prompt):
+        return Image.new("RGB", (64, 64), (200, 40 * cell.seed, 0)) if cell.layer == 0 else scene(prompt)
+
+    make_run(tmp_path / "run", PROMPTS, draw)
+    found = score_sets(tmp_path / "run", COLOURS).set_index("layer")
+    assert list(found.index) == [0, 1] and set(found["reference"]) == {"layer 2"}
+    assert found.loc[0, "kid"] > found.loc[0, "kid_low"] > 0.01 > abs(found.loc[1, "kid"])
+    assert found.loc[1, "fid"] == pytest.approx(0, abs=1e-8)
+    found.reset_index().to_csv(tmp_path / "run" / "set_scores.csv", index=False)
+    assert len(read_set_scores([tmp_path / "run", tmp_path])) == 2
+    few = tmp_path / "few"
+    few.mkdir()
+    with pytest.raises(InputError, match=r"few holds 0 images .* needs 10 or more"):
+        score_sets(tmp_path / "run", COLOURS, few)
+
+
+def test_the_command_writes_them_beside_the_run(tmp_path):
+    make_run(tmp_path / "run", PROMPTS, lambda cell, prompt: scene(prompt), layers=(0, 1))
+    done = command("sets", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "set_scores.csv").is_file()
+    refused = command("sets", "run", "--reference", "none", cwd=tmp_path)
+    assert refused.returncode == 2 and "none holds 0 images" in refused.stderr
