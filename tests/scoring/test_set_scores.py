@@ -41,7 +41,7 @@ def test_images_of_one_prompt_are_one_unit():
 
 def test_fid_of_normal_distributions_has_its_closed_form():
     rng = np.random.default_rng(2)
-    one, other = rng.normal(0, 1, (4000, 3)), rng.normal(0, 2, (4000, 3)) + [3.0, 0, 0]
+    one, other = rng.normal(0, 1, (4000, 3)), rng.normal([3.0, 0, 0], 2, (4000, 3))
     # the shift squared, and (2 - 1)^2 in each of three dimensions
     assert frechet_distance(one, other) == pytest.approx(9 + 3, rel=0.06)
     assert frechet_distance(one, one) == pytest.approx(0, abs=1e-8)
