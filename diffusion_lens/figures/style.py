@@ -103,15 +103,16 @@ def save(figure: "Figure", path: Path) -> list[Path]:
     if path.suffix in (".png", ".pdf"):
         raise InputError(f"{path}: leave the ending out; a figure is written as .png and as .pdf.")
     written = []
+    with style():
+        # laid out once for both, since that takes longer than to draw
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     for ending, metadata in (
         (".png", {"Software": None}),
         (".pdf", {"CreationDate": None, "Producer": None}),
     ):
         file = io.BytesIO()
         with style():
-            # laid out once for both, since that takes longer than to draw
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
             figure.savefig(file, format=ending[1:], metadata=metadata)
         content = file.getvalue()
         target = path.with_name(path.name + ending)

@@ -2,7 +2,7 @@
 
 A model that answers questions is tried on these before it is believed on anything else: offline, with the
 truth at hand. Judges of known quality are tested on them in turn. `pip install easy-vqa` brings 5,000 images
-and 48,248 pairs of question and answer (Victor Zhou, MIT licence).
+and 48,248 pairs of question and answer (by Victor Zhou, MIT licence).
 """
 
 from collections.abc import Sequence
