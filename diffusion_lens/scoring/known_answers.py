@@ -1,8 +1,8 @@
 """Questions whose answers are known: the package easy-vqa, small drawn scenes of one coloured shape each.
 
-A model that answers questions is tried on these before it is believed on anything else: offline, with the
-A model that answers questions is tried on these before it is believed elsewhere: offline, with the
-and 48,248 pairs of question and answer (by Victor Zhou, MIT licence).
+A model that answers questions is tried on these before it is believed elsewhere: offline, with the truth at
+hand. Judges of known quality are tested on them in turn. `pip install easy-vqa` brings 5,000 images and
+48,248 pairs of question and answer (by Victor Zhou, MIT licence).
 """
 
 from collections.abc import Sequence
