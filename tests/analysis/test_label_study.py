@@ -59,7 +59,12 @@ def test_cells_marked_as_not_scored_are_told_apart(table):
 
 def test_the_page_says_what_the_files_cannot_give(tables):
     page = "\n".join(labels(tables))
-    for words in ("Common against uncommon", "Which noun comes first", "Marked as not scored", "can't give"):
+    for words in (
+        "Common against uncommon",
+        "Which noun comes first",
+        "Marked as not scored",
+        "can't give",
+    ):
         assert words in page
     assert labels({}) == []
 
