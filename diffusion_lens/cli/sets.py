@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from diffusion_lens.cli.console import out, say
 from diffusion_lens.cli.options import Device, Run, default
 from diffusion_lens.cli.verbs import Topic, verb
+from diffusion_lens.errors import InputError
 
 __all__ = ["sets"]
 
@@ -43,6 +44,8 @@ def sets(
     from diffusion_lens.scoring.measures import clip_measure, load_dinov2
     from diffusion_lens.scoring.set_scores import FILE, score_sets
 
+    if reference is not None and not reference.is_dir():
+        raise InputError(f"--reference {reference} is no folder. Give a folder of images to compare with.")
     place = choose_device(device)
     if features == "clip":
         measure = clip_measure(model or "emoji-clip", place)

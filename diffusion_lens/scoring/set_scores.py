@@ -36,13 +36,15 @@ _AT_ONCE = 128
 # a kernel of more images does not fit; KID of so many is known to a thousandth
 _MOST = 2000
 Vectors = Float[np.ndarray, "image width"]
+Others = Float[np.ndarray, "other width"]
+Numbers = float | Float[np.ndarray, " prompt"]
 
 
 def kernel_distance(
     one: Vectors,
-    other: Vectors,
+    other: Others,
     one_unit: Int[np.ndarray, " image"] | None = None,
-    other_unit: Int[np.ndarray, " image"] | None = None,
+    other_unit: Int[np.ndarray, " other"] | None = None,
 ) -> tuple[float, float]:
     """KID of two sets, and its standard error.
 
@@ -71,7 +73,7 @@ def kernel_distance(
         a.T @ _kernel(one, other) @ b,
     ]
     sizes = a.sum(axis=0), b.sum(axis=0)
-    estimate = _estimate(*(each.sum() for each in sums), sizes[0].sum(), sizes[1].sum())
+    estimate = _estimate(*(float(each.sum()) for each in sums), float(len(one)), float(len(other)))
     rows = [each.sum() - each.sum(axis=1) - each.sum(axis=0) + np.diag(each) for each in sums]
     left = _estimate(*rows, sizes[0].sum() - sizes[0], sizes[1].sum() - sizes[1])
     left = left[np.isfinite(left)]
@@ -81,7 +83,7 @@ def kernel_distance(
     return float(estimate), float(spread)
 
 
-def frechet_distance(one: Vectors, other: Vectors) -> float:
+def frechet_distance(one: Vectors, other: Others) -> float:
     """FID of two sets.
 
     Raises:
@@ -177,7 +179,7 @@ def read_set_scores(runs: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _kernel(one: Vectors, other: Vectors) -> Float[np.ndarray, "one other"]:
+def _kernel(one: Vectors, other: Others) -> Float[np.ndarray, "image other"]:
     return np.asarray(polynomial_kernel(one, other, degree=3, gamma=1.0, coef0=1.0), dtype=float)
 
 
@@ -187,8 +189,8 @@ def _without_diagonal(kernel: Float[np.ndarray, "image image"]) -> Float[np.ndar
 
 
 def _estimate(
-    within_one: np.ndarray, within_other: np.ndarray, between: np.ndarray, n: np.ndarray, m: np.ndarray
-) -> np.ndarray:
+    within_one: Numbers, within_other: Numbers, between: Numbers, n: Numbers, m: Numbers
+) -> Float[np.ndarray, "..."]:
     with np.errstate(invalid="ignore", divide="ignore"):
         found = within_one / (n * (n - 1)) + within_other / (m * (m - 1)) - 2 * between / (n * m)
     return np.asarray(found)
