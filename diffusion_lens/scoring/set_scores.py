@@ -67,15 +67,24 @@ def kernel_distance(
     units, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
     a, b = np.eye(len(units))[codes[: len(one)]], np.eye(len(units))[codes[len(one) :]]
     # sums of the kernel by pair of prompts; an image is not compared with itself
-    sums = [
-        a.T @ _without_diagonal(_kernel(one, one)) @ a,
-        b.T @ _without_diagonal(_kernel(other, other)) @ b,
-        a.T @ _kernel(one, other) @ b,
-    ]
-    sizes = a.sum(axis=0), b.sum(axis=0)
-    estimate = _estimate(*(float(each.sum()) for each in sums), float(len(one)), float(len(other)))
-    rows = [each.sum() - each.sum(axis=1) - each.sum(axis=0) + np.diag(each) for each in sums]
-    left = _estimate(*rows, sizes[0].sum() - sizes[0], sizes[1].sum() - sizes[1])
+    within = a.T @ _without_diagonal(_kernel(one, one)) @ a
+    within_other = b.T @ _without_diagonal(_kernel(other, other)) @ b
+    between = a.T @ _kernel(one, other) @ b
+    n, m = a.sum(axis=0), b.sum(axis=0)
+    estimate = _estimate(
+        float(within.sum()),
+        float(within_other.sum()),
+        float(between.sum()),
+        float(len(one)),
+        float(len(other)),
+    )
+    left = _estimate(
+        _without_each(within),
+        _without_each(within_other),
+        _without_each(between),
+        n.sum() - n,
+        m.sum() - m,
+    )
     left = left[np.isfinite(left)]
     spread = (
         np.sqrt((len(left) - 1) / len(left) * ((left - left.mean()) ** 2).sum()) if len(left) else np.nan
@@ -186,6 +195,11 @@ def _kernel(one: Vectors, other: Others) -> Float[np.ndarray, "image other"]:
 def _without_diagonal(kernel: Float[np.ndarray, "image image"]) -> Float[np.ndarray, "image image"]:
     np.fill_diagonal(kernel, 0.0)
     return kernel
+
+
+def _without_each(sums: Float[np.ndarray, "prompt prompt"]) -> Float[np.ndarray, " prompt"]:
+    """The sum of a table without the row and the column of each prompt in turn."""
+    return np.asarray(sums.sum() - sums.sum(axis=1) - sums.sum(axis=0) + np.diag(sums))
 
 
 def _estimate(
