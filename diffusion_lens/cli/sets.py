@@ -42,7 +42,7 @@ def sets(
     from diffusion_lens.analysis.formats import write_csv
     from diffusion_lens.models.load import choose_device
     from diffusion_lens.scoring.measures import clip_measure, load_dinov2
-    from diffusion_lens.scoring.set_scores import FILE, score_sets
+    from diffusion_lens.scoring.set_scores import SET_SCORES, score_sets
 
     if reference is not None and not reference.is_dir():
         raise InputError(f"--reference {reference} is no folder. Give a folder of images to compare with.")
@@ -52,13 +52,15 @@ def sets(
     else:
         measure = load_dinov2(model or "facebook/dinov2-small", place)
     found = score_sets(run, measure, reference)
-    write_csv(found, Path(run) / FILE)
+    write_csv(found, Path(run) / SET_SCORES)
     view = Table("run", "encoder", "layer", "images", "KID", "FID", box=None)
     for line in found.itertuples():
         kid = f"{line.kid:.4f} [{line.kid_low:.4f}, {line.kid_high:.4f}]"
-        view.add_row(line.run, line.encoder, str(line.layer), str(line.images), kid, f"{line.fid:.4f}")
+        view.add_row(
+            str(line.run), str(line.encoder), str(line.layer), str(line.images), kid, f"{line.fid:.4f}"
+        )
     out.print(view)
     for note in dict.fromkeys(found["note"]):
         if note:
             say(f"note    {note}")
-    say(f"sets    {Path(run) / FILE}")
+    say(f"sets    {Path(run) / SET_SCORES}")

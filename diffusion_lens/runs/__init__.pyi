@@ -35,4 +35,5 @@ from .table import DrawnCell as DrawnCell
 from .table import Origin as Origin
 from .table import make_row as make_row
 from .table import schema_of as schema_of
+from .toml import read_dataclass as read_dataclass
 from .writer import Writer as Writer

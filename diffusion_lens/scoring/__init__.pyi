@@ -1,4 +1,5 @@
 from .baselines import BASELINES as BASELINES
+from .measures import clip_measure as clip_measure
 from .measures import load_dinov2 as load_dinov2
 from .metadata import column_name as column_name
 from .registry import check_names as check_names
@@ -10,6 +11,9 @@ from .scorer import Scorer as Scorer
 from .scorer import ScoreRequest as ScoreRequest
 from .scorer import Source as Source
 from .scorers.oracle import OracleScorer as OracleScorer
+from .set_scores import SET_SCORES as SET_SCORES
+from .set_scores import read_set_scores as read_set_scores
+from .set_scores import score_sets as score_sets
 from .sheet import read_answers as read_answers
 from .sheet import sample_questions as sample_questions
 from .sheet import write_sheet as write_sheet

@@ -25,11 +25,11 @@ from diffusion_lens.errors import InputError, ScorerError
 from diffusion_lens.runs.images import RunImages
 from diffusion_lens.scoring.measures import VectorMeasure
 
-__all__ = ["frechet_distance", "kernel_distance", "read_set_scores", "score_sets"]
+__all__ = ["SET_SCORES", "frechet_distance", "kernel_distance", "read_set_scores", "score_sets"]
 
 log = logging.getLogger(__name__)
 
-FILE = "set_scores.csv"
+SET_SCORES = "set_scores.csv"
 _LEAST = 10
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _AT_ONCE = 128
@@ -183,7 +183,7 @@ def score_sets(
 
 def read_set_scores(runs: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
     """The set-level scores that were written beside runs; empty if there are none."""
-    found = [Path(run) / FILE for run in runs]
+    found = [Path(run) / SET_SCORES for run in runs]
     tables = [pd.read_csv(path) for path in found if path.is_file()]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
