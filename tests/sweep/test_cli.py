@@ -53,8 +53,8 @@ def test_a_study_from_plan_to_files(tmp_path):
     done = run("sweep", "foxes.toml", "--seeds", "0", "3", "4", "--dry-run", cwd=tmp_path)
     assert "done 8, failed 0, to draw now 4" in done.stdout and "that are there" in done.stdout
     done = run("status", "runs/foxes", cwd=tmp_path)
-    assert done.stdout.startswith("claim    foxes are red\nplanned  12\ndone     8 (")
-    assert "to do    4" in done.stdout and "images a second and worker on cpu" in done.stdout
+    assert done.stdout.startswith("claim    foxes are red\nplanned  8\ndone     8 (")
+    assert "to do    0" in done.stdout and "images a second and worker on cpu" in done.stdout
     done = run("export", "runs/foxes", "--out", "files", cwd=tmp_path)
     assert done.stdout == "8 images in files\n"
     table = pd.read_csv(tmp_path / "files/metadata.csv")
