@@ -1,18 +1,25 @@
 """`diffusion-lens status`: how far a run is."""
 
+from typing import Annotated
+
 from diffusion_lens.cli.console import say
-from diffusion_lens.cli.options import Run
+from diffusion_lens.cli.options import Run, default
 from diffusion_lens.cli.verbs import Topic, verb
 
 __all__ = ["status"]
 
 
 @verb("status", Topic.STUDY, examples=["diffusion-lens status results/relations"])
-def status(run: Run, /) -> None:
-    """Report how far a run is, what failed and why, and how fast it was drawn."""
+def status(run: Run, /, quick: Annotated[bool, default("read and check them")] = False) -> None:
+    """Report how far a run is, what failed and why, and how fast it was drawn.
+
+    Args:
+        quick: Do not read the images. Otherwise images whose bytes changed on the disk are named, to be
+            drawn again.
+    """
     from diffusion_lens.runs.status import read_status
 
-    found = read_status(run)
+    found = read_status(run, quick=quick)
     if found.claim:
         say(f"claim    {found.claim}")
     say(f"planned  {found.planned}")

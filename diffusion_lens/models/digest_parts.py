@@ -40,9 +40,14 @@ _ADAPTERS = ("_active_adapter", "_disable_adapters")  # private names of PEFT's 
 
 
 def unwrap(module: Any) -> Any:
-    """The module inside of one that `torch.compile` or a data-parallel wrapper returned."""
+    """The module inside of one that `torch.compile` or PEFT's `get_peft_model` returned.
+
+    The layers of an adapter are parts of the module inside.
+    """
     while True:
         inner = getattr(module, "_orig_mod", None)
+        if inner is None and hasattr(module, "peft_config") and hasattr(module, "get_base_model"):
+            inner = module.get_base_model()
         if inner is None:
             return module
         module = inner

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow.parquet as pq
 from PIL import Image
 
 from diffusion_lens.errors import InputError, OutputError
 from diffusion_lens.files import image_bytes, write_whole
+from diffusion_lens.runs.integrity import check_parts, read_part
 from diffusion_lens.runs.manifest import load_plan
 from diffusion_lens.runs.plan import Cell, Plan
-from diffusion_lens.runs.store import Store
+from diffusion_lens.runs.store import Scan, Store
 
 __all__ = ["FORMATS", "export_run"]
 
@@ -43,7 +43,7 @@ def export_run(url: str | os.PathLike[str], out: str | os.PathLike[str], kind: F
 
     Raises:
         InputError: no such format.
-        RunError: there is no such run, or it is damaged.
+        RunError: there is no such run, or it is damaged; the images to draw again are named.
         OutputError: the folder is not empty or can't be written.
     """
     if kind not in FORMATS:
@@ -51,11 +51,13 @@ def export_run(url: str | os.PathLike[str], out: str | os.PathLike[str], kind: F
     store, folder = Store(url), Path(out)
     plan = load_plan(store.read_json("manifest.json"))
     names = {cell.id: _name(plan, cell) for cell in plan.cells}
+    scan = store.scan()
+    check_parts(store, plan, scan.parts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise OutputError(f"{folder} is not empty; choose a new folder.")
-        rows = _rows(store, names)
+        rows = _rows(store, plan, scan, names)
         return _write_pngs(folder, rows) if kind == "png" else _write_shards(folder, rows)
     except OSError as error:
         raise OutputError(f"{folder} can't be written: {error.strerror or error}.") from error
@@ -69,12 +71,12 @@ def _name(plan: Plan, cell: Cell) -> str:
     return f"{cell.prompt:05d}-{kind[:80]}-layer{reading.layer:02d}{native}-seed{cell.seed}-{cell.id[:6]}"
 
 
-def _rows(store: Store, names: dict[str, str]) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
+def _rows(
+    store: Store, plan: Plan, scan: Scan, names: dict[str, str]
+) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
     """Name, PNG bytes and the other columns of every image."""
-    for part in store.scan().parts:
-        with store.fs.open(store.path(part.name), "rb") as file:
-            table = pq.read_table(file)
-        for row in table.to_pylist():
+    for part in scan.parts:
+        for row in read_part(store, plan, part).to_pylist():
             image = row.pop("image")
             if image is None or row["cell"] not in names:
                 continue

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from diffusion_lens.errors import RunError
 from diffusion_lens.files import ImageOrReason, read_image
+from diffusion_lens.runs.integrity import read_part
 from diffusion_lens.runs.manifest import load_plan
 from diffusion_lens.runs.plan import Cell, Plan
 from diffusion_lens.runs.store import Scan, Store
@@ -63,6 +63,7 @@ class RunImages:
         self.store = Store(self.url)
         self.plan = load_plan(self.store.read_json("manifest.json"))
         self.scan = self.store.scan()
+        self._parts = {part.name: part for part in self.scan.parts}
         self._where = {cell: part.name for part in self.scan.parts for cell in part.cells}
 
     @property
@@ -119,24 +120,25 @@ class RunImages:
         """Of the cells that have no image, why; no image is read."""
         found = {cell: f"not drawn: {self.scan.failed[cell]}" for cell in cells if cell in self.scan.failed}
         for name, wanted in self._by_part(cells).items():
-            with self.store.fs.open(self.store.path(name), "rb") as file:
-                table = pq.read_table(file, columns=["cell", "missing"])
+            table = read_part(self.store, self.plan, self._parts[name], ["cell", "missing"])
             for row in table.to_pylist():
                 if row["missing"] is not None and row["cell"] in wanted:
                     found[row["cell"]] = row["missing"]
         return found
 
     def read(self, cells: Collection[str]) -> dict[str, ImageOrReason]:
-        """Load images; an image that can't be decoded is missing, with the reason."""
+        """Load images; an image that can't be decoded is missing, with the reason.
+
+        Raises:
+            RunError: bytes changed since they were written; the images to draw again are named.
+        """
         failed = self.scan.failed
         found = {
             cell: ImageOrReason(None, f"not drawn: {failed[cell]}") for cell in cells if cell in failed
         }
         for name, wanted in self._by_part(cells).items():
-            with self.store.fs.open(self.store.path(name), "rb") as file:
-                table = pq.read_table(
-                    file, columns=["cell", "missing", "image"], filters=[("cell", "in", wanted)]
-                )
+            columns, filters = ["cell", "missing", "image"], [("cell", "in", wanted)]
+            table = read_part(self.store, self.plan, self._parts[name], columns, filters)
             for row in table.to_pylist():
                 found[row["cell"]] = read_image(row["image"], row["missing"])
         return found
@@ -164,7 +166,7 @@ def read_run(
         RunError: there is no run, or it is damaged.
     """
     store = Store(url)
-    load_plan(store.read_json("manifest.json"))  # of this format, or refused
+    plan = load_plan(store.read_json("manifest.json"))
     filters = [
         (name, "in", [values] if isinstance(values, (str, int)) else list(values))
         for name, values in wanted.items()
@@ -172,8 +174,7 @@ def read_run(
     ]
     tables = []
     for part in store.scan().parts:
-        with store.fs.open(store.path(part.name), "rb") as file:
-            tables.append(pq.read_table(file, columns=columns, filters=filters or None).to_pandas())
+        tables.append(read_part(store, plan, part, columns, filters or None).to_pandas())
     if not tables:
         raise RunError(f"{store.url} holds no image yet. Draw it: give the command of the sweep again.")
     return tables

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from diffusion_lens.runs.integrity import check_parts, read_part
 from diffusion_lens.runs.manifest import load_plan
 from diffusion_lens.runs.store import Store
 
@@ -47,21 +46,26 @@ class Status:
         return self.planned - self.done - sum(self.failed.values())
 
 
-def read_status(url: str | os.PathLike[str]) -> Status:
+def read_status(url: str | os.PathLike[str], *, quick: bool = False) -> Status:
     """Look at a run.
 
+    Args:
+        url: the run's folder, or a URL of fsspec.
+        quick: do not read the images, and so don't see whether their bytes changed.
+
     Raises:
-        RunError: there is none, or it is damaged.
+        RunError: there is none, or it is damaged; the images to draw again are named.
     """
     store = Store(url)
     plan = load_plan(store.read_json("manifest.json"))
     scan = store.scan()
+    if not quick:
+        check_parts(store, plan, scan.parts)
     planned = {cell.id for cell in plan.cells}
     missing: Counter[str] = Counter()
     seconds: dict[str, list[float]] = {}
     for part in scan.parts:
-        with store.fs.open(store.path(part.name), "rb") as file:
-            table = pq.read_table(file, columns=["cell", "missing", "seconds", "device"])
+        table = read_part(store, plan, part, ["cell", "missing", "seconds", "device"])
         for row in table.to_pylist():
             if row["cell"] in planned:
                 if row["missing"] is not None:

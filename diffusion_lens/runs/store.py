@@ -160,11 +160,13 @@ class Store:
             name for name in table.column_names if not pa.types.is_struct(table.schema.field(name).type)
         ]
         buffer = pa.BufferOutputStream()
-        # images are compressed already
+        # images are compressed already; the least and the largest of them, as statistics, say nothing
         pq.write_table(
             table.replace_schema_metadata(metadata),
             buffer,
             use_dictionary=plain,
+            write_statistics=plain,
+            write_page_checksum=True,
             compression={name: "zstd" if name in plain else "none" for name in _leaves(table.schema)},
         )
         cells = table.column("cell").to_pylist()

@@ -1,0 +1,54 @@
+"""Bytes of a run that changed on the disk are seen by what reads it, and the images are named."""
+
+import pytest
+
+from diffusion_lens.errors import RunError
+from diffusion_lens.runs.export import export_run
+from diffusion_lens.runs.images import RunImages, read_run
+from diffusion_lens.runs.status import read_status
+from diffusion_lens.sweep.open import run_sweep
+from tests.command_line import run
+from tests.sweep.helpers import make
+
+
+@pytest.fixture
+def flipped(tiny_lens, tmp_path):
+    """A run of two parts, one bit of an image in the second flipped."""
+    experiment = make(layers=[0, "native"], seeds=[0, 1], sampler={"steps": 1, "height": 16, "width": 16})
+    run_sweep(experiment, tmp_path / "run", lens=tiny_lens("sd"), progress=False, part_rows=4)
+    parts = sorted((tmp_path / "run/images").glob("*.parquet"))
+    assert len(parts) == 2
+    content = bytearray(parts[1].read_bytes())
+    content[content.index(b"IDAT") + 20] ^= 1
+    parts[1].write_bytes(content)
+    return tmp_path / "run", parts[1]
+
+
+def test_every_reader_of_images_names_the_images_to_draw_again(flipped, tmp_path):
+    folder, part = flipped
+    images = RunImages(folder)
+    readers = {
+        "status": lambda: read_status(folder),
+        "export": lambda: export_run(folder, tmp_path / "out"),
+        "score": lambda: images.read([cell.id for cell in images.plan.cells]),
+        "grid": lambda: read_run(folder, {}),
+    }
+    for reader in readers.values():
+        with pytest.raises(RunError) as error:
+            reader()
+        assert f"images/{part.name}" in str(error.value)
+        assert str(error.value).count(" seed ") == 4 and "'a " in str(error.value)
+        assert "the same sweep then draws what is missing" in str(error.value)
+    assert not (tmp_path / "out").exists()
+    assert read_status(folder, quick=True).done == 8
+
+
+def test_what_was_moved_out_is_drawn_again_to_the_same_bytes(flipped, tiny_lens, tmp_path):
+    folder, part = flipped
+    shown = run("status", str(folder))
+    assert shown.returncode == 2 and "must be drawn again" in shown.stderr
+    part.rename(tmp_path / "aside.parquet")
+    experiment = RunImages(folder).plan.experiment
+    run_sweep(experiment, folder, lens=tiny_lens("sd"), progress=False, part_rows=4)
+    assert read_status(folder).done == 8
+    assert (folder / "images" / part.name).is_file()
