@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import re
+import statistics
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +25,15 @@ def test_every_module_has_a_first_line_and_exports_what_it_has():
         assert loaded.__doc__, module.name
         for name in getattr(loaded, "__all__", []):
             assert hasattr(loaded, name), (module.name, name)
+
+
+def test_modules_are_small():
+    sizes = {
+        path: len(path.read_text(encoding="utf-8").splitlines())
+        for path in Path(diffusion_lens.__file__).parent.rglob("*.py")
+    }
+    assert not [f"{path}: {lines} lines" for path, lines in sizes.items() if lines > 300]
+    assert statistics.median(sizes.values()) < 150
 
 
 def test_the_demo_is_the_picture_in_the_readme():
