@@ -127,7 +127,7 @@ def test_missing_pictures_are_missing_and_never_wrong(tmp_path):
     assert set(table.loc[(1, 1)]["reason"]) == {"blocked by the safety checker"}
     assert set(table.loc[(2, 1)]["reason"]) == {"not drawn: out of memory"}
     assert table["label"].dropna().all() and table["label"].notna().sum() == 8
-    assert found.missing == {"blocked by the safety checker": 7, "not drawn: out of memory": 7}
+    assert found.missing == {"blocked by the safety checker": 8, "not drawn: out of memory": 8}
 
 
 def test_a_picture_that_can_not_be_read_is_missing(tmp_path):
