@@ -23,6 +23,7 @@ __all__ = ["explore"]
         "diffusion-lens explore",
         "diffusion-lens explore runs/relations",
         "diffusion-lens explore runs/relations --model emoji --port 0",
+        "diffusion-lens explore runs/relations --atlas",
     ],
 )
 def explore(
@@ -52,7 +53,7 @@ def explore(
         no_browser: Do not open the page.
     """
     if atlas:
-        _hand_to_atlas(runs)
+        _hand_to_atlas(runs, host, port)
         return
     try:
         import starlette  # noqa: F401
@@ -82,7 +83,7 @@ def explore(
     )
 
 
-def _hand_to_atlas(runs: tuple[str, ...]) -> None:
+def _hand_to_atlas(runs: tuple[str, ...], host: str, port: int) -> None:
     """Start Embedding Atlas on the parquet files of one run."""
     if len(runs) != 1:
         raise InputError(f"--atlas opens one run, and {len(runs)} were given.")
@@ -91,11 +92,16 @@ def _hand_to_atlas(runs: tuple[str, ...]) -> None:
     )
     if program is None:
         raise InputError(
-            "Embedding Atlas is not installed: pip install embedding-atlas. It opens the run's parquet as "
+            "Embedding Atlas is not installed: pip install 'diffusion-lens[atlas]'. It opens the run's parquet as "
             "it is; without it, diffusion-lens explore RUN has filters, curves and every image."
         )
     path = Path(runs[0])
     files = sorted(path.glob("images/*.parquet")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path} has no images/*.parquet to open.")
-    subprocess.run([program, *map(str, files), "--image", "image", "--text", "prompt"], check=False)
+    # a projection would need a model of the hub, and the table is what is looked through
+    options = ["--image", "image", "--disable-projection", "--host", host]
+    options += ["--port", str(port)] if port else ["--auto-port"]
+    code = subprocess.run([program, *map(str, files), *options], check=False).returncode
+    if code:
+        raise InputError(f"Embedding Atlas ended with code {code}; its own message stands above.")

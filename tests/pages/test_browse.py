@@ -22,6 +22,7 @@ from diffusion_lens.pages.run_index import RunIndex
 from diffusion_lens.pages.serve import listen
 from diffusion_lens.pages.verdicts import Verdicts
 from diffusion_lens.scoring import table as scores
+from tests.command_line import run as command
 from tests.pages.conftest import PROMPTS, Running, running
 
 WHOLE = ("oracle", "prompt")
@@ -209,3 +210,8 @@ def test_a_saved_result_opens_like_a_run(tmp_path: Path) -> None:
     index = RunIndex.open(tmp_path)
     assert index.columns == ["0", "1", "1, native"]
     assert len(index.strips()) == 1
+
+
+def test_the_atlas_opens_one_run() -> None:
+    none = command("explore", "--atlas")
+    assert none.returncode == 2 and "opens one run, and 0 were given" in none.stderr
