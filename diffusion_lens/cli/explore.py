@@ -92,8 +92,8 @@ def _hand_to_atlas(runs: tuple[str, ...], host: str, port: int) -> None:
     )
     if program is None:
         raise InputError(
-            "Embedding Atlas is not installed: pip install 'diffusion-lens[atlas]'. It opens the run's parquet "
-            "as it is; without it, diffusion-lens explore RUN has filters, curves and every image."
+            "Embedding Atlas is not installed: pip install 'diffusion-lens[atlas]'. It opens the run's "
+            "parquet as it is; without it, diffusion-lens explore RUN has filters, curves and every image."
         )
     path = Path(runs[0])
     files = sorted(path.glob("images/*.parquet")) if path.is_dir() else [path]
