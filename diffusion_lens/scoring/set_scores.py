@@ -37,7 +37,6 @@ _AT_ONCE = 128
 _MOST = 2000
 Vectors = Float[np.ndarray, "image width"]
 Others = Float[np.ndarray, "other width"]
-Numbers = float | Float[np.ndarray, " prompt"]
 
 
 def kernel_distance(
@@ -52,7 +51,8 @@ def kernel_distance(
         one: vectors of a set.
         other: of the other.
         one_unit: the prompt of each image, a number; each is its own if left out.
-        other_unit: likewise; a prompt that both sets have is left out of both at once.
+        other_unit: likewise. Images of one prompt are not compared, in one set or between the two, and a
+            prompt that both sets have is left out of both at once.
 
     Returns:
         The unbiased estimate, and the jackknife's standard error over prompts.
@@ -66,25 +66,14 @@ def kernel_distance(
     second = np.arange(len(other)) + len(one) if other_unit is None else other_unit
     units, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
     a, b = np.eye(len(units))[codes[: len(one)]], np.eye(len(units))[codes[len(one) :]]
-    # sums of the kernel by pair of prompts; an image is not compared with itself
-    within = a.T @ _without_diagonal(_kernel(one, one)) @ a
-    within_other = b.T @ _without_diagonal(_kernel(other, other)) @ b
-    between = a.T @ _kernel(one, other) @ b
+    # sums of the kernel, and numbers of pairs, by two prompts; images of one prompt are never compared,
+    # for they are alike in both sets
+    apart = 1 - np.eye(len(units))
     n, m = a.sum(axis=0), b.sum(axis=0)
-    estimate = _estimate(
-        float(within.sum()),
-        float(within_other.sum()),
-        float(between.sum()),
-        float(len(one)),
-        float(len(other)),
-    )
-    left = _estimate(
-        _without_each(within),
-        _without_each(within_other),
-        _without_each(between),
-        n.sum() - n,
-        m.sum() - m,
-    )
+    sums = (a.T @ _kernel(one, one) @ a, b.T @ _kernel(other, other) @ b, a.T @ _kernel(one, other) @ b)
+    tables = [table * apart for table in (*sums, np.outer(n, n), np.outer(m, m), np.outer(n, m))]
+    estimate = _estimate([np.array([table.sum()]) for table in tables])[0]
+    left = _estimate([_without_each(table) for table in tables])
     left = left[np.isfinite(left)]
     spread = (
         np.sqrt((len(left) - 1) / len(left) * ((left - left.mean()) ** 2).sum()) if len(left) else np.nan
@@ -192,21 +181,16 @@ def _kernel(one: Vectors, other: Others) -> Float[np.ndarray, "image other"]:
     return np.asarray(polynomial_kernel(one, other, degree=3, gamma=1.0, coef0=1.0), dtype=float)
 
 
-def _without_diagonal(kernel: Float[np.ndarray, "image image"]) -> Float[np.ndarray, "image image"]:
-    np.fill_diagonal(kernel, 0.0)
-    return kernel
-
-
 def _without_each(sums: Float[np.ndarray, "prompt prompt"]) -> Float[np.ndarray, " prompt"]:
     """The sum of a table without the row and the column of each prompt in turn."""
     return np.asarray(sums.sum() - sums.sum(axis=1) - sums.sum(axis=0) + np.diag(sums))
 
 
-def _estimate(
-    within_one: Numbers, within_other: Numbers, between: Numbers, n: Numbers, m: Numbers
-) -> Float[np.ndarray, "..."]:
+def _estimate(tables: Sequence[Float[np.ndarray, " case"]]) -> Float[np.ndarray, " case"]:
+    """Of sums of the kernel within one set, within the other, between both, and the numbers of pairs."""
+    within, within_other, between, pairs, pairs_other, pairs_between = tables
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = within_one / (n * (n - 1)) + within_other / (m * (m - 1)) - 2 * between / (n * m)
+        found = within / pairs + within_other / pairs_other - 2 * between / pairs_between
     return np.asarray(found)
 
 

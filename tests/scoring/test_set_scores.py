@@ -36,7 +36,18 @@ def test_images_of_one_prompt_are_one_unit():
     rng = np.random.default_rng(1)
     prompts = np.repeat(np.arange(10), 4)
     one, other = (rng.normal(0, 0.5, (10, 5))[prompts] for _ in range(2))
-    assert kernel_distance(one, other, prompts, prompts + 10)[1] > 1.2 * kernel_distance(one, other)[1]
+    repeated = kernel_distance(one, other, prompts, prompts + 10)
+    assert repeated == pytest.approx(kernel_distance(one[::4], other[::4]))
+
+
+def test_sets_of_the_same_prompts_are_no_nearer_than_nothing():
+    rng = np.random.default_rng(4)
+    found = []
+    for _ in range(40):
+        prompts = rng.normal(0, 0.5, (30, 6))
+        one, other = (prompts + rng.normal(0, 0.05, prompts.shape) for _ in range(2))
+        found.append(kernel_distance(one, other, np.arange(30), np.arange(30))[0])
+    assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(40)
 
 
 def test_fid_of_normal_distributions_has_its_closed_form():
