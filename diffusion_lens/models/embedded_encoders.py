@@ -9,8 +9,10 @@ Both hand the attention mask of padded prompts to the encoder, as a Stable Diffu
 encoder's configuration says `use_attention_mask`; the denoiser reads the states of all positions.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
+import io
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -98,7 +100,8 @@ def load_smollm2(tokens: int, dtype: Any = None) -> tuple[Any, Any]:
     # newer versions of transformers keep the weights packed unless they are asked not to
     if hasattr(transformers, "GgufConfig"):
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    model = transformers.LlamaModel.from_pretrained(file.parent, **options)
+    with contextlib.redirect_stderr(io.StringIO()):  # its bar can't be turned off
+        model = transformers.LlamaModel.from_pretrained(file.parent, **options)
     model.layers = model.layers[:SMOLLM2_BLOCKS]
     config = model.config
     config.num_hidden_layers, config.use_cache, config.use_attention_mask = SMOLLM2_BLOCKS, False, True

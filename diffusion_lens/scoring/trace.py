@@ -140,10 +140,10 @@ def _judge(lens: DiffusionLens, prompt: str, table: pd.DataFrame) -> list[float]
     requests = [ScoreRequest(table["image"].iloc[i], checks, source=source) for i in drawn]
     for i, answers in zip(drawn, OracleScorer().score(requests), strict=True):
         met = {one.check_id: one.label for one in answers}
+        for one in checks:  # which come after their parents
+            if any(met[parent] is False for parent in one.parents):
+                met[one.id] = False  # also where it can't be asked, as the colour of what is not there
         if met and None not in met.values():
-            # a check whose parent is wrong is wrong
-            for one in checks:  # which come after their parents
-                met[one.id] = bool(met[one.id]) and all(met[parent] for parent in one.parents)
             right[i] = sum(map(bool, met.values())) / len(met)
     return right
 
