@@ -11,6 +11,7 @@ from diffusion_lens.errors import ExperimentError
 from diffusion_lens.images.approximations import Approximations
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.runs.experiment import Captions, Experiment, Machine, Prompt, Prompts
+from diffusion_lens.runs.experiment_files import load_experiments
 from diffusion_lens.runs.prompts import read_prompts
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
@@ -173,3 +174,12 @@ def test_captions_are_those_of_their_scenes(tmp_path):
         read_prompts(Prompts(captions=Captions(kinds=("pairs",))), tmp_path)
     with pytest.raises(ExperimentError, match="There are not 300 different captions"):
         read_prompts(Prompts(captions=Captions(count=300, kinds=("entity",))), tmp_path)
+
+
+def test_files_that_hold_no_experiment_are_told(tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text("layers = [")
+    with pytest.raises(ExperimentError, match=r"bad\.toml is no valid TOML"):
+        load_experiments([path])
+    with pytest.raises(ExperimentError, match="No experiment was given"):
+        load_experiments([])

@@ -64,6 +64,16 @@ def test_each_kind_of_check_is_right_wrong_or_missing(picture, prompt, expected)
     assert labels(picture, prompt) == expected
 
 
+@pytest.mark.parametrize(
+    ("relation", "count", "right"),
+    [("at least", 2, True), ("at least", 3, False), ("fewer than", 3, True), ("fewer than", 2, False)],
+)
+def test_counts_may_be_bounds(relation, count, right):
+    check = Check("n", "count", "", subject="cat", relation=relation, count=count)
+    [[judged]] = SCORER.score(requests([scene("two cats")], [[check]], "emoji"))
+    assert judged.label is right
+
+
 def test_of_two_of_a_kind_the_one_of_the_right_colour_is_meant():
     pair = Image.fromarray(render(captions.imagine(captions.parse("a red ball and a blue ball"), 0)))
     [asked] = ask([Prompt("a blue ball")]).prompts

@@ -455,3 +455,16 @@ def test_what_contradicts_each_other_is_refused(changes):
 def test_values_that_can_not_be_are_refused(written):
     with pytest.raises(InputError):
         parse_intervention(written)
+
+
+@pytest.mark.parametrize(
+    ("towards", "aways", "message"),
+    [
+        (["a big dog", "a big car"], ["a small dog"], "given were 2 and 1 prompts"),
+        ("a big dog; a car", "a small dog", "no semicolon"),
+        ("ten minus one", "a small dog", "no word minus"),
+    ],
+)
+def test_a_direction_is_of_pairs_that_can_be_written(towards, aways, message):
+    with pytest.raises(InputError, match=message):
+        direction(towards, aways)

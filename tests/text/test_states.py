@@ -161,3 +161,10 @@ def test_conditioning_is_made_as_it_is_drawn(new_lens):
     lens.conditioner.replay = lambda *given: order.append("condition") or replay(*given)
     lens("a red fox", [0, 1, 2, 3], guidance=1.0, steps=1, progress=False)
     assert order == ["condition", "condition", "draw"] * 2
+
+
+def test_states_say_what_they_are(tiny_lens):
+    states = tiny_lens("sd").encode(["a red fox", "a car"], "0:2")["text_encoder"]
+    width = states.states.shape[-1]
+    assert repr(states).startswith("LayerStates(text_encoder, 2 prompts, layers 0-2, ")
+    assert repr(states).endswith(f" {width} wide)") and "1 prompt, layers 0-2" in repr(states[0])
