@@ -13,7 +13,7 @@ import diffusion_lens
 
 PACKAGE = Path(diffusion_lens.__file__).parent
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.pyi"))
-WITHOUT_TORCH = ("analysis", "checks", "figures", "runs")
+WITHOUT_TORCH = ("analysis", "checks", "figures", "pages", "runs")
 
 
 def imports(source: str) -> Iterator[tuple[str, str]]:
