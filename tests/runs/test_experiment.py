@@ -87,7 +87,7 @@ def test_what_is_left_out_is_left_out():
         ("seeds = [true]", r"seeds\[0\] is True; it must be a whole number"),
         ("seeds = []", "seeds is empty"),
         ('layers = [1, "1"]', "one of them twice"),
-        ('readouts = ["finale"]', "is no readout. Allowed: native, final, none. Did you mean"),
+        ('readouts = ["finale"]', "is no readout. Allowed: native, final, none, tuned:FILE. Did you mean"),
         ("[sampler]\nsteps = 2.5", "sampler.steps is 2.5; it must be a whole number"),
         ("sampler = 3", "sampler is 3; it must be a table"),
         ("prompts = [3]", r"inline\[0\] is 3"),
