@@ -15,7 +15,7 @@ from diffusion_lens.scoring.registry import make_scorers
 from diffusion_lens.scoring.scorer import Reference, Scorer, ScoreRequest, Source
 from diffusion_lens.text.sites import Site
 
-__all__ = ["score_result"]
+__all__ = ["score_result", "scorers_named"]
 
 # images that differ in none of these are a series: the layers of one prompt and seed
 _SERIES = ("model", "revision", "encoder", "readout", "pooled", "slots", "interventions", "edits", "seed")
@@ -53,7 +53,7 @@ def score_result(
     prompts = list(dict.fromkeys(table["prompt"]))
     asked = ask([Prompt(text) for text in prompts], checks or ()).prompts
     made = []
-    for one in _scorers(scorer, settings, device):
+    for one in scorers_named(scorer, settings, device):
         models = [_column(table, name) for name in ("model", "revision")]
         for (model, revision), part in table.groupby(models, dropna=False):
             source = Source(_text(model), _text(revision))
@@ -64,7 +64,12 @@ def score_result(
     return scores.validate(pd.DataFrame(made))
 
 
-def _scorers(scorer: str | Scorer, settings: Any, device: str | None) -> Sequence[Scorer]:
+def scorers_named(scorer: str | Scorer, settings: Any, device: str | None) -> Sequence[Scorer]:
+    """The scorers that a name stands for, or the one given.
+
+    Raises:
+        ScorerError: there is none of that name, or it can't be made.
+    """
     if not isinstance(scorer, str):
         return [scorer]
     from diffusion_lens.models.load import choose_device

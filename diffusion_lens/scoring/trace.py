@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 from PIL.Image import Image
 
-from diffusion_lens.checks.scenes import from_description, parse_caption
+from diffusion_lens.checks.scenes import parse_caption
 from diffusion_lens.errors import InputError
 from diffusion_lens.lens.grid import contact_sheet
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.result import Result
-from diffusion_lens.scoring.scorer import ScoreRequest, Source
+from diffusion_lens.scoring.judge_images import checks_of, image_difference, judge_images, share_right
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
 from diffusion_lens.text.interventions import Drop, Intervention, Keep
 
@@ -108,7 +107,7 @@ def trace(
         keys = pd.MultiIndex.from_frame(drawn[["layer", "seed"]])
         drawn["right_whole"] = whole["right_whole"].reindex(keys).to_numpy()
         others = whole["image"].reindex(keys)
-        drawn["change"] = [_difference(*pair) for pair in zip(drawn["image"], others, strict=True)]
+        drawn["change"] = [image_difference(*pair) for pair in zip(drawn["image"], others, strict=True)]
         found.append(drawn.drop(columns="image"))
     table = pd.concat(found, ignore_index=True)
     lost = table["right_whole"] - table["right"]
@@ -130,27 +129,8 @@ def _draw(
 
 def _judge(lens: DiffusionLens, prompt: str, table: pd.DataFrame) -> list[float]:
     """The share of the prompt's checks that each image meets; not a number where that is not known."""
-    stated = parse_caption(prompt)
-    right = [float("nan")] * len(table)
-    if stated is None:
-        return right
-    checks = from_description("traced", prompt, stated).checks
-    drawn = [i for i, image in enumerate(table["image"]) if image is not None]
-    source = Source(model=lens.name)
-    requests = [ScoreRequest(table["image"].iloc[i], checks, source=source) for i in drawn]
-    for i, answers in zip(drawn, OracleScorer().score(requests), strict=True):
-        met = {one.check_id: one.label for one in answers}
-        for one in checks:  # which come after their parents
-            if any(met[parent] is False for parent in one.parents):
-                met[one.id] = False  # also where it can't be asked, as the colour of what is not there
-        if met and None not in met.values():
-            right[i] = sum(map(bool, met.values())) / len(met)
-    return right
-
-
-def _difference(image: Any, other: Any) -> float:
-    """Mean absolute difference of two images, of the range of a pixel; not a number if one is missing."""
-    if image is None or other is None:
-        return float("nan")
-    one, two = (np.asarray(each, dtype=np.float32) for each in (image, other))
-    return float(np.abs(one - two).mean() / 255)
+    if parse_caption(prompt) is None:
+        return [float("nan")] * len(table)
+    answers = judge_images(table, prompt, OracleScorer(), model=lens.name)
+    right = share_right(answers, [check.id for check in checks_of(prompt)])
+    return right.reindex(table["cell"]).tolist()
