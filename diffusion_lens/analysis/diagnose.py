@@ -1,0 +1,201 @@
+"""`diagnose`: for each thing that a prompt states, where it is lost, and whether a cheap repair helps."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from diffusion_lens.analysis.decodable import probe_check
+from diffusion_lens.analysis.significance import holm, sign_flip_test
+from diffusion_lens.analysis.statistics import DEFAULT, Resampling, mean_interval
+from diffusion_lens.analysis.verdicts_of_checks import find_verdict
+from diffusion_lens.checks.checks import CheckedPrompt
+from diffusion_lens.errors import InputError
+
+if TYPE_CHECKING:
+    from diffusion_lens.lens.lens import DiffusionLens
+    from diffusion_lens.scoring.scorer import Scorer
+
+__all__ = ["Diagnosis", "compare_repairs", "diagnose"]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What became of each check of a prompt.
+
+    Attributes:
+        prompt: the prompt.
+        model: the model.
+        native_layer: the layer that the pipeline reads.
+        atoms: one row by check: `check`, `question`, `verdict` (see `verdicts_of_checks`), `layer` (the
+            earlier layer that draws it, or the last that holds it), `native` (the rate of the pipeline's
+            own images), `decodable` (where the pipeline reads: "yes", "no" or "not known").
+        rates: one row by check and layer: `rate`, and `probe`, the share of held-out captions that a probe
+            reads right, and `reads_prompt`.
+        images: all images: `repair` is empty for those of the layers, "none" for the control.
+        repairs: one row by repair: `right` (the share of the checks that its images meet), `control`,
+            `difference` with `low` and `high` (t intervals over seeds), `p` (by flipping signs) and
+            `p_holm`, `seeds`, and the rate of each check; empty where nothing is lost.
+        refused: why a repair can't be made, by name.
+    """
+
+    prompt: str
+    model: str
+    native_layer: int
+    atoms: pd.DataFrame
+    rates: pd.DataFrame
+    images: pd.DataFrame
+    repairs: pd.DataFrame
+    refused: Mapping[str, str]
+
+
+def diagnose(
+    lens: "DiffusionLens",
+    prompt: str,
+    seeds: Sequence[int] = (0, 1, 2, 3),
+    held_out: Sequence[int] = tuple(range(100, 108)),
+    *,
+    scorer: "str | Scorer" = "oracle",
+    given: Sequence[CheckedPrompt] = (),
+    enough: float = 0.75,
+    pairs: int = 40,
+    device: str | None = None,
+    on_caption: Callable[[int], object] = lambda done: None,
+    **options: Any,
+) -> Diagnosis:
+    """Find where each check of a prompt is lost, and try repairs on seeds that they were not chosen by.
+
+    Args:
+        lens: the model.
+        prompt: the prompt.
+        seeds: those that every layer is drawn with.
+        held_out: other seeds, with which repairs are drawn beside the unrepaired prompt.
+        scorer: who answers; a registered name, or a scorer.
+        given: checks of the prompt; if left out, what its words state.
+        enough: the share of right images from which on a check counts as drawn.
+        pairs: pairs of captions that each probe is fitted on; 0 fits none.
+        device: where the scorer's model runs.
+        on_caption: called after each caption that is read, with 1.
+        options: further arguments of a call of the lens, such as `steps`.
+
+    Raises:
+        InputError: a seed is among both, or the shares or numbers can't be.
+        PromptError, SamplerError, ScorerError, CheckError: something asked for can't be.
+    """
+    from diffusion_lens.models.embedded import EMBEDDED
+    from diffusion_lens.scoring.judge_images import checks_of, judge_images
+    from diffusion_lens.scoring.repairs import draw_repairs, propose_repairs
+
+    both = sorted(set(seeds) & set(held_out))
+    if both:
+        raise InputError(f"Seed {both[0]} is drawn with and held out too. Give other held-out seeds.")
+    if not 0 < enough <= 1 or (pairs and pairs < 10):
+        raise InputError(
+            f"enough is {enough} and pairs is {pairs}: enough is a share above 0, pairs 0 or at least 10."
+        )
+    checks = checks_of(prompt, given)
+    plan = lens.plan()
+    encoder = plan.reference
+    asked = ["all", "native"]
+    drawn = lens(prompt, asked, seeds, progress=False, **options).table.assign(repair="")
+    native = drawn["native"].astype(bool)
+    known = lens.name in EMBEDDED and pairs > 0
+    answers = judge_images(drawn, prompt, scorer, given, device=device, model=lens.name)
+    atoms, rates, lost = [], [], []
+    for check in checks:
+        here = _values(answers, check.id).reindex(drawn["cell"]).to_numpy()
+        by_layer = pd.Series(here).groupby(drawn["layer"].to_numpy()).mean()
+        rate = float(np.mean(here[native.to_numpy()]))
+        read = probe_check(lens, prompt, check, encoder, pairs, on_caption) if known else None
+        verdict, layer = find_verdict(by_layer.to_dict(), rate, read, plan.native_layer, enough=enough)
+        if verdict not in ("drawn", "not judged"):
+            lost.append(check)
+        holds = "not known" if read is None else "yes" if plan.native_layer in read.layers(0.8) else "no"
+        atoms.append(
+            {
+                "check": check.id,
+                "question": check.question,
+                "verdict": verdict,
+                "layer": layer,
+                "native": rate,
+                "decodable": holds,
+            }
+        )
+        rates += [
+            {
+                "check": check.id,
+                "layer": int(number),
+                "rate": float(by_layer[number]),
+                "probe": np.nan if read is None else float(read.accuracy[int(number)]),
+                "reads_prompt": None if read is None else bool(read.reads_prompt[int(number)]),
+            }
+            for number in by_layer.index
+        ]
+    table = pd.DataFrame(rates)
+    refused: dict[str, str] = {}
+    repairs, images = pd.DataFrame(), drawn
+    if lost:
+        before = table[table["layer"] < plan.native_layer].groupby("layer")["rate"].mean()
+        best = None if before.empty or before.isna().all() else int(before[::-1].idxmax())
+        tried, refused = draw_repairs(
+            lens, prompt, propose_repairs(prompt, checks, lost, best), held_out, **options
+        )
+        said = judge_images(tried, prompt, scorer, given, device=device, model=lens.name)
+        repairs = compare_repairs(tried, said, [check.id for check in checks])
+        images = pd.concat([drawn, tried], ignore_index=True)
+    return Diagnosis(
+        prompt, lens.name, plan.native_layer, pd.DataFrame(atoms), table, images, repairs, refused
+    )
+
+
+def compare_repairs(
+    tried: pd.DataFrame,
+    answers: pd.DataFrame,
+    checks: Sequence[str],
+    *,
+    resampling: Resampling = DEFAULT,
+) -> pd.DataFrame:
+    """Repairs beside the unrepaired prompt, seed by seed; see `Diagnosis.repairs`.
+
+    Args:
+        tried: rows with the columns `repair`, `seed` and `cell`; "none" is the control.
+        answers: of `judge_images`.
+        checks: the ids of the checks that count.
+        resampling: the level of the intervals.
+    """
+    values = {check: _values(answers, check) for check in checks}
+    met = tried[["repair", "seed", "cell"]].assign(
+        **{check: one.reindex(tried["cell"]).to_numpy() for check, one in values.items()}
+    )
+    met["right"] = met[list(checks)].mean(axis=1, skipna=False)
+    by_seed = met.pivot(index="seed", columns="repair", values="right")
+    rows = []
+    for name in dict.fromkeys(met["repair"]):
+        here = met[met["repair"] == name]
+        change = (by_seed[name] - by_seed["none"]).to_numpy(dtype=float)
+        difference, low, high = mean_interval(change, resampling.level)
+        rows.append(
+            {
+                "repair": name,
+                "right": float(by_seed[name].mean()),
+                "control": float(by_seed["none"].mean()),
+                "difference": np.nan if name == "none" else difference,
+                "low": np.nan if name == "none" else low,
+                "high": np.nan if name == "none" else high,
+                "p": np.nan if name == "none" else sign_flip_test(change, resampling),
+                "seeds": len(change),
+                **{check: float(here[check].mean()) for check in checks},
+            }
+        )
+    found = pd.DataFrame(rows)
+    found.insert(found.columns.get_loc("p") + 1, "p_holm", holm(found["p"].to_numpy(dtype=float)))
+    return found
+
+
+def _values(answers: pd.DataFrame, check: str) -> "pd.Series[float]":
+    """The answers to one check by cell, as numbers."""
+    here = answers[answers["check"] == check].set_index("run")
+    label = here["label"].astype("Float64").fillna(here["p"].astype("Float64"))
+    return label.astype(float)

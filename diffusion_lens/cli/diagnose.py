@@ -1,0 +1,106 @@
+"""`diffusion-lens diagnose`: where what a prompt states is lost, and whether a cheap repair helps."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from diffusion_lens.cli.console import say
+from diffusion_lens.cli.options import (
+    BatchSize,
+    Load,
+    Model,
+    Overwrite,
+    SamplerOptions,
+    Seeds,
+    default,
+    values,
+)
+from diffusion_lens.cli.verbs import Topic, verb
+
+__all__ = ["diagnose"]
+
+
+@verb(
+    "diagnose",
+    Topic.LOOK,
+    examples=[
+        'diffusion-lens diagnose "a red car to the left of a blue dog"',
+        'diffusion-lens diagnose "a red car and a blue dog" --pairs 0 --held-out 100 101 102 103 104 105',
+    ],
+)
+def diagnose(
+    prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT", help_behavior_hint="")],
+    /,
+    model: Model = "emoji",
+    seeds: Seeds = (0, 1, 2, 3),
+    held_out: Annotated[tuple[int, ...], values("SEED", "100 to 107")] = tuple(range(100, 108)),
+    scorer: str = "oracle",
+    checks: Annotated[Path | None, default("what the prompt's words state", "FILE")] = None,
+    enough: float = 0.75,
+    pairs: int = 40,
+    out: Annotated[Path, default("diagnosis", "FOLDER")] = Path("diagnosis"),
+    overwrite: Overwrite = False,
+    batch_size: BatchSize = None,
+    sampler: SamplerOptions = SamplerOptions(),
+    load: Load = Load(),
+) -> None:
+    """Find where each thing that a prompt states is lost, and try cheap repairs on held-out seeds.
+
+    Every layer is drawn and judged. On captions of the embedded models' scenes linear probes read each
+    layer too: what a probe reads and no image shows is decodable and not drawn. Of other prompts and models
+    it is not known what is decodable, and the page says so. Where something is lost, the layer that draws
+    most, words without context, stronger words, and the prompt without its other words are drawn beside the
+    unrepaired prompt.
+
+    Args:
+        prompt: The prompt.
+        held_out: The seeds of the repairs and of their control, none of them among --seeds.
+        scorer: Who answers; the oracle knows the scenes of the embedded models.
+        checks: A file of checks of the prompt.
+        enough: The share of right images from which on a thing counts as drawn.
+        pairs: The number of pairs of captions that each probe is fitted on; 0 fits none.
+        out: A folder. diagnosis.html shows all; checks.csv, layers.csv and repairs.csv have the numbers,
+            and images.parquet has the images.
+    """
+    from diffusion_lens.files import check_output, write_whole
+
+    names = ("diagnosis.html", "checks.csv", "layers.csv", "repairs.csv", "images.parquet")
+    page, atoms, layers, repairs, images = (out / name for name in names)
+    for path in (page, atoms, layers, repairs, images):
+        check_output(path, overwrite=overwrite)
+    from diffusion_lens.analysis.diagnose import diagnose as find
+    from diffusion_lens.analysis.formats import write_csv
+    from diffusion_lens.checks.assign import read_given
+    from diffusion_lens.lens.result import Result
+    from diffusion_lens.pages.diagnosis import diagnosis_page, summarize
+    from diffusion_lens.scoring.registry import check_names
+
+    check_names([scorer])
+    given = read_given(checks) if checks is not None else ()
+    found = find(
+        load.lens(model, batch_size=batch_size),
+        prompt,
+        seeds,
+        held_out,
+        scorer=scorer,
+        given=given,
+        enough=enough,
+        pairs=pairs,
+        device=load.device,
+        **sampler.arguments(),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    text = diagnosis_page(found)
+    write_whole(page, lambda file: file.write(text.encode()))
+    write_csv(found.atoms, atoms)
+    write_csv(found.rates, layers)
+    write_csv(found.repairs, repairs)
+    Result(found.images, {}).save_table(images)
+    say(summarize(found))
+    for row in found.atoms.to_dict("records"):
+        layer = (
+            "" if row["layer"] is None or row["layer"] != row["layer"] else f" (layer {row['layer']:.0f})"
+        )
+        say(f"  {row['question']:50}  {row['verdict']}{layer}")
+    say(f"page     {page}\nchecks   {atoms}\nlayers   {layers}\nrepairs  {repairs}\nimages   {images}")

@@ -1,0 +1,164 @@
+"""Diagnosis: verdicts, probes and repairs with known answers, and the page."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from diffusion_lens.analysis.decodable import Decodability, read_by_probe
+from diffusion_lens.analysis.diagnose import Diagnosis, compare_repairs, diagnose
+from diffusion_lens.analysis.verdicts_of_checks import VERDICTS, find_verdict
+from diffusion_lens.checks.checks import Judgement
+from diffusion_lens.checks.minimal_pairs import minimal_pairs
+from diffusion_lens.checks.scenes import from_description, parse_caption
+from diffusion_lens.errors import InputError
+from diffusion_lens.pages.diagnosis import diagnosis_page, summarize
+from diffusion_lens.scoring.repairs import propose_repairs, words_of
+from diffusion_lens.scoring.scorer import Scorer
+
+PROMPT = "a small red car on grass"
+
+
+def read(*holding: int) -> Decodability:
+    """Probes that read a check at these of three layers."""
+    there = np.isin(np.arange(3), holding)
+    return Decodability(np.where(there, 0.95, 0.5), there)
+
+
+@pytest.mark.parametrize(
+    ("rates", "native", "probes", "verdict"),
+    [
+        ([0, 0, 1], 1.0, None, ("drawn", None)),
+        ([0, 1, 0], 0.0, read(0, 1, 2), ("drawn and lost", 1)),
+        ([1, 1, 0], 0.0, None, ("drawn and lost", 1)),
+        ([0, 0, 0], 0.0, read(), ("never decodable", None)),
+        ([0, 0, 0], 0.0, read(0, 1), ("lost in the encoder", 1)),
+        ([0, 0, 0], 0.0, read(2), ("decodable, not drawn", None)),
+        ([0, 0, 0.5], 0.5, read(2), ("lost in the denoiser", None)),
+        ([0, 0, 0.5], 0.5, None, ("lost in the denoiser", None)),
+        ([0, 0, 0], 0.0, None, ("not drawn", None)),
+        ([0, 0, 0], float("nan"), None, ("not judged", None)),
+    ],
+)
+def test_the_verdict_says_where_a_check_is_lost(rates, native, probes, verdict):
+    found = find_verdict(dict(enumerate(map(float, rates))), native, probes, 2)
+    assert found == verdict and found[0] in VERDICTS
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [PROMPT, "two red cars", "a red car to the left of a blue dog", "a car above a dog at night"],
+)
+def test_a_pair_of_captions_differs_in_the_check_alone(prompt):
+    stated = parse_caption(prompt)
+    for check in from_description("", prompt, stated).checks:
+        pairs = minimal_pairs(stated, check, 20)
+        assert len(pairs) == 20 and len(set(pairs)) > 10
+        for texts in pairs:
+            with_it, without = (
+                {one.question for one in from_description("", text, parse_caption(text)).checks}
+                for text in texts
+            )
+            # a plural is a question of another form; what the check asks for is what one states
+            if check.kind != "count":
+                assert check.question not in without, (check.question, texts)
+            if check.kind in ("object", "global"):
+                assert check.question in with_it, (check.question, texts)
+
+
+def test_an_invented_name_has_no_pairs():
+    stated = parse_caption("Zorvak")
+    (identity, *_) = from_description("", "Zorvak", stated).checks
+    assert minimal_pairs(stated, identity, 20) == []
+
+
+def test_a_probe_reads_what_states_hold():
+    rng = np.random.default_rng(0)
+    labels, groups = np.tile([True, False], 30), np.repeat(np.arange(30), 2)
+    vectors = rng.standard_normal((2, 60, 12))
+    vectors[1, :, 0] += 6 * labels  # layer 1 holds it, layer 0 is noise
+    prompt = rng.standard_normal((2, 12))
+    prompt[1, 0] += 6
+    found = read_by_probe(vectors, labels, groups, prompt)
+    assert found.accuracy[0] < 0.75 and found.accuracy[1] > 0.95
+    assert found.layers(0.8) == [1]
+    assert replace(found, reads_prompt=np.array([True, False])).layers(0.8) == []
+
+
+def test_repairs_are_of_the_words_that_are_lost():
+    prompt = "a red car and two blue dogs"
+    checks = from_description("", PROMPT, parse_caption(PROMPT)).checks
+    assert words_of(PROMPT, checks) == ["small", "red", "car", "grass"]
+    lost = [check for check in checks if check.attribute == "red"]
+    assert words_of(prompt, lost) == ["red", "car"]
+    repairs = propose_repairs(PROMPT, checks, lost, 4)
+    assert [one.name for one in repairs] == [
+        "conditioning from layer 4",
+        "red, car without context",
+        "red, car stronger",
+        "without a, on",
+    ]
+    assert repairs[0].layer == 4 and repairs[3].interventions[0].id == "drop(word:a;word:on)"
+    assert propose_repairs("anything", [], [], None) == []
+
+
+class Redness(Scorer):
+    """Calls a check of a colour met where an image is more red than blue, and any other one not met."""
+
+    name, kinds, version = "redness", frozenset({"object", "attribute"}), "1"
+
+    def score(self, requests):
+        red = [
+            np.asarray(one.image)[..., 0].mean() > np.asarray(one.image)[..., 2].mean() for one in requests
+        ]
+        return [
+            [Judgement(check.id, label=bool(is_red) and check.kind == "attribute") for check in one.checks]
+            for one, is_red in zip(requests, red, strict=True)
+        ]
+
+
+@pytest.fixture(scope="module")
+def found(emoji) -> Diagnosis:
+    return diagnose(emoji, "a red car", [0], [100, 101], scorer=Redness(), pairs=10, steps=1, guidance=1.0)
+
+
+def test_what_is_lost_is_repaired_on_other_seeds_beside_a_control(found):
+    there, red = found.atoms.to_dict("records")
+    assert there["verdict"] in ("decodable, not drawn", "lost in the encoder", "never decodable")
+    assert red["native"] == 0  # its thing is not there
+    assert set(found.repairs["repair"]) >= {"none", "red, car stronger", "without a"}
+    repaired = found.images[found.images["repair"] != ""]
+    assert set(repaired["seed"]) == {100, 101} and (repaired.groupby("repair")["seed"].nunique() == 2).all()
+    control = repaired[repaired["repair"] == "none"]
+    assert control["identical"].all() and not repaired["identical"].all()
+    assert found.rates.groupby("check")["layer"].nunique().tolist() == [7, 7]
+    assert found.rates["probe"].between(0, 1).all()
+
+
+def test_the_page_shows_all_and_escapes_the_prompt(found):
+    page = diagnosis_page(replace(found, prompt="<b>a red car</b>"))
+    assert "&lt;b&gt;" in page and "<b>" not in page
+    assert page.count("<img ") == 7 + len(found.images[found.images["repair"] != ""])
+    assert "2 of 2 things that the prompt states are lost" in summarize(found)
+
+
+def test_repairs_are_compared_seed_by_seed():
+    tried = pd.DataFrame(
+        [(name, seed, f"{name}{seed}") for name in ("none", "better", "same") for seed in range(8)],
+        columns=["repair", "seed", "cell"],
+    )
+    label = tried["repair"].eq("better") | tried["seed"].lt(4) & tried["seed"].ge(4)
+    answers = pd.DataFrame({"run": tried["cell"], "check": "c", "label": label, "p": np.nan})
+    table = compare_repairs(tried, answers, ["c"]).set_index("repair")
+    assert table.loc["better", ["right", "control", "difference"]].tolist() == [1, 0, 1]
+    assert table.loc["better", "p"] == 2 / 256 and table.loc["better", "p_holm"] == 4 / 256
+    assert table.loc["same", "difference"] == 0 and table.loc["same", "p_holm"] == 1
+    assert np.isnan(table.loc["none", "p"])
+
+
+def test_seeds_that_are_not_held_out_are_refused(emoji):
+    with pytest.raises(InputError, match="Seed 3 is drawn with and held out too"):
+        diagnose(emoji, "a red car", [0, 3], [3, 4])
+    with pytest.raises(InputError, match="at least 10"):
+        diagnose(emoji, "a red car", [0], [1], pairs=3)
