@@ -12,7 +12,7 @@ from diffusion_lens.testbed.captions import PLACE_PHRASES, SIZE_WORDS
 from diffusion_lens.testbed.scenes import ENTITY_NAMES, OBJECTS, OPPOSITE, RELATIONS
 from diffusion_lens.testbed.sprites import COLOURS
 
-__all__ = ["with_choices"]
+__all__ = ["value_of", "with_choices"]
 
 # Where all values of a role are among these, all of these are alternatives: then chance is the same in
 # a study of two prompts as in one of two hundred.
@@ -47,7 +47,7 @@ def with_choices(prompts: Sequence[CheckedPrompt], most: int = 8) -> list[Checke
     values: dict[str, set[str]] = {}
     for prompt in prompts:
         for check in prompt.checks:
-            value = _value(check)
+            value = value_of(check)
             if value is not None:
                 values.setdefault(_role(check), set()).add(value)
     for known in values.values():
@@ -70,7 +70,7 @@ def with_choices(prompts: Sequence[CheckedPrompt], most: int = 8) -> list[Checke
 
 
 def _choose(prompt: CheckedPrompt, check: Check, values: dict[str, set[str]], most: int) -> Check:
-    value = _value(check)
+    value = value_of(check)
     if check.choices or value is None:
         return check
     if check.kind == "order":  # which of two is where; that they stand on this axis is another check
@@ -99,7 +99,7 @@ def _role(check: Check) -> str:
     return head if head != check.id else check.kind
 
 
-def _value(check: Check) -> str | None:
+def value_of(check: Check) -> str | None:
     """What another check of the same role could ask for instead; None where that can't be told."""
     if check.id == WHOLE or check.answer != "yes":
         return None

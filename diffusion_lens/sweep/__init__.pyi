@@ -7,4 +7,5 @@ from .engines.processes import use_processes as use_processes
 from .open import look_at_run as look_at_run
 from .open import open_run as open_run
 from .open import run_sweep as run_sweep
+from .resolve import load_lens as load_lens
 from .resolve import resolve as resolve

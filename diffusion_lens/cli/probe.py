@@ -1,0 +1,123 @@
+"""`diffusion-lens probe`: what linear probes read off a run's states, beside what its images show."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from diffusion_lens.cli.console import say
+from diffusion_lens.cli.options import Device, Overwrite, Run, default
+from diffusion_lens.cli.verbs import Topic, verb
+from diffusion_lens.errors import InputError
+
+__all__ = ["probe"]
+
+
+@verb("probe", Topic.SCORE, examples=["diffusion-lens probe runs/relations --out probed"])
+def probe(
+    run: Run,
+    /,
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")],
+    scorer: str = "oracle",
+    checks: Annotated[Path | None, default("those of the run", "FILE")] = None,
+    folds: int = 5,
+    least: int = 4,
+    seed: int = 0,
+    device: Device = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fit linear probes on the encoder's states of a run's prompts, and compare them with its images.
+
+    For each check, such as the colour of the first thing, a probe of each layer chooses among the facts
+    that the prompts state, each prompt by a probe that never saw it. Layers at which the probe is right
+    more often than the images are decodable and not drawn. The run must be scored.
+
+    Args:
+        out: A folder. scores.csv has the answers, layers.csv the rates and what they say, and curves.png
+            both on one axis.
+        scorer: Whose answers on the images are compared.
+        checks: A file of checks, as the run was scored with.
+        folds: How many parts the prompts are cut into, each read by a probe of the others.
+        least: How many prompts a fact needs to be probed.
+        seed: The seed of the parts and of the shuffled control.
+    """
+    from diffusion_lens.files import check_output
+
+    paths = [out / name for name in ("scores.csv", "layers.csv", "curves.png")]
+    for path in paths:
+        check_output(path, overwrite=overwrite)
+    if folds < 2 or least < 2:
+        raise InputError(f"folds is {folds} and least is {least}; each is at least 2.")
+    import pandas as pd
+
+    from diffusion_lens.analysis.curves import curves
+    from diffusion_lens.analysis.formats import write_csv
+    from diffusion_lens.analysis.probe_run import beside_images, probe_checks
+    from diffusion_lens.checks.assign import ask, read_given
+    from diffusion_lens.figures.curves import draw_curves
+    from diffusion_lens.figures.style import save
+    from diffusion_lens.runs.images import RunImages
+    from diffusion_lens.scoring import table as scores
+    from diffusion_lens.sweep.resolve import load_lens
+
+    images = RunImages(run)
+    table = scores.read(run)
+    drawn = table[(table["scorer"] == scorer) & (table["run"] == images.name)]
+    if drawn.empty:
+        there = table[["scorer", "run"]].drop_duplicates().itertuples(index=False)
+        raise InputError(
+            f"{run} holds no answers of {scorer} on images of plain layers. It holds those of "
+            f"{'; '.join(f'{one.scorer} on {one.run}' for one in there)}."
+        )
+    experiment = images.plan.experiment
+    if experiment.embeddings:
+        raise InputError(f"The prompts of {run} hold learned embeddings, which probes are not fitted on.")
+    machine = replace(experiment.machine, device=device or experiment.machine.device)
+    lens = load_lens(replace(experiment, machine=machine))
+    asked = ask(images.plan.prompts, read_given(checks) if checks is not None else ()).prompts
+    encoders = [name for name in drawn["encoder"].unique() if name in lens.conditioner.encoders]
+    if not encoders:
+        raise InputError(
+            f"{run} draws all encoders in step; probes are of one. Sweep with encoders = [NAME]."
+        )
+    states = lens.encode([one.prompt for one in asked])
+    probed = pd.concat(
+        [
+            probe_checks(
+                states[name],
+                asked,
+                run=images.name,
+                last=lens.conditioner.encoders[name].depth,
+                folds=folds,
+                least=least,
+                seed=seed,
+            )
+            for name in encoders
+        ],
+        ignore_index=True,
+    )
+    found = pd.concat(
+        [
+            beside_images(probed[probed["encoder"] == name], drawn[drawn["encoder"] == name]).assign(
+                encoder=name
+            )
+            for name in encoders
+        ],
+        ignore_index=True,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_csv(probed, paths[0])
+    write_csv(found, paths[1])
+    shown = pd.concat([drawn[drawn["check"].isin(found["check"])], probed], ignore_index=True)
+    figure = draw_curves(curves(shown, ["encoder", "check", "scorer"]), line="scorer", panel="check")
+    save(figure, paths[2].with_suffix(""))
+    for (encoder, check), part in found.groupby(["encoder", "check"], sort=False):
+        said = [
+            f"{what} at layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}"
+            for what in ("decodable, not drawn", "drawn, not decodable")
+            if (layers := part.loc[part["found"] == what, "layer"].tolist())
+        ]
+        name = check if len(encoders) == 1 else f"{check} of {encoder}"
+        say(f"{name}: {'; '.join(said) or 'as often decodable as drawn at all layers'}")
+    say(f"scores   {paths[0]}\nlayers   {paths[1]}\nfigure   {paths[2]}")
