@@ -19,7 +19,8 @@ def minimal_pairs(stated: Description, check: Check, count: int, seed: int = 0) 
     """Captions that state a check, each beside one that states something else in its place.
 
     What else a pair says (colours, sizes, the place, the relation, the other object) varies from pair to
-    pair and is the same in both, so that nothing but the check tells them apart.
+    pair and is the same in both, so that nothing but the check tells them apart. The colours of two things
+    change places, so that both captions hold the same colours and only what they belong to differs.
 
     Args:
         stated: what the prompt states, from `checks.scenes.parse_caption`.
@@ -57,8 +58,9 @@ def _vary(stated: Description, check: Check, rng: np.random.Generator) -> Descri
         mine = check.kind in ("axis", "order") or place == index
         name = item.name if mine or not kept else str(rng.choice(_without(OBJECTS, _names(stated))))
         colour = None if rng.random() < 0.5 else str(rng.choice(list(COLOURS)))
-        if mine and check.attribute in COLOURS:
-            colour = check.attribute
+        if check.attribute in COLOURS:
+            others = _without(list(COLOURS), [str(check.attribute)])
+            colour = check.attribute if mine else str(rng.choice(others))
         size = check.attribute if mine and check.attribute in SIZE_WORDS else None
         items.append(Item(name, colour, size))
     place_now = None if rng.random() < 0.5 else str(rng.choice(PLACES))
@@ -90,6 +92,8 @@ def _other(stated: Description, check: Check) -> _Other | None:
         return lambda one, rng: _with_item(
             one, _index(check), name=str(rng.choice(_without(OBJECTS, _names(stated))))
         )
+    if check.kind == "attribute" and check.attribute in COLOURS and len(stated.items) == 2:
+        return lambda one, rng: _with_colours_swapped(one)
     if check.kind == "attribute" and check.attribute in COLOURS:
         return lambda one, rng: _with_item(
             one, _index(check), colour=str(rng.choice(_without(list(COLOURS), [str(check.attribute)])))
@@ -104,6 +108,11 @@ def _with_item(one: Description, index: int, **change: str) -> Description:
     items = list(one.items)
     items[index] = replace(items[index], **change)
     return replace(one, items=tuple(items))
+
+
+def _with_colours_swapped(one: Description) -> Description:
+    first, second = one.items
+    return replace(one, items=(replace(first, colour=second.colour), replace(second, colour=first.colour)))
 
 
 def _names(stated: Description) -> list[str]:

@@ -67,6 +67,15 @@ def test_a_pair_of_captions_differs_in_the_check_alone(prompt):
                 assert check.question in with_it, (check.question, texts)
 
 
+def test_two_captions_of_a_bound_colour_hold_the_same_colours():
+    stated = parse_caption("a red car and a blue dog")
+    checks = from_description("", "", stated).checks
+    (red,) = (check for check in checks if check.attribute == "red")
+    for pair in minimal_pairs(stated, red, 10):
+        told = [{item.colour for item in parse_caption(text).items} for text in pair]
+        assert told[0] == told[1] and "red" in told[0] and None not in told[0]
+
+
 def test_an_invented_name_has_no_pairs():
     stated = parse_caption("Zorvak")
     (identity, *_) = from_description("", "Zorvak", stated).checks
