@@ -10,7 +10,22 @@ from diffusion_lens.analysis.parents import fixed_set, where_asked
 from diffusion_lens.analysis.statistics import DEFAULT, Resampling, of_means
 from diffusion_lens.analysis.trajectories import gather, groups
 
-__all__ = ["conditional_curves", "constancy"]
+__all__ = ["chance_of", "conditional_curves", "constancy"]
+
+# where both things are, they lie beside or above one another; and then in one order or the other
+_CHANCE_OF_KIND = {"axis": 0.5, "order": 0.5}
+
+
+def chance_of(table: pd.DataFrame) -> float:
+    """How often blind guessing is right of these answers: as their scorer says, else by their kind.
+
+    Returns:
+        The chance; NaN where it isn't known, or not the same for all.
+    """
+    said = table["kind"].map(_CHANCE_OF_KIND)
+    if "chance" in table:
+        said = table["chance"].astype(float).fillna(said)
+    return float(said.iloc[0]) if len(said) and said.nunique(dropna=False) == 1 else np.nan
 
 
 def conditional_curves(
@@ -29,7 +44,8 @@ def conditional_curves(
         resampling: the level of the intervals.
 
     Returns:
-        One row by curve, `prompts_are` and layer: `rate` with `low` and `high`, `prompts`, `note`.
+        One row by curve, `prompts_are` and layer: `rate` with `low` and `high`, `chance` (how often blind
+        guessing is right where the check can be asked; missing where it isn't known), `prompts`, `note`.
         `prompts_are` is "those judged at this layer", other prompts at every layer; or "the same at all
         layers", from the earliest layer on from which so many prompts are judged throughout.
     """
@@ -55,6 +71,7 @@ def conditional_curves(
                         "rate": result.estimate,
                         "low": low,
                         "high": high,
+                        "chance": chance_of(part),
                         "prompts": result.counts,
                         "note": [why_no_interval(int(count)) for count in result.counts],
                     }

@@ -47,13 +47,12 @@ class EmergenceOf:
         return int(by.iloc[needed - 1]) if len(by) >= needed else None
 
     def __repr__(self) -> str:
-        where = (
-            "is right for good at no layer"
-            if self.layer is None
-            else f"is there from layer {self.layer} on"
-        )
         emerged = int((self.times["outcome"] == "emerged").sum())
-        return f"{self.about!r} {where} ({emerged} of {len(self.times)} seeds; asked: {self.question})"
+        where = "there for good at no layer" if self.layer is None else f"there from layer {self.layer} on"
+        return (
+            f"{self.about!r} is {where} in more than half of the seeds; it emerges at some layer in "
+            f"{emerged} of {len(self.times)} (asked: {self.question})"
+        )
 
 
 def checks_about(asked: CheckedPrompt, word: str) -> list[str]:

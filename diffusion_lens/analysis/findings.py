@@ -30,7 +30,8 @@ _CONDITIONAL = (
     "These rates are of the images in which the check can be asked, because what it depends on is "
     "there. They are on another scale than the rates above, and are never compared with them. At each "
     "layer they are of other prompts; the fixed set holds the prompts that can be asked from one layer "
-    "on at every later one."
+    "on at every later one. Chance is how often blind guessing is right, where that is known: a relation's "
+    "axis (beside, or above one another) and its order are each right in half of the guesses."
 )
 _CONSTANCY = (
     "Does a check that depends on others change from layer to layer, once it can be asked? If what is "

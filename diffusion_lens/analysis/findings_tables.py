@@ -86,8 +86,9 @@ def conditional(tables: Tables) -> list[str]:
             f"{estimate(one, 'rate')} (layer {one['layer']}, {prompt_count(one['prompts'])} prompts)"
             for one in (first, last)
         ]
-        rows.append([*_names(first, keys, real), first["prompts_are"], *ends])
-    return markdown([*_told(keys, real), "prompts", "first layer shown", "last layer"], rows)
+        # tables of earlier versions have no chance
+        rows.append([*_names(first, keys, real), first["prompts_are"], *ends, number(first.get("chance"))])
+    return markdown([*_told(keys, real), "prompts", "first layer shown", "last layer", "chance"], rows)
 
 
 def constancy(tables: Tables) -> list[str]:

@@ -41,7 +41,7 @@ def compare(
     layers: Layers = ("all",),
     seeds: Seeds = (0,),
     amount: Annotated[float, tyro.conf.arg(metavar="NUMBER")] = 0.05,
-    out: Annotated[Path, default("compared", "FOLDER")] = Path("compared"),
+    out: Annotated[Path, default("compared", "PATH")] = Path("compared"),
     overwrite: Overwrite = False,
     batch_size: BatchSize = None,
     sampler: SamplerOptions = SamplerOptions(),
@@ -60,16 +60,19 @@ def compare(
         encoder: The encoder of the model that both stand in for, such as text_encoder_2.
         amount: The difference by which a layer counts as different, of hidden states (relative) and of
             images (of the range of a pixel).
-        out: A folder. grid.png shows both rows and their difference; differences.csv has the numbers, and
-            differences.png shows them by layer; images.parquet has the images.
+        out: A folder, or a path that ends in .png. grid.png shows both rows and their difference;
+            differences.csv has the numbers, and differences.png shows them by layer; images.parquet has the
+            images. Where the grid is c.png, these are c.differences.csv and so on beside it.
     """
     if not prompts:
         raise InputError('No prompt was given. For example: diffusion-lens compare "a purple cat"')
     from diffusion_lens.files import check_output, write_whole
 
-    grid, numbers, figure, images = (
-        out / name for name in ("grid.png", "differences.csv", "differences.png", "images.parquet")
-    )
+    names = ("differences.csv", "differences.png", "images.parquet")
+    if out.suffix.lower() == ".png":
+        grid, numbers, figure, images = out, *(out.with_suffix(f".{name}") for name in names)
+    else:
+        grid, numbers, figure, images = (out / name for name in ("grid.png", *names))
     for path in (grid, numbers, figure, images):
         check_output(path, overwrite=overwrite)
     from diffusion_lens.figures.encoders import draw_encoders
@@ -86,7 +89,6 @@ def compare(
         amount=amount,
         **sampler.arguments(),
     )
-    out.mkdir(parents=True, exist_ok=True)
     compared.images().save_table(images)
     sheet = compared.grid()
     write_whole(grid, lambda file: sheet.save(file, "png"))

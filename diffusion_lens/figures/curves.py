@@ -54,7 +54,7 @@ def draw_curves(
         high: upper end.
         band: columns of the band.
         label: of the vertical axis; made from the table's condition if left out.
-        chance: a level to mark as chance.
+        chance: a level to mark as chance; those in the column `chance` of each panel if left out.
         limits: of the vertical axis.
 
     Raises:
@@ -85,17 +85,8 @@ def draw_curves(
                 one = part[part[line] == name].sort_values(x)
                 if not one.empty:
                     _line(axis, one, number, str(name), x, y, low, high, band)
-            if chance is not None:
-                axis.axhline(chance, color="#777777", linewidth=0.8, linestyle=(0, (1, 2)))
-                axis.annotate(
-                    "chance",
-                    (1, chance),
-                    xycoords=("axes fraction", "data"),
-                    fontsize=6,
-                    ha="right",
-                    va="bottom",
-                    color="#555555",
-                )
+            for level in _chances(part) if chance is None else [chance]:
+                _mark_chance(axis, level)
             _axis(axis, part, x, limits)
             axis.set_title(_title("" if value is None else str(value), _count(part)))
             if not shared:
@@ -112,6 +103,24 @@ def draw_curves(
                 handles, names, loc="outside upper center", ncols=min(len(lines), fitting), handlelength=3
             )
     return figure
+
+
+def _chances(part: pd.DataFrame) -> list[float]:
+    """How often blind guessing is right, where the table says so."""
+    return sorted(part["chance"].dropna().unique()) if "chance" in part else []
+
+
+def _mark_chance(axis: Axes, level: float) -> None:
+    axis.axhline(level, color="#777777", linewidth=0.8, linestyle=(0, (1, 2)))
+    axis.annotate(
+        "chance",
+        (1, level),
+        xycoords=("axes fraction", "data"),
+        fontsize=6,
+        ha="right",
+        va="bottom",
+        color="#555555",
+    )
 
 
 def _title(name: str, count: str) -> str:

@@ -34,7 +34,11 @@ def test_a_word_finds_the_check_that_asks_for_it():
 
 def test_it_is_there_from_the_layer_on_at_which_most_seeds_stay_right():
     (found,) = emergence_of(scores(), ASKED, "cat")
-    assert found.layer == 2 and "is there from layer 2 on (3 of 3 seeds" in str(found)
+    assert (
+        found.layer == 2
+        and "is there from layer 2 on in more than half of the seeds; it emerges at some layer in 3 of 3 ("
+        in str(found)
+    )
     assert found.rates["rate"].tolist() == pytest.approx([1 / 3, 1 / 3, 1, 1])
     assert found.times["first_right"].tolist() == [1, 2, 0]
     (late,) = emergence_of(scores(), ASKED, "purple")
@@ -71,7 +75,10 @@ def test_a_result_is_scored_and_asked_when_in_one_line():
     assert scored[(scored["check"] == "object-0")]["label"].all()
     [found] = result.emergence("purple")
     assert found.layer == 2 and found.rates["rate"].tolist() == [0, 0, 1]
-    assert "'purple' is there from layer 2 on (1 of 1 seeds" in repr([found])
+    assert (
+        "'purple' is there from layer 2 on in more than half of the seeds; it emerges at some layer in 1 "
+        in repr([found])
+    )
     with pytest.raises(CheckError, match="What can be asked for"):
         result.emergence("dog")
 

@@ -7,8 +7,10 @@ import pytest
 from diffusion_lens.analysis.conditional import conditional_curves, constancy
 from diffusion_lens.analysis.contrasts import contrast
 from diffusion_lens.analysis.curves import curves
+from diffusion_lens.analysis.findings_tables import conditional
 from diffusion_lens.analysis.order import all_orders, order
 from diffusion_lens.analysis.parents import depends, of_all, where_asked
+from diffusion_lens.figures.curves import draw_curves
 from diffusion_lens.scoring.table import validate
 from tests.analysis.simulate import FAST, as_table, images
 
@@ -107,6 +109,21 @@ def test_conditional_rates_come_with_a_fixed_set_of_prompts():
     assert same["prompts"].iloc[0] >= 10
     # what never changes has a flat curve there
     assert same["rate"].nunique() == 1
+
+
+def test_a_relation_that_can_be_asked_has_a_chance_of_its_own():
+    table = fixed(np.random.default_rng(3))
+    for kind, chance in (("axis", 0.5), ("order", 0.5), ("relation", np.nan)):
+        renamed = table.assign(kind=table["kind"].replace("relation", kind))
+        found = conditional_curves(renamed, ["kind"])
+        assert found["chance"].unique() == pytest.approx([chance], nan_ok=True)
+        page = "\n".join(conditional({"conditional_curves": found}))
+        assert ("| 0.50 |" in page) == (chance == 0.5)
+        levels = [line.get_ydata() for line in draw_curves(found, line="prompts_are").axes[0].lines]
+        assert ([0.5, 0.5] in map(list, levels)) == (chance == 0.5)
+    # a scorer's own word comes first
+    said = conditional_curves(table.assign(chance=0.25), ["kind"])
+    assert said["chance"].unique() == [0.25]
 
 
 def test_a_side_that_is_rarely_judged_proves_nothing():

@@ -185,6 +185,13 @@ def test_the_command_writes_a_grid_numbers_and_a_figure(tmp_path, encoders):
     model = str(encoders / "model")
     out = tmp_path / "c"
     size = ("--steps", "1", "--height", "16", "--width", "16")
+    run("compare", PROMPT, "--model", model, "--layers", "0", *size, "--out", str(tmp_path / "grid.png"))
+    assert {one.name for one in tmp_path.iterdir() if one.is_file()} == {
+        "grid.png",
+        "grid.differences.csv",
+        "grid.differences.png",
+        "grid.images.parquet",
+    }
     shown = run("compare", PROMPT, "--model", model, "--layers", "0", "native", *size, "--out", str(out))
     assert "images differ by more than 0.05" in shown.stdout
     assert pd.read_csv(out / "differences.csv")["column"].tolist() == ["0", "4, native"]

@@ -22,6 +22,7 @@ FIGURE = StudyFigure(
     "conditional",
     10,
     "Checks that depend on others, where these are right: on the prompts of each layer, which differ "
-    "from layer to layer, and on a fixed set. Not on one scale with the rates of all images.",
+    "from layer to layer, and on a fixed set. Dotted: chance. Not on one scale with the "
+    "rates of all images.",
     _draw,
 )
