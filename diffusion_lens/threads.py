@@ -1,4 +1,4 @@
-"""How the threads of a process wait for work. Needs no torch, and counts before torch is loaded.
+"""How many cores there are, and how threads wait for work. Needs no torch, and counts before it is loaded.
 
 OpenMP lets idle threads spin: they hold the cores that another process needs. `OMP_WAIT_POLICY=passive`
 lets them sleep; README.md says what it gains and costs. It is set in the processes that this package
@@ -8,10 +8,21 @@ starts, unless the user has set it.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-__all__ = ["passive_children", "wait_passively"]
+__all__ = ["count_cores", "passive_children", "wait_passively"]
 
 _NAME, _VALUE = "OMP_WAIT_POLICY", "passive"
+
+
+def count_cores() -> int:
+    """The cores that this process may use, by its affinity and the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no Linux, or no quota: "max"
+        return cores
 
 
 def wait_passively() -> None:

@@ -26,6 +26,8 @@ _PRINTED = (
     *("summary", "summary_given_final_correct", "conditional_curves", "constancy", "order"),
     *("planned", "trends", "contrasts", "agreement", "raters", "correction_areas"),
 )
+# figures of more are written by several processes, which take seconds to start
+_FEW_SCORES = 20_000
 
 
 @verb(
@@ -77,6 +79,7 @@ def analyze(
     from diffusion_lens.pages.report import write_report
     from diffusion_lens.scoring import table as scoring_table
     from diffusion_lens.scoring.set_scores import read_set_scores
+    from diffusion_lens.threads import count_cores
 
     if not scores:
         raise InputError("No scores were given. Name a run's folder, or a table of scores.")
@@ -96,7 +99,8 @@ def analyze(
         write_csv(one, tables / f"{name}.csv")
         if name in _PRINTED:
             write_latex(one, tables / f"{name}.tex")
-    shown = _draw(found.tables, scores, out) if figures else []
+    workers = count_cores() if len(table) > _FEW_SCORES else 1
+    shown = _draw(found.tables, scores, out, workers) if figures else []
     page = findings(found.tables, out.name, sources, notes=found.notes, figures=shown)
     write_whole(out / "findings.md", lambda file: file.write(page.encode()))
     runs = [path for path in scores if (path / "manifest.json").exists()]
@@ -119,13 +123,16 @@ def analyze(
         say(f"figures  {out / 'figures'}  ({len(shown)})")
 
 
-def _draw(tables: "dict[str, pd.DataFrame]", scores: tuple[Path, ...], out: Path) -> "list[Shown]":
+def _draw(
+    tables: "dict[str, pd.DataFrame]", scores: tuple[Path, ...], out: Path, workers: int
+) -> "list[Shown]":
     """Draw the figures of the study, and examples of its runs."""
     from diffusion_lens.analysis.findings import Shown
     from diffusion_lens.figures.examples import draw_examples
     from diffusion_lens.figures.registry import draw_study
 
-    drawn = [(one.path, one.title, one.caption) for one in draw_study(tables, out / "figures")]
+    study = draw_study(tables, out / "figures", workers=workers)
+    drawn = [(one.path, one.title, one.caption) for one in study]
     runs = [path for path in scores if (path / "manifest.json").exists()]
     caption = "Prompts spread evenly over the run, one row each, by layer."
     drawn += [(path, path.stem, caption) for path in draw_examples(runs, out / "figures")]

@@ -7,8 +7,10 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -64,23 +66,40 @@ def study_figures() -> tuple[StudyFigure, ...]:
     return tuple(sorted((one for one in found if one is not None), key=lambda one: one.place))
 
 
-def draw_study(tables: Tables, folder: Path) -> list[Drawn]:
+def draw_study(tables: Tables, folder: Path, *, workers: int = 1) -> list[Drawn]:
     """Draw what there is to draw.
 
     Args:
         tables: of `analysis.analyse.analyse`.
         folder: where the figures go; it is made if need be.
+        workers: processes that write the figures. The bytes are the same for any number. A script that
+            asks for several is run again by each, so it must have its work under
+            `if __name__ == "__main__"`.
 
     Raises:
         OutputError: a file can't be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    if workers < 2:
+        return _draw_all(tables, folder, save)
+    # forked, a process of several threads may never end
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        waiting: list[Future[list[Path]]] = []
+        drawn = _draw_all(
+            tables, folder, lambda figure, path: waiting.append(pool.submit(save, figure, path))
+        )
+        for one in waiting:
+            one.result()
+    return drawn
+
+
+def _draw_all(tables: Tables, folder: Path, write: Callable[[Figure, Path], object]) -> list[Drawn]:
+    drawn = []
     for kind in study_figures():
         for part, figure in kind.draw(tables):
             title = f"{kind.name}-{part}" if part else kind.name
             # a name is data, and no path
             path = folder / re.sub(r"[^\w+-]+", "_", title)
-            save(figure, path)
-            written.append(Drawn(path.with_name(f"{path.name}.png"), title, kind.caption))
-    return written
+            write(figure, path)
+            drawn.append(Drawn(path.with_name(f"{path.name}.png"), title, kind.caption))
+    return drawn

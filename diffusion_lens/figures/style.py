@@ -31,6 +31,7 @@ COLOURS: tuple[str, ...] = (
 # and by shape, for black-and-white print
 MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[str, ...] = ("-", "--", "-.", ":")
+_PIXELS_PER_INCH = 300
 _RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -54,7 +55,7 @@ _RC: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.handlelength": 2.4,
     "figure.dpi": 150,
-    "savefig.dpi": 300,
+    "savefig.dpi": _PIXELS_PER_INCH,
     "figure.constrained_layout.use": True,
     # letters stay letters in pdf; prompts may hold "$", which is no mathematics
     "pdf.fonttype": 42,
@@ -102,19 +103,23 @@ def save(figure: "Figure", path: Path) -> list[Path]:
     """
     if path.suffix in (".png", ".pdf"):
         raise InputError(f"{path}: leave the ending out; a figure is written as .png and as .pdf.")
-    written = []
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+    png, pdf = io.BytesIO(), io.BytesIO()
     with style():
-        # laid out once for both, since that takes longer than to draw
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-    for ending, metadata in (
-        (".png", {"Software": None}),
-        (".pdf", {"CreationDate": None, "Producer": None}),
-    ):
-        file = io.BytesIO()
-        with style():
-            figure.savefig(file, format=ending[1:], metadata=metadata)
-        content = file.getvalue()
+        # laid out once for both: that takes longer than to draw, and `savefig` would draw twice
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(figure)
+            figure.set_layout_engine("none")
+        shown_at = figure.get_dpi()
+        FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None, "Producer": None})
+        figure.set_dpi(_PIXELS_PER_INCH)
+        FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+        figure.set_dpi(shown_at)
+    written = []
+    for ending, content in ((".png", png.getvalue()), (".pdf", pdf.getvalue())):
         target = path.with_name(path.name + ending)
         write_whole(target, lambda out, content=content: out.write(content))  # type: ignore[misc]
         written.append(target)

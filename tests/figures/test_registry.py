@@ -50,6 +50,16 @@ def test_a_study_is_drawn_once_and_names_are_no_paths(tmp_path, tables):
         assert one.path.exists() and one.path.with_suffix(".pdf").exists()
 
 
+def test_several_processes_write_the_same_bytes(tmp_path, tables):
+    few = {name: tables[name] for name in ("planned", "summary")}
+    one, two = (draw_study(few, tmp_path / str(workers), workers=workers) for workers in (1, 2))
+    assert [drawn.title for drawn in one] == [drawn.title for drawn in two] != []
+    for alone, shared in zip(one, two, strict=True):
+        for ending in (".png", ".pdf"):
+            files = (drawn.path.with_suffix(ending) for drawn in (alone, shared))
+            assert len({file.read_bytes() for file in files}) == 1
+
+
 def test_too_few_prompts_are_not_drawn(tmp_path, tables):
     few = {name: table.assign(prompts=3) for name, table in tables.items() if "prompts" in table}
     assert draw_study(few, tmp_path) == []

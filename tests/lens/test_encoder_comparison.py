@@ -185,7 +185,8 @@ def test_the_command_writes_a_grid_numbers_and_a_figure(tmp_path, encoders):
     model = str(encoders / "model")
     out = tmp_path / "c"
     size = ("--steps", "1", "--height", "16", "--width", "16")
-    run("compare", PROMPT, "--model", model, "--layers", "0", *size, "--out", str(tmp_path / "grid.png"))
+    beside = str(tmp_path / "grid.png")
+    run("compare", PROMPT, "--model", model, "--layers", "0", "native", *size, "--out", beside)
     assert {one.name for one in tmp_path.iterdir() if one.is_file()} == {
         "grid.png",
         "grid.differences.csv",

@@ -5,7 +5,6 @@ stands below `if __name__ == "__main__":`.
 """
 
 import multiprocessing
-import os
 import signal
 import threading
 import time
@@ -13,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from diffusion_lens.errors import DiffusionLensError, RunError
@@ -22,7 +20,7 @@ from diffusion_lens.runs.plan import Cell
 from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.sweep.engines.actor import Actor, Job
 from diffusion_lens.sweep.engines.pool import WorkerLostError
-from diffusion_lens.threads import passive_children
+from diffusion_lens.threads import count_cores, passive_children
 
 __all__ = ["ProcessTeam", "count_cores", "use_processes"]
 
@@ -123,16 +121,6 @@ def use_processes(job: Job, count: int | None) -> Iterator[tuple[ProcessTeam, li
         yield team, [team.start() for _ in range(count)]
     finally:
         team.close()
-
-
-def count_cores() -> int:
-    """The cores that this process may use, by its affinity and the quota of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):  # no Linux, or no quota: "max"
-        return cores
 
 
 @contextmanager
