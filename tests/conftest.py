@@ -33,6 +33,7 @@ def tiny_sampler(family: str) -> Sampler:
     call = dict(FAMILIES[family].call)
     return Sampler(
         steps=call.pop("num_inference_steps", 2),
+        guidance=call.pop("guidance_scale", None),
         height=call.pop("height", None),
         width=call.pop("width", None),
         options=call,

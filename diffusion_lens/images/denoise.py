@@ -16,9 +16,9 @@ from PIL import Image
 from diffusion_lens.errors import OutOfMemoryError, SamplerError
 from diffusion_lens.files import ImageOrReason
 from diffusion_lens.images.approximations import Approximations, drop_guidance
+from diffusion_lens.images.batches import ImageRequest, collate, for_each, same_shape
 from diffusion_lens.images.pixels import image_of
 from diffusion_lens.images.sampler import Sampler
-from diffusion_lens.models.conditioner import Conditioning
 from diffusion_lens.models.family import images_of
 from diffusion_lens.models.memory import is_decoding, is_out_of_memory, use_slicing
 from diffusion_lens.models.noise import seeded
@@ -27,15 +27,6 @@ from diffusion_lens.models.pipelines import PipelineFamily
 __all__ = ["Denoiser", "DrawnImage", "ImageRequest", "use_quiet"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ImageRequest:
-    """One image to make: its text arguments, positive and negative, and its seed."""
-
-    positive: Conditioning
-    negative: Conditioning
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -103,11 +94,12 @@ class Denoiser:
         """
         coming, waiting = iter(requests), deque[ImageRequest]()
         while True:
-            waiting.extend(islice(coming, max(0, self.batch_size - len(waiting))))
+            size = 1 if self.family.one_image else self.batch_size
+            waiting.extend(islice(coming, max(0, size - len(waiting))))
             if not waiting:
                 return
-            batch = _same_shape(list(islice(waiting, self.batch_size)))
-            filled = batch + batch[-1:] * (self.batch_size - len(batch) if self.fill else 0)
+            batch = same_shape(list(islice(waiting, size)))
+            filled = batch + batch[-1:] * (size - len(batch) if self.fill else 0)
             start = time.perf_counter()
             try:
                 images = self._draw_batch(filled, sampler, upscale, on_step)
@@ -183,12 +175,16 @@ class Denoiser:
             settings["negative_prompt"] = None  # PixArt's default is "", and refused beside embeddings
         if not requests[0].negative and self.family.cfg == "true_cfg_scale":
             settings["true_cfg_scale"] = 1.0  # without a negative prompt it is off, and Qwen-Image warns
-        return {**self._text(requests), **settings}
+        edits = {"strength", "image_guidance_scale"} & set(_parameters(self.pipe))
+        if edits and "image" in settings:
+            # each image of the batch begins with its own encoding of the image given, by its own generator
+            settings["image"] = for_each(settings["image"], len(requests))
+        return {**self._text(requests), **settings, **self.family.beside_text}
 
     def _text(self, requests: Sequence[ImageRequest]) -> dict[str, Any]:
         return {
-            **_collate([request.positive for request in requests], self.family.batch_dims, self.device),
-            **_collate([request.negative for request in requests], self.family.batch_dims, self.device),
+            **collate([request.positive for request in requests], self.family.batch_dims, self.device),
+            **collate([request.negative for request in requests], self.family.batch_dims, self.device),
         }
 
     def _run(
@@ -215,38 +211,10 @@ class Denoiser:
                 use_slicing(getattr(pipe, "vae", None), self.one_by_one),
                 autocast,
             ):
-                return pipe(**arguments, **callback, generator=generators, output_type=output_type)
+                given = {**arguments, **callback, "generator": generators, "output_type": output_type}
+                return pipe(**given) if self.family.draw is None else self.family.draw(pipe, given)
         except ValueError as error:  # what diffusers raises for sizes and combinations it refuses
             raise SamplerError(f"{type(pipe).__name__} refuses these settings: {error}") from error
-
-
-def _same_shape(requests: list[ImageRequest]) -> list[ImageRequest]:
-    """The first requests whose tensors have one shape."""
-    first = _shapes(requests[0])
-    for index, request in enumerate(requests):
-        if _shapes(request) != first:
-            return requests[:index]
-    return requests
-
-
-def _shapes(request: ImageRequest) -> list[tuple[str, Any]]:
-    """What must agree within a batch; ragged arguments, given as lists, need not."""
-    return [
-        (name, tuple(value.shape) if isinstance(value, torch.Tensor) else type(value))
-        for name, value in (*request.positive.items(), *request.negative.items())
-    ]
-
-
-def _collate(
-    parts: Sequence[Conditioning], dims: Mapping[str, int], device: torch.device
-) -> dict[str, Any]:
-    batch: dict[str, Any] = {}
-    for name, value in parts[0].items():
-        if isinstance(value, torch.Tensor):
-            batch[name] = torch.cat([part.tensor(name) for part in parts], dims.get(name, 0)).to(device)
-        elif isinstance(value, list):
-            batch[name] = [item.to(device) for part in parts for item in part[name]]
-    return batch
 
 
 def _parameters(pipe: Any) -> Mapping[str, Any]:

@@ -70,7 +70,13 @@ class Sampler:
             raise SamplerError(f"{type(pipe).__name__} takes no negative prompt; leave it out.")
         scheduler = find_scheduler(pipe, self.scheduler).__name__
         guidance = None if guidance is None else float(guidance)
-        return replace(self, steps=int(steps), guidance=guidance, scheduler=scheduler)
+        return replace(
+            self,
+            steps=int(steps),
+            guidance=guidance,
+            scheduler=scheduler,
+            options={**self.options, **family.settings},
+        )
 
     def arguments(self, family: PipelineFamily) -> dict[str, Any]:
         """The arguments of the pipeline's `__call__`."""
@@ -83,7 +89,9 @@ class Sampler:
         return {name: value for name, value in settings.items() if value is not None} | dict(self.options)
 
     def guided(self, pipe: Any, family: PipelineFamily) -> bool:
-        """Whether the pipeline will use classifier-free guidance."""
+        """Whether the pipeline will use classifier-free guidance, or may."""
+        if family.cfg is None:
+            return True
         scale = self.guidance
         if family.cfg != family.guidance:
             default = _default(inspect.signature(pipe.__call__).parameters, family.cfg)
@@ -98,6 +106,7 @@ _OURS = {
     "latents": "seeds=",
     "num_inference_steps": "steps=",
     "num_images_per_prompt": "seeds=",
+    "num_videos_per_prompt": "seeds=",
     "clip_skip": "layers=",
     "callback": "progress=",
     "callback_steps": "progress=",
@@ -115,7 +124,14 @@ def _default(parameters: Mapping[str, Any], name: str) -> Any:
 def _check_options(
     pipe: Any, family: PipelineFamily, options: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> None:
-    for name in options:
+    for name, value in options.items():
+        if name in family.settings:
+            if value != family.settings[name]:
+                raise SamplerError(
+                    f"{name} is {value!r}; the lens reads the prompt as it is written, which needs "
+                    f"{name}={family.settings[name]!r}. Leave it out."
+                )
+            continue
         if name == family.guidance:
             raise SamplerError(f"{name!r} is the lens's own to set; use guidance=.")
         if name in _OURS or name.startswith(("prompt_", "negative_", "pooled_")):

@@ -135,10 +135,10 @@ def _check_images(
     yield Check("native image against the plain pipeline", distance(native, plain), tolerance.image)
     batch_size, lens.denoiser.batch_size = lens.denoiser.batch_size, max(4, lens.denoiser.batch_size)
     try:
-        with _first_input(lens) as seen:
+        with _inputs(lens) as seen:
             # rows: layer 0 of two seeds, then the native tap of the same two
             together = _draw(lens, prompt, [0, "native"], [0, 1], sampler)
-        noise = seen[0]
+        noise = _first_of(seen, 4) if lens.conditioner.family.one_image else seen[0]
         beside = _draw(lens, prompt, [1, "native"], [0, 2], sampler)
     finally:
         lens.denoiser.batch_size = batch_size
@@ -186,22 +186,26 @@ def _plain(lens: DiffusionLens, prompt: str, sampler: Sampler) -> np.ndarray:
 
 
 @contextmanager
-def _first_input(lens: DiffusionLens) -> Iterator[list[Any]]:
-    """What the denoiser is first given: the noise, row by row."""
+def _inputs(lens: DiffusionLens) -> Iterator[list[Any]]:
+    """What the denoiser is given at each of its calls, row by row."""
     pipe = lens.pipeline
     denoiser = find_denoiser(pipe)
     seen: list[Any] = []
 
     def hook(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not seen:
-            first: Any = args[0] if args else kwargs.get("hidden_states", kwargs.get("sample"))
-            seen.append([row.detach().clone() for row in first])
+        first: Any = args[0] if args else kwargs.get("hidden_states", kwargs.get("sample"))
+        seen.append([row.detach().clone() for row in first])
 
     handle = denoiser.register_forward_pre_hook(hook, with_kwargs=True)
     try:
         yield seen
     finally:
         handle.remove()
+
+
+def _first_of(seen: list[Any], images: int) -> list[torch.Tensor]:
+    """The noise of images that were drawn one after the other in as many calls each."""
+    return [rows[0] for rows in seen[:: len(seen) // images]]
 
 
 def _check_early_stop(lens: DiffusionLens, prompt: str, sampler: Sampler) -> Iterator[Check]:

@@ -98,7 +98,12 @@ class Conditioner:
         `lora_scale`, which `encode_prompt` alone names, is taken out of the attention options, as every
         `__call__` that has it does.
         """
-        skipped = {"num_images_per_prompt", "clip_skip", *self.family.not_encoded}
+        skipped = {
+            "num_images_per_prompt",
+            "num_videos_per_prompt",
+            "clip_skip",
+            *self.family.not_encoded,
+        }
         options = {
             name: given.get(name, parameter.default)
             for name, parameter in self._call.items()
@@ -133,7 +138,10 @@ class Conditioner:
             if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
                 arguments.setdefault(name, None)  # prompt_2, prompt_3: the same as prompt
         with torch.set_grad_enabled(gradient), quiet_libraries(), self._plain():
-            returned = self.pipe.encode_prompt(**arguments)
+            if self.family.encode is None:
+                returned = self.pipe.encode_prompt(**arguments)
+            else:
+                returned = self.family.encode(self.pipe, arguments)
         if len(self.family.returns) == 1 and not isinstance(returned, tuple):
             returned = (returned,)
         if len(returned) != len(self.family.returns):
@@ -265,16 +273,18 @@ class Conditioner:
             raise UnsupportedPipelineError(
                 f"{type(self.pipe).__name__} ignores the embeddings of a negative prompt; leave it out."
             )
-        if not any(name.startswith("negative_prompt_embeds") for name in self._call):
+        taken = {*self._call, *filter(None, self.family.returns)}
+        if not any(name.startswith("negative_prompt_embeds") for name in taken):
             return Conditioning()
         if "negative_prompt" in self._encode:
             default = self._call["negative_prompt"].default
+            default = "" if default is None and self.family.empty_negative else default
             text = default if negative_prompt is None else negative_prompt
             named = self._run(prompt, options, negative_prompt=text, do_classifier_free_guidance=True)
             return Conditioning(
                 {name: value for name, value in named.items() if name.startswith("negative_")}
             )
-        if "negative_prompt" in self._call and negative_prompt is None:
+        if "negative_prompt" in self._call and negative_prompt is None and not self.family.empty_negative:
             return Conditioning()
         named = self._run(negative_prompt or "", options)
         return Conditioning({f"negative_{name}": value for name, value in named.items()})

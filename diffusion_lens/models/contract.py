@@ -48,7 +48,8 @@ def check_contract(pipe: Any, family: PipelineFamily) -> None:
         wrong.append("it can't be called")
     elif not _takes_anything(pipe.__call__):
         taken = inspect.signature(pipe.__call__).parameters
-        wanted = [name for name in (*_CALL, *family.returns) if name and name not in taken]
+        given = () if family.draw else family.returns
+        wanted = [name for name in (*_CALL, *given) if name and name not in taken]
         if wanted:
             wrong.append(f"__call__ takes no {', '.join(wanted)}; it takes {_names(pipe.__call__)}")
     if wrong:

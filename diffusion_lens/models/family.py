@@ -5,7 +5,7 @@ the forward pass of an encoder is replaced by one that returns that layer's stat
 unchanged, so that masks, prefixes, joins and paddings are the pipeline's own.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,7 +16,13 @@ if TYPE_CHECKING:  # families are listed without torch
 
     from diffusion_lens.models.conditioning import Conditioning
 
-__all__ = ["PipelineFamily", "Predict", "Slot", "Tap", "images_of"]
+__all__ = ["Draw", "Encode", "PipelineFamily", "Predict", "Slot", "Tap", "images_of"]
+
+Encode: TypeAlias = Callable[[Any, dict[str, Any]], Sequence[Any]]
+"""From a pipeline and the arguments of its `encode_prompt` to what the family's `returns` names."""
+
+Draw: TypeAlias = Callable[[Any, dict[str, Any]], Any]
+"""From a pipeline and the arguments of its `__call__`, text arguments among them, to its output."""
 
 Predict: TypeAlias = Callable[[Any, "Tensor", "Tensor", "Conditioning"], "Tensor"]
 """One call of a denoiser: (pipeline, noisy latents `[batch, channel, y, x]`, times in 0..1000, text
@@ -68,7 +74,10 @@ class Slot:
         """What the pipeline reads of this encoder, in a few words."""
         if self.tap is None:
             return f"{self.name}: pooled only"
-        read = {-1: "last", -2: "penultimate", "all": "every block"}.get(self.tap.read, "several")
+        named = {-1: "last", -2: "penultimate", "all": "every block"}
+        read = named.get(self.tap.read) or (
+            f"layer {self.tap.read} from the end" if isinstance(self.tap.read, int) else "several"
+        )
         extras = (", normed" if self.tap.normed else "", " + pooled" if self.pooled else "")
         return f"{self.name}: {read}{''.join(extras)}"
 
@@ -83,17 +92,25 @@ class PipelineFamily:
         returns: what `encode_prompt` returns, in order, by the `__call__` argument that takes it; None
             for what `__call__` works out again by itself.
         guidance: the `__call__` argument that users mean by guidance.
-        cfg: the `__call__` argument that turns classifier-free guidance on.
+        cfg: the `__call__` argument that turns classifier-free guidance on; None where a part of the
+            pipeline does (a `guider`).
         cfg_above: the value above which it does.
         encode_with: what `__call__` gives to `encode_prompt` that is neither a default nor an option.
         not_options: options of `__call__` that the lens takes over and refuses.
         not_encoded: options that `__call__` takes and does not hand on to `encode_prompt`.
-        batch_dims: the batch dimension of arguments where it is not the first.
+        batch_dims: the batch dimension of arguments where it is not the first; None for an argument that
+            all images of a batch share.
         half: the 16-bit type that suits its checkpoints on a GPU.
         example: a checkpoint on the hub.
         guided_inputs: the tensors of the denoising loop whose batch is doubled by guidance, by the names
             that `callback_on_step_end` takes; empty where guidance can't be dropped during the loop.
         takes_negative: `__call__` reads the embeddings of a negative prompt that it is given.
+        empty_negative: `__call__` takes an absent negative prompt for an empty one, and encodes that.
+        settings: options of `__call__` that the lens needs to be so, and sets.
+        beside_text: options of `__call__` that embeddings need beside them and a prompt does not.
+        one_image: `__call__` can draw no more than one image.
+        encode: what stands for `encode_prompt` where one call of it is not the whole encoding.
+        draw: what stands for `__call__` where it takes text only.
         predict: one call of the denoiser; None where words can't be learned on the family.
     """
 
@@ -101,16 +118,22 @@ class PipelineFamily:
     slots: tuple[Slot, ...]
     returns: tuple[str | None, ...]
     guidance: str = "guidance_scale"
-    cfg: str = "guidance_scale"
+    cfg: str | None = "guidance_scale"
     cfg_above: float = 1.0
     encode_with: Mapping[str, Any] = field(default_factory=dict)
     not_options: tuple[str, ...] = ()
     not_encoded: tuple[str, ...] = ()
-    batch_dims: Mapping[str, int] = field(default_factory=dict)
+    batch_dims: Mapping[str, int | None] = field(default_factory=dict)
     half: str = "bfloat16"
     example: str = ""
     guided_inputs: tuple[str, ...] = ()
     takes_negative: bool = True
+    empty_negative: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    beside_text: Mapping[str, Any] = field(default_factory=dict)
+    one_image: bool = False
+    encode: Encode | None = None
+    draw: Draw | None = None
     predict: Predict | None = None
 
     @property
@@ -126,6 +149,8 @@ def images_of(output: Any) -> Any:
         UnsupportedPipelineError: it has neither images nor frames.
     """
     images = getattr(output, "images", None)
+    if images is None:
+        images = getattr(output, "image", None)  # Kandinsky 5
     if images is not None:
         return images
     frames = getattr(output, "frames", None)

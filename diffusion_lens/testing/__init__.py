@@ -9,7 +9,16 @@ Nothing is downloaded, and an image takes a fraction of a second on one core:
     image = tiny.build()("a red fox", **tiny.call).images[0]
 """
 
-from diffusion_lens.testing import llm, many_layers, newer, stable_diffusion, t5, video
+from diffusion_lens.testing import (
+    hunyuan,
+    llm,
+    many_layers,
+    newer,
+    newest,
+    stable_diffusion,
+    t5,
+    video,
+)
 from diffusion_lens.testing.parts import Tiny
 
 __all__ = ["FAMILIES", "LENSED", "Tiny"]
@@ -21,6 +30,8 @@ FAMILIES: dict[str, Tiny] = {
     **many_layers.FAMILIES,
     **newer.FAMILIES,
     **video.FAMILIES,
+    **hunyuan.FAMILIES,
+    **newest.FAMILIES,
 }
 """A tiny pipeline by the short name of its family."""
 

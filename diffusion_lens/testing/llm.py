@@ -20,8 +20,6 @@ from transformers import (
     Gemma2Model,
     GlmConfig,
     GlmModel,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
     Qwen3Model,
 )
@@ -31,7 +29,16 @@ from diffusion_lens.testing.llm_tokenizers import (
     glm_tokenizer,
     qwen_tokenizer,
 )
-from diffusion_lens.testing.parts import LONG, TEXT, WIDTH, Tiny, enlivened, small_vae, token_ids
+from diffusion_lens.testing.parts import (
+    LONG,
+    TEXT,
+    WIDTH,
+    Tiny,
+    enlivened,
+    qwen_vl,
+    small_vae,
+    token_ids,
+)
 
 __all__ = ["FAMILIES"]
 
@@ -126,27 +133,9 @@ def _cogview4() -> CogView4Pipeline:
 def _qwen_image() -> QwenImagePipeline:
     """Build Qwen-Image."""
     tokenizer = qwen_tokenizer()
-    config = Qwen2_5_VLConfig(
-        text_config={
-            **TEXT,
-            **token_ids(tokenizer),
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1e6,
-                "mrope_section": [1, 1, 2],
-            },
-        },
-        vision_config={
-            "depth": 1,
-            "hidden_size": 16,
-            "intermediate_size": 16,
-            "num_heads": 2,
-            "out_hidden_size": WIDTH,
-        },
-    )
     return QwenImagePipeline(
         tokenizer=tokenizer,
-        text_encoder=Qwen2_5_VLForConditionalGeneration(config),
+        text_encoder=qwen_vl(tokenizer),
         vae=AutoencoderKLQwenImage(
             base_dim=8,
             z_dim=4,

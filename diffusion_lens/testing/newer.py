@@ -51,11 +51,11 @@ from diffusion_lens.testing.parts import (
     token_ids,
 )
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILIES", "PARTS"]
 
 
 # Qwen's chat template for content that is text, or a list of parts of which the first is text
-_PARTS = """
+PARTS = """
 {%- for message in messages -%}
 {{ '<|im_start|>' + message.role + '\n' }}
 {{- message.content if message.content is string else message.content[0].text }}
@@ -149,7 +149,7 @@ def _nucleus() -> NucleusMoEImagePipeline:
         vae=_qwen_vae(),
         # the eighth state from the end is read
         text_encoder=Qwen3VLForConditionalGeneration(_qwen3_vl_config(tokenizer, blocks=9)),
-        processor=TextProcessor(tokenizer, chat_template=_PARTS),
+        processor=TextProcessor(tokenizer, chat_template=PARTS),
     )
 
 

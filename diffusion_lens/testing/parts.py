@@ -16,6 +16,8 @@ from transformers import (
     CLIPTextConfig,
     CLIPTokenizer,
     PreTrainedTokenizerBase,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -39,6 +41,7 @@ __all__ = [
     "enlivened",
     "latent_unet",
     "latent_vae",
+    "qwen_vl",
     "small_vae",
     "t5_parts",
     "t5_sizes",
@@ -144,8 +147,10 @@ def token_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     }
 
 
-def clip_config(tokenizer: CLIPTokenizer, blocks: int, width: int) -> CLIPTextConfig:
-    """Return a CLIP text config that agrees with the tokenizer."""
+def clip_config(
+    tokenizer: CLIPTokenizer, blocks: int, width: int, length: int | None = None
+) -> CLIPTextConfig:
+    """Return a CLIP text config that agrees with the tokenizer, and may read longer prompts."""
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
@@ -153,7 +158,7 @@ def clip_config(tokenizer: CLIPTokenizer, blocks: int, width: int) -> CLIPTextCo
         projection_dim=width - 4,
         num_hidden_layers=blocks,
         num_attention_heads=width // 8,
-        max_position_embeddings=tokenizer.model_max_length,
+        max_position_embeddings=length or tokenizer.model_max_length,
         initializer_factor=4.0,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
@@ -181,6 +186,22 @@ def t5_parts(blocks: int) -> dict[str, Any]:
     tokenizer = t5_tokenizer()
     encoder = T5EncoderModel(T5Config(**t5_sizes(tokenizer, blocks)))
     return {"text_encoder": encoder, "tokenizer": tokenizer}
+
+
+def qwen_vl(tokenizer: PreTrainedTokenizerBase) -> Qwen2_5_VLForConditionalGeneration:
+    """Return a Qwen2.5-VL whose vision tower nobody runs."""
+    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2]}
+    config = Qwen2_5_VLConfig(
+        text_config={**TEXT, **token_ids(tokenizer), "rope_parameters": rope},
+        vision_config={
+            "depth": 1,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_heads": 2,
+            "out_hidden_size": WIDTH,
+        },
+    )
+    return Qwen2_5_VLForConditionalGeneration(config)
 
 
 def latent_vae() -> AutoencoderKL:

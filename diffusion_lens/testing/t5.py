@@ -6,6 +6,8 @@ import torch
 from diffusers import (
     AuraFlowPipeline,
     AuraFlowTransformer2DModel,
+    BriaPipeline,
+    BriaTransformer2DModel,
     ChromaPipeline,
     ChromaTransformer2DModel,
     DDPMScheduler,
@@ -184,6 +186,24 @@ def _chroma() -> DiffusionPipeline:
     )
 
 
+def _bria() -> DiffusionPipeline:
+    """Return a Bria 3.2 pipeline: T5 with 4 blocks."""
+    return BriaPipeline(
+        **t5_parts(blocks=4),
+        transformer=BriaTransformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            num_attention_heads=2,
+            attention_head_dim=16,
+            axes_dims_rope=[0, 8, 8],
+            joint_attention_dim=T5_WIDTH,
+        ),
+        vae=latent_vae(),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )
+
+
 def _auraflow() -> DiffusionPipeline:
     """Return an AuraFlow pipeline: UMT5 with 4 blocks."""
     tokenizer = t5_tokenizer()
@@ -219,4 +239,5 @@ FAMILIES: dict[str, Tiny] = {
     "pixart-sigma": Tiny(amplified(_pixart_sigma), _PIXART_SIZE),
     "chroma": Tiny(amplified(_chroma), T5_SIZE),
     "auraflow": Tiny(amplified(_auraflow), T5_SIZE),
+    "bria": Tiny(amplified(_bria), T5_SIZE),
 }

@@ -37,6 +37,13 @@ def clip_tokenizer(pad_token: str = "<|endoftext|>") -> CLIPTokenizer:
     )
 
 
+def bert_words() -> list[str]:
+    """Return a WordPiece vocabulary laid out like BERT's, with every letter, alone and inside of a word."""
+    letters = [character for character in string.printable if not character.isspace()]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    return list(dict.fromkeys([*special, *WORDS, *letters, *("##" + letter for letter in letters)]))
+
+
 def t5_tokenizer() -> T5Tokenizer:
     """Return a Unigram tokenizer with T5's special tokens: pad 0, eos 1, unknown 2."""
     vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]

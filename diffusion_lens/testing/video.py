@@ -1,17 +1,35 @@
-"""Tiny pipelines of video families: Wan and LTX."""
+"""Tiny pipelines of video families around a T5 encoder: Wan, LTX, CogVideoX, Mochi, Latte."""
 
 from diffusers import (
+    AutoencoderKLCogVideoX,
     AutoencoderKLLTXVideo,
+    AutoencoderKLMochi,
     AutoencoderKLWan,
+    CogVideoXPipeline,
+    CogVideoXTransformer3DModel,
+    DDIMScheduler,
     FlowMatchEulerDiscreteScheduler,
+    LattePipeline,
+    LatteTransformer3DModel,
     LTXPipeline,
     LTXVideoTransformer3DModel,
+    MochiPipeline,
+    MochiTransformer3DModel,
     WanPipeline,
     WanTransformer3DModel,
 )
 from transformers import UMT5Config, UMT5EncoderModel
 
-from diffusion_lens.testing.parts import T5_SIZE, T5_WIDTH, Tiny, enlivened, t5_parts, t5_sizes
+from diffusion_lens.testing.parts import (
+    SIZE,
+    T5_SIZE,
+    T5_WIDTH,
+    Tiny,
+    enlivened,
+    small_vae,
+    t5_parts,
+    t5_sizes,
+)
 from diffusion_lens.testing.tokenizers import t5_tokenizer
 
 __all__ = ["FAMILIES"]
@@ -72,7 +90,92 @@ def _ltx() -> LTXPipeline:
     )
 
 
+@enlivened
+def _cogvideox() -> CogVideoXPipeline:
+    """Build CogVideoX."""
+    return CogVideoXPipeline(
+        **t5_parts(blocks=4),
+        vae=AutoencoderKLCogVideoX(
+            down_block_types=("CogVideoXDownBlock3D",) * 4,
+            up_block_types=("CogVideoXUpBlock3D",) * 4,
+            block_out_channels=(8, 8, 8, 8),
+            latent_channels=4,
+            layers_per_block=1,
+            norm_num_groups=2,
+        ),
+        transformer=CogVideoXTransformer3DModel(
+            num_attention_heads=2,
+            attention_head_dim=8,
+            in_channels=4,
+            out_channels=4,
+            time_embed_dim=2,
+            text_embed_dim=T5_WIDTH,
+            num_layers=1,
+            sample_width=2,
+            sample_height=2,
+            sample_frames=9,
+            max_text_seq_length=16,
+        ),
+        scheduler=DDIMScheduler(),
+    )
+
+
+@enlivened
+def _mochi() -> MochiPipeline:
+    """Build Mochi 1."""
+    return MochiPipeline(
+        **t5_parts(blocks=4),
+        vae=AutoencoderKLMochi(
+            latent_channels=12,
+            out_channels=3,
+            encoder_block_out_channels=(32,) * 4,
+            decoder_block_out_channels=(32,) * 4,
+            layers_per_block=(1,) * 5,
+        ),
+        transformer=MochiTransformer3DModel(
+            num_attention_heads=2,
+            attention_head_dim=8,
+            num_layers=2,
+            pooled_projection_dim=16,
+            in_channels=12,
+            text_embed_dim=T5_WIDTH,
+            time_embed_dim=4,
+            max_sequence_length=16,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(invert_sigmas=True),
+    )
+
+
+@enlivened
+def _latte() -> LattePipeline:
+    """Build Latte."""
+    return LattePipeline(
+        **t5_parts(blocks=4),
+        vae=small_vae(channels=4, shift=None),
+        transformer=LatteTransformer3DModel(
+            sample_size=8,
+            num_layers=1,
+            patch_size=2,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            caption_channels=T5_WIDTH,
+            in_channels=4,
+            cross_attention_dim=16,
+            out_channels=8,
+            attention_bias=True,
+            activation_fn="gelu-approximate",
+            num_embeds_ada_norm=1000,
+            norm_type="ada_norm_single",
+            norm_elementwise_affine=False,
+        ),
+        scheduler=DDIMScheduler(clip_sample=False),
+    )
+
+
 FAMILIES: dict[str, Tiny] = {
     "wan": Tiny(_wan, T5_SIZE | {"num_frames": 5}),
     "ltx": Tiny(_ltx, T5_SIZE | {"height": 32, "width": 32, "num_frames": 9}),
+    "cogvideox": Tiny(_cogvideox, T5_SIZE | {"num_frames": 9}),
+    "mochi": Tiny(_mochi, T5_SIZE | {"num_frames": 7}),
+    "latte": Tiny(_latte, SIZE | {"video_length": 1, "clean_caption": False}),
 }

@@ -80,6 +80,7 @@ def _examined(name: str, tiny: Tiny) -> str:
     call = dict(tiny.call)
     sampler = Sampler(
         steps=call.pop("num_inference_steps", 2),
+        guidance=call.pop("guidance_scale", None),
         height=call.pop("height", None),
         width=call.pop("width", None),
         options=call,

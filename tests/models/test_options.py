@@ -16,6 +16,8 @@ PROMPT = "a red fox to the left of a pizza"
 OWN = {"device", "do_classifier_free_guidance", "dtype", "lora_scale", "num_images_per_prompt"}
 # an option of Kandinsky 3 that its `__call__` never gives
 OWN |= {"_cut_context"}
+# which `__call__` of HunyuanDiT and EasyAnimate leave to its default, and HunyuanDiT gives by encoder
+OWN |= {"batch_size", "kwargs", "max_sequence_length", "text_encoder_index"}
 ATTENTION = ("cross_attention_kwargs", "joint_attention_kwargs", "attention_kwargs")
 
 
@@ -49,8 +51,10 @@ def test_no_other_family_scales_its_encoders(tiny_lens):
         options = [name for name in ATTENTION if name in inspect.signature(pipe.__call__).parameters]
         if options and "lora_scale" in encode_names(pipe):
             (found[family],) = options
-    # HiDream hands the scale to an `encode_prompt` that does not read it
-    assert found == {**SCALED, "hidream": "attention_kwargs"}
+    # HiDream and Bria hand the scale to an `encode_prompt` that does not read it; Sana Sprint scales as Sana
+    # does, without a negative prompt
+    others = dict.fromkeys(("hidream", "bria", "sana-sprint"), "attention_kwargs")
+    assert found == {**SCALED, **others}
 
 
 @pytest.mark.parametrize(("family", "option"), SCALED.items())

@@ -28,7 +28,7 @@ from diffusion_lens.text.interventions import (
 )
 from diffusion_lens.text.readouts import parse_readout
 from diffusion_lens.text.resolve import resolve_readings
-from tests.tiny import LENSED
+from tests.tiny import BY_ENCODER
 
 PROMPT = "a red fox and a blue car"
 LAYER = 2
@@ -234,7 +234,7 @@ def test_shuffle_moves_whole_words_and_loses_none(emoji):
         assert torch.equal(seen.after[place - 1], seen.before[piece - 1])
 
 
-@pytest.mark.parametrize("family", LENSED)
+@pytest.mark.parametrize("family", BY_ENCODER)
 def test_an_intervention_that_does_nothing_gives_the_bit_equal_image(tiny_lens, family):
     lens = tiny_lens(family)
     nothing = [
@@ -336,7 +336,7 @@ def parts_of(encoder):
     return bool(encoder.family.attn) and encoder.norm is not None
 
 
-@pytest.mark.parametrize("family", LENSED)
+@pytest.mark.parametrize("family", BY_ENCODER)
 def test_a_block_adds_what_its_parts_add_in_every_family(tiny_lens, family):
     lens = tiny_lens(family)
     reader = lens.reader(lens.settings().sampler.options)

@@ -9,7 +9,7 @@ from diffusion_lens.models.parts import count_heads
 from diffusion_lens.text.interventions import Ablate, Average, Keep, Patch
 from diffusion_lens.text.readouts import parse_readout
 from diffusion_lens.text.resolve import resolve_readings
-from tests.tiny import LENSED
+from tests.tiny import BY_ENCODER
 
 PROMPT = "a red fox and a blue car"
 DRAW = {"steps": 1, "guidance": 1.0, "progress": False}
@@ -25,7 +25,7 @@ def read(lens, sites, prompt=PROMPT):
     return {name: [states[name].layer(one.sources[name][-1])[0] for one in readings] for name in states}
 
 
-@pytest.mark.parametrize("family", LENSED)
+@pytest.mark.parametrize("family", BY_ENCODER)
 def test_the_heads_of_every_family_add_up_to_its_attention(tiny_lens, family):
     lens = tiny_lens(family)
     encoders = lens.conditioner.encoders
@@ -56,7 +56,7 @@ def conditionings(lens, sites, changes=()):
     return [reader.condition(states, one).to_flat() for one in readings]
 
 
-@pytest.mark.parametrize("family", LENSED)
+@pytest.mark.parametrize("family", BY_ENCODER)
 def test_doing_nothing_to_a_part_is_exact_in_every_family(tiny_lens, family):
     lens = tiny_lens(family)
     sites = ["2.mlp", "native+2.mlp", "2"]

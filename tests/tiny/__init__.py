@@ -2,4 +2,18 @@
 
 from diffusion_lens.testing import FAMILIES, LENSED
 
-__all__ = ["FAMILIES", "LENSED"]
+__all__ = ["BY_ENCODER", "FAMILIES", "LENSED"]
+
+_LIKE_OTHERS = (
+    "bria",
+    "cogvideox",
+    "hunyuan-image",
+    "hunyuan-video",
+    "kandinsky5",
+    "latte",
+    "longcat",
+    "mochi",
+    "sana-sprint",
+)
+BY_ENCODER = tuple(name for name in LENSED if name not in _LIKE_OTHERS)
+"""Without families whose encoders are of the classes of others: for tests of what is done to an encoder."""

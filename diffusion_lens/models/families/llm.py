@@ -14,6 +14,18 @@ FAMILIES: Mapping[str, PipelineFamily] = {
         MASKED,
         example="Efficient-Large-Model/Sana_600M_512px_diffusers",
     ),
+    "SanaSprintPipeline": PipelineFamily(
+        "Sana Sprint",
+        (Slot(ONE, LAST),),
+        ("prompt_embeds", "prompt_attention_mask"),
+        example="Efficient-Large-Model/Sana_Sprint_1.6B_1024px_diffusers",
+    ),
+    "LuminaPipeline": PipelineFamily(
+        "Lumina-Next",
+        (Slot(ONE, PENULTIMATE),),
+        MASKED,
+        example="Alpha-VLLM/Lumina-Next-SFT-diffusers",
+    ),
     "Lumina2Pipeline": PipelineFamily(
         "Lumina Image 2",
         (Slot(ONE, PENULTIMATE),),

@@ -14,6 +14,8 @@ _BY_FAMILY: Mapping[str, tuple[str, ...]] = {
         "AnimateDiffPAGPipeline",
         "AnimateDiffPipeline",
         "AnimateDiffSparseControlNetPipeline",
+        "AnimateDiffVideoToVideoControlNetPipeline",
+        "AnimateDiffVideoToVideoPipeline",
         "CycleDiffusionPipeline",
         "LatentConsistencyModelImg2ImgPipeline",
         "LatentConsistencyModelPipeline",
@@ -48,11 +50,17 @@ _BY_FAMILY: Mapping[str, tuple[str, ...]] = {
     "WanPipeline": (
         "AnyFlowFARPipeline",
         "AnyFlowPipeline",
+        "ChronoEditPipeline",
+        "HeliosPipeline",
+        "HeliosPyramidPipeline",
         "LucyEditPipeline",
         "SkyReelsV2DiffusionForcingImageToVideoPipeline",
         "SkyReelsV2DiffusionForcingPipeline",
         "SkyReelsV2DiffusionForcingVideoToVideoPipeline",
+        "SkyReelsV2ImageToVideoPipeline",
         "SkyReelsV2Pipeline",
+        "WanAnimatePipeline",
+        "WanImageToVideoPipeline",
         "WanVACEPipeline",
         "WanVideoToVideoPipeline",
     ),
@@ -86,7 +94,10 @@ _BY_FAMILY: Mapping[str, tuple[str, ...]] = {
         "KolorsImg2ImgPipeline",
         "KolorsPAGPipeline",
     ),
-    "LTXPipeline": ("LTXImageToVideoPipeline",),
+    "LTXPipeline": (
+        "LTXConditionPipeline",
+        "LTXImageToVideoPipeline",
+    ),
     "PixArtSigmaPipeline": ("PixArtSigmaPAGPipeline",),
     "QwenImagePipeline": (
         "QwenImageControlNetInpaintPipeline",
@@ -94,7 +105,12 @@ _BY_FAMILY: Mapping[str, tuple[str, ...]] = {
         "QwenImageImg2ImgPipeline",
         "QwenImageInpaintPipeline",
     ),
-    "SanaPipeline": ("SanaControlNetPipeline",),
+    "SanaPipeline": (
+        "SanaControlNetPipeline",
+        "SanaImageToVideoPipeline",
+        "SanaPAGPipeline",
+        "SanaVideoPipeline",
+    ),
     "StableDiffusion3Pipeline": (
         "StableDiffusion3ControlNetInpaintingPipeline",
         "StableDiffusion3ControlNetPipeline",
@@ -104,6 +120,7 @@ _BY_FAMILY: Mapping[str, tuple[str, ...]] = {
         "StableDiffusion3PAGPipeline",
     ),
     "StableDiffusionXLPipeline": (
+        "AnimateDiffSDXLPipeline",
         "StableDiffusionXLAdapterPipeline",
         "StableDiffusionXLControlNetImg2ImgPipeline",
         "StableDiffusionXLControlNetInpaintPipeline",
@@ -116,6 +133,7 @@ _BY_FAMILY: Mapping[str, tuple[str, ...]] = {
         "StableDiffusionXLControlNetXSPipeline",
         "StableDiffusionXLImg2ImgPipeline",
         "StableDiffusionXLInpaintPipeline",
+        "StableDiffusionXLInstructPix2PixPipeline",
         "StableDiffusionXLPAGImg2ImgPipeline",
         "StableDiffusionXLPAGInpaintPipeline",
         "StableDiffusionXLPAGPipeline",
@@ -126,6 +144,32 @@ _BY_FAMILY: Mapping[str, tuple[str, ...]] = {
         "ZImageControlNetPipeline",
         "ZImageImg2ImgPipeline",
         "ZImageInpaintPipeline",
+    ),
+    "CogVideoXPipeline": (
+        "CogVideoXFunControlPipeline",
+        "CogVideoXImageToVideoPipeline",
+        "CogVideoXVideoToVideoPipeline",
+        "ConsisIDPipeline",
+    ),
+    "Kandinsky3Pipeline": ("Kandinsky3Img2ImgPipeline",),
+    "SanaSprintPipeline": ("SanaSprintImg2ImgPipeline",),
+    "PixArtAlphaPipeline": ("AllegroPipeline",),
+    "HunyuanDiTPipeline": (
+        "HunyuanDiTControlNetPipeline",
+        "HunyuanDiTPAGPipeline",
+    ),
+    "HunyuanVideoPipeline": (
+        "HunyuanSkyreelsImageToVideoPipeline",
+        "HunyuanVideoFramepackPipeline",
+    ),
+    "PRXPipeline": ("PRXPixelPipeline",),
+    "Kandinsky5T2IPipeline": (
+        "Kandinsky5I2VPipeline",
+        "Kandinsky5T2VPipeline",
+    ),
+    "EasyAnimatePipeline": (
+        "EasyAnimateControlPipeline",
+        "EasyAnimateInpaintPipeline",
     ),
 }
 

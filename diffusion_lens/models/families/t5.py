@@ -1,4 +1,4 @@
-"""Families that read a T5 encoder: FLUX.1, DeepFloyd IF, PixArt, AuraFlow, Chroma."""
+"""Families that read a T5 encoder: FLUX.1, DeepFloyd IF, PixArt, AuraFlow, Bria, Chroma."""
 
 from collections.abc import Mapping
 
@@ -44,6 +44,12 @@ FAMILIES: Mapping[str, PipelineFamily] = {
         MASKED,
         half="float16",
         example="fal/AuraFlow-v0.3",
+    ),
+    "BriaPipeline": PipelineFamily(
+        "Bria 3.2",
+        (Slot(ONE, LAST),),
+        (*EMBEDS, None),
+        example="briaai/BRIA-3.2",
     ),
     "ChromaPipeline": PipelineFamily(
         "Chroma",

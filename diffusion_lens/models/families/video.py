@@ -1,4 +1,4 @@
-"""Families of video models, of which the first frame is drawn: Wan, LTX-Video."""
+"""Families of video around a T5 encoder, of which the first frame is drawn: Wan, LTX, CogVideoX, Mochi."""
 
 from collections.abc import Mapping
 
@@ -19,5 +19,25 @@ FAMILIES: Mapping[str, PipelineFamily] = {
         (Slot(ONE, LAST),),
         MASKED,
         example="Lightricks/LTX-Video",
+    ),
+    "CogVideoXPipeline": PipelineFamily(
+        "CogVideoX",
+        (Slot(ONE, LAST),),
+        EMBEDS,
+        example="zai-org/CogVideoX-5b",
+    ),
+    "MochiPipeline": PipelineFamily(
+        "Mochi 1",
+        (Slot(ONE, LAST),),
+        MASKED,
+        example="genmo/mochi-1-preview",
+    ),
+    "LattePipeline": PipelineFamily(
+        "Latte",
+        (Slot(ONE, LAST),),
+        EMBEDS,
+        beside_text={"mask_feature": False},  # `encode_prompt` has cut the padding off
+        half="float16",
+        example="maxin-cn/Latte-1",
     ),
 }
