@@ -51,8 +51,8 @@ def test_no_other_family_scales_its_encoders(tiny_lens):
         options = [name for name in ATTENTION if name in inspect.signature(pipe.__call__).parameters]
         if options and "lora_scale" in encode_names(pipe):
             (found[family],) = options
-    # HiDream and Bria hand the scale to an `encode_prompt` that does not read it; Sana Sprint scales as Sana
-    # does, without a negative prompt
+    # HiDream and Bria hand the scale to an `encode_prompt` that does not read it; Sana Sprint scales as
+    # Sana does, without a negative prompt
     others = dict.fromkeys(("hidream", "bria", "sana-sprint"), "attention_kwargs")
     assert found == {**SCALED, **others}
 
