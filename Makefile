@@ -62,7 +62,8 @@ results: $(READY) $(STUDIES:%=results/%/findings.md) $(LEARNED:%=results/%/summa
 
 results/%/findings.md: experiments/%.toml experiments/prompts/%.csv $(READY)
 	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji
-	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji-clip --model emoji-clip --layers 0:12:2
+	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji-clip --model emoji-clip --layers 0:12:2 --seeds 0 1
+	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji-llm --model emoji-llm --layers 0:15:3 --seeds 0 1
 	$(if $(CONTROL),$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/random --model $(CONTROL) --layers 0:12:6 --steps 20 --guidance 4)
 	$(BIN)/diffusion-lens analyze runs/$*/* --out results/$* --overwrite
 

@@ -72,7 +72,7 @@ def train(
         Literal["all", "emoji", "emoji-clip", "emoji-llm"] | None, default("one stage")
     ] = None,
     stage: Annotated[
-        Literal["autoencoder", "clip", "diffusion", "joint", "inversion"] | None,
+        Literal["autoencoder", "clip", "distil", "diffusion", "joint", "inversion"] | None,
         default("none; needed without --recipe and --quick"),
     ] = None,
     minutes: float = 30.0,
@@ -95,8 +95,8 @@ def train(
         folder: The folder of the checkpoint, the log and the exported model.
         recipe: Train all stages of a model, or of all models, one after the other, starting from the
             weights of the package; the minutes are split between them.
-        stage: What to train: first the autoencoder, then the CLIP if it is wanted, then the diffusion or
-            the joint stage; the inversion needs the autoencoder alone.
+        stage: What to train: first the autoencoder, then the CLIP and its distil stage if it is wanted,
+            then the diffusion or the joint stage; the inversion needs the autoencoder alone.
         minutes: The minutes of training; 0 only exports what was trained.
         resume: Resume from the checkpoint in the folder.
         quick: Train the first three stages, or with a recipe its own, at tiny sizes, in two minutes.

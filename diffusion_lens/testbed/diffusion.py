@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.models.int8 import load_denoiser
-from diffusion_lens.testbed import scenes
+from diffusion_lens.testbed import captions, scenes
 from diffusion_lens.testbed.autoencoder import VALIDATION_SEED
 from diffusion_lens.testbed.chunks import Chunk, Chunks
 from diffusion_lens.testbed.contrastive import EARLIEST, caption_pair, contrastive_term
@@ -89,6 +89,11 @@ def draw_scene(seed: int, index: int) -> Scene:
     return scenes.sample(seed, index, KINDS)
 
 
+def write_caption(scene: Scene, seed: int, index: int) -> tuple[str]:
+    """What is said of a scene where nothing wrong is asked for."""
+    return (captions.caption(scene, seed, index),)
+
+
 def find_autoencoder(folder: Path) -> Path:
     """The autoencoder's export in a training folder, or beside it, as several models share one.
 
@@ -134,7 +139,8 @@ class DiffusionStage:
         self.settings = settings
         self.device = device
         self.noise = DDPMScheduler(**NOISE_SCHEDULE)
-        stream = Stream(draw_scene, caption_pair, int(vae.config.sample_size))
+        write = caption_pair if settings.contrast else write_caption
+        stream = Stream(draw_scene, write, int(vae.config.sample_size))
         source = Prefetcher(stream, settings.chunk, settings.workers)
         self.chunks = Chunks(self.vae, self.encoder, source, settings.passes, settings.batch)
         self._validation: Chunk | None = None

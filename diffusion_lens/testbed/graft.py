@@ -20,7 +20,7 @@ from torch import Tensor
 from diffusion_lens.testbed import captions, scenes
 from diffusion_lens.testbed.encoders import CaptionEncoder
 
-__all__ = ["CAPTIONS", "align", "graft", "map_states"]
+__all__ = ["CAPTIONS", "align", "graft", "map_states", "match_states"]
 
 CAPTIONS, SEED = 1800, 77_001  # that the map is fitted on, and their stream
 RIDGE = 1e-3  # of the mean variance of a state's component
@@ -58,17 +58,30 @@ def align(new: Sequence[Span], old: Sequence[Span]) -> list[tuple[int, int, str]
     return pairs
 
 
+def match_states(
+    new: CaptionEncoder, old: CaptionEncoder, texts: Sequence[str]
+) -> tuple[Float[Tensor, "text token wide"], Float[Tensor, "text token"]]:
+    """What each token of a new encoder should be read as: an old encoder's state at the same word.
+
+    Returns:
+        the old states, in half precision, and the weight of each token: 0 where it matches none.
+    """
+    states = old(list(texts))
+    where = torch.zeros(len(texts), new.tokenizer.model_max_length, dtype=torch.long)
+    weights = torch.zeros(where.shape)
+    for index, text in enumerate(texts):
+        for position, match, kind in align(_spans(new, text), _spans(old, text)):
+            where[index, position] = match
+            weights[index, position] = WEIGHTS[kind]
+    return states[torch.arange(len(texts))[:, None], where], weights
+
+
 def map_states(new: CaptionEncoder, old: CaptionEncoder, texts: Sequence[str]) -> Float[Tensor, "old new"]:
     """The ridge map from a new encoder's states to an old one's, fitted on captions."""
-    states, targets, weights = [], [], []
-    of_new, of_old = new(list(texts)), old(list(texts))
-    for index, text in enumerate(texts):
-        pairs = align(_spans(new, text), _spans(old, text))
-        states.append(of_new[index, [pair[0] for pair in pairs]])
-        targets.append(of_old[index, [pair[1] for pair in pairs]])
-        weights += [WEIGHTS[pair[2]] for pair in pairs]
-    x, y = torch.cat(states).double(), torch.cat(targets).double()
-    weighted = x * torch.tensor(weights, dtype=torch.double)[:, None]
+    targets, weights = match_states(new, old, texts)
+    chosen = weights > 0
+    x, y = new(list(texts))[chosen].double(), targets[chosen].double()
+    weighted = x * weights[chosen].double()[:, None]
     gram = weighted.T @ x
     gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.double)
     return torch.linalg.solve(gram, weighted.T @ y).T.float()

@@ -5,17 +5,18 @@
     ... --quick       tiny denoisers and a few steps of each stage: what the recipe does, not what it can
 
 `FOLDER` gets `vae/`, one folder for each model in diffusers format, and `recipe.json`: which recipe this
-is and how many seconds each stage has had. The autoencoder, the CLIP and the denoisers to start from are
-those of the package. Each model has two stages: one with the contrastive term at the full rate, and one
-without it, in which the rate falls to zero over as many samples as the speed so far lets the rest of its
-minutes hold. What ships is thus a plain diffusion model. `emoji-llm` starts from the denoiser of `emoji`,
-grafted (see `graft`).
+is and how many seconds each part has had. The autoencoder, the CLIP and the denoiser to start from are
+those of the package. Each denoiser is trained with the contrastive term at the full rate, and then without
+it while the rate falls to zero, over as many samples as the speed so far lets the rest of its minutes hold.
+What ships is thus a plain diffusion model. `emoji-clip` and `emoji-llm` start from the denoiser of `emoji`,
+grafted (see `graft`), so that the order of two objects, which takes a denoiser longest, is there already;
+the text tower of `emoji-clip` is made ready for that by the distil stage.
 """
 
 import json
 import logging
 import shutil
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,21 @@ from diffusion_lens.files import write_whole
 from diffusion_lens.models.embedded import weights_of
 from diffusion_lens.models.int8 import load_denoiser
 from diffusion_lens.testbed.diffusion import DiffusionSettings
+from diffusion_lens.testbed.distil import DistilSettings
 from diffusion_lens.testbed.encoders import CaptionEncoder
 from diffusion_lens.testbed.graft import CAPTIONS, graft
 from diffusion_lens.testbed.joint import JointSettings
 from diffusion_lens.testbed.train import hold_folder, train
-from diffusion_lens.testbed.trainer import read_progress
+from diffusion_lens.testbed.trainer import StageSettings, read_progress
 
 __all__ = ["RECIPES", "Part", "Recipe", "plan", "run_recipe"]
 
 log = logging.getLogger(__name__)
 STATE = "recipe.json"
 CONTRAST = 0.5  # weight of the contrastive term
+CONTRAST_SHARE = 0.3  # of a model's minutes; the rest is without the term
+# at the rate of a denoiser that begins, a trained one forgets what takes 100,000 samples to learn again
+RATE = 2e-4
 MEASURED = 0.1  # share of a last stage's minutes after which its decay is planned
 QUICK_STEPS, QUICK_CAPTIONS = 3, 32  # of each stage; of a graft
 QUICK: dict[str, Any] = {"channels": (32, 32), "chunk": 16, "batch": 8, "warmup": 2, "passes": 1}
@@ -44,10 +49,11 @@ QUICK: dict[str, Any] = {"channels": (32, 32), "chunk": 16, "batch": 8, "warmup"
 
 @dataclass(frozen=True)
 class Part:
-    """One stage of one model.
+    """One stage of one model, or a part of that stage.
 
     Attributes:
         model: an embedded model, and the folder that it is trained in.
+        title: what is done in it.
         stage: a key of `train.STAGES`.
         share: of the recipe's minutes, in relation to the other parts.
         settings: of the stage.
@@ -55,30 +61,40 @@ class Part:
     """
 
     model: str
+    title: str
     stage: str
     share: float
-    settings: DiffusionSettings
+    settings: StageSettings
     last: bool = False
 
     @property
     def name(self) -> str:
         """What the recipe's file calls it."""
-        return f"{self.model}/{'plain' if self.last else 'contrast'}"
+        return f"{self.model}/{self.title}"
 
 
-def _parts(model: str, stage: str, share: float, settings: DiffusionSettings) -> tuple[Part, Part]:
-    """The two stages of a model."""
+def _denoiser(model: str, stage: str, share: float, settings: DiffusionSettings) -> tuple[Part, Part]:
+    """The two parts in which a denoiser is trained."""
+    contrast = replace(settings, contrast=CONTRAST)
     return (
-        Part(model, stage, share, replace(settings, contrast=CONTRAST)),
-        Part(model, stage, share, settings, last=True),
+        Part(model, "contrast", stage, CONTRAST_SHARE * share, contrast),
+        Part(model, "plain", stage, (1 - CONTRAST_SHARE) * share, settings, last=True),
     )
 
 
 RECIPES: dict[str, tuple[Part, ...]] = {
-    "emoji": _parts("emoji", "diffusion", 1.0, DiffusionSettings(encoder="minilm")),
-    # two models are trained at once, and its text tower has more to learn than the others'
-    "emoji-clip": _parts("emoji-clip", "joint", 1.5, JointSettings(channels=(96, 160))),
-    "emoji-llm": _parts("emoji-llm", "diffusion", 1.0, DiffusionSettings(encoder="smollm2")),
+    "emoji": _denoiser("emoji", "diffusion", 1.0, DiffusionSettings(encoder="minilm", rate=RATE)),
+    "emoji-clip": (
+        Part("emoji-clip", "distil", "distil", 0.5, DistilSettings()),
+        *_denoiser("emoji-clip", "joint", 1.0, JointSettings(rate=RATE)),
+    ),
+    # its encoder needs half as long for a caption as the denoiser for a step
+    "emoji-llm": _denoiser(
+        "emoji-llm",
+        "diffusion",
+        1.0,
+        DiffusionSettings(encoder="smollm2", rate=RATE, chunk=4096, passes=8),
+    ),
 }
 RECIPES["all"] = tuple(part for parts in list(RECIPES.values()) for part in parts)
 
@@ -131,11 +147,16 @@ def plan(recipe: Recipe, folder: Path) -> list[tuple[Part, float]]:
 
 
 def _spent(recipe: Recipe, part: Part, folder: Path) -> float:
-    """Seconds that a part has had: those of its model's checkpoint, less those of the part before it."""
+    """Seconds that a part has had: those of its stage's checkpoint, less those of the part before it."""
     path = folder / part.model / f"{part.stage}.safetensors"
     if not path.exists():
         return 0.0
-    ended = sum(seconds for name, seconds in recipe.done.items() if name.startswith(f"{part.model}/"))
+    same = (
+        other.name
+        for other in RECIPES[recipe.name]
+        if (other.model, other.stage) == (part.model, part.stage)
+    )
+    ended = sum(recipe.done.get(name, 0.0) for name in same)
     return max(0.0, read_progress(path).seconds - ended)
 
 
@@ -198,11 +219,13 @@ def _train_part(
     """Train one part for its minutes; the second of a model goes on with the checkpoint of the first."""
     where = folder / part.model
     path = where / f"{part.stage}.safetensors"
-    settings = replace(part.settings, workers=workers)
+    changes: dict[str, Any] = {"workers": workers}
     options: dict[str, Any] = {"device": device}
     if recipe.quick:
-        settings = replace(settings, **QUICK)
+        changes |= QUICK
         options["max_steps"] = QUICK_STEPS
+    known = {field.name for field in fields(part.settings)}
+    settings = replace(part.settings, **{name: changes[name] for name in changes.keys() & known})
     options["settings"] = settings
     minutes = max(minutes, 1e-6)  # 0 would only export
     if not part.last:
@@ -222,36 +245,25 @@ def _train_part(
 
 
 def _prepare(part: Part, folder: Path, quick: bool, device: str | None) -> Path | None:
-    """Put into the model's folder what its first part needs; where the denoiser to start from is.
+    """Put into the model's folder what its part needs; returns the folder of a denoiser to start from.
 
-    Quick denoisers are of another size than the package's and start untrained, but for the grafted one.
+    Quick denoisers are of another size than the package's and start untrained, but for a grafted one.
     """
     where = folder / part.model
     where.mkdir(exist_ok=True)
     with weights_of("emoji") as emoji:
-        shipped = emoji.parent / part.model
-        if part.settings.encoder == "clip":
+        if part.model == "emoji-clip" and not (where / "text_encoder").exists():
             for name in ("text_encoder", "tokenizer", "image_encoder", "feature_extractor"):
-                shutil.copytree(shipped / name, where / name, dirs_exist_ok=True)
+                shutil.copytree(emoji.parent / part.model / name, where / name, dirs_exist_ok=True)
         trained = folder / "emoji" / "unet"
-        if part.settings.encoder == "smollm2" and (trained.exists() or not quick):
-            source = trained if trained.exists() else emoji / "unet"
-            return _grafted(source, where, device, QUICK_CAPTIONS if quick else CAPTIONS)
-        if quick:
+        if not isinstance(part.settings, DiffusionSettings):
             return None
-        start = where / "start"
-        shutil.copytree(shipped / "unet", start, dirs_exist_ok=True)
-    config = json.loads((start / "config.json").read_text())
-    # weights have the same shapes with any number of heads, and training soon makes good the change
-    config["attention_head_dim"] = part.settings.heads
-    (start / "config.json").write_text(json.dumps(config, indent=2))
-    return start
-
-
-def _grafted(source: Path, where: Path, device: str | None, count: int) -> Path:
-    """The denoiser of `emoji`, reading the encoder of `emoji-llm`."""
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    old, new = (CaptionEncoder(kind, where, chosen) for kind in ("minilm", "smollm2"))
-    start = where / "start"
-    graft(load_denoiser(source), new, old, count).save_pretrained(start)
-    return start
+        if quick and not (trained.exists() and part.model != "emoji"):
+            return None
+        denoiser = load_denoiser(trained if trained.exists() else emoji / "unet").float()
+    if part.model != "emoji":
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        old, new = (CaptionEncoder(kind, where, chosen) for kind in ("minilm", part.settings.encoder))
+        denoiser = graft(denoiser, new, old, QUICK_CAPTIONS if quick else CAPTIONS)
+    denoiser.save_pretrained(where / "start")
+    return where / "start"

@@ -2,6 +2,7 @@
 
     diffusion-lens testbed train --stage autoencoder --minutes 40 --folder FOLDER
     diffusion-lens testbed train --stage clip --minutes 20 --folder FOLDER
+    diffusion-lens testbed train --stage distil --minutes 20 --folder FOLDER
     diffusion-lens testbed train --stage diffusion --encoder clip --minutes 60 --folder FOLDER
     diffusion-lens testbed train --stage joint --minutes 60 --folder FOLDER
     diffusion-lens testbed train --stage inversion --minutes 25 --folder FOLDER
@@ -43,6 +44,8 @@ from diffusion_lens.errors import InputError, OutputError
 from diffusion_lens.testbed.autoencoder import AutoencoderSettings, AutoencoderStage
 from diffusion_lens.testbed.clip import ClipSettings, ClipStage
 from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
+from diffusion_lens.testbed.distil import DistilSettings, DistilStage
+from diffusion_lens.testbed.encoders import fast_bfloat16
 from diffusion_lens.testbed.inverter import InversionSettings, InversionStage
 from diffusion_lens.testbed.joint import JointSettings, JointStage
 from diffusion_lens.testbed.trainer import Progress, StageSettings, Trainer
@@ -52,6 +55,7 @@ COLUMNS = ("step", "seconds", "samples", "loss", "lr", "samples_per_second", "va
 STAGES = {
     "autoencoder": (AutoencoderStage, AutoencoderSettings),
     "clip": (ClipStage, ClipSettings),
+    "distil": (DistilStage, DistilSettings),
     "diffusion": (DiffusionStage, DiffusionSettings),
     "joint": (JointStage, JointSettings),
     "inversion": (InversionStage, InversionSettings),
@@ -68,11 +72,6 @@ QUICK: dict[str, tuple[StageSettings, int]] = {
         120,
     ),
 }
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32: on a CPU without AVX-512 it is 15 times slower."""
-    return device.type != "cpu" or "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
 class Log:
