@@ -9,7 +9,7 @@ from diffusion_lens.testbed.captions import PLACE_PHRASES, Description
 from diffusion_lens.testbed.scenes import ENTITIES, OBJECTS, OPPOSITE, RELATIONS
 from diffusion_lens.testbed.sprites import COLOURS
 
-__all__ = ["contradict"]
+__all__ = ["contradict", "differs_in_colour", "swap_colours", "swap_items"]
 
 
 def contradict(stated: Description, rng: np.random.Generator) -> Description:
@@ -24,10 +24,8 @@ def contradict(stated: Description, rng: np.random.Generator) -> Description:
         return replace(stated, entity=_other(alike or list(ENTITIES), stated.entity, rng))
     wrongs: list[Description] = []
     if len(stated.items) == 2:
-        a, b = stated.items
-        if a.colour != b.colour:
-            swapped = (replace(a, colour=b.colour), replace(b, colour=a.colour))
-            wrongs.append(replace(stated, items=swapped))
+        if differs_in_colour(stated):
+            wrongs.append(swap_colours(stated))
         if stated.where:
             wrongs.append(replace(stated, where=OPPOSITE[stated.where]))
             wrongs.append(replace(stated, where=_other(list(RELATIONS), stated.where, rng)))
@@ -45,6 +43,25 @@ def contradict(stated: Description, rng: np.random.Generator) -> Description:
         if stated.place:
             wrongs.append(replace(stated, place=_other(list(PLACE_PHRASES), stated.place, rng)))
     return wrongs[rng.integers(len(wrongs))]
+
+
+def differs_in_colour(stated: Description) -> bool:
+    """Whether two objects are stated, of different colours or with one that has none."""
+    return len(stated.items) == 2 and stated.items[0].colour != stated.items[1].colour
+
+
+def swap_colours(stated: Description) -> Description:
+    """The same two objects with their colours exchanged: "a blue fox left of a cat" of a blue cat."""
+    a, b = stated.items
+    return replace(stated, items=(replace(a, colour=b.colour), replace(b, colour=a.colour)))
+
+
+def swap_items(stated: Description) -> Description:
+    """The same relation with its two objects exchanged, together with their colours.
+
+    "A red fox left of a pizza" becomes "a pizza left of a red fox".
+    """
+    return replace(stated, items=stated.items[::-1])
 
 
 def _other(choices: Sequence[str], than: str, rng: np.random.Generator) -> str:

@@ -16,8 +16,6 @@ wrong captions are hard negatives as in NegCLIP (Yuksekgonul et al. 2023, arXiv 
 difference of two denoising losses is that of diffusion classifiers (Krojer et al. 2023, arXiv 2305.16397).
 """
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -25,28 +23,26 @@ from torch import Tensor
 
 from diffusion_lens.testbed import captions
 from diffusion_lens.testbed.captions import Description
-from diffusion_lens.testbed.contradict import contradict
+from diffusion_lens.testbed.contradict import contradict, differs_in_colour, swap_colours, swap_items
 from diffusion_lens.testbed.scenes import Scene
 
-__all__ = ["EARLIEST", "caption_pair", "contrastive_term", "negate", "swap_items"]
+__all__ = ["EARLIEST", "caption_pair", "contrastive_term", "negate"]
 
 EARLIEST = 400  # of 1000 noise times
 MARGIN = 0.3  # share of the loss by which a wrong caption should do worse
-SWAPPED = 0.5  # share of captions with a stated relation whose items are exchanged
-
-
-def swap_items(stated: Description) -> Description:
-    """The same relation with its two objects exchanged, together with their colours.
-
-    "A red fox left of a pizza" becomes "a pizza left of a red fox".
-    """
-    return replace(stated, items=stated.items[::-1])
+SWAPPED = 0.7  # share of captions of two objects in which they or their colours are exchanged
 
 
 def negate(stated: Description, rng: np.random.Generator) -> Description:
-    """State something wrong: two objects exchanged where a relation is stated, or one thing replaced."""
-    if stated.where and rng.random() < SWAPPED:
-        return swap_items(stated)
+    """State something wrong: two objects or their colours exchanged, or one thing replaced.
+
+    The exchanges are what a denoiser that reads words without their order can't tell from the truth.
+    """
+    swaps = [swap_items] if stated.where else []
+    if differs_in_colour(stated):
+        swaps.append(swap_colours)
+    if swaps and rng.random() < SWAPPED:
+        return swaps[rng.integers(len(swaps))](stated)
     return contradict(stated, rng)
 
 

@@ -6,7 +6,8 @@ import torch
 
 from diffusion_lens.testbed import captions, scenes
 from diffusion_lens.testbed.captions import Description, Item
-from diffusion_lens.testbed.contrastive import caption_pair, contrastive_term, negate, swap_items
+from diffusion_lens.testbed.contradict import swap_colours, swap_items
+from diffusion_lens.testbed.contrastive import caption_pair, contrastive_term, negate
 from diffusion_lens.testbed.diffusion import draw_scene
 
 PAIR = Description((Item("fox", "red"), Item("pizza")), where="left", place="snow")
@@ -18,16 +19,27 @@ def test_swapped_objects_take_their_colours_along() -> None:
     assert swap_items(swapped) == PAIR
 
 
-def test_half_of_the_relations_are_swapped_and_no_negative_is_true() -> None:
-    wrongs = [negate(PAIR, np.random.default_rng(seed)) for seed in range(200)]
+def test_colours_change_places_and_the_objects_stay() -> None:
+    swapped = swap_colours(PAIR)
+    assert captions.plain(swapped) == "a fox to the left of a red pizza in the snow"
+    assert swap_colours(swapped) == PAIR
+
+
+def test_objects_or_their_colours_are_mostly_exchanged_and_no_negative_is_true() -> None:
+    wrongs = [negate(PAIR, np.random.default_rng(seed)) for seed in range(300)]
     assert all(wrong.canonical() != PAIR.canonical() for wrong in wrongs)
-    # `contradict` may swap them as well, by turning the relation round
-    assert 0.4 < np.mean([wrong == swap_items(PAIR) for wrong in wrongs]) < 0.8
-    others = {wrong for wrong in wrongs if wrong != swap_items(PAIR)}
-    assert {wrong.place for wrong in others} == {"snow"} | (
-        set(captions.PLACE_PHRASES) & {wrong.place for wrong in others}
-    )
-    assert any(wrong.items[0].colour != "red" for wrong in others)
+    # `contradict` may exchange them as well
+    for swap in (swap_items, swap_colours):
+        assert 0.2 < np.mean([wrong == swap(PAIR) for wrong in wrongs]) < 0.6
+    others = [wrong for wrong in wrongs if wrong not in (swap_items(PAIR), swap_colours(PAIR))]
+    assert len({wrong.place for wrong in others}) > 2
+    assert any(wrong.items[0].name != "fox" for wrong in others)
+
+
+def test_what_can_not_be_exchanged_is_contradicted() -> None:
+    one = Description((Item("fox", "red"),), place="snow")
+    wrongs = [negate(one, np.random.default_rng(seed)) for seed in range(20)]
+    assert all(wrong.canonical() != one.canonical() for wrong in wrongs)
 
 
 def test_caption_pairs_are_one_true_and_one_wrong_in_the_same_words() -> None:
