@@ -15,6 +15,7 @@ from diffusion_lens.lens.doctor import examine
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.clip import Clip
 from diffusion_lens.models.embedded import EMBEDDED
+from diffusion_lens.models.int8 import load_denoiser
 from diffusion_lens.testbed import captions, oracle, scenes
 
 WEIGHTS = Path(str(resources.files("diffusion_lens") / "testbed" / "weights"))
@@ -71,8 +72,9 @@ def test_model_card_says_what_the_table_says() -> None:
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # inside diffusers
 def test_plain_diffusers_draws_what_the_lens_draws(clip_lens: DiffusionLens) -> None:
     vae = AutoencoderKL.from_pretrained(WEIGHTS / "vae", dtype=torch.float32)
+    unet = load_denoiser(WEIGHTS / "emoji-clip" / "unet", torch.float32)
     pipe = StableDiffusionPipeline.from_pretrained(
-        WEIGHTS / "emoji-clip", vae=vae, safety_checker=None, dtype=torch.float32
+        WEIGHTS / "emoji-clip", vae=vae, unet=unet, safety_checker=None, dtype=torch.float32
     )
     pipe.set_progress_bar_config(disable=True)
     plain = pipe("a dog", num_inference_steps=2, guidance_scale=4.0, generator=torch.manual_seed(3))
