@@ -19,7 +19,9 @@ COLUMNS = ("model", "stage", "step", "seconds", "samples", "loss", "lr", "sample
 MEANING = {
     "autoencoder": ("loss", "PSNR on new scenes (dB)"),
     "clip": ("contrastive loss", "right caption chosen"),
+    "distil": ("missed variance, and the hold", "missed variance on new captions"),
     "diffusion": ("error of $v$", "error of $v$ on new scenes"),
+    "joint": ("error of $v$, and the hold", "error of $v$ on new scenes"),
 }
 
 
