@@ -2,6 +2,7 @@ from .analyse import FRAME as FRAME
 from .columns import Contrast as Contrast
 from .columns import check_experiment as check_experiment
 from .curves import LEAST_PROMPTS as LEAST_PROMPTS
+from .diagnose import Diagnosis as Diagnosis
 from .emergence_of import checks_about as checks_about
 from .findings import Shown as Shown
 from .findings import Source as Source
@@ -9,6 +10,10 @@ from .formats import readable as readable
 from .formats import write_csv as write_csv
 from .formats import write_latex as write_latex
 from .labels import load as load
+from .patch_effects import effect_grid as effect_grid
+from .probe_run import beside_images as beside_images
+from .probe_run import probe_checks as probe_checks
 from .significance import sign_flip_test as sign_flip_test
 from .statistics import Resampling as Resampling
 from .statistics import mean_interval as mean_interval
+from .verdicts_of_checks import VERDICTS as VERDICTS

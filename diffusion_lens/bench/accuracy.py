@@ -76,18 +76,18 @@ def questions(count: int = 500, synonyms: bool = True) -> list[Question]:
                 continue
             rng = np.random.default_rng((SEED, len(asked)))
             stated = captions.describe(_scene(group, index))
-            asked.append(Question(group, captions.write(stated, rng), stated))
+            asked.append(Question(group, captions.phrase(stated, rng), stated))
     for index, scene in zip(range(round(count * RARE_SHARE)), _rare_scenes(), strict=False):
         rng = np.random.default_rng((SEED, index, 2))
         stated = captions.describe(scene)
-        asked.append(Question("rare objects", captions.write(stated, rng), stated))
+        asked.append(Question("rare objects", captions.phrase(stated, rng), stated))
     if synonyms:
         for index, synonym in enumerate(SYNONYMS):
             rng = np.random.default_rng((SEED, index, 1))
             stated = _with_word(synonym.kind, synonym.target, index)
-            plain = captions.write(stated, rng)
+            plain = captions.phrase(stated, rng)
             while synonym.target not in plain:  # another phrasing of the same
-                plain = captions.write(stated, rng)
+                plain = captions.phrase(stated, rng)
             group = f"synonyms of {synonym.kind}s"
             asked.append(Question(group, say_differently(plain, synonym), stated))
     return asked

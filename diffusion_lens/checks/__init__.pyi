@@ -12,6 +12,7 @@ from .checks import Kind as Kind
 from .checks import find_circle as find_circle
 from .checks import join_parents as join_parents
 from .checks import split_parents as split_parents
+from .choices import value_of as value_of
 from .choices import with_choices as with_choices
 from .english import number_word as number_word
 from .english import plural as plural

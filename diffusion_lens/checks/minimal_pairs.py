@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from diffusion_lens.checks.checks import Check
-from diffusion_lens.testbed.captions import SIZE_WORDS, Description, Item, write
+from diffusion_lens.testbed.captions import SIZE_WORDS, Description, Item, phrase
 from diffusion_lens.testbed.scenes import OBJECTS, OPPOSITE, PLACES, RELATIONS
 from diffusion_lens.testbed.sprites import COLOURS
 
@@ -39,7 +39,7 @@ def minimal_pairs(stated: Description, check: Check, count: int, seed: int = 0) 
         rng = np.random.default_rng((seed, number))
         base = _vary(stated, check, rng)
         wording = int(rng.integers(1 << 31))
-        with_it, without = (write(one, np.random.default_rng(wording)) for one in (base, other(base, rng)))
+        with_it, without = (phrase(one, np.random.default_rng(wording)) for one in (base, other(base, rng)))
         made.append((with_it, without))
     return made
 

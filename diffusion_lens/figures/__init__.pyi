@@ -1,3 +1,4 @@
+from .curves import draw_curves as draw_curves
 from .encoders import draw_encoders as draw_encoders
 from .examples import draw_examples as draw_examples
 from .heatmap import draw_tokens as draw_tokens

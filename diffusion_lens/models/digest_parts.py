@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from diffusers import ConfigMixin
 from torch import Tensor, nn
 
 from diffusion_lens.errors import UnsupportedPipelineError
@@ -57,11 +58,11 @@ def digest_part(part: Any) -> str:
     """The hash of any part of a pipeline: 16 hex digits."""
     if isinstance(part, nn.Module):
         return digest_module(part)
-    if hasattr(part, "save_pretrained") and not hasattr(part, "step"):
+    if hasattr(part, "save_pretrained") and not isinstance(part, ConfigMixin):
         return digest_tokenizer(part)
     if isinstance(part, list | tuple):  # several ControlNets
         return _short([digest_part(one) for one in part])
-    return _short([type(part).__name__, _config(part)])
+    return _short([type(part).__name__, _config(part)])  # a scheduler, a guider
 
 
 def digest_settings(pipe: Any) -> str:

@@ -1,4 +1,6 @@
 from .app import create_app as create_app
+from .diagnosis import diagnosis_page as diagnosis_page
+from .diagnosis import summarize as summarize
 from .report import write_report as write_report
 from .run_index import RunIndex as RunIndex
 from .serve import listen as listen

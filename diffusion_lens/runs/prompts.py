@@ -149,7 +149,7 @@ def _captions(wanted: Captions) -> Iterator[Prompt]:
         else:
             scene = scenes.sample(wanted.seed, index, wanted.kinds or scenes.KINDS)
         rng = np.random.default_rng((wanted.seed, index, 4))
-        text = captions.write(captions.describe(scene), rng)
+        text = captions.phrase(captions.describe(scene), rng)
         index += 1
         if index > 100 * wanted.count + 1000:
             raise ExperimentError(

@@ -1,10 +1,14 @@
 from .baselines import BASELINES as BASELINES
+from .judge_images import checks_of as checks_of
 from .measures import clip_measure as clip_measure
 from .measures import load_dinov2 as load_dinov2
 from .metadata import column_name as column_name
+from .patching import patch_prompts as patch_prompts
 from .registry import check_names as check_names
 from .registry import make_scorers as make_scorers
 from .registry import read_settings as read_settings
+from .repairs import draw_repairs as draw_repairs
+from .repairs import propose_repairs as propose_repairs
 from .score_run import Scored as Scored
 from .score_run import Settings as Settings
 from .scorer import Scorer as Scorer

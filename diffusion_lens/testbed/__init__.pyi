@@ -7,6 +7,7 @@ from .captions import Item as Item
 from .captions import caption as caption
 from .captions import describe as describe
 from .captions import parse as parse
+from .captions import phrase as phrase
 from .captions import plain as plain
 from .captions import plural as plural
 from .captions import with_article as with_article

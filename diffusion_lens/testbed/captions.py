@@ -1,7 +1,7 @@
 """Captions of scenes, what captions state, and words that training holds back.
 
 A caption states a `Description`: objects with colour and size words, a count, a relation, a place
-or an invented name. `describe` reads it off a scene, `write` puts it into one of several phrasings,
+or an invented name. `describe` reads it off a scene, `phrase` puts it into one of several phrasings,
 `parse` reads a caption back, and `imagine` arranges a scene that it is true of. A caption may leave
 things out; what it states is always true of its scene.
 """
@@ -143,7 +143,7 @@ def _noun(item: Item, rng: np.random.Generator, count: int = 1, after: bool = Tr
     return with_article(text) if count == 1 else f"{COUNT_WORDS[count]} {text}"
 
 
-def write(stated: Description, rng: np.random.Generator) -> str:
+def phrase(stated: Description, rng: np.random.Generator) -> str:
     """Put a description into words, by one of several phrasings."""
     opening = OPENINGS[rng.integers(len(OPENINGS))]
     if stated.entity is not None:
@@ -194,7 +194,7 @@ def plain(stated: Description) -> str:
 def caption(scene: Scene, seed: int, index: int) -> str:
     """The training caption of scene `index`: a phrasing of what `leave_out` keeps."""
     rng = random_of(seed, index)
-    return write(leave_out(describe(scene), rng), rng)
+    return phrase(leave_out(describe(scene), rng), rng)
 
 
 def random_of(seed: int, index: int) -> np.random.Generator:
@@ -234,7 +234,7 @@ def _item(text: str) -> tuple[Item, int] | None:
 
 
 def parse(text: str) -> Description | None:
-    """Read what a caption states, in canonical form; None where it is none of `write`'s."""
+    """Read what a caption states, in canonical form; None where it is none of `phrase`'s."""
     text = " ".join(text.split()).removesuffix(".")
     for opening in sorted(set(OPENINGS), key=len, reverse=True):
         if opening and text.startswith(opening):

@@ -95,8 +95,8 @@ class ClipStage:
         for index, scene in enumerate(drawn, first):
             rng = captions.random_of(seed, index)
             stated = captions.leave_out(captions.describe(scene), rng)
-            true.append(captions.write(stated, rng))
-            wrong.append(captions.write(contradict(stated, rng), rng))
+            true.append(captions.phrase(stated, rng))
+            wrong.append(captions.phrase(contradict(stated, rng), rng))
         pictures = to_tensor(scenes.render_batch(drawn, self.settings.side)).to(self.device)
         return pictures, true + wrong
 

@@ -52,9 +52,9 @@ def caption_pair(scene: Scene, seed: int, index: int) -> tuple[str, str]:
     stated = captions.leave_out(captions.describe(scene), rng)
     wrong = negate(stated, np.random.default_rng((seed, index, 4)))
     state = rng.bit_generator.state
-    true = captions.write(stated, rng)
+    true = captions.phrase(stated, rng)
     rng.bit_generator.state = state
-    return true, captions.write(wrong, rng)
+    return true, captions.phrase(wrong, rng)
 
 
 def contrastive_term(

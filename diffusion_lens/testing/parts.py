@@ -132,7 +132,11 @@ def enlivened(build: Callable[[], DiffusionPipeline]) -> Callable[[], DiffusionP
 
 def enliven(module: torch.nn.Module, strength: float) -> None:
     """Add noise to all weights: gates and last layers begin at zero, which hides the text."""
-    for weight in (one for one in module.parameters() if one.numel()):
+    for name, weight in module.named_parameters():
+        if not weight.numel():
+            continue
+        if name == "pad_token":  # of Lumina 2, whose memory diffusers leaves as it finds it
+            weight.zero_()
         scale = 0.1 if weight.ndim < 2 else weight[0].numel() ** -0.5
         weight.add_(strength * scale * torch.randn_like(weight))
 

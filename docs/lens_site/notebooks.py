@@ -16,6 +16,7 @@ NOTEBOOKS = (
     "your_own_model",
     "learned_words",
     "paper_figures",
+    "published_labels",
     "latent_diffusion",
 )
 

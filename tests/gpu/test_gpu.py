@@ -57,7 +57,9 @@ def test_the_batch_does_not_change_the_images(lens: DiffusionLens) -> None:
 
 def test_bfloat16_draws_nearly_the_same(lens: DiffusionLens) -> None:
     half = DiffusionLens.from_pretrained("emoji-clip", device=DEVICE, dtype="bfloat16", batch_size=16)
-    assert np.abs(draw(lens) - draw(half)).mean() < 4
+    # at the embedding the denoiser is off what it was trained on, and small differences grow
+    layers = (6, "native")
+    assert np.abs(draw(lens, layers) - draw(half, layers)).mean() < 2
 
 
 @pytest.fixture

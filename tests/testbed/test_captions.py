@@ -18,10 +18,10 @@ from diffusion_lens.testbed.captions import (
     imagine,
     leave_out,
     parse,
+    phrase,
     plain,
     plural,
     with_article,
-    write,
 )
 from diffusion_lens.testbed.contradict import contradict
 from diffusion_lens.testbed.judge import judge
@@ -66,7 +66,7 @@ def test_captions_say_only_what_is_true() -> None:
 def test_what_is_written_is_read_back(index: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     stated = leave_out(describe(sample(4, index)), rng)
-    assert parse(write(stated, rng)) == stated.canonical()
+    assert parse(phrase(stated, rng)) == stated.canonical()
     # and in the one plain way
     assert plain(stated) == plain(stated.canonical())
     assert parse(plain(stated)) == stated.canonical()
@@ -85,7 +85,7 @@ def test_held_out_combinations_can_be_told() -> None:
     for index in range(50):
         for what in ("colour", "relation"):
             stated = describe(sample_held_out(2, index, what))
-            assert parse(write(stated, np.random.default_rng(index))) == stated.canonical()
+            assert parse(phrase(stated, np.random.default_rng(index))) == stated.canonical()
 
 
 def test_there_are_many_phrasings() -> None:
