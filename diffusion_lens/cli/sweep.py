@@ -3,13 +3,13 @@
 import re
 import sys
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from diffusion_lens.choices import Compile, Dtype
+from diffusion_lens.cli.asked import OWN, Experiments, read_asked
 from diffusion_lens.cli.console import fail, say
 from diffusion_lens.cli.options import Device, default, values
 from diffusion_lens.cli.score import run_scorers
@@ -20,13 +20,6 @@ if TYPE_CHECKING:
     from diffusion_lens.sweep.draw import Estimate, Run
 
 __all__ = ["sweep"]
-
-_OWN = "the experiment's own"
-Experiments = Annotated[
-    tuple[Path, ...],
-    tyro.conf.Positional,
-    tyro.conf.arg(metavar="EXPERIMENT [EXPERIMENT ...]", help_behavior_hint=""),
-]
 
 
 @verb(
@@ -41,22 +34,23 @@ def sweep(
     experiment: Experiments,
     /,
     out: Annotated[str | None, default("runs/ and the names of the files", "RUN")] = None,
-    model: Annotated[str | None, default(_OWN, "MODEL")] = None,
-    layers: Annotated[tuple[str, ...], values("LAYER", _OWN)] = (),
-    seeds: Annotated[tuple[int, ...], values("SEED", _OWN)] = (),
-    encoders: Annotated[tuple[str, ...], values("ENCODER", _OWN)] = (),
-    readouts: Annotated[tuple[str, ...], values("READOUT", _OWN)] = (),
+    model: Annotated[str | None, default(OWN, "MODEL")] = None,
+    layers: Annotated[tuple[str, ...], values("LAYER", OWN)] = (),
+    seeds: Annotated[tuple[int, ...], values("SEED", OWN)] = (),
+    encoders: Annotated[tuple[str, ...], values("ENCODER", OWN)] = (),
+    readouts: Annotated[tuple[str, ...], values("READOUT", OWN)] = (),
     limit: Annotated[int | None, default("all prompts", "INT")] = None,
-    steps: Annotated[int | None, default(_OWN, "INT")] = None,
-    guidance: Annotated[float | None, default(_OWN, "NUMBER")] = None,
+    steps: Annotated[int | None, default(OWN, "INT")] = None,
+    guidance: Annotated[float | None, default(OWN, "NUMBER")] = None,
     device: Device = None,
-    dtype: Annotated[Dtype | None, default(_OWN, "DTYPE")] = None,
-    batch_size: Annotated[int | None, default(_OWN, "INT")] = None,
-    compile: Annotated[Compile | None, default(_OWN)] = None,
+    dtype: Annotated[Dtype | None, default(OWN, "DTYPE")] = None,
+    batch_size: Annotated[int | None, default(OWN, "INT")] = None,
+    compile: Annotated[Compile | None, default(OWN)] = None,
     engine: Literal["local", "processes", "ray"] = "local",
     workers: Annotated[int | None, default("one a GPU, or one a CPU core without a GPU", "INT")] = None,
     shard: Annotated[str, tyro.conf.arg(metavar="INDEX/COUNT")] = "1/1",
-    scorers: Annotated[tuple[str, ...], values("SCORER", _OWN)] = (),
+    scorers: Annotated[tuple[str, ...], values("SCORER", OWN)] = (),
+    conditionings: Annotated[str | None, default("encode the prompts", "FOLDER")] = None,
     retry_failed: Annotated[bool, default("skip them")] = False,
     dry_run: Annotated[bool, default("draw")] = False,
 ) -> None:
@@ -84,39 +78,36 @@ def sweep(
         shard: Which part of the run this process draws: 3/16 is the third of sixteen that share the
             folder.
         scorers: The scorers that judge the images once they are drawn; `score` describes them.
+        conditionings: Draw from what `encode` wrote to this folder, without any text encoder.
         retry_failed: Draw again what could not be drawn.
         dry_run: Plan and estimate only: one batch is drawn and thrown away, and nothing is written.
     """
     from diffusion_lens.analysis.columns import check_experiment
     from diffusion_lens.checks.assign import read_given
-    from diffusion_lens.runs.experiment import Experiment
-    from diffusion_lens.runs.experiment_files import load_experiments
     from diffusion_lens.runs.prompts import read_prompts
     from diffusion_lens.scoring.registry import check_names, read_settings
     from diffusion_lens.sweep.open import look_at_run, open_run
 
-    data, base = load_experiments(experiment)
-    _overlay(data, "", {"model": model, "layers": layers, "seeds": seeds})
-    _overlay(data, "", {"encoders": encoders, "readouts": readouts, "scorers": scorers})
-    _overlay(data, "sampler", {"steps": steps, "guidance": guidance})
-    machine = {"device": device, "dtype": dtype, "batch_size": batch_size, "compile": compile}
-    _overlay(data, "machine", machine)
-    if limit is not None:
-        listed = data.get("prompts")
-        data["prompts"] = {**({"inline": listed} if isinstance(listed, list) else listed or {})}
-        data["prompts"]["limit"] = limit
+    top = {"model": model, "layers": layers, "seeds": seeds, "encoders": encoders, "readouts": readouts}
+    asked, base = read_asked(
+        experiment,
+        limit,
+        top={**top, "scorers": scorers},
+        sampler={"steps": steps, "guidance": guidance},
+        machine={"device": device, "dtype": dtype, "batch_size": batch_size, "compile": compile},
+    )
     target = out or str(Path("runs") / "-".join(path.stem for path in experiment))
-    asked, part = Experiment.from_dict(data), _parse_shard(shard)
+    part = _parse_shard(shard)
     check_names(asked.scorers)
     settings = read_settings(asked.scorer)
     given = read_given(base / asked.checks) if asked.checks else []
     if asked.contrasts or asked.scorers:
         check_experiment(asked.contrasts, read_prompts(asked.prompts, base), given)
     if dry_run:
-        planned = look_at_run(asked, target, base=base, shard=part)
+        planned = look_at_run(asked, target, base=base, shard=part, conditionings=conditionings)
         say(_announce(planned, len(planned.todo(retry_failed=retry_failed)), target, planned.rehearse()))
         return
-    with open_run(asked, target, base=base, shard=part) as run:
+    with open_run(asked, target, base=base, shard=part, conditionings=conditionings) as run:
         todo = len(run.todo(retry_failed=retry_failed))
         say(_announce(run, todo, target, run.estimate(todo)))
         if todo:
@@ -150,15 +141,6 @@ def _draw(run: "Run", engine: str, workers: int | None, retry_failed: bool) -> N
         sys.exit(130)
     if summary.failed and not summary.drawn:
         sys.exit(1)
-
-
-def _overlay(data: dict[str, Any], table: str, flags: Mapping[str, Any]) -> None:
-    """Lay flags that were given over the experiment."""
-    given = {name: value for name, value in flags.items() if value not in (None, ())}
-    if given:
-        target = data.setdefault(table, {}) if table else data
-        if isinstance(target, dict):  # anything else is refused when it is read
-            target.update(given)
 
 
 def _parse_shard(text: str) -> tuple[int, int]:

@@ -1,3 +1,5 @@
+from .conditionings import Conditionings as Conditionings
+from .conditionings import encode_experiment as encode_experiment
 from .draw import Estimate as Estimate
 from .draw import Run as Run
 from .engines.actor import Job as Job

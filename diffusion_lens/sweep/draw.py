@@ -24,6 +24,8 @@ from diffusion_lens.sweep.engines.stop import use_stop
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
+    from diffusion_lens.sweep.conditionings import Conditionings
+    from diffusion_lens.sweep.worker import Worker
     from diffusion_lens.text.embedding_files import EmbeddingFile
 
 __all__ = ["Estimate", "Run", "Summary"]
@@ -78,6 +80,7 @@ class Run:
         orphaned: cells in the folder that the experiment does not ask for.
         lens: the live model, once it is needed.
         embeddings: learned embeddings that prompts may hold.
+        conditionings: what is drawn from; the prompts are encoded if None.
     """
 
     store: Store
@@ -87,6 +90,7 @@ class Run:
     orphaned: frozenset[str]
     lens: "DiffusionLens | None" = None
     embeddings: tuple["EmbeddingFile", ...] = ()
+    conditionings: "Conditionings | None" = None
 
     def todo(self, *, retry_failed: bool = False) -> list[Cell]:
         """The cells of this shard that have no row; those that failed only if they are to be retried."""
@@ -115,19 +119,18 @@ class Run:
             None where nothing is to do, or the batch could not be drawn.
         """
         from diffusion_lens.sweep.resolve import load_lens
-        from diffusion_lens.sweep.worker import Worker
 
         todo = self.todo()
         known = self.estimate(len(todo))
         if known is not None or not todo:
             return known
         plan = self.plan
-        lens = self.lens or load_lens(plan.experiment, self.store, self.embeddings)
+        lens = self.lens or load_lens(plan.experiment, self.store, self.embeddings, self.conditionings)
         with TemporaryDirectory() as folder:
             # encoders that are not loaded need the states that the run keeps
             kept = plan.experiment.machine.encoders == "leave"
             store = self.store if kept else Store(folder)
-            worker = Worker(lens, plan.experiment, plan.prompts, plan.resolved, len(plan), store=store)
+            worker = self._worker(lens, store)
             batch = worker.draw(next(batches(todo, plan.resolved.batch_size)))
         if all(one.failed is not None for one in batch):
             return None
@@ -199,6 +202,20 @@ class Run:
         session.end(images=drawn, failed=reasons.total(), seconds=seconds, stopped=asked)
         return Summary(drawn, dict(reasons), left, seconds, asked)
 
+    def _worker(self, lens: "DiffusionLens", store: Store) -> "Worker":
+        from diffusion_lens.sweep.worker import Worker
+
+        plan = self.plan
+        return Worker(
+            lens,
+            plan.experiment,
+            plan.prompts,
+            plan.resolved,
+            len(plan),
+            store=store,
+            conditionings=self.conditionings,
+        )
+
     def _extrapolate(self, batch: list[DrawnCell], images: int) -> Estimate:
         """What so many images will take, by one batch."""
         kind = self.plan.experiment.machine.image
@@ -224,13 +241,14 @@ class Run:
 
             self.lens = None  # room for those of the workers
             free_memory()
-            job = Job(plan.experiment, plan.prompts, plan.resolved, len(plan), self.embeddings)
+            given = None if self.conditionings is None else self.conditionings.store.url
+            job = Job(plan.experiment, plan.prompts, plan.resolved, len(plan), self.embeddings, given)
             yield from draw_elsewhere(engine, job, cut, stopped, workers)
             return
         from diffusion_lens.sweep.resolve import load_lens
 
         if self.lens is None:
-            self.lens = load_lens(plan.experiment, self.store, self.embeddings)
+            self.lens = load_lens(plan.experiment, self.store, self.embeddings, self.conditionings)
         yield from self._draw_here(self.lens, todo, cut, stopped, session)
 
     def _draw_here(
@@ -241,14 +259,12 @@ class Run:
         stopped: Callable[[], bool],
         session: "Session",
     ) -> Iterator[list[DrawnCell]]:
-        from diffusion_lens.sweep.worker import Worker
-
         plan = self.plan
-        worker = Worker(lens, plan.experiment, plan.prompts, plan.resolved, len(plan), store=self.store)
+        worker = self._worker(lens, self.store)
         worker.batch_size = session.remembered(worker.where["device"], plan.resolved.batch_size)
         size = plan.resolved.batch_size
         session.begin(**worker.where, asked_size=size, batch_size=worker.batch_size)
-        if plan.experiment.machine.encoders == "release":
+        if plan.experiment.machine.encoders == "release" and self.conditionings is None:
             worker.release_encoders(todo)
         if len(plan) >= _WORTH_MEASURING:
             session.note(**worker.measure_limit(plan.cells[0]))

@@ -27,6 +27,7 @@ from diffusion_lens.sweep.draw import Run, Summary
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
+    from diffusion_lens.sweep.conditionings import Conditionings
     from diffusion_lens.text.embedding_files import EmbeddingFile
 
 __all__ = ["look_at_run", "open_run", "run_sweep"]
@@ -42,6 +43,7 @@ def open_run(
     base: Path = Path(),
     shard: tuple[int, int] = (1, 1),
     lens: "DiffusionLens | None" = None,
+    conditionings: "str | os.PathLike[str] | None" = None,
 ) -> Iterator[Run]:
     """Hold the run of an experiment in a folder, new or to be resumed, while the body runs.
 
@@ -51,21 +53,24 @@ def open_run(
         base: where relative paths of the experiment start.
         shard: which of how many, from 1.
         lens: a live model to draw with; the experiment's `model` is then only its name.
+        conditionings: a folder of `encode_experiment` to draw from, in place of encoding the prompts.
 
     Raises:
         ExperimentError: prompts can't be read.
         InputError: a learned embedding can't be read, or does not fit the model where that is loaded.
-        RunError: another process holds the run; it is damaged; or it was made with other settings.
+        RunError: another process holds the run; it is damaged; it was made with other settings; or the
+            conditionings are not of what is to be drawn.
         OutputError: the folder can't be written.
     """
     store = _store_of(out, shard)
     # neither prompts nor embeddings need the run
     prompts = read_prompts(experiment.prompts, base)
     embeddings = _read_embeddings(experiment, base)
+    given = _read_conditionings(conditionings)
     with use_lock(store, shard):
         if shard[1] == 1:
             store.tidy()
-        run = _prepare(experiment, store, prompts, embeddings, shard, lens)
+        run = _prepare(experiment, store, prompts, embeddings, shard, lens, given)
         lens = None  # the run's alone, which may let go of it
         described = describe_plan(run.plan)
         if not store.exists() or store.read_json("manifest.json") != described:
@@ -88,6 +93,7 @@ def look_at_run(
     base: Path = Path(),
     shard: tuple[int, int] = (1, 1),
     lens: "DiffusionLens | None" = None,
+    conditionings: "str | os.PathLike[str] | None" = None,
 ) -> Run:
     """What `open_run` would hold, with nothing written and no lock taken; for plans and estimates.
 
@@ -96,7 +102,8 @@ def look_at_run(
     """
     store = _store_of(out, shard)
     prompts = read_prompts(experiment.prompts, base)
-    return _prepare(experiment, store, prompts, _read_embeddings(experiment, base), shard, lens)
+    embeddings, given = _read_embeddings(experiment, base), _read_conditionings(conditionings)
+    return _prepare(experiment, store, prompts, embeddings, shard, lens, given)
 
 
 def _store_of(out: str | os.PathLike[str], shard: tuple[int, int]) -> Store:
@@ -113,6 +120,7 @@ def _prepare(
     embeddings: tuple["EmbeddingFile", ...],
     shard: tuple[int, int],
     lens: "DiffusionLens | None",
+    conditionings: "Conditionings | None",
 ) -> Run:
     """The plan, and what there is of it."""
     if lens is not None:
@@ -132,7 +140,7 @@ def _prepare(
         from diffusion_lens.sweep.resolve import load_lens, resolve
 
         if lens is None:
-            lens = load_lens(experiment, store, embeddings)
+            lens = load_lens(experiment, store, embeddings, conditionings)
         resolved = resolve(lens, experiment)
         if before is not None:
             now = {name: getattr(resolved, name) for name in ("fingerprint", "settings", "dtype")}
@@ -140,7 +148,10 @@ def _prepare(
     resolved = replace(resolved, embeddings={one.token: one.hash for one in embeddings})
     plan = make_plan(experiment, prompts, resolved)
     orphaned = scan.done - {cell.id for cell in plan.cells}
-    return Run(store, plan, scan, shard, orphaned, lens, embeddings)
+    run = Run(store, plan, scan, shard, orphaned, lens, embeddings, conditionings)
+    if conditionings is not None:
+        conditionings.check(plan, run.todo(retry_failed=True))
+    return run
 
 
 def _read_embeddings(experiment: Experiment, base: Path) -> tuple["EmbeddingFile", ...]:
@@ -151,6 +162,14 @@ def _read_embeddings(experiment: Experiment, base: Path) -> tuple["EmbeddingFile
     return tuple(read_embedding_files(experiment.embeddings, base))
 
 
+def _read_conditionings(folder: "str | os.PathLike[str] | None") -> "Conditionings | None":
+    if folder is None:
+        return None
+    from diffusion_lens.sweep.conditionings import Conditionings
+
+    return Conditionings(folder)
+
+
 def run_sweep(
     experiment: Experiment,
     out: str | os.PathLike[str],
@@ -158,8 +177,9 @@ def run_sweep(
     base: Path = Path(),
     shard: tuple[int, int] = (1, 1),
     lens: "DiffusionLens | None" = None,
+    conditionings: "str | os.PathLike[str] | None" = None,
     **options: Any,
 ) -> Summary:
     """Draw an experiment into a folder, or resume it; see `open_run` and `Run.draw`."""
-    with open_run(experiment, out, base=base, shard=shard, lens=lens) as run:
+    with open_run(experiment, out, base=base, shard=shard, lens=lens, conditionings=conditionings) as run:
         return run.draw(**options)

@@ -7,10 +7,12 @@ from typing import Any
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.settings import Settings
 from diffusion_lens.models.digest import digest_pipeline
+from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.models.stub_encoders import load_stubs
 from diffusion_lens.runs.experiment import Experiment
 from diffusion_lens.runs.plan import Resolved
 from diffusion_lens.runs.store import Store
+from diffusion_lens.sweep.conditionings import Conditionings
 from diffusion_lens.sweep.states_cache import read_stubs
 from diffusion_lens.text.embedding_files import EmbeddingFile
 from diffusion_lens.text.interventions import parse_interventions
@@ -21,7 +23,10 @@ __all__ = ["columns_of", "load_lens", "resolve", "settings_of"]
 
 
 def load_lens(
-    experiment: Experiment, store: Store | None = None, embeddings: Sequence[EmbeddingFile] = ()
+    experiment: Experiment,
+    store: Store | None = None,
+    embeddings: Sequence[EmbeddingFile] = (),
+    conditionings: Conditionings | None = None,
 ) -> DiffusionLens:
     """The experiment's model; see `DiffusionLens.from_pretrained`, also for what it raises.
 
@@ -29,10 +34,13 @@ def load_lens(
         experiment: what is drawn.
         store: the run, where stubs of the encoders are if they are to be left unloaded.
         embeddings: learned embeddings that prompts may hold.
+        conditionings: what is drawn from; no text encoder is loaded beside it, but an embedded model's.
     """
     machine = experiment.machine
     stubs: dict[str, Any] = {}
-    if machine.encoders == "leave" and store is not None:
+    if conditionings is not None and experiment.model not in EMBEDDED:
+        stubs = load_stubs(experiment.model, read_stubs(conditionings.store), experiment.revision)
+    elif conditionings is None and machine.encoders == "leave" and store is not None:
         stubs = load_stubs(experiment.model, read_stubs(store), experiment.revision)
     return DiffusionLens.from_pretrained(
         experiment.model,

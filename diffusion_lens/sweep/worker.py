@@ -18,6 +18,7 @@ from diffusion_lens.runs.manifest import check_model
 from diffusion_lens.runs.plan import Cell, Resolved
 from diffusion_lens.runs.store import Store
 from diffusion_lens.runs.table import DrawnCell
+from diffusion_lens.sweep.conditionings import Conditionings
 from diffusion_lens.sweep.resolve import columns_of, settings_of
 from diffusion_lens.sweep.states_cache import StatesCache
 from diffusion_lens.text.encode import States
@@ -40,6 +41,7 @@ class Worker:
         images: the images of the whole plan; see `choose_optimizations`.
         optimizations: what is done for speed; the experiment's choice if None.
         store: the run, where states are kept if the experiment says so.
+        conditionings: what the cells are drawn from; encoded here if None.
 
     Raises:
         RunError: the model is not the one that the run began with.
@@ -55,7 +57,9 @@ class Worker:
         images: int,
         optimizations: Optimizations | None = None,
         store: Store | None = None,
+        conditionings: Conditionings | None = None,
     ) -> None:
+        self.conditionings = conditionings
         self.lens, self.experiment, self.prompts, self.resolved = lens, experiment, prompts, resolved
         self.settings = settings_of(lens, experiment)
         columns = columns_of(self.settings, experiment)
@@ -116,7 +120,7 @@ class Worker:
         sampler = self.settings.sampler
 
         def draw(steps: int) -> None:
-            requests = [self._request(cell)]
+            requests = [self.request(cell)]
             list(self.lens.denoiser.draw(requests, replace(sampler, steps=steps), self.settings.second))
 
         try:
@@ -143,8 +147,12 @@ class Worker:
         ready: list[Cell] = []
         drawn: dict[str, DrawnCell] = {}
         for cell in cells:
+            failed = None if self.conditionings is None else self.conditionings.failed(cell.id)
+            if failed is not None:
+                drawn[cell.id] = DrawnCell(cell, failed=failed)
+                continue
             try:
-                requests.append(self._request(cell))
+                requests.append(self.request(cell))
                 ready.append(cell)
             except RunError:  # of a stub: no other prompt will fare better
                 raise
@@ -186,11 +194,18 @@ class Worker:
         }
 
     def _failure(self, cell: Cell, error: Exception) -> DrawnCell:
-        first = str(error).strip().splitlines() or [""]
-        return DrawnCell(cell, failed=f"{type(error).__name__}: {first[0]}")
+        return DrawnCell(cell, failed=self.reason(error))
 
-    def _request(self, cell: Cell) -> ImageRequest:
+    @staticmethod
+    def reason(error: Exception) -> str:
+        """Why a cell can't be drawn, as it is recorded."""
+        first = str(error).strip().splitlines() or [""]
+        return f"{type(error).__name__}: {first[0]}"
+
+    def request(self, cell: Cell) -> ImageRequest:
         """What a cell's image is made from; cells come ordered, so that only the last is kept."""
+        if self.conditionings is not None:
+            return self.conditionings.request(cell)
         key = (cell.prompt, cell.reading)
         if self._positive is None or self._positive[0] != key:
             if self._states is None or self._states[0] != cell.prompt:

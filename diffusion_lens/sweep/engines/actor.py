@@ -27,6 +27,7 @@ class Job:
         resolved: what the model was when the run began.
         images: the images of the whole plan.
         embeddings: learned embeddings that prompts may hold.
+        conditionings: the folder of what is drawn from, which every worker can open.
     """
 
     experiment: Experiment
@@ -34,18 +35,23 @@ class Job:
     resolved: Resolved
     images: int
     embeddings: tuple["EmbeddingFile", ...] = ()
+    conditionings: str | None = None
 
 
 class Actor:
     """Draws batches of a job."""
 
     def __init__(self, job: Job) -> None:
+        from diffusion_lens.sweep.conditionings import Conditionings
         from diffusion_lens.sweep.resolve import load_lens
         from diffusion_lens.sweep.worker import Worker
 
         self.kind = job.experiment.machine.image
-        lens = load_lens(job.experiment, embeddings=job.embeddings)
-        self.worker = Worker(lens, job.experiment, job.prompts, job.resolved, job.images)
+        given = None if job.conditionings is None else Conditionings(job.conditionings)
+        lens = load_lens(job.experiment, embeddings=job.embeddings, conditionings=given)
+        self.worker = Worker(
+            lens, job.experiment, job.prompts, job.resolved, job.images, conditionings=given
+        )
         self.worker.batch_size = job.resolved.batch_size
 
     def draw(self, cells: Sequence[Cell]) -> list[DrawnCell]:
