@@ -53,8 +53,8 @@ Model = Annotated[
     str,
     tyro.conf.arg(
         metavar="MODEL",
-        help="An embedded model (`diffusion-lens models` lists them), a folder in diffusers format, or a "
-        "model id of the Hugging Face hub.",
+        help="An embedded model (`diffusion-lens models` lists them), a folder in diffusers format, a "
+        "model id of the Hugging Face hub, or one file (x.safetensors).",
     ),
 ]
 Layers = Annotated[
@@ -96,6 +96,8 @@ class Load:
             own+lora=FILE, or NAME=own+int8 for one of several.
         revision: A branch, tag or commit of the model on the hub.
         variant: A variant of the weights, such as fp16.
+        config: Of a model that is one file: the folder in diffusers format, or the hub id, of a pipeline
+            with the same configs.
         allow_pickle: Load weights that are pickles. A pickle can run any program: allow it only for a
             file that you trust.
         trust_remote_code: Run Python code that comes with the model. Allow it only for a model that you
@@ -112,6 +114,7 @@ class Load:
     text_encoder: Annotated[tuple[str, ...], values("ENCODER", "the model's own")] = ()
     revision: Annotated[str | None, default("the newest", "REVISION")] = None
     variant: Annotated[str | None, default("none", "VARIANT")] = None
+    config: Annotated[str | None, default("that of the model the file is of", "CONFIG")] = None
     allow_pickle: Annotated[bool, default("refuse them")] = False
     trust_remote_code: Annotated[bool, default("refuse it")] = False
 

@@ -31,7 +31,8 @@ def read_image(path: Path, ground: str = "white") -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as file:
+            # Pillow leaves open what it opened and could not read
+            with open(path, "rb") as content, Image.open(content, formats=_FORMATS) as file:
                 if file.width * file.height > _PIXELS:
                     raise InputError(
                         f"{path} is huge: {file.width} x {file.height} pixels. Scale it down to the size "

@@ -6,10 +6,7 @@ A module's weights are hashed once and again only after one of them has changed.
 """
 
 import hashlib
-import json
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,22 +15,27 @@ from diffusers import ConfigMixin
 from torch import Tensor, nn
 
 from diffusion_lens.errors import UnsupportedPipelineError
-
-__all__ = ["digest_module", "digest_part", "digest_settings", "digest_tensor", "digest_tokenizer", "unwrap"]
-
-_DIGITS = 16
-_VOLATILE = frozenset(
-    (
-        "_commit_hash",
-        "_diffusers_version",
-        "_name_or_path",
-        "_use_default_values",
-        "dtype",  # weights say it themselves
-        "name_or_path",
-        "torch_dtype",
-        "transformers_version",
-    )
+from diffusion_lens.models.digest_cache import Stamp, cached, note_source
+from diffusion_lens.models.digest_text import (
+    DIGITS,
+    VOLATILE,
+    digest_tokenizer,
+    end_of_text,
+    is_plain,
+    short,
+    stable,
+    text_of_config,
 )
+
+__all__ = [
+    "digest_module",
+    "digest_part",
+    "digest_settings",
+    "digest_tensor",
+    "loaded_from",
+    "unwrap",
+]
+
 _ROWS, _COLUMNS = 64, 4096
 # what a module holds that says how and where it runs, and not what it computes
 _HOW = frozenset(("device", "forward", "gradient_checkpointing", "hf_device_map", "warnings_issued"))
@@ -61,14 +63,16 @@ def digest_part(part: Any) -> str:
     if hasattr(part, "save_pretrained") and not isinstance(part, ConfigMixin):
         return digest_tokenizer(part)
     if isinstance(part, list | tuple):  # several ControlNets
-        return _short([digest_part(one) for one in part])
-    return _short([type(part).__name__, _config(part)])  # a scheduler, a guider
+        return short([digest_part(one) for one in part])
+    return short([type(part).__name__, text_of_config(part)])  # a scheduler, a guider
 
 
 def digest_settings(pipe: Any) -> str:
     """The hash of a pipeline's class and of the settings that are no parts, such as `is_distilled`."""
-    settings = {name: value for name, value in pipe.config.items() if _is_plain(value)}
-    return _short([type(pipe).__name__, _stable(settings)])
+    settings = {
+        name: value for name, value in pipe.config.items() if is_plain(value) and name not in VOLATILE
+    }
+    return short([type(pipe).__name__, stable(settings)])
 
 
 # --- modules -------------------------------------------------------------------------------------------
@@ -88,9 +92,11 @@ def digest_module(module: nn.Module) -> str:
     module = unwrap(module)
     original = getattr(module, "stub_of", None)  # a stub encoder's weights are not there
     if original is not None:
-        return str(original)[:_DIGITS]
+        return str(original)[:DIGITS]
     weights = list(_weights(module))
-    return _short([type(module).__name__, _config(module), _held(module), _digest_weights(module, weights)])
+    return short(
+        [type(module).__name__, text_of_config(module), _held(module), _digest_weights(module, weights)]
+    )
 
 
 def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -112,19 +118,33 @@ def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield f"{path}.{name}", weight
 
 
+def loaded_from(module: nn.Module, files: Stamp, how: str = "") -> None:
+    """Say that a module was just loaded from these files: its hash is then kept in the user's cache."""
+    module = unwrap(module)
+    if not any(weight.is_meta for weight in (*module.parameters(), *module.buffers())):
+        note_source(module, files, how, _signature(list(_weights(module))))
+
+
+def _signature(weights: list[tuple[str, Tensor]]) -> tuple[Any, ...]:
+    """What changes with a module's weights."""
+    return tuple((name, id(weight), _version(weight)) for name, weight in weights)
+
+
 def _digest_weights(module: nn.Module, weights: list[tuple[str, Tensor]]) -> str:
-    signature = tuple((name, id(weight), _version(weight)) for name, weight in weights)
+    def compute() -> str:
+        digest = hashlib.sha256()
+        for name, weight in weights:
+            digest.update(name.encode())
+            digest.update(digest_tensor(weight))
+        return digest.hexdigest()
+
+    signature = _signature(weights)
     known = _known.get(module)
-    countable = all(version is not None for *_, version in signature)
-    if known is not None and countable and known[0] == signature:
-        return known[1]
-    digest = hashlib.sha256()
-    for name, weight in weights:
-        digest.update(name.encode())
-        digest.update(digest_tensor(weight))
-    value = digest.hexdigest()
-    _known[module] = signature, value
-    return value
+    if any(version is None for *_, version in signature):
+        return compute()
+    if known is None or known[0] != signature:
+        known = _known[module] = signature, cached(module, weights, signature, compute)
+    return known[1]
 
 
 def _version(weight: Tensor) -> tuple[int, int] | None:
@@ -179,12 +199,12 @@ def _inner(tensor: Tensor) -> Iterator[tuple[str, Any]]:
     """What a tensor subclass holds: its inner tensors, and plain values such as a quantisation type."""
     if hasattr(tensor, "__tensor_flatten__"):
         names, context = tensor.__tensor_flatten__()
-        yield "context", _stable(context) if isinstance(context, Mapping) else str(context)
+        yield "context", stable(context) if isinstance(context, Mapping) else str(context)
         for name in names:
             yield name, getattr(tensor, name)
         return
     for name, value in sorted(vars(tensor).items()):
-        if isinstance(value, Tensor) or _is_plain(value):
+        if isinstance(value, Tensor) or is_plain(value):
             yield name, value
         elif hasattr(value, "as_dict"):  # the quantisation state of bitsandbytes
             yield from ((f"{name}.{key}", one) for key, one in sorted(value.as_dict().items()))
@@ -212,86 +232,9 @@ def _held(module: nn.Module) -> str:
     for path, part in module.named_modules():
         for name, value in vars(part).items():
             wanted = name in _ADAPTERS or not (name.startswith("_") or name in _OWN or name in _HOW)
-            if wanted and "cache" not in name and _is_plain(value):
-                held[f"{path}.{name}"] = _end_of_text(part, name, value)
-    return _stable(held)
+            if wanted and "cache" not in name and is_plain(value):
+                held[f"{path}.{name}"] = end_of_text(part, name, value)
+    return stable(held)
 
 
 _OWN = frozenset(vars(nn.Module()))
-
-
-def _end_of_text(module: Any, name: str, value: Any) -> Any:
-    """CLIP configs that give 2 as the end of text mean the last id, and both pool at the same place."""
-    if name != "eos_token_id" or not type(module).__name__.startswith("CLIP"):
-        return value
-    size = getattr(getattr(module, "config", module), "vocab_size", 0)
-    return "end of text" if value in (2, size - 1) else value
-
-
-# --- configs and tokenizers ----------------------------------------------------------------------------
-
-
-def _config(part: Any) -> str:
-    config = getattr(part, "config", None)
-    if config is None:
-        return ""
-    items = config.items() if isinstance(config, Mapping) else config.to_dict().items()
-    fields = {name: _end_of_text(config, name, value) for name, value in items if name not in _VOLATILE}
-    return _stable(fields)
-
-
-_tokenizers: "WeakKeyDictionary[Any, tuple[tuple[Any, ...], str]]" = WeakKeyDictionary()
-
-
-def digest_tokenizer(tokenizer: Any) -> str:
-    """The hash of a tokenizer or processor by all files that it saves; 16 hex digits."""
-    inner = getattr(tokenizer, "tokenizer", tokenizer)
-    # the files hold these as they were loaded, and not as they are
-    names = ("padding_side", "truncation_side", "model_max_length", "chat_template", "special_tokens_map")
-    signature = (
-        len(inner) if hasattr(inner, "__len__") else 0,
-        *(str(getattr(inner, name, None)) for name in names),
-    )
-    known = _tokenizers.get(tokenizer)
-    if known is not None and known[0] == signature:
-        return known[1]
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save_pretrained(folder)
-        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-        contents = [(path.relative_to(folder).as_posix(), _content(path)) for path in files]
-    value = _short([type(tokenizer).__name__, signature, *contents])
-    _tokenizers[tokenizer] = signature, value
-    return value
-
-
-def _content(path: Path) -> str:
-    """A file's content; of a JSON object, without the fields that say who wrote it."""
-    data = path.read_bytes()
-    if path.suffix == ".json":
-        fields = json.loads(data)
-        if isinstance(fields, dict):
-            fields.pop("truncation", None)  # the last call's, in tokenizer.json
-            fields.pop("padding", None)
-            return _stable({name: value for name, value in fields.items() if name not in _VOLATILE})
-    return hashlib.sha256(data).hexdigest()
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether a value is made of numbers, text and containers of these alone."""
-    if isinstance(value, Mapping):
-        return all(_is_plain(one) for one in value.values())
-    if isinstance(value, list | tuple | set | frozenset):
-        return all(_is_plain(one) for one in value)
-    return value is None or isinstance(value, bool | int | float | str | torch.dtype)
-
-
-def _stable(values: Any) -> str:
-    return json.dumps(values, sort_keys=True, default=_sorted_text)
-
-
-def _sorted_text(value: Any) -> Any:
-    return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)
-
-
-def _short(parts: Any) -> str:
-    return hashlib.sha256(_stable(parts).encode()).hexdigest()[:_DIGITS]

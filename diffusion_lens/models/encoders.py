@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from diffusion_lens.errors import EncoderError
-from diffusion_lens.models.digest_parts import digest_module, digest_tokenizer, unwrap
+from diffusion_lens.models.digest_parts import digest_module, unwrap
+from diffusion_lens.models.digest_text import digest_tokenizer
 from diffusion_lens.models.hooks import Change, Recording, edit, find_module
 from diffusion_lens.models.parts import capture_sites, edit_part
 from diffusion_lens.models.registry import load_entry_points, resolve

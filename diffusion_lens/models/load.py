@@ -3,7 +3,7 @@
 import inspect
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,12 @@ from diffusion_lens.models.embedded import EMBEDDED, load_embedded
 from diffusion_lens.models.memory import explain_memory
 from diffusion_lens.models.pipelines import PipelineFamily, find_family, known_families, resolve_family
 from diffusion_lens.models.quiet import quiet_libraries
+from diffusion_lens.models.single_file import (
+    check_single_file,
+    find_config,
+    load_single_file,
+    missing_config,
+)
 
 __all__ = ["choose_device", "load_pipeline"]
 
@@ -30,6 +36,7 @@ def load_pipeline(
     offload: Offload = "none",
     revision: str | None = None,
     variant: str | None = None,
+    config: str | None = None,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     family: PipelineFamily | str | None = None,
@@ -38,7 +45,8 @@ def load_pipeline(
     """A live pipeline, on its device, ready to draw.
 
     Args:
-        model: an embedded name ("emoji"), a folder in diffusers format, or a hub id.
+        model: an embedded name ("emoji"), a folder in diffusers format, a hub id, or one file in the
+            layout that it was published in (`x.safetensors`).
         device: "cpu", "cuda", "cuda:1", "mps"; the fastest at hand if None.
         dtype: "float32", "bfloat16" or "float16"; if None, float32 on the CPU and on an accelerator the
             16-bit type that suits the family.
@@ -46,11 +54,13 @@ def load_pipeline(
             (diffusers and accelerate do both).
         revision: branch, tag or commit on the hub.
         variant: a variant of the weights, such as "fp16".
+        config: of a model that is one file, the folder in diffusers format or the hub id of a pipeline with
+            the same configs; if None, the one that diffusers takes the file for.
         allow_pickle: load weights that are not safetensors. Pickles can run any code.
         trust_remote_code: run code that comes with the model.
         family: how the pipeline takes its text, for one of no known class; a family, the name of a known
             class, or "package.module:NAME".
-        options: passed to `DiffusionPipeline.from_pretrained`: parts of the pipeline by name, and where
+        options: passed to `from_pretrained` (`from_single_file`): parts of the pipeline by name, and where
             and how to fetch it.
 
     Raises:
@@ -61,6 +71,8 @@ def load_pipeline(
     """
     import torch
 
+    if options.get("device_map") is not None and (device is not None or offload != "none"):
+        raise InputError("device_map places the parts itself: leave out device and offload, or device_map.")
     device = choose_device(device)
     family = resolve_family(family) if isinstance(family, str) else family
     if dtype is not None and dtype not in DTYPES:
@@ -74,28 +86,62 @@ def load_pipeline(
             _refuse_unknown(options, ())
             pipe = load_embedded(str(model), getattr(torch, dtype or "float32"))
         else:
-            kind = _pipeline_class(model, revision, trust_remote_code)
+            file = Path(model) if Path(model).is_file() else None
+            if file is None and config is not None:
+                raise InputError(
+                    f"config is for a model that is one file, and {model} is none: leave it out."
+                )
+            if file is not None:
+                check_single_file(file, config, allow_pickle=allow_pickle)
+                config = config or find_config(file)
+            try:
+                kind = _pipeline_class(config or model, revision, trust_remote_code)
+            except UnknownModelError as error:
+                raise error if file is None else missing_config(file, config, error) from None
             family = family or _family_of(kind)
-            _refuse_unknown(options, _parts_of(kind))
+            _refuse_unknown(options, _parts_of(kind), () if file else _PLACING)
             chosen = dtype or ("float32" if device == "cpu" or family is None else family.half)
-            pipe = _from_pretrained(
-                model,
-                dtype=getattr(torch, chosen),
-                revision=revision,
-                variant=variant,
-                # None lets diffusers fall back on pickles; True refuses them
-                use_safetensors=None if allow_pickle else True,
-                trust_remote_code=trust_remote_code,
-                **options,
-            )
+            options |= {"dtype": getattr(torch, chosen), "revision": revision}
+            if file is not None:
+                pipe = load_single_file(file, kind, str(config), **options)
+            else:
+                pipe = _from_pretrained(
+                    model,
+                    variant=variant,
+                    # None lets diffusers fall back on pickles; True refuses them
+                    use_safetensors=None if allow_pickle else True,
+                    trust_remote_code=trust_remote_code,
+                    **options,
+                )
     if offload == "model":
         pipe.enable_model_cpu_offload(device=device)
     elif offload == "sequential":
         pipe.enable_sequential_cpu_offload(device=device)
-    else:
+    elif getattr(pipe, "hf_device_map", None) is None:
         with explain_memory(f"{model} does not fit on {device}", 'offload="model" or "sequential"'):
             pipe.to(device)
+        if str(model) not in EMBEDDED:
+            _note_files(pipe, Path(model), config, options, str(variant))
     return pipe
+
+
+def _note_files(pipe: Any, model: Path, config: str | None, given: Collection[str], variant: str) -> None:
+    """Tell the digests which files the parts of a pipeline came from, but for those that were given."""
+    from torch import nn
+
+    from diffusion_lens.models.digest_cache import stamp
+    from diffusion_lens.models.digest_parts import loaded_from
+
+    for name, part in pipe.components.items():
+        if name in given or not isinstance(part, nn.Module):
+            continue
+        if model.is_file():
+            folder, files = Path(config or "") / name, [model]
+        else:  # of a model on the hub, its folder in the hub's cache
+            folder, files = Path(str(getattr(part.config, "_name_or_path", ""))), []
+        if folder.is_dir():
+            files += [file for file in folder.iterdir() if file.is_file()]
+        loaded_from(part, stamp(files), variant)
 
 
 def choose_device(device: str | None) -> str:
@@ -124,12 +170,14 @@ _FETCHING = ("cache_dir", "force_download", "local_files_only", "mirror", "proxi
 _PLACING = ("device_map", "low_cpu_mem_usage", "max_memory", "offload_folder", "quantization_config")
 
 
-def _refuse_unknown(options: Iterable[str], parts: Iterable[str]) -> None:
+def _refuse_unknown(options: Iterable[str], parts: Iterable[str], placing: Iterable[str] = ()) -> None:
     """Options that diffusers would drop without a word are likely misspelled."""
-    allowed = (*_FETCHING, *_PLACING, *parts) if parts else ()
+    allowed = (*_FETCHING, *placing, *parts) if parts else ()
     unknown = [name for name in options if name not in allowed]
     if unknown:
-        ours = "device, dtype, offload, revision, variant, allow_pickle, trust_remote_code, batch_size"
+        ours = (
+            "device, dtype, offload, revision, variant, config, allow_pickle, trust_remote_code, batch_size"
+        )
         raise InputError(
             f"There is no option {', '.join(map(repr, unknown))} for loading this model. Allowed: {ours}"
             f"{''.join(f', {name}' for name in allowed)}."
@@ -195,12 +243,6 @@ def _hub_index(model: str, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download
 
     known = f"Embedded models: {', '.join(EMBEDDED)}."
-    if Path(model).is_file():
-        raise UnknownModelError(
-            f"{model} is one file, and a folder in diffusers format is needed. Convert it once: "
-            f"StableDiffusionPipeline.from_single_file({model!r}).save_pretrained('folder'), with the "
-            "class of the model (such as StableDiffusionXLPipeline, FluxPipeline); then give the folder."
-        )
     if model.count("/") != 1:
         raise UnknownModelError(
             f"There is no model {model!r}: it is no embedded model, no folder here, and no hub id "

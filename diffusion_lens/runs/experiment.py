@@ -104,6 +104,7 @@ class Machine:
         dtype: as in `diffusion_lens.models.load.load_pipeline`.
         offload: likewise.
         variant: likewise.
+        config: likewise, of a model that is one file.
         batch_size: images denoised together; the lens's own default if None.
         compile: compile the denoiser; "auto" does so on CUDA for plans that are long enough to win.
         image: the lossless format of the images.
@@ -117,6 +118,7 @@ class Machine:
     dtype: Dtype | None = None
     offload: Offload = "none"
     variant: str | None = None
+    config: str | None = None
     batch_size: int | None = None
     compile: Compile = "auto"
     image: Literal["png", "webp"] = "png"

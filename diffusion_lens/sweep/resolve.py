@@ -51,6 +51,7 @@ def load_lens(
         offload=machine.offload,
         revision=experiment.revision,
         variant=machine.variant,
+        config=machine.config,
         family=experiment.family,
         encoders=experiment.encoder_families,
         # the stubs are of what stood there when the prompts were encoded

@@ -7,10 +7,14 @@ import peft
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from diffusion_lens.models import digest_cache, digest_parts
 from diffusion_lens.models.digest import ModelDigest, digest_pipeline
-from diffusion_lens.models.digest_parts import digest_module, digest_tensor, digest_tokenizer
+from diffusion_lens.models.digest_parts import digest_module, digest_tensor
+from diffusion_lens.models.digest_text import digest_tokenizer
+from diffusion_lens.models.load import load_pipeline
 from diffusion_lens.testing import FAMILIES
 
 
@@ -166,3 +170,44 @@ def test_weights_of_a_tensor_subclass():
     assert digest_module(one) == digest_module(other)
     other.weight.as_subclass(torch.Tensor).data[3, 3] += 1
     assert digest_module(one) != digest_module(other)
+
+
+@pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    """Load a saved pipeline; weights of any size are kept in a cache of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(digest_cache, "_SMALLEST", 0)
+    FAMILIES["sd"].build().save_pretrained(tmp_path / "sd")
+    return lambda: load_pipeline(tmp_path / "sd")
+
+
+def kept(tmp_path):
+    return sorted((tmp_path / "cache/diffusion_lens/digests").iterdir())
+
+
+def test_weights_loaded_from_disk_are_hashed_once_for_all_processes(loaded, tmp_path, monkeypatch):
+    first = digest_pipeline(loaded())
+    assert first == digest_pipeline(DiffusionPipeline.from_pretrained(tmp_path / "sd"))
+    assert len(kept(tmp_path)) == 3
+    with monkeypatch.context() as nothing_is_hashed:
+        nothing_is_hashed.setattr(digest_parts, "digest_tensor", None)
+        assert digest_pipeline(loaded()) == first
+    pipe = loaded()
+    with torch.no_grad():
+        pipe.vae.decoder.conv_out.bias += 1
+    assert changed(pipe, first) == ("vae",)
+
+
+def test_other_files_and_damaged_entries_are_hashed_again(loaded, tmp_path, monkeypatch):
+    first = digest_pipeline(loaded())
+    for entry in kept(tmp_path):
+        entry.write_text(entry.read_text()[:30] + "0" + entry.read_text()[31:])
+    assert digest_pipeline(loaded()) == first and len(kept(tmp_path)) == 3
+    file = tmp_path / "sd/unet/diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    weights["conv_in.weight"].view(-1)[40] += 1  # none of the numbers that the key holds
+    save_file(weights, file, {"format": "pt"})
+    assert changed(loaded(), first) == ("unet",) and len(kept(tmp_path)) == 4
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))  # nothing can be written there
+    assert changed(loaded(), first) == ("unet",)

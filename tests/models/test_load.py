@@ -80,15 +80,6 @@ def test_an_unknown_model_is_told_the_embedded_ones(model, message):
     assert "Embedded models: emoji" in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["dreamshaper.safetensors", "models/dreamshaper.safetensors"])
-def test_a_model_that_is_one_file_is_told_how_to_go_on(tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "models").mkdir()
-    (tmp_path / name).touch()
-    with pytest.raises(UnknownModelError, match=r"is one file.*from_single_file.*save_pretrained"):
-        load_pipeline(name)
-
-
 def test_a_folder_that_is_no_pipeline(tmp_path, copy):
     with pytest.raises(UnsupportedPipelineError, match=r"is a folder without model_index\.json"):
         load_pipeline(tmp_path)
