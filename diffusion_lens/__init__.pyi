@@ -22,6 +22,7 @@ from .text.embedding_files import write_embedding as write_embedding
 from .text.embeddings import Embedding as Embedding
 from .text.interventions import Intervention as Intervention
 from .text.interventions import Keep as Keep
+from .text.interventions import Only as Only
 from .text.reading import Reading as Reading
 from .text.readouts import parse_readout as parse_readout
 from .text.sites import NATIVE as NATIVE

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from diffusion_lens.analysis.columns import check_experiment
 from diffusion_lens.checks.assign import ask
 from diffusion_lens.checks.checks import WHOLE
 from diffusion_lens.runs.experiment import Experiment
 from diffusion_lens.runs.experiment_files import load_experiments
 from diffusion_lens.runs.prompts import read_prompts
-from diffusion_lens.sweep.resolve import resolve
+from diffusion_lens.sweep import look_at_run, resolve, run_sweep
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 STUDIES = sorted(path.stem for path in (FOLDER / "prompts").glob("*.csv"))
@@ -61,6 +62,19 @@ def test_a_twin_can_be_planned_on_each_model(model, new_lens):
     assert (first.layer, first.native) == (0, False) and last.native, "from the embedding to the native"
     assert first.depth == lens.plan(experiment.encoders[0]).depth
     assert resolved.settings["steps"] == experiment.sampler.steps
+
+
+@pytest.mark.parametrize(("study", "sets"), [("denoiser_uses", 7), ("denoiser_places", 10)])
+def test_studies_of_the_denoiser_are_planned_and_every_change_can_be_drawn(study, sets, emoji, tmp_path):
+    experiment, prompts = read(f"{study}.toml")
+    check_experiment(experiment.contrasts, prompts, [])
+    assert len(resolve(emoji, experiment).readings) == sets * len(emoji.readings(experiment.layers))
+    few = {"prompts": [prompts[0].prompt], "layers": [3], "seeds": [0]}
+    few["sampler"] = {"steps": 11 if "places" in study else 1, "guidance": 1.0}
+    small = Experiment.from_dict({**experiment.to_dict(), **few})
+    run = look_at_run(small, tmp_path / "run", lens=emoji)
+    assert len(run.todo()) == sets and not (tmp_path / "run").exists()
+    assert run_sweep(small, tmp_path / "run", lens=emoji, progress=False).failed == {}
 
 
 def test_a_later_file_goes_before_an_earlier_one(tmp_path):

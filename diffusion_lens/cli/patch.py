@@ -126,7 +126,8 @@ def patch(
     shown, label = effect_grid(found)
     numbers = shown.to_numpy(dtype=float)
     limits = (min(0.0, float(np.nanmin(numbers))), max(1.0, float(np.nanmax(numbers))))
-    drawn = draw_tokens(shown, label=label, limits=limits)
+    what = f"{len(listed)} pairs" if len(listed) > 1 else f"from {listed[0][0]!r} into {listed[0][1]!r}"
+    drawn = draw_tokens(shown, label=label, limits=limits, title=f"patched {what}")
     write_whole(figure, lambda file: drawn.savefig(file, format="png", dpi=200))
     if patched.table["right"].isna().all():
         reasons = (
@@ -135,7 +136,7 @@ def patch(
         warn(f"{scorer} judged nothing ({reasons}): the heat map shows how far the image is restored.")
     units = int(found["units"].max())
     if units < 6:
-        what = "pairs" if len(listed) > 1 else "seeds"
+        what = ("pair" if len(listed) > 1 else "seed") + ("" if units == 1 else "s")
         warn(f"{units} {what}: no p value can be below {2 ** (1 - units):.2g}. Give six or more.")
     say(f"effects  {effects}\nfigure   {figure}\ncells    {cells}\nimages   {images}\ngrid     {grid}")
 

@@ -1,5 +1,6 @@
 """Heat maps: many curves at once, one row each."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.figures.panels import as_text
 from diffusion_lens.figures.style import style
 
 __all__ = ["draw_heatmap", "draw_tokens", "heatmap_data"]
@@ -94,13 +96,16 @@ def draw_heatmap(
     return figure
 
 
-def draw_tokens(values: pd.DataFrame, *, label: str, limits: tuple[float, float] | None = None) -> Figure:
+def draw_tokens(
+    values: pd.DataFrame, *, label: str, limits: tuple[float, float] | None = None, title: str = ""
+) -> Figure:
     """Draw a number of each token at each layer: tokens as rows in their order, layers as columns.
 
     Args:
         values: one row by token, whose index is the tokens as they read, one column by layer.
         label: of the colours.
         limits: of the colours; those of the values if left out.
+        title: above the figure; wrapped to its width.
 
     Raises:
         InputError: there is nothing to draw.
@@ -129,6 +134,9 @@ def draw_tokens(values: pd.DataFrame, *, label: str, limits: tuple[float, float]
         for side in axis.spines.values():
             side.set_visible(False)
         axis.set_xlabel("layer")
+        if title:
+            lines = textwrap.wrap(title, int(15 * figure.get_figwidth()))
+            figure.suptitle(as_text("\n".join(lines)), fontsize="medium")
         bar = figure.colorbar(cells, ax=axis, aspect=14, pad=0.02)
         bar.set_label(label)
         bar.outline.set_visible(False)

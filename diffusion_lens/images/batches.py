@@ -9,17 +9,28 @@ import torch
 from PIL import Image
 
 from diffusion_lens.models.conditioner import Conditioning
+from diffusion_lens.text.interventions import Only
 
 __all__ = ["ImageRequest", "collate", "for_each", "same_shape"]
 
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """One image to make: its text arguments, positive and negative, and its seed."""
+    """One image to make.
+
+    Attributes:
+        positive: the text arguments that the pipeline is called with.
+        negative: the negative ones.
+        seed: the seed.
+        inside: what is read in the places of `only` in place of `positive`.
+        only: steps and blocks of the denoiser.
+    """
 
     positive: Conditioning
     negative: Conditioning
     seed: int
+    inside: Conditioning | None = None
+    only: Only | None = None
 
 
 def same_shape(requests: list[ImageRequest]) -> list[ImageRequest]:
@@ -35,8 +46,9 @@ def _shapes(request: ImageRequest) -> list[tuple[str, Any]]:
     """What must agree within a batch; ragged arguments, given as lists, need not."""
     return [
         (name, tuple(value.shape) if isinstance(value, torch.Tensor) else type(value))
-        for name, value in (*request.positive.items(), *request.negative.items())
-    ]
+        for part in (request.positive, request.negative, request.inside or Conditioning())
+        for name, value in part.items()
+    ] + [("only", request.only)]
 
 
 def collate(

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from PIL import Image
 
-from diffusion_lens.errors import OutOfMemoryError, SamplerError
+from diffusion_lens.errors import OutOfMemoryError, SamplerError, UnsupportedPipelineError
 from diffusion_lens.files import ImageOrReason
 from diffusion_lens.images.approximations import Approximations, drop_guidance
 from diffusion_lens.images.batches import ImageRequest, collate, for_each, same_shape
 from diffusion_lens.images.pixels import image_of
 from diffusion_lens.images.sampler import Sampler
+from diffusion_lens.images.text_swap import TextSwap
 from diffusion_lens.models.family import images_of
 from diffusion_lens.models.memory import is_decoding, is_out_of_memory, use_slicing
 from diffusion_lens.models.noise import seeded
@@ -143,7 +144,7 @@ class Denoiser:
     ) -> list[DrawnImage]:
         seeds = [request.seed for request in requests]
         kind = "np" if self.upscaler is None else "pt"
-        output = self._run(self.pipe, self.arguments(requests, sampler), seeds, on_step, kind)
+        output = self._first_stage(requests, sampler, seeds, on_step, kind)
         if self.upscaler is None:
             blocked = _blocked(output, len(requests))
             return [
@@ -162,6 +163,32 @@ class Denoiser:
             reason = missing or (missing_too and f"{missing_too}, in the second stage")
             images.append(DrawnImage(image, reason, upscaled))
         return images
+
+    def _first_stage(
+        self,
+        requests: Sequence[ImageRequest],
+        sampler: Sampler,
+        seeds: Sequence[int],
+        on_step: Callable[[int], object],
+        kind: str,
+    ) -> Any:
+        """What the pipeline returns; some steps or blocks may read another conditioning than the rest."""
+        arguments, first = self.arguments(requests, sampler), requests[0]
+        if first.only is None or first.inside is None:
+            return self._run(self.pipe, arguments, seeds, on_step, kind)
+        if self.upscaler is not None:
+            raise UnsupportedPipelineError(f"{first.only} can't be drawn with a second stage.")
+        inside = [replace(one, positive=one.inside or one.positive) for one in requests]
+        swap = TextSwap(self.pipe, first.only)
+        with swap.look():
+            self._run(self.pipe, self.arguments(inside, sampler), seeds, lambda images: None, kind)
+
+        def tell(images: int) -> None:
+            swap.step += 1
+            on_step(images)
+
+        with swap.use():
+            return self._run(self.pipe, arguments, seeds, tell, kind)
 
     def arguments(self, requests: Sequence[ImageRequest], sampler: Sampler) -> dict[str, Any]:
         """What the pipeline is called with for one batch, besides generators and the type of output.

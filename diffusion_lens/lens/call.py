@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -188,11 +188,11 @@ class Call:
         negative = Conditioning()
         if self.settings.guided:
             negative = self.reader.negative(self.settings.sampler.negative_prompt, self.prompts[0])
-        positive: Iterable[Conditioning] = self._conditionings()
+        positive: Iterable[ImageRequest] = self._requests(negative)
         if release is not None:
             positive = list(positive)
             release()
-        requests = (ImageRequest(one, negative, seed) for one in positive for seed in self.seeds)
+        requests = (replace(one, seed=seed) for one in positive for seed in self.seeds)
         two_stages = self.denoiser.upscaler is not None
         images = self.settings.draw(requests, on_step)
         for key, image in zip(self._keys(), images, strict=True):
@@ -211,11 +211,13 @@ class Call:
                 **outcome,
             )
 
-    def _conditionings(self) -> Iterator[Conditioning]:
+    def _requests(self, negative: Conditioning) -> Iterator[ImageRequest]:
+        """One request by prompt and reading, whose seed is still to be set."""
         for index in range(len(self.prompts)):
             one = {name: states[index] for name, states in self.states.items()}
             for reading in self.readings:
-                yield self.reader.condition(one, reading)
+                positive, inside = self.reader.conditions(one, reading)
+                yield ImageRequest(positive, negative, 0, inside, reading.only)
 
     def _keys(self) -> Iterator[tuple[str, str, ResolvedReading, int, dict[str, str], str]]:
         """Cell, prompt, reading, seed, embeddings and edits of each row."""

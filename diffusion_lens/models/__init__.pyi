@@ -1,6 +1,8 @@
 from .clip import Clip as Clip
 from .conditioner import Conditioner as Conditioner
 from .conditioner import Conditioning as Conditioning
+from .cross_attention import check_blocks as check_blocks
+from .cross_attention import find_cross_attention as find_cross_attention
 from .denoisers import find_denoiser as find_denoiser
 from .digest import ModelDigest as ModelDigest
 from .digest import digest_pipeline as digest_pipeline

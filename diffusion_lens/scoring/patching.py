@@ -62,7 +62,9 @@ class Patched:
     answers: pd.DataFrame
 
     def grid(self, pair: int = 0, seed: int | None = None) -> Image:
-        """The images of one pair and seed: places as rows, layers as columns, the unpatched ones above.
+        """The images of one pair and seed: places as rows, layers as columns.
+
+        The unpatched images, which are of no layer, stand above every column.
 
         Args:
             pair: the pair.
@@ -76,7 +78,7 @@ class Patched:
         clean, corrupted = here["clean"].iloc[0], here["corrupted"].iloc[0]
         plain = self.result.table[(self.result.table["seed"] == seed) & self.result.table["identical"]]
         first = [plain.loc[plain["prompt"] == text, "image"].iloc[0] for text in (clean, corrupted)]
-        rows: list[list[Image | None]] = [[one] + [None] * (len(layers) - 1) for one in first]
+        rows: list[list[Image | None]] = [[one] * len(layers) for one in first]
         labels = [f"clean: {clean}", f"corrupted: {corrupted}"]
         for (_, token), row in here.groupby(["place", "token"], sort=False):
             rows.append([images[cell] for cell in row["cell"]])

@@ -7,7 +7,8 @@
     stubs/                                  what a pipeline still asks of an encoder that is not loaded
 
 A conditioning is named by the first cell that it is of; the cells of further seeds share it. Item 2 of an
-argument that is a list of one tensor an image is stored as "<conditioning>/<argument> 2".
+argument that is a list of one tensor an image is stored as "<conditioning>/<argument> 2". What is read only
+in the steps and blocks of `only(...)` is stored as "<conditioning>/inside/<argument>".
 """
 
 import hashlib
@@ -35,10 +36,12 @@ from diffusion_lens.runs.store import Store
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
+    from diffusion_lens.text.interventions import Only
 
 __all__ = ["Conditionings", "Encoded", "encode_experiment"]
 
 _NEGATIVE = "conditionings/negative.safetensors"
+_INSIDE = "inside/"
 _SHARD_BYTES = 2**28
 
 
@@ -138,6 +141,8 @@ class _Writer:
                 self._write(_NEGATIVE, request.negative.to_flat())
             name = str(row["cell"])
             flat = request.positive.to_flat()
+            if request.inside is not None:
+                flat |= {f"{_INSIDE}{one}": tensor for one, tensor in request.inside.to_flat().items()}
             self._tensors |= {f"{name}/{one}": tensor for one, tensor in flat.items()}
             self._last = key, name, f"conditionings/{len(self.shards) - 1:05d}.safetensors"
         self.rows.append({**row, "conditioning": self._last[1], "shard": self._last[2], "failed": None})
@@ -196,7 +201,7 @@ class Conditionings:
             columns = ["cell", "conditioning", "shard", "failed"]
             rows = pq.read_table(file, columns=columns).to_pylist()
         self._cells = {row["cell"]: row for row in rows}
-        self._read: tuple[str, dict[str, Conditioning]] = ("", {})
+        self._read: tuple[str, dict[str, tuple[Conditioning, Conditioning]]] = ("", {})
         self._negative: Conditioning | None = None
 
     @property
@@ -236,8 +241,12 @@ class Conditionings:
         reason: str | None = self._cells[cell]["failed"]
         return reason
 
-    def request(self, cell: Cell) -> ImageRequest:
+    def request(self, cell: Cell, only: "Only | None" = None) -> ImageRequest:
         """What the image of a cell is made from.
+
+        Args:
+            cell: the cell.
+            only: the steps and blocks that its reading is limited to.
 
         Raises:
             RunError: a shard is not what was written.
@@ -247,7 +256,8 @@ class Conditionings:
             self._read = row["shard"], _by_conditioning(self._load(row["shard"]))
         if self._negative is None:
             self._negative = Conditioning.from_flat(self._load(_NEGATIVE))
-        return ImageRequest(self._read[1][row["conditioning"]], self._negative, cell.seed)
+        outside, inside = self._read[1][row["conditioning"]]
+        return ImageRequest(outside, self._negative, cell.seed, inside if only else None, only)
 
     def _load(self, name: str) -> dict[str, Any]:
         content = self.store.fs.cat_file(self.store.path(name))
@@ -257,9 +267,14 @@ class Conditionings:
         return tensors
 
 
-def _by_conditioning(tensors: Mapping[str, Any]) -> dict[str, Conditioning]:
-    found: dict[str, dict[str, Any]] = {}
+def _by_conditioning(tensors: Mapping[str, Any]) -> dict[str, tuple[Conditioning, Conditioning]]:
+    """What the pipeline is called with and, in the places of `only(...)`, what is read there."""
+    found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
     for key in sorted(tensors):  # safetensors has no order; images of one order of arguments share a batch
         name, _, argument = key.partition("/")
-        found.setdefault(name, {})[argument] = tensors[key]
-    return {name: Conditioning.from_flat(flat) for name, flat in found.items()}
+        inside = argument.startswith(_INSIDE)
+        found.setdefault(name, ({}, {}))[inside][argument.removeprefix(_INSIDE)] = tensors[key]
+    return {
+        name: (Conditioning.from_flat(flat), Conditioning.from_flat(inside))
+        for name, (flat, inside) in found.items()
+    }

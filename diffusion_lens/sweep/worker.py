@@ -82,7 +82,7 @@ class Worker:
         self.drawn = 0
         self._prepared: set[str] = set()
         self._states: tuple[int, States] | None = None
-        self._positive: tuple[tuple[int, int], Conditioning] | None = None
+        self._positive: tuple[tuple[int, int], ImageRequest] | None = None
         self._negative: Conditioning | None = None
 
     @property
@@ -205,15 +205,16 @@ class Worker:
     def request(self, cell: Cell) -> ImageRequest:
         """What a cell's image is made from; cells come ordered, so that only the last is kept."""
         if self.conditionings is not None:
-            return self.conditionings.request(cell)
+            return self.conditionings.request(cell, self.resolved.readings[cell.reading].only)
         key = (cell.prompt, cell.reading)
         if self._positive is None or self._positive[0] != key:
             if self._states is None or self._states[0] != cell.prompt:
                 self._states = cell.prompt, self._encode(cell.prompt)
             reading = self.resolved.readings[cell.reading]
-            self._positive = key, self.reader.condition(self._states[1], reading)
+            positive, inside = self.reader.conditions(self._states[1], reading)
+            self._positive = key, ImageRequest(positive, Conditioning(), 0, inside, reading.only)
         negative = self._negative_conditioning(self.prompts[cell.prompt].prompt)
-        return ImageRequest(self._positive[1], negative, cell.seed)
+        return replace(self._positive[1], negative=negative, seed=cell.seed)
 
     def _encode(self, prompt: int) -> States:
         """The states of one prompt, for all readings of the plan."""

@@ -17,6 +17,7 @@ from .interventions import Contextless as Contextless
 from .interventions import Drop as Drop
 from .interventions import Intervention as Intervention
 from .interventions import Keep as Keep
+from .interventions import Only as Only
 from .interventions import Patch as Patch
 from .interventions import Scale as Scale
 from .interventions import parse_intervention as parse_intervention

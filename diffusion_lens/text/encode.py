@@ -80,6 +80,7 @@ def needed_layers(
 ) -> dict[str, list[SiteKey]]:
     """What of each encoder `readings` are drawn from, or their interventions read."""
     needed = {}
+    readings = [*readings, *(one.otherwise for one in readings if one.otherwise is not None)]
     changes = {change for one in readings for change in one.reading.interventions}
     all_layers = any(change.needs_all_layers for change in changes)
     for name, slot in conditioner.slots.items():

@@ -165,6 +165,18 @@ class Reader:
         with self.in_use():
             return self.conditioner.replay(prompt, outputs, self.options).to("cpu")
 
+    def conditions(
+        self, states: States, reading: ResolvedReading
+    ) -> tuple[Conditioning, Conditioning | None]:
+        """What the pipeline is called with, and what is read in the places of `only(...)` instead, if any.
+
+        The arguments, and what is raised, are those of `condition`.
+        """
+        own = self.condition(states, reading)
+        return (
+            (own, None) if reading.otherwise is None else (self.condition(states, reading.otherwise), own)
+        )
+
     def drawn_states(self, states: States, reading: ResolvedReading) -> States:
         """The states of one prompt that a reading draws: under all that changes them, before any norm.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from diffusion_lens.choices import Pooled
 from diffusion_lens.models.site_keys import SiteKey
-from diffusion_lens.text.interventions import Intervention, parse_interventions
+from diffusion_lens.text.interventions import Intervention, Only, parse_interventions
 from diffusion_lens.text.readouts import Readout, parse_readout
 from diffusion_lens.text.sites import NATIVE, Site
 from diffusion_lens.text.slots import Slots
@@ -105,6 +105,7 @@ class ResolvedReading:
         positions: for each encoder, the layers that the pipeline reads.
         sources: for each encoder, the layer, or the part of a block, that stands in at each of these
             positions.
+        otherwise: what is read outside of the steps and blocks of `only(...)`, where there is one.
     """
 
     reading: Reading
@@ -115,6 +116,12 @@ class ResolvedReading:
     moving: tuple[str, ...]
     positions: Mapping[str, tuple[int, ...]]
     sources: Mapping[str, tuple[SiteKey, ...]]
+    otherwise: "ResolvedReading | None" = None
+
+    @property
+    def only(self) -> Only | None:
+        """The steps and blocks of the denoiser that it is limited to."""
+        return next((one for one in self.reading.interventions if isinstance(one, Only)), None)
 
     @property
     def encoder_edits(self) -> EncoderEdits | None:
@@ -128,7 +135,9 @@ class ResolvedReading:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {**vars(self), "reading": self.reading.to_dict()}
+        plain = {**vars(self), "reading": self.reading.to_dict()}
+        other = plain.pop("otherwise")
+        return plain if other is None else {**plain, "otherwise": other.to_dict()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ResolvedReading":
@@ -138,4 +147,6 @@ class ResolvedReading:
             for name in ("positions", "sources")
         }
         given = {**data, **layers, "moving": tuple(data["moving"])}
+        if "otherwise" in data:
+            given["otherwise"] = cls.from_dict(data["otherwise"])
         return cls(**{**given, "reading": Reading.from_dict(data["reading"])})

@@ -6,7 +6,8 @@ from typing import Any
 from diffusion_lens.choices import Pooled
 from diffusion_lens.errors import LayerError
 from diffusion_lens.models.conditioner import Conditioner
-from diffusion_lens.text.interventions import Intervention
+from diffusion_lens.models.cross_attention import check_blocks
+from diffusion_lens.text.interventions import Intervention, Only
 from diffusion_lens.text.layers import Layer, LayerPlan, LayerRequest
 from diffusion_lens.text.reading import ALL_ENCODERS, Reading, ResolvedReading, Slots
 from diffusion_lens.text.readouts import Readout, check_pooled
@@ -52,6 +53,19 @@ def resolve_readings(
     found = plan.layers(layers)
     for layer in found:
         _check_part(layer, interventions)
+    otherwise = None
+    for change in interventions:
+        if isinstance(change, Only):
+            check_blocks(conditioner.pipe, change.block_names)
+            (otherwise,) = resolve_readings(
+                conditioner,
+                change.otherwise,
+                encoder=encoder,
+                readout=readout,
+                pooled=pooled,
+                slots=slots,
+                options=options,
+            )
     as_pipeline = not interventions and _reads_as_pipeline(conditioner, plan, readout, pooled)
     return tuple(
         ResolvedReading(
@@ -70,6 +84,7 @@ def resolve_readings(
             plan.moving,
             plan.taps,
             layer.sources,
+            otherwise,
         )
         for layer in found
     )

@@ -5,8 +5,9 @@ row that was drawn with it and a part of its cell, and it is read back by `parse
 named as `diffusion_lens.text.interventions.tokens` says.
 
 An intervention on the readout changes only the state that is drawn; one with `place="encoder"` changes a
-block's output in the forward pass, and the later blocks run on from it. They are made in the order given:
-those in the encoder, those on the hidden state, then `Scale` on what the pipeline is given.
+block's output in the forward pass, and the later blocks run on from it; `Only` limits all of them to some
+steps or blocks of the denoiser. They are made in the order given: those in the encoder, those on the hidden
+state, then `Scale` on what the pipeline is given, then `Only`.
 
 A new intervention is a frozen dataclass in a module here, and a name in `INTERVENTIONS`.
 """
@@ -14,6 +15,7 @@ A new intervention is a frozen dataclass in a module here, and a name in `INTERV
 from diffusion_lens.text.interventions.ablate import Ablate, Skip
 from diffusion_lens.text.interventions.base import Context, Intervention, Place, Source
 from diffusion_lens.text.interventions.keep import Drop, Keep, Pads
+from diffusion_lens.text.interventions.only import Only
 from diffusion_lens.text.interventions.patch import Patch, Swap
 from diffusion_lens.text.interventions.scale import Average, Scale
 from diffusion_lens.text.interventions.steer import Steer, direction
@@ -35,6 +37,7 @@ __all__ = [
     "Drop",
     "Intervention",
     "Keep",
+    "Only",
     "Pads",
     "Patch",
     "Place",

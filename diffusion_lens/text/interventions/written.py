@@ -11,6 +11,7 @@ from diffusion_lens.errors import InputError, nearest
 from diffusion_lens.text.interventions.ablate import Ablate, Skip
 from diffusion_lens.text.interventions.base import Intervention
 from diffusion_lens.text.interventions.keep import Drop, Keep, Pads
+from diffusion_lens.text.interventions.only import Only
 from diffusion_lens.text.interventions.patch import Patch, Swap
 from diffusion_lens.text.interventions.scale import Average, Scale
 from diffusion_lens.text.interventions.steer import Steer
@@ -27,6 +28,7 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
         Contextless,
         Drop,
         Keep,
+        Only,
         Pads,
         Patch,
         Scale,
@@ -94,15 +96,18 @@ _JOINED = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^"+])+')
 
 def _check_together(changes: Sequence[Intervention]) -> None:
     """Refuse interventions of which one undoes or hides another."""
-    stages = [0 if one.in_encoder else 2 if one.after_norm else 1 for one in changes]
+    stages = [
+        3 if isinstance(one, Only) else 0 if one.in_encoder else 2 if one.after_norm else 1
+        for one in changes
+    ]
     if stages != sorted(stages):
         late = next(i for i in range(1, len(stages)) if stages[i] < stages[i - 1])
         raise InputError(
             f"{changes[late]} is made before {changes[late - 1]}, wherever it stands: first those in the "
-            "encoder, then those on the hidden state, then scale on what is drawn. Write them in this "
-            "order."
+            "encoder, then those on the hidden state, then scale on what is drawn, then only. Write "
+            "them in this order."
         )
-    for kinds in ((Keep, Drop), (Pads,), (Keep,), (Contextless,), (Average,), (Shuffle,)):
+    for kinds in ((Keep, Drop), (Pads,), (Keep,), (Contextless,), (Average,), (Shuffle,), (Only,)):
         same = [one for one in changes if isinstance(one, kinds) and not one.in_encoder]
         if len(same) > 1 and not (kinds == (Keep, Drop) and len({type(one) for one in same}) == 1):
             raise InputError(
