@@ -60,12 +60,23 @@ SWEEP := --dtype bfloat16
 results: $(READY) $(STUDIES:%=results/%/findings.md) $(LEARNED:%=results/%/summary.csv)
 	$(BIN)/diffusion-lens show $(DEMO) --out results/demo/grid.png --overwrite
 
-results/%/findings.md: experiments/%.toml experiments/prompts/%.csv $(READY)
+.SECONDEXPANSION:
+results/%/findings.md: experiments/%.toml $$(wildcard experiments/prompts/$$*.csv) $(READY)
 	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji
 	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji-clip --model emoji-clip --layers 0:12:2 --seeds 0 1
 	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji-llm --model emoji-llm --layers 0:15:3 --seeds 0 1
 	$(if $(CONTROL),$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/random --model $(CONTROL) --layers 0:12:6 --steps 20 --guidance 4)
 	$(BIN)/diffusion-lens analyze runs/$*/* --out results/$* --overwrite
+
+# what a denoiser uses is asked of the last layer
+results/denoiser_uses/findings.md: experiments/denoiser_uses.toml $(READY)
+	$(foreach model,emoji emoji-clip emoji-llm,$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/denoiser_uses/$(model) --model $(model) &&) \
+	$(BIN)/diffusion-lens analyze runs/denoiser_uses/* --out results/denoiser_uses --overwrite
+
+# its blocks are named as in `emoji`
+results/denoiser_places/findings.md: experiments/denoiser_places.toml $(READY)
+	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/denoiser_places/emoji
+	$(BIN)/diffusion-lens analyze runs/denoiser_places/* --out results/denoiser_places --overwrite
 
 # its words are of one model
 results/learned_words/findings.md: experiments/learned_words.toml experiments/prompts/learned_words.csv $(READY)
