@@ -1,5 +1,6 @@
 """Is a check of a prompt in the encoder's states? Ridge probes on captions that differ in it alone."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,8 +54,9 @@ def probe_check(
 ) -> Decodability | None:
     """Whether a check of a prompt can be read off each layer of an encoder by a linear probe.
 
-    A caption is its mean state beside that of its last word, whose pieces come after all others; the prompt
-    itself is never among the captions that a probe is fitted on.
+    A caption is its mean state beside that of its last word, whose pieces come after all others, and that
+    of the thing that the check is about, where every caption names it: which of two things a colour belongs
+    to is not in a mean over both. The prompt itself is never among the captions that a probe is fitted on.
 
     Args:
         lens: the model.
@@ -78,8 +80,9 @@ def probe_check(
     reader, depth = lens.reader(), lens.conditioner.encoders[encoder].depth
     readings = lens.readings("all", Reading(encoder), reader)
     vectors = []
+    named = check.subject if all(_holds(text, check.subject) for text in [*texts, prompt]) else None
     for text in [*texts, prompt]:
-        vectors.append(_features(reader, reader.encode([text], readings)[encoder], depth))
+        vectors.append(_features(reader, reader.encode([text], readings)[encoder], depth, named))
         on_caption(1)
     stacked = np.stack(vectors, axis=1)
     labels = np.tile([True, False], len(made))
@@ -112,9 +115,18 @@ def read_by_probe(
     return Decodability(np.array(accuracy), np.array(reads))
 
 
-def _features(reader: "Reader", states: "LayerStates", depth: int) -> Float[np.ndarray, "layer width"]:
-    """The mean state of a caption's own tokens beside the last one, at each layer."""
-    own = list(reader.places_of(states).content())
+def _holds(text: str, word: str | None) -> bool:
+    """Whether a caption names a thing as one word."""
+    return bool(word) and str(word).lower() in re.findall(r"\w+", text.lower())
+
+
+def _features(
+    reader: "Reader", states: "LayerStates", depth: int, named: str | None
+) -> Float[np.ndarray, "layer width"]:
+    """The mean state of a caption's own tokens, the last one, and one that is named, at each layer."""
+    places = reader.places_of(states)
+    own = list(places.content())
+    single = [own[-1]] if named is None else [own[-1], places.select(f"word:{named}")[-1]]
     kept = [states.layers.index(layer) for layer in range(depth + 1)]
     values = states.states[kept, 0].float().numpy()
-    return np.concatenate([values[:, own].mean(axis=1), values[:, own[-1]]], axis=1)
+    return np.concatenate([values[:, own].mean(axis=1), *(values[:, i] for i in single)], axis=1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +11,9 @@ import pandas as pd
 from diffusion_lens.analysis.decodable import probe_check
 from diffusion_lens.analysis.significance import holm, sign_flip_test
 from diffusion_lens.analysis.statistics import DEFAULT, Resampling, mean_interval
-from diffusion_lens.analysis.verdicts_of_checks import find_verdict
+from diffusion_lens.analysis.verdicts_of_checks import READABLE, find_verdict
 from diffusion_lens.checks.checks import CheckedPrompt
-from diffusion_lens.errors import InputError
+from diffusion_lens.errors import CheckError, InputError
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
@@ -31,7 +32,8 @@ class Diagnosis:
         native_layer: the layer that the pipeline reads.
         atoms: one row by check: `check`, `question`, `verdict` (see `verdicts_of_checks`), `layer` (the
             earlier layer that draws it, or the last that holds it), `native` (the rate of the pipeline's
-            own images), `decodable` (where the pipeline reads: "yes", "no" or "not known").
+            own images), `decodable` (where the pipeline reads: "yes", "no" or "not known"), `held_out` (the
+            rate of the unrepaired images of the held-out seeds; missing where nothing is lost).
         rates: one row by check and layer: `rate`, and `probe`, the share of held-out captions that a probe
             reads right, and `reads_prompt`.
         images: all images: `repair` is empty for those of the layers, "none" for the control.
@@ -81,13 +83,18 @@ def diagnose(
         options: further arguments of a call of the lens, such as `steps`.
 
     Raises:
-        InputError: a seed is among both, or the shares or numbers can't be.
-        PromptError, SamplerError, ScorerError, CheckError: something asked for can't be.
+        InputError: the prompt is empty, a seed is among both, or the shares or numbers can't be.
+        CheckError: the scorer can judge nothing of the prompt.
+        PromptError, SamplerError, ScorerError: something asked for can't be.
     """
+    from diffusion_lens.images.sampler import check_seeds
     from diffusion_lens.models.embedded import EMBEDDED
     from diffusion_lens.scoring.judge_images import checks_of, judge_images
     from diffusion_lens.scoring.repairs import draw_repairs, propose_repairs
 
+    if not prompt.strip():
+        raise InputError("The prompt is empty and states nothing. Give one, such as 'a red car'.")
+    seeds, held_out = check_seeds(seeds), check_seeds(held_out)
     both = sorted(set(seeds) & set(held_out))
     if both:
         raise InputError(f"Seed {both[0]} is drawn with and held out too. Give other held-out seeds.")
@@ -96,13 +103,15 @@ def diagnose(
             f"enough is {enough} and pairs is {pairs}: enough is a share above 0, pairs 0 or at least 10."
         )
     checks = checks_of(prompt, given)
+    judge = partial(judge_images, prompt=prompt, scorer=scorer, given=given, device=device, model=lens.name)
+    _check_answers(judge(lens(prompt, "native", seeds[:1], progress=False, **options).table), prompt)
     plan = lens.plan()
     encoder = plan.reference
     asked = ["all", "native"]
     drawn = lens(prompt, asked, seeds, progress=False, **options).table.assign(repair="")
     native = drawn["native"].astype(bool)
     known = lens.name in EMBEDDED and pairs > 0
-    answers = judge_images(drawn, prompt, scorer, given, device=device, model=lens.name)
+    answers = judge(drawn)
     atoms, rates, lost = [], [], []
     for check in checks:
         here = _values(answers, check.id).reindex(drawn["cell"]).to_numpy()
@@ -112,7 +121,9 @@ def diagnose(
         verdict, layer = find_verdict(by_layer.to_dict(), rate, read, plan.native_layer, enough=enough)
         if verdict not in ("drawn", "not judged"):
             lost.append(check)
-        holds = "not known" if read is None else "yes" if plan.native_layer in read.layers(0.8) else "no"
+        holds = (
+            "not known" if read is None else "yes" if plan.native_layer in read.layers(READABLE) else "no"
+        )
         atoms.append(
             {
                 "check": check.id,
@@ -142,12 +153,11 @@ def diagnose(
         tried, refused = draw_repairs(
             lens, prompt, propose_repairs(prompt, checks, lost, best), held_out, **options
         )
-        said = judge_images(tried, prompt, scorer, given, device=device, model=lens.name)
-        repairs = compare_repairs(tried, said, [check.id for check in checks])
+        repairs = compare_repairs(tried, judge(tried), [check.id for check in checks])
         images = pd.concat([drawn, tried], ignore_index=True)
-    return Diagnosis(
-        prompt, lens.name, plan.native_layer, pd.DataFrame(atoms), table, images, repairs, refused
-    )
+    control = repairs.iloc[0] if lost else {}
+    found = pd.DataFrame(atoms).assign(held_out=[float(control.get(one.id, np.nan)) for one in checks])
+    return Diagnosis(prompt, lens.name, plan.native_layer, found, table, images, repairs, refused)
 
 
 def compare_repairs(
@@ -192,6 +202,20 @@ def compare_repairs(
     found = pd.DataFrame(rows)
     found.insert(found.columns.get_loc("p") + 1, "p_holm", holm(found["p"].to_numpy(dtype=float)))
     return found
+
+
+def _check_answers(answers: pd.DataFrame, prompt: str) -> None:
+    """Refuse, by the answers to the first image, a prompt of which a scorer can tell nothing.
+
+    Raises:
+        CheckError: every answer is missing.
+    """
+    if len(answers) and answers["label"].isna().all() and answers["p"].isna().all():
+        reasons = "; ".join(answers["reason"].dropna().unique()[:2]) or "it does not say why"
+        raise CheckError(
+            f"{answers['scorer'].iloc[0]} can judge nothing of {prompt!r} ({reasons}). Give checks that it "
+            "can judge (--checks FILE), or another scorer."
+        )
 
 
 def _values(answers: pd.DataFrame, check: str) -> "pd.Series[float]":

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from diffusion_lens.cli.console import say
+from diffusion_lens.cli.console import say, warn
 from diffusion_lens.cli.options import (
     BatchSize,
     Load,
@@ -103,4 +103,6 @@ def diagnose(
             "" if row["layer"] is None or row["layer"] != row["layer"] else f" (layer {row['layer']:.0f})"
         )
         say(f"  {row['question']:50}  {row['verdict']}{layer}")
+    if len(found.repairs) and (units := int(found.repairs["seeds"].max())) < 6:
+        warn(f"{units} held-out seeds: no p value can be below {2 ** (1 - units):.2g}. Give six or more.")
     say(f"page     {page}\nchecks   {atoms}\nlayers   {layers}\nrepairs  {repairs}\nimages   {images}")

@@ -53,7 +53,14 @@ def diagnosis_page(found: Diagnosis) -> str:
         prompt=found.prompt,
         model=found.model,
         summary=summarize(found),
-        atoms=[{**row, "layer": _whole(row["layer"])} for row in found.atoms.to_dict("records")],
+        atoms=[
+            {
+                **row,
+                "layer": _whole(row["layer"]),
+                "right": _counted(row["native"], drawn["seed"].nunique()),
+            }
+            for row in found.atoms.to_dict("records")
+        ],
         native_layer=found.native_layer,
         seed=seed,
         seeds=int(drawn["seed"].nunique()),
@@ -99,6 +106,14 @@ def _repair(row: "dict[Any, Any]", images: pd.DataFrame, checks: list[str]) -> d
         "checks": [row[check] for check in checks],
         "images": [_cell(one, "seed") for one in here.to_dict("records")],
     }
+
+
+def _counted(rate: float, seeds: int) -> str:
+    """A share of a few images as a count; the share itself where a scorer answers in shares."""
+    right = rate * seeds
+    if math.isnan(rate):
+        return "not known"
+    return f"{right:.0f} of {seeds}" if math.isclose(right, round(right)) else f"{rate:.0%} of {seeds}"
 
 
 def _whole(layer: float | None) -> str:

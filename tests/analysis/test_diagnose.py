@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffusion_lens.analysis.decodable import Decodability, read_by_probe
+from diffusion_lens.analysis.decodable import Decodability, probe_check, read_by_probe
 from diffusion_lens.analysis.diagnose import Diagnosis, compare_repairs, diagnose
 from diffusion_lens.analysis.verdicts_of_checks import VERDICTS, find_verdict
 from diffusion_lens.checks.checks import Judgement
 from diffusion_lens.checks.minimal_pairs import minimal_pairs
 from diffusion_lens.checks.scenes import from_description, parse_caption
-from diffusion_lens.errors import InputError
+from diffusion_lens.errors import CheckError, InputError, SamplerError, ScorerError
 from diffusion_lens.pages.diagnosis import diagnosis_page, summarize
 from diffusion_lens.scoring.repairs import propose_repairs, words_of
 from diffusion_lens.scoring.scorer import Scorer
@@ -150,6 +150,9 @@ def test_the_page_shows_all_and_escapes_the_prompt(found):
     assert "&lt;b&gt;" in page and "<b>" not in page
     assert page.count("<img ") == 7 + len(found.images[found.images["repair"] != ""])
     assert "2 of 2 things that the prompt states are lost" in summarize(found)
+    assert page.count("<td>0 of 1</td>") == 2 and "the 2 held-out seeds were not looked at" in page
+    control = found.repairs.set_index("repair").loc["none"]
+    assert found.atoms["held_out"].tolist() == [control[one] for one in found.atoms["check"]]
 
 
 def test_repairs_are_compared_seed_by_seed():
@@ -169,5 +172,31 @@ def test_repairs_are_compared_seed_by_seed():
 def test_seeds_that_are_not_held_out_are_refused(emoji):
     with pytest.raises(InputError, match="Seed 3 is drawn with and held out too"):
         diagnose(emoji, "a red car", [0, 3], [3, 4])
-    with pytest.raises(InputError, match="at least 10"):
-        diagnose(emoji, "a red car", [0], [1], pairs=3)
+
+
+def test_what_can_not_be_diagnosed_is_refused_before_anything_is_drawn(emoji):
+    def refused(error, message, prompt="a red car", seeds=(0,), held_out=(1,), steps=0, **options):
+        with pytest.raises(error, match=message):
+            diagnose(emoji, prompt, seeds, held_out, steps=steps, **options)  # none can be drawn in 0
+
+    refused(InputError, "states nothing", " ")
+    refused(InputError, "at least 10", pairs=3)
+    refused(InputError, "at least 10", pairs=-1)
+    refused(InputError, "a share above 0", enough=float("nan"))
+    refused(SamplerError, "No seed was given", held_out=())
+    refused(SamplerError, "-1 is no seed", seeds=[-1])
+    refused(ScorerError, "There is no scorer 'orakel'. Did you mean 'oracle'", scorer="orakel", steps=1)
+    refused(
+        CheckError, r"oracle can judge nothing of 'hello world' .* Give checks that", "hello world", steps=1
+    )
+
+
+@pytest.mark.parametrize(("prompt", "check"), [("a red car and a blue dog", "red"), ("a blue dog", "blue")])
+def test_a_probe_of_a_colour_reads_it_off_its_thing(emoji, prompt, check):
+    (bound,) = (
+        one for one in from_description("", prompt, parse_caption(prompt)).checks if one.attribute == check
+    )
+    read = probe_check(emoji, prompt, bound, "text_encoder", pairs=20)
+    # embeddings have no order, and the two captions of a pair the same words: only context binds a colour
+    assert read.accuracy[1:].max() > 0.75
+    assert (read.accuracy[0] < 0.65) == ("and" in prompt)
