@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from diffusers.models.attention_processor import Attention
@@ -22,6 +21,7 @@ from torch import Tensor
 from diffusion_lens.anatomy.sampling import sample
 from diffusion_lens.errors import InputError, PromptError, UnsupportedPipelineError
 from diffusion_lens.figures.panels import Picture, as_text, draw_images
+from diffusion_lens.lens.attention import overlay
 from diffusion_lens.models.tokens import align_prompt
 
 __all__ = ["AttentionMaps", "AttentionRecord", "attend", "draw_attention", "overlay", "record_attention"]
@@ -166,29 +166,6 @@ def attend(
         for layer in layers
     ]
     return AttentionMaps(image, tuple(words), torch.stack(by_layer).mean(0))
-
-
-def overlay(image: Image.Image, heat: Float[Tensor, "y x"], most: float = 2.0) -> np.ndarray:
-    """An image, pale and grey, under the places of a map that are above its mean.
-
-    Args:
-        image: the image.
-        heat: the map, not negative.
-        most: how many times the mean is fully red.
-
-    Returns:
-        uint8 `[y, x, 3]`.
-    """
-    ratio = heat.double() / heat.double().mean().clamp_min(1e-12)
-    scaled = (ratio - 1) / max(most - 1, 1e-12)
-    large = torch.nn.functional.interpolate(
-        scaled[None, None], (image.height, image.width), mode="bicubic"
-    )[0, 0].clamp(0, 1)
-    pixels = torch.from_numpy(np.array(image.convert("RGB"), dtype=np.float64))
-    grey = 0.5 * pixels.mean(-1, keepdim=True).expand(-1, -1, 3) + 0.5 * 255
-    red = torch.tensor([200.0, 30.0, 0.0], dtype=torch.float64)
-    weight = 0.85 * large[..., None]
-    return ((1 - weight) * grey + weight * red).round().to(torch.uint8).numpy()
 
 
 def draw_attention(maps: Sequence[AttentionMaps] | AttentionMaps) -> Figure:

@@ -52,6 +52,7 @@ class TextSwap:
         """Run the pipeline with the other text in the body; it is stopped where the text is seen.
 
         Raises:
+            SamplerError: none of the steps will be made.
             UnsupportedPipelineError: the pipeline shows no text.
         """
 
@@ -68,6 +69,9 @@ class TextSwap:
             raise UnsupportedPipelineError(
                 f"{self.only} can't be drawn: {type(self.pipe).__name__} did not call its denoiser."
             )
+        planned = getattr(self.pipe.scheduler, "timesteps", None)
+        if planned is not None:
+            self._check_steps(len(planned))
 
     @contextmanager
     def use(self) -> Iterator[None]:
@@ -75,20 +79,20 @@ class TextSwap:
 
         Raises:
             SamplerError: none of the steps was made.
-            UnsupportedPipelineError: the pipeline handed on another text in a later step than in the first.
+            UnsupportedPipelineError: the pipeline reports no steps, or handed on another text in a later
+                one than in the first.
         """
         with ExitStack() as stack:
             for name, module in self._seers.items():
                 hook = self._swap if name in self._swapped else self._see
                 stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
             yield
-        made = [step for step in range(self.step) if self.only.holds_step(step)]
-        if not made:
-            raise SamplerError(
-                f"{self.only} names no step that was made: there were steps 0 to {self.step - 1}."
-                if self.step
-                else f"{self.only} can't be drawn: {type(self.pipe).__name__} does not report its steps."
+        if not self.step:
+            raise UnsupportedPipelineError(
+                f"{self.only} can't be drawn: {type(self.pipe).__name__} does not report its steps."
             )
+        self._check_steps(self.step)
+        made = filter(self.only.holds_step, range(self.step))
         left = [step for step in made if step not in self._done]
         if self._texts and left:
             raise UnsupportedPipelineError(
@@ -96,6 +100,10 @@ class TextSwap:
                 "denoiser another text than in the first step. Leave out what changes it on the way, such "
                 "as an approximation."
             )
+
+    def _check_steps(self, count: int) -> None:
+        if not any(map(self.only.holds_step, range(count))):
+            raise SamplerError(f"{self.only} names no step that is made: there are steps 0 to {count - 1}.")
 
     @property
     def _texts(self) -> list[str]:

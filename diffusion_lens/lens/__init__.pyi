@@ -1,3 +1,5 @@
+from .attention import WordAttention as WordAttention
+from .attention import overlay as overlay
 from .call import make_reading as make_reading
 from .doctor import examine as examine
 from .encoder_comparison import EncoderComparison as EncoderComparison

@@ -22,6 +22,7 @@ from diffusion_lens.lens.rows import Order, difference_image, grid_columns, grid
 from diffusion_lens.lens.viewer import embed, viewer_page
 
 if TYPE_CHECKING:
+    from diffusion_lens.lens.attention import WordAttention
     from diffusion_lens.lens.words import Spoken
     from diffusion_lens.text.interventions.tokens import Tokens
     from diffusion_lens.text.states import LayerStates
@@ -153,6 +154,12 @@ class Result:
         from diffusion_lens.lens.words import add_words
 
         return replace(self, table=add_words(self.table, self.words(k, tokens, by, words)))
+
+    def attention(self, tokens: "Tokens", **chosen: Any) -> "WordAttention":
+        """Where the denoiser reads a word; see `diffusion_lens.lens.attention.attend_word`."""
+        from diffusion_lens.lens.attention import attend_word
+
+        return attend_word(self, tokens, **chosen)
 
     def compare(self, other: "Result") -> Comparison:
         """This result and another, layer by layer and seed by seed, with their difference.

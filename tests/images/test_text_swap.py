@@ -91,9 +91,7 @@ def test_what_can_not_be_limited_is_refused(tiny_lens, new_lens):
             draw(lens, 0, *changes, **options)
 
     sd = tiny_lens("sd")
-    refused(
-        SamplerError, r"only\(5:\) names no step that was made: there were steps 0 to 2", sd, "only(5:)"
-    )
+    refused(SamplerError, r"only\(5:\) names no step that is made: there are steps 0 to 2", sd, "only(5:)")
     refused(
         UnsupportedPipelineError, "no cross-attention in 'up'. It has some in: down_", sd, "only(blocks=up)"
     )
@@ -103,6 +101,9 @@ def test_what_can_not_be_limited_is_refused(tiny_lens, new_lens):
     refused(InputError, "keep.fox. is made before only.0.", sd, "only(0)", "keep(fox)")
     for written in ("only()", "only(3:1)", "only(:)", "only(a)", "only(0, otherwise=all)", "only(0, a b)"):
         refused(InputError, "only|no range|no name", sd, written)
+    refused(
+        UnsupportedPipelineError, "LongCat.* does not report its steps", tiny_lens("longcat"), "only(0)"
+    )
     own = new_lens("sd")
     approximate(own.denoiser, Approximations(guided=0.4))
     refused(UnsupportedPipelineError, "in step 2 .* another text than in the first step", own, "only(0:)")

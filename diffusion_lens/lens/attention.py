@@ -1,0 +1,246 @@
+"""`WordAttention`: where the denoiser reads a word while it makes the images of a result."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from diffusion_lens.errors import InputError, UnsupportedPipelineError
+from diffusion_lens.images.attention_maps import AttentionRecorder
+from diffusion_lens.lens.grid import contact_sheet
+from diffusion_lens.text.interventions.tokens import Tokens
+
+if TYPE_CHECKING:
+    from diffusion_lens.lens.lens import DiffusionLens
+    from diffusion_lens.lens.result import Result
+
+__all__ = ["WordAttention", "attend_word", "overlay"]
+
+
+@dataclass(frozen=True)
+class WordAttention:
+    """How much each place of some images read of a word, by step and attention layer of the denoiser.
+
+    Attributes:
+        tokens: the word, or the tokens.
+        rows: the images, one row each: `cell`, `prompt`, `layer`, `native`, `seed`, `image`.
+        maps: by the path of the attention layer, the share of what a place read, from 0 to 1; the mean over
+            heads. In joint attention the rest is of other words and of the image itself.
+    """
+
+    tokens: Tokens
+    rows: pd.DataFrame
+    maps: Mapping[str, Float[Tensor, "row step y x"]]
+
+    def mean(
+        self, steps: Sequence[int] | None = None, blocks: Sequence[str] = ()
+    ) -> Float[Tensor, "row y x"]:
+        """The mean over steps and layers, smaller maps enlarged linearly to the size of the largest.
+
+        Args:
+            steps: only these denoising steps, from 0.
+            blocks: only layers whose paths are, or begin with, one of these.
+
+        Raises:
+            InputError: no such step or layer.
+        """
+        chosen = [
+            one
+            for name, one in self.maps.items()
+            if not blocks or any(f"{name}.".startswith(f"{block}.") for block in blocks)
+        ]
+        count = next(iter(self.maps.values())).shape[1]
+        if not chosen or (steps is not None and (not steps or not all(0 <= one < count for one in steps))):
+            raise InputError(
+                f"There are steps 0 to {count - 1} and the layers {', '.join(self.maps)}; "
+                f"asked for were steps {steps} of {list(blocks)}."
+            )
+        size = max((one.shape[-2:] for one in chosen), key=lambda one: one[0] * one[1])
+        parts = [one if steps is None else one[:, list(steps)] for one in chosen]
+        means = [
+            torch.nn.functional.interpolate(one.mean(1, keepdim=True), size, mode="bilinear")[:, 0]
+            for one in parts
+        ]
+        return torch.stack(means).mean(0)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row by image, step and attention layer: `share`, the mean over places, and `peak` over it."""
+        parts = []
+        for block, maps in self.maps.items():
+            share, peak = maps.mean((2, 3)), maps.amax((2, 3))
+            for row, one in enumerate(self.rows.drop(columns="image").to_dict("records")):
+                values = {"block": block, "step": range(maps.shape[1]), "share": share[row].tolist()}
+                ratio = (peak[row] / share[row].clamp_min(1e-12)).tolist()
+                parts.append(pd.DataFrame({**one, **values, "peak": ratio}))
+        found: pd.DataFrame = pd.concat(parts, ignore_index=True)
+        return found
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that the maps take."""
+        return sum(one.nbytes for one in self.maps.values())
+
+    def grid(
+        self, steps: Sequence[int] | None = None, blocks: Sequence[str] = (), *, cell: int | None = None
+    ) -> Image.Image:
+        """The images under what was read: rows of seeds, columns of layers; red above an image's own mean.
+
+        Args:
+            steps: as for `mean`.
+            blocks: likewise.
+            cell: the longer side of an image on the sheet, in pixels.
+        """
+        means = self.mean(steps, blocks)
+        several = self.rows["prompt"].nunique() > 1
+        columns: dict[str, None] = {}
+        sheet: dict[str, dict[str, Image.Image | None]] = {}
+        for row, heat in zip(self.rows.to_dict("records"), means, strict=True):
+            column = "native" if row["native"] else str(row["layer"])
+            label = f"{row['prompt']}, seed {row['seed']}" if several else f"seed {row['seed']}"
+            columns[column] = None
+            image = row["image"]
+            shown = None if image is None else Image.fromarray(overlay(image, heat))
+            sheet.setdefault(label, {})[column] = shown
+        rows = [[one.get(column) for column in columns] for one in sheet.values()]
+        return contact_sheet(
+            rows, list(sheet), list(columns), title=f"where {self.tokens!r} is read", cell=cell
+        )
+
+
+def attend_word(
+    result: "Result",
+    tokens: Tokens,
+    *,
+    prompt: str | None = None,
+    layers: Sequence[int | str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> WordAttention:
+    """Where the denoiser reads a word, by step and attention layer; its images are drawn once more.
+
+    Works with U-Nets and with transformers of joint attention whose processors are diffusers' own.
+
+    Args:
+        result: what a lens drew that is still there.
+        tokens: the word, or tokens; see `diffusion_lens.text.interventions.tokens`.
+        prompt: only of this prompt.
+        layers: only of these layers: numbers, or "native".
+        seeds: only of these seeds.
+
+    Raises:
+        InputError: the lens is gone, there is no such image, or it was drawn under `only(...)`.
+        PromptError: the prompt lacks the word.
+        UnsupportedPipelineError: the denoiser's attention is of no known kind; it is named.
+    """
+    lens = None if result.spoken is None else result.spoken.lens()
+    if result.spoken is None or lens is None:
+        raise InputError("The model of this result is gone, or it was read from a file. Draw it again.")
+    AttentionRecorder(lens.pipeline, 0, ())  # or it is refused
+    table = result.table if prompt is None else result.table[result.table["prompt"] == prompt]
+    layer = table["layer"].astype(object).where(~table["native"].astype(bool), "native")
+    wanted = layer.isin(layers or list(layer)) & table["seed"].isin(seeds or list(table["seed"]))
+    table = table[wanted]
+    if table.empty:
+        raise InputError(f"The result holds no image of prompt {prompt!r}, layers {layers}, seeds {seeds}.")
+    by_columns = {tuple(map(str, one.columns().values())): one for one in result.spoken.readings}
+    names = list(result.spoken.readings[0].columns())
+    places = {text: _places(lens, text, tokens, result.spoken.options) for text in table["prompt"].unique()}
+    images, recorded = [], []
+    for row in table.to_dict("records"):
+        reading = by_columns[tuple(str(row[name]) for name in names)]
+        if reading.only is not None:
+            raise InputError(
+                f"Maps of images under {reading.only} can't be recorded. Draw them without it."
+            )
+        recorder = AttentionRecorder(lens.pipeline, *places[row["prompt"]])
+        with recorder.record():
+            settings = {name: _value(row[name]) for name in ("steps", "guidance", "height", "width")}
+            more = {name: _value(row[name]) for name in ("negative_prompt", "scheduler")}
+            drawn = lens(
+                row["prompt"],
+                reading.reading,
+                row["seed"],
+                states=result.states,
+                progress=False,
+                **settings,
+                **more,
+                **result.spoken.options,
+            )
+        images.append(drawn.table["image"].iloc[0])
+        recorded.append(recorder.maps)
+    rows = table[["cell", "prompt", "layer", "native", "seed"]].reset_index(drop=True)
+    size = next((one.size for one in images if one is not None), (1, 1))
+    maps = {
+        block: torch.stack([_as_image(torch.stack(one[block]), size) for one in recorded])
+        for block in recorded[0]
+    }
+    return WordAttention(tokens, rows.assign(image=images), maps)
+
+
+def _places(
+    lens: "DiffusionLens", prompt: str, tokens: Tokens, options: Mapping[str, Any]
+) -> tuple[int, list[int]]:
+    """How many tokens the denoiser is given, and which of them are made of the states of some tokens.
+
+    These states are changed, and it is seen what of the pipeline's text argument changes with them: a
+    pipeline may cut a template away, or join the states of two encoders one after the other.
+    """
+    reader = lens.reader(options)
+    (reading,) = lens.readings("native", reader=reader)
+    states = reader.encode([prompt], [reading])
+    marked = {}
+    for name, one in states.items():
+        places = reader.places_of(one).select(tokens)
+        changed = one.states.clone()
+        # no constant, which a norm takes away
+        changed[..., places, :] += torch.linspace(-1, 1, changed.shape[-1], dtype=changed.dtype)
+        marked[name] = replace(one, states=changed)
+    before, after = (reader.condition(one, reading).get("prompt_embeds") for one in (states, marked))
+    if not isinstance(before, torch.Tensor) or not isinstance(after, torch.Tensor) or before.ndim != 3:
+        raise UnsupportedPipelineError(
+            f"The tokens of {type(lens.pipeline).__name__} can't be told in what its denoiser is given."
+        )
+    moved = (before != after).any(-1)[0].nonzero()[:, 0].tolist()
+    return before.shape[1], moved
+
+
+def _as_image(maps: Float[Tensor, "step place"], size: tuple[int, int]) -> Float[Tensor, "step y x"]:
+    """Places as rows and columns, in the proportions of the image."""
+    places = maps.shape[1]
+    height = round((places * size[1] / size[0]) ** 0.5)
+    if height == 0 or places % height:
+        raise UnsupportedPipelineError(f"{places} places of attention are no grid of an image of {size}.")
+    return maps.reshape(len(maps), height, places // height)
+
+
+def _value(value: Any) -> Any:
+    return None if value is None or value != value else value
+
+
+def overlay(image: Image.Image, heat: Float[Tensor, "y x"], most: float = 2.0) -> np.ndarray:
+    """An image, pale and grey, under the places of a map that are above its mean.
+
+    Args:
+        image: the image.
+        heat: the map, not negative.
+        most: how many times the mean is fully red.
+
+    Returns:
+        uint8 `[y, x, 3]`.
+    """
+    ratio = heat.double() / heat.double().mean().clamp_min(1e-12)
+    scaled = (ratio - 1) / max(most - 1, 1e-12)
+    large = torch.nn.functional.interpolate(
+        scaled[None, None], (image.height, image.width), mode="bicubic"
+    )[0, 0].clamp(0, 1)
+    pixels = torch.from_numpy(np.array(image.convert("RGB"), dtype=np.float64))
+    grey = 0.5 * pixels.mean(-1, keepdim=True).expand(-1, -1, 3) + 0.5 * 255
+    red = torch.tensor([200.0, 30.0, 0.0], dtype=torch.float64)
+    weight = 0.85 * large[..., None]
+    return ((1 - weight) * grey + weight * red).round().to(torch.uint8).numpy()

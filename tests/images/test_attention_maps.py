@@ -1,0 +1,106 @@
+"""Attention maps of any denoiser: what they are is known, and recording them changes nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from diffusion_lens.anatomy.attention import record_attention
+from diffusion_lens.errors import InputError, PromptError, UnsupportedPipelineError
+from diffusion_lens.lens import WordAttention
+
+PROMPT = "a red fox"
+CROSS = ("sd", "sana")
+JOINT = ("sd3", "flux", "qwen-image")
+
+
+def draw(lens, **options):
+    return lens(PROMPT, "native", 0, progress=False, **options)
+
+
+@pytest.mark.parametrize("family", [*CROSS, *JOINT])
+def test_shares_add_up_and_the_images_are_the_same(tiny_lens, family):
+    result = draw(tiny_lens(family))
+    every, fox, rest = (result.attention(tokens) for tokens in ("all", "fox", "word:a;red;special;pads"))
+    assert fox.maps.keys() == every.maps.keys()
+    for name, maps in every.maps.items():
+        assert maps.shape[0] == 1 and maps.shape[2] == maps.shape[3] and maps.shape[1] >= 2
+        torch.testing.assert_close(fox.maps[name] + rest.maps[name], maps)
+        whole = maps.mean()
+        assert torch.isclose(whole, torch.tensor(1.0)) if family in CROSS else 0 < whole < 1
+    assert np.array_equal(fox.rows["image"][0], result.table["image"][0])
+    assert fox.nbytes == sum(maps.numel() * 4 for maps in fox.maps.values())
+
+
+@pytest.mark.parametrize("family", ["sd", "sd3", "qwen-image"])
+def test_the_negative_prompt_is_not_in_the_maps(tiny_lens, family):
+    lens = tiny_lens(family)
+    guided, plain = draw(lens, guidance=4.0, negative_prompt="a dog"), draw(lens, guidance=1.0)
+    one, other = guided.attention("fox"), plain.attention("fox")
+    for name, maps in one.maps.items():  # both begin with the same noise
+        assert maps.shape == other.maps[name].shape
+        torch.testing.assert_close(maps[:, 0], other.maps[name][:, 0])
+
+
+@pytest.mark.parametrize("family", ["sd", "sd3", "flux"])
+def test_two_words_of_one_state_are_read_alike(tiny_lens, family):
+    lens = tiny_lens(family)
+    changed = {}
+    for name, states in draw(lens).states.items():
+        places = lens.reader().places_of(states)
+        values = states.states.clone()
+        values[..., places.select("red"), :] = values[..., places.select("fox"), :]
+        changed[name] = replace(states, states=values)
+    same = draw(lens, states=changed)
+    first = next(iter(same.attention("fox").maps))
+    red, fox, a = (same.attention(word).maps[first][:, 0] for word in ("red", "fox", "word:a"))
+    torch.testing.assert_close(red, fox)
+    assert not torch.allclose(red, a, rtol=1e-3)
+
+
+def test_they_are_those_of_the_layers_own_scores(tiny_lens):
+    lens = tiny_lens("sd")
+    result = draw(lens)
+    fox = result.attention("fox")
+    place = lens.reader().places_of(result.states["text_encoder"]).select("fox")
+    with record_attention(lens.pipeline.unet) as record:
+        draw(lens)
+    for name, maps in fox.maps.items():
+        for step, heat in enumerate(maps[0]):
+            torch.testing.assert_close(heat, record.maps[name][step][-1, place].sum(0))
+
+
+def test_maps_are_chosen_by_step_and_block_and_drawn(tiny_lens):
+    result = tiny_lens("sd")(PROMPT, [0, "native"], [0, 1], progress=False)
+    found: WordAttention = result.attention("fox", layers=["native"])
+    assert found.rows["seed"].tolist() == [0, 1] and set(found.rows["native"]) == {True}
+    table = found.table
+    assert set(table["step"]) == {0, 1} and set(table["block"]) == set(found.maps)
+    assert table["share"].between(0, 1).all() and (table["peak"] >= 1).all()
+    mid = found.mean(steps=[1], blocks=["mid_block"])
+    (name,) = (one for one in found.maps if one.startswith("mid_block"))
+    torch.testing.assert_close(mid, found.maps[name][:, 1])
+    assert found.grid().height > found.grid(cell=40).height
+    for wrong in ({"steps": [2]}, {"steps": []}, {"blocks": ["mid"]}):
+        with pytest.raises(InputError, match="There are steps 0 to 1"):
+            found.mean(**wrong)
+
+
+def test_what_has_no_maps_is_refused(tiny_lens, new_lens, tmp_path):
+    with pytest.raises(UnsupportedPipelineError, match="its processors are ZSingleStreamAttnProcessor"):
+        draw(tiny_lens("z-image")).attention("fox")
+    result = draw(tiny_lens("sd"))
+    with pytest.raises(PromptError, match="does not hold 'dog'"):
+        result.attention("dog")
+    with pytest.raises(InputError, match="holds no image of"):
+        result.attention("fox", layers=[7])
+    limited = tiny_lens("sd")(PROMPT, 0, 0, interventions=["only(0)"], progress=False)
+    with pytest.raises(InputError, match=r"Maps of images under only\(0\)"):
+        limited.attention("fox")
+    with pytest.raises(InputError, match="gone, or it was read from a file"):
+        type(result).load(result.save(tmp_path)).attention("fox")
+    sliced = new_lens("sd")
+    sliced.pipeline.enable_attention_slicing(1)
+    with pytest.raises(UnsupportedPipelineError, match="its processors are SlicedAttnProcessor"):
+        draw(sliced).attention("fox")
