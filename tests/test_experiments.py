@@ -5,8 +5,10 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from diffusion_lens import Result
 from diffusion_lens.analysis.columns import check_experiment
 from diffusion_lens.checks.assign import ask
 from diffusion_lens.checks.checks import WHOLE
@@ -75,6 +77,23 @@ def test_studies_of_the_denoiser_are_planned_and_every_change_can_be_drawn(study
     run = look_at_run(small, tmp_path / "run", lens=emoji)
     assert len(run.todo()) == sets and not (tmp_path / "run").exists()
     assert run_sweep(small, tmp_path / "run", lens=emoji, progress=False).failed == {}
+
+
+def test_the_study_of_slots_takes_each_in_and_out(new_lens, tmp_path):
+    experiment, prompts = read("paper/slots.toml", "models/flux2.toml")
+    assert Experiment.from_toml(experiment.to_toml()) == experiment
+    lens = new_lens("flux2-klein")
+    readings = resolve(lens, experiment).readings
+    embedding = {str(one.reading.slots): one for one in readings if not one.native}
+    assert set(embedding) == set(map(str, experiment.slots)) and len(embedding) == 7
+    assert len(readings) == 14, "each choice stands beside the native image"
+    small = {"prompts": [prompts[0].prompt], "seeds": [0], "sampler": {"height": 16, "width": 16}}
+    drawn = Experiment.from_dict({**experiment.to_dict(), **small, "scorers": [], "machine": {}})
+    run_sweep(drawn, tmp_path / "run", lens=lens, progress=False)
+    table = Result.load(tmp_path / "run").table
+    assert len({np.asarray(image).tobytes() for image in table["image"]}) == 8, (
+        "each choice is another image"
+    )
 
 
 def test_a_later_file_goes_before_an_earlier_one(tmp_path):

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from matplotlib import font_manager, get_data_path
 from PIL import ImageFont
 
 __all__ = ["Font", "find_font"]
@@ -35,7 +34,9 @@ def find_font(text: str, size: int) -> Font:
     plain = ImageFont.load_default(size)
     if all(ord(letter) < 0x250 for letter in text):
         return plain
-    dejavu = Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    import matplotlib  # a fifth of a second that Latin letters don't need
+
+    dejavu = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     for path in (dejavu, *_system_fonts()):
         if _letters(path).issuperset(map(ord, text.replace("\n", ""))):
             return ImageFont.truetype(str(path), size)
@@ -43,6 +44,8 @@ def find_font(text: str, size: int) -> Font:
 
 
 def _system_fonts() -> Iterator[Path]:
+    from matplotlib import font_manager
+
     found = {entry.name: Path(entry.fname) for entry in font_manager.fontManager.ttflist}
     ranked = sorted(
         found,
@@ -55,6 +58,8 @@ def _system_fonts() -> Iterator[Path]:
 @cache
 def _letters(path: Path) -> frozenset[int]:
     """The letters that a font has."""
+    from matplotlib import font_manager
+
     try:
         return frozenset(font_manager.get_font(str(path)).get_charmap())
     except (OSError, RuntimeError):

@@ -144,7 +144,8 @@ class Experiment:
         interventions: sets of interventions, one after the other, as `diffusion_lens.text.interventions`
             writes them; the empty set draws without any, such as [[], ["keep(fox)"]].
         pooled: what a pipeline with a pooled output gets.
-        slots: what a layer replaces where a pipeline reads several layers.
+        slots: what a layer replaces where a pipeline reads several layers; or several choices, one after
+            the other, such as ["all", 0, 1, "without:0"].
         revision: branch, tag or commit on the hub.
         family: how the pipeline takes its text, for one of no known class: the name of a known class, or
             "package.module:NAME" for a `PipelineFamily` of one's own.
@@ -175,7 +176,7 @@ class Experiment:
     readouts: tuple[str, ...] = ("native",)
     interventions: tuple[tuple[str, ...], ...] = ((),)
     pooled: Pooled = "hold"
-    slots: int | str = "all"
+    slots: int | str | tuple[int | str, ...] = "all"
     revision: str | None = None
     family: str | None = None
     encoder_families: Mapping[str, str] = field(default_factory=dict)
@@ -190,8 +191,8 @@ class Experiment:
     machine: Machine = field(default_factory=Machine)
 
     def __post_init__(self) -> None:
-        for name in ("layers", "seeds", "encoders", "readouts", "interventions"):
-            values = getattr(self, name)
+        for name in ("layers", "seeds", "encoders", "readouts", "interventions", "slots"):
+            values = self.slot_choices if name == "slots" else getattr(self, name)
             if not values:
                 raise ExperimentError(f"{name} is empty; give at least one.")
             if len(set(map(str, values))) < len(values):
@@ -212,6 +213,11 @@ class Experiment:
                 f"prompts must come from one source and come from {given or 'none'}. Give a list, or one "
                 "of file, set and captions."
             )
+
+    @property
+    def slot_choices(self) -> tuple[int | str, ...]:
+        """`slots`, one or several, as a tuple."""
+        return self.slots if isinstance(self.slots, tuple) else (self.slots,)
 
     @property
     def model_name(self) -> str:

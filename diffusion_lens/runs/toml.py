@@ -73,9 +73,11 @@ def _class(origin: Any) -> type:
 
 
 def _fits(hint: Any, value: Any) -> bool:
-    """Whether a value is of a plain type or one of the choices of a literal; a bool is no number."""
+    """Whether a value is of a plain type, a list, or a choice of a literal; a bool is no number."""
     if get_origin(hint) is Literal:
         return value in get_args(hint) and not isinstance(value, bool)
+    if get_origin(hint) is tuple:
+        return isinstance(value, (list, tuple))
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(hint, type) and hint in _NAMES:

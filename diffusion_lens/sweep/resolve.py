@@ -72,6 +72,7 @@ def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
         reading
         for encoder in experiment.encoders
         for readout in experiment.readouts
+        for slots in experiment.slot_choices
         for changes in experiment.interventions
         for reading in resolve_readings(
             lens.conditioner,
@@ -79,7 +80,7 @@ def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
             encoder=encoder,
             readout=parse_readout(readout),
             pooled=experiment.pooled,
-            slots=experiment.slots,
+            slots=slots,
             interventions=parse_interventions(changes),
             options=options,
         )
