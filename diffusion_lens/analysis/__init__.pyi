@@ -6,6 +6,7 @@ from .diagnose import Diagnosis as Diagnosis
 from .emergence_of import checks_about as checks_about
 from .findings import Shown as Shown
 from .findings import Source as Source
+from .first_layers import first_layers as first_layers
 from .formats import readable as readable
 from .formats import write_csv as write_csv
 from .formats import write_latex as write_latex

@@ -1,6 +1,7 @@
 from .curves import draw_curves as draw_curves
 from .encoders import draw_encoders as draw_encoders
 from .examples import draw_examples as draw_examples
+from .first_layers import draw_first_layers as draw_first_layers
 from .heatmap import draw_tokens as draw_tokens
 from .panels import Picture as Picture
 from .panels import as_text as as_text

@@ -163,7 +163,9 @@ class RunIndex:
         return {str(name): None if pd.isna(value) else value for name, value in values.items()}
 
     def image(self, cell: str) -> bytes | None:
-        """The encoded image of a cell, as it lies in the run; None where it is missing."""
+        """The encoded image of a cell, as it lies in the run; None where it is missing, empty bytes where
+        what holds it is damaged.
+        """
         if cell not in self._where:
             return None
         part, index = self._where[cell]
@@ -258,7 +260,10 @@ def _read_manifest(fs: Any, root: str, url: str, notes: list[str]) -> Mapping[st
     except (OSError, ValueError) as error:
         notes.append(f"manifest.json is damaged ({error}): claim, plan and contrasts are unknown.")
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        notes.append("manifest.json is no manifest of a run: claim, plan and contrasts are unknown.")
+        return {}
+    return found
 
 
 def _no_answers() -> pd.DataFrame:
@@ -285,7 +290,11 @@ def _read_answers(fs: Any, root: str, notes: list[str]) -> pd.DataFrame:
 
 @lru_cache(maxsize=8)  # a part of large images has some 50 MB
 def _images_of(fs: Any, path: str) -> tuple[bytes | None, ...]:
-    """The encoded images of one part."""
+    """The encoded images of one part; empty bytes for all of them where the part is damaged."""
     with fs.open(path, "rb") as file:
-        column = pq.read_table(file, columns=["image"]).column("image").to_pylist()
+        part = pq.ParquetFile(file)
+        try:
+            column = part.read(["image"]).column("image").to_pylist()
+        except (OSError, pa.ArrowException):
+            return (b"",) * part.metadata.num_rows
     return tuple(None if one is None else one["bytes"] for one in column)

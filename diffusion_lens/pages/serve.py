@@ -26,6 +26,8 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         InputError: the port is in use or not allowed, or the host is none of this machine's.
     """
+    if not 0 <= port <= 65535:
+        raise InputError(f"{port} is no port: those are 1 to 65535, and 0 takes any that is free.")
     found = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

@@ -15,7 +15,7 @@ A key that is left out has the default of its dataclass.
 import sys
 import zlib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import tomli_w
@@ -30,7 +30,7 @@ from diffusion_lens.errors import ExperimentError, InputError
 from diffusion_lens.images.approximations import Approximations
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.models.encoder_variants import EncoderVariant, model_name
-from diffusion_lens.runs.toml import read_dataclass
+from diffusion_lens.runs.toml import plain_dataclass, read_dataclass
 from diffusion_lens.text.interventions import parse_interventions
 from diffusion_lens.text.readouts import parse_readout
 
@@ -249,7 +249,7 @@ class Experiment:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data without what is at its default: what a TOML file holds."""
-        plain: dict[str, Any] = _plain(self)
+        plain: dict[str, Any] = plain_dataclass(self)
         if set(plain["prompts"]) == {"inline"}:
             plain["prompts"] = [_from_table(item) for item in plain["prompts"]["inline"]]
         return plain
@@ -287,19 +287,3 @@ def _from_table(item: dict[str, Any]) -> Any:
     if "metadata" in metadata or "prompt" in metadata:
         return item
     return {"prompt": item["prompt"], **metadata} if metadata else item["prompt"]
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        plain = {}
-        for one in fields(value):
-            content = getattr(value, one.name)
-            default = one.default_factory() if one.default_factory is not MISSING else one.default
-            if content != default or (one.default is MISSING and one.default_factory is MISSING):
-                plain[one.name] = _plain(content)
-        return plain
-    if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    return value

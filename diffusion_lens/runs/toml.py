@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from diffusion_lens.errors import ExperimentError, nearest
 
-__all__ = ["read_dataclass"]
+__all__ = ["plain_dataclass", "read_dataclass"]
 
 T = TypeVar("T")
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -97,3 +97,20 @@ def _describe(hint: Any) -> str:
     if isinstance(hint, type) and hint in _NAMES:
         return _NAMES[hint]
     return "a table"
+
+
+def plain_dataclass(value: Any) -> Any:
+    """A dataclass as a table without what is at its default, and what it holds likewise."""
+    if is_dataclass(value):
+        plain = {}
+        for one in fields(value):
+            content = getattr(value, one.name)
+            default = one.default_factory() if one.default_factory is not MISSING else one.default
+            if content != default or (one.default is MISSING and one.default_factory is MISSING):
+                plain[one.name] = plain_dataclass(content)
+        return plain
+    if isinstance(value, Mapping):
+        return {name: plain_dataclass(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_dataclass(one) for one in value]
+    return value

@@ -12,6 +12,7 @@ NOTEBOOKS = (
     "quickstart",
     "compositional",
     "knowledge",
+    "draw_and_say",
     "what_if",
     "your_own_model",
     "learned_words",

@@ -172,6 +172,8 @@ def test_a_port_in_use_is_said_with_what_to_do(explorer: Running) -> None:
         listen("127.0.0.1", port)
     with pytest.raises(InputError, match="can't listen"):
         listen("192.0.2.1", 0)
+    with pytest.raises(InputError, match="99999 is no port: those are 1 to 65535"):
+        listen("127.0.0.1", 99999)
 
 
 def test_the_recipe_of_an_image_quotes_what_a_shell_would_read() -> None:

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -134,6 +135,21 @@ def test_a_damaged_part_is_named_and_the_rest_is_shown(run: Path, tmp_path: Path
     assert 0 < len(index.table) < 24
     (other / "manifest.json").write_text("{")
     assert any("manifest.json is damaged" in note for note in RunIndex.open(other).notes)
+    (other / "manifest.json").write_text("[]")
+    assert any("manifest.json is no manifest" in note for note in RunIndex.open(other).notes)
+
+
+def test_damaged_images_are_named_in_their_places(run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(run, tmp_path / "made")
+    for part in sorted((other / "images").iterdir()):
+        group = pq.ParquetFile(part).metadata.row_group(0)
+        columns = [group.column(i) for i in range(group.num_columns)]
+        (start,) = (one.data_page_offset for one in columns if one.path_in_schema == "image.bytes")
+        content = bytearray(part.read_bytes())
+        content[start : start + 12] = b"\xff" * 12
+        part.write_bytes(content)
+    page = build_report([other])
+    assert "unreadable: this part of the run is damaged" in page and "data:image" not in page
 
 
 def test_a_foreign_folder_is_refused_by_what_it_holds(tmp_path: Path) -> None:
