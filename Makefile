@@ -67,21 +67,25 @@ results/%/findings.md: experiments/%.toml $$(wildcard experiments/prompts/$$*.cs
 	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji-llm --model emoji-llm --layers 0:15:3 --seeds 0 1
 	$(if $(CONTROL),$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/random --model $(CONTROL) --layers 0:12:6 --steps 20 --guidance 4)
 	$(BIN)/diffusion-lens analyze runs/$*/* --out results/$* --overwrite
+	$(BIN)/python -m experiments.studies.shrink results/$*
 
 # what a denoiser uses is asked of the last layer
 results/denoiser_uses/findings.md: experiments/denoiser_uses.toml $(READY)
 	$(foreach model,emoji emoji-clip emoji-llm,$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/denoiser_uses/$(model) --model $(model) &&) \
 	$(BIN)/diffusion-lens analyze runs/denoiser_uses/* --out results/denoiser_uses --overwrite
+	$(BIN)/python -m experiments.studies.shrink results/denoiser_uses
 
 # its blocks are named as in `emoji`
 results/denoiser_places/findings.md: experiments/denoiser_places.toml $(READY)
 	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/denoiser_places/emoji
 	$(BIN)/diffusion-lens analyze runs/denoiser_places/* --out results/denoiser_places --overwrite
+	$(BIN)/python -m experiments.studies.shrink results/denoiser_places
 
 # its words are of one model
 results/learned_words/findings.md: experiments/learned_words.toml experiments/prompts/learned_words.csv $(READY)
 	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/learned_words/emoji
 	$(BIN)/diffusion-lens analyze runs/learned_words/* --out results/learned_words --overwrite
+	$(BIN)/python -m experiments.studies.shrink results/learned_words
 
 results/textual_inversion/summary.csv: $(READY)
 	$(BIN)/python -m experiments.studies.textual_inversion --out $(@D)
