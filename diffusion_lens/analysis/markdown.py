@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffusion_lens.analysis.curves import FEW_PROMPTS
-from diffusion_lens.checks.checks import WHOLE
+from diffusion_lens.checks.checks import KIND_WORDS
 
 __all__ = [
     "estimate",
@@ -16,9 +16,6 @@ __all__ = [
     "prompt_count",
     "word",
 ]
-
-# what a kind of check asks for
-_KINDS = {"global": "place", "attribute": "colour or size", WHOLE: "whole prompt"}
 
 
 def markdown(names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
@@ -32,7 +29,7 @@ def markdown(names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str
 
 def word(value: object) -> str:
     """What a kind of check asks for; any other value as text."""
-    return _KINDS.get(str(value), "" if value is None else str(value))
+    return KIND_WORDS.get(str(value), "" if value is None else str(value))
 
 
 def prompt_count(prompts: Any) -> str:

@@ -3,6 +3,7 @@ from .assign import ask as ask
 from .assign import read_given as read_given
 from .check_files import write_table as write_table
 from .checks import CHOICE as CHOICE
+from .checks import KIND_WORDS as KIND_WORDS
 from .checks import KINDS as KINDS
 from .checks import WHOLE as WHOLE
 from .checks import Check as Check

@@ -15,6 +15,7 @@ from diffusion_lens.errors import CheckError
 __all__ = [
     "CHOICE",
     "KINDS",
+    "KIND_WORDS",
     "WHOLE",
     "Check",
     "CheckedPrompt",
@@ -30,6 +31,8 @@ KINDS: tuple[str, ...] = get_args(Kind)
 # ids of the two checks that every prompt can be asked for, whatever it states: is the picture as a whole
 # of the prompt, and of which of several prompts is it?
 WHOLE, CHOICE = "prompt", "choice"
+KIND_WORDS = {"global": "place", "attribute": "colour or size", WHOLE: "whole prompt"}
+"""What readers know a kind by, where it is not its own name."""
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from diffusion_lens.checks.checks import KIND_WORDS
 from diffusion_lens.pages.charts import Chart, curve_chart
 from diffusion_lens.pages.views import Estimate, TableView, estimate, plain, table_view
 
 __all__ = ["Panel", "contrasts", "failures", "left_out", "missing", "order", "panels", "rates"]
 
-KINDS = {"global": "whole prompt", "prompt": "whole prompt"}
 _FRAME = {"run": "run", "scorer": "scorer", "encoder": "encoder", "category": "category"}
 Tables = Mapping[str, pd.DataFrame]
 
@@ -27,7 +27,7 @@ class Panel:
 
 def word(value: object) -> str:
     """The word that a reader knows a value of the analysis by."""
-    return "all" if value is None or value != value else KINDS.get(str(value), str(value))
+    return "all" if value is None or value != value else KIND_WORDS.get(str(value), str(value))
 
 
 def _real(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Figures of results in fewer colours, so that a repository can hold them: a third of the bytes.
 
-    python -m experiments.studies.shrink results/relations
+python -m experiments.studies.shrink results/relations
 """
 
 import sys

@@ -88,7 +88,7 @@ def test_every_number_is_the_tables_own(run: Path, page: str) -> None:
 def test_the_points_of_the_curves_are_the_rates_of_the_table(run: Path, page: str) -> None:
     curves = analyse(scores.read(run)).tables["curves"]
     real = curves[(curves["scorer"] == "oracle") & (curves["kind"] == "attribute") & curves["rate"].notna()]
-    drawn = {layer: rate for line, layer, rate in Page(page).points if line == "attribute"}
+    drawn = {layer: rate for line, layer, rate in Page(page).points if line == "colour or size"}
     assert drawn == dict(zip(real["layer"], real["rate"], strict=True))
 
 
