@@ -12,6 +12,9 @@ from diffusion_lens.models.pipelines import PipelineFamily
 
 __all__ = ["Sampler", "check_seeds", "find_scheduler", "use_scheduler"]
 
+# more is a slip of the keyboard, and fills the memory before anything else is said
+_MOST_STEPS, _MOST_PIXELS = 10_000, 16_384
+
 
 @dataclass(frozen=True)
 class Sampler:
@@ -54,14 +57,14 @@ class Sampler:
         _check_options(pipe, family, self.options, parameters)
         steps = _default(parameters, "num_inference_steps") if self.steps is None else self.steps
         guidance = _default(parameters, family.guidance) if self.guidance is None else self.guidance
-        if isinstance(steps, bool) or not hasattr(steps, "__index__") or steps < 1:
-            raise SamplerError(f"steps is {steps!r}; it must be a whole number of at least 1.")
+        if isinstance(steps, bool) or not hasattr(steps, "__index__") or not 1 <= steps <= _MOST_STEPS:
+            raise SamplerError(f"steps is {steps!r}; it must be a whole number from 1 to {_MOST_STEPS}.")
         if guidance is not None and not (isinstance(guidance, (int, float)) and math.isfinite(guidance)):
             raise SamplerError(f"guidance is {guidance!r}; it must be a number.")
         for name in ("height", "width"):
             size = getattr(self, name)
-            if size is not None and (not hasattr(size, "__index__") or size < 8):
-                raise SamplerError(f"{name} is {size!r}; it must be a number of pixels of at least 8.")
+            if size is not None and (not hasattr(size, "__index__") or not 8 <= size <= _MOST_PIXELS):
+                raise SamplerError(f"{name} is {size!r}; it must be from 8 to {_MOST_PIXELS} pixels.")
         if (self.height is None) != (self.width is None):
             raise SamplerError("Give height and width together; pipelines ignore one without the other.")
         if self.negative_prompt is not None and not isinstance(self.negative_prompt, str):
