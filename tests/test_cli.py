@@ -109,7 +109,7 @@ BAD = [
     (["show", "x", "--device", "None"], "None"),
     (["show", "x", "--seed", "1"], "--seeds"),
     (["sweep", "x.toml", "--shard", "²/3"], "x.toml"),
-    (["doctor", "file"], "error: file is one file, and a folder in diffusers format is needed"),
+    (["doctor", "file"], "error: file is a file, and no checkpoint: those end in .safetensors"),
     (["nonsense"], "nonsense"),
     (["new", " "], "is no name of a study"),
     (["new", "a\0b"], "is no name of a study"),

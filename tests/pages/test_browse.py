@@ -112,7 +112,7 @@ def test_a_run_is_looked_through_without_scripts(browser: Browser, explorer: Run
 
 def test_the_curves_of_a_selection_are_the_tables(page: Page, explorer: Running, run: Path) -> None:
     page.goto(f"{explorer.address}/run/made/curves?col.animacy=alive")
-    shown = page.locator("[data-line=attribute] [data-rate]").evaluate_all(
+    shown = page.locator("[data-line='colour or size'] [data-rate]").evaluate_all(
         "points => points.map(point => [Number(point.dataset.layer), Number(point.dataset.rate)])"
     )
     table = scores.read(run)
