@@ -93,8 +93,10 @@ def all_orders(
         definition.
 
     Raises:
-        ScoresError: there is no such pair.
+        ScoresError: there is no such pair, or one layer alone.
     """
+    if table["layer"].nunique() < 2:
+        raise ScoresError("one layer alone is there, so that nothing can come before anything else")
     rows = []
     for key, part in groups(table, by):
         pairs = [("kind", *pair) for pair in combinations(sorted(part["kind"].unique()), 2)]

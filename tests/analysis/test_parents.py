@@ -10,6 +10,7 @@ from diffusion_lens.analysis.curves import curves
 from diffusion_lens.analysis.findings_tables import conditional
 from diffusion_lens.analysis.order import all_orders, order
 from diffusion_lens.analysis.parents import depends, of_all, where_asked
+from diffusion_lens.errors import ScoresError
 from diffusion_lens.figures.curves import draw_curves
 from diffusion_lens.scoring.table import validate
 from tests.analysis.simulate import FAST, as_table, images
@@ -160,3 +161,9 @@ def test_all_orders_stand_side_by_side_by_both_definitions():
     found = all_orders(fixed(np.random.default_rng(0)), resampling=FAST)
     assert set(found["definition"]) == {"stays right", "first right"}
     assert (found["not_asked"] > 0).all()
+
+
+def test_one_layer_alone_has_no_order():
+    table = fixed(np.random.default_rng(0))
+    with pytest.raises(ScoresError, match="one layer alone"):
+        all_orders(table[table["layer"] == 0], resampling=FAST)
