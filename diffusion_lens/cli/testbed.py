@@ -78,6 +78,7 @@ def train(
     minutes: float = 30.0,
     resume: Annotated[bool, default("start anew")] = False,
     quick: Annotated[bool, default("full size")] = False,
+    go_on: Annotated[bool, default("graft the others from emoji")] = False,
     encoder: Annotated[Literal["minilm", "clip", "random", "smollm2"] | None, default("minilm")] = None,
     start: Annotated[Path | None, default("random weights", "FOLDER")] = None,
     decay_samples: Annotated[int | None, default("no decay", "INT")] = None,
@@ -100,6 +101,7 @@ def train(
         minutes: The minutes of training; 0 only exports what was trained.
         resume: Resume from the checkpoint in the folder.
         quick: Train the first three stages, or with a recipe its own, at tiny sizes, in two minutes.
+        go_on: Start a recipe's models from their own weights in the package.
         encoder: The text encoder that the diffusion stage reads.
         start: The weights to start from, in diffusers format.
         decay_samples: Let the learning rate fall to zero over this number of samples, then stop.
@@ -118,8 +120,10 @@ def train(
     asked |= {"decoder_only": decoder_only or None, "workers": None if recipe else workers}
     changes = {name: value for name, value in asked.items() if value is not None}
     if recipe is not None:
-        _train_recipe(recipe, folder, minutes, resume, quick, workers, device, stage, start, changes)
+        _train_recipe(recipe, folder, minutes, resume, quick, go_on, workers, device, stage, start, changes)
         return
+    if go_on:
+        raise InputError("--go-on belongs to a recipe: give --recipe, or --start with the stage's weights.")
     if quick:
         train_quickly(folder, device)
         return
@@ -151,6 +155,7 @@ def _train_recipe(
     minutes: float,
     resume: bool,
     quick: bool,
+    go_on: bool,
     workers: int | None,
     device: str | None,
     stage: str | None,
@@ -170,6 +175,7 @@ def _train_recipe(
         minutes,
         resume,
         quick=quick,
+        go_on=go_on,
         workers=max(0, count_cores() - 1) if workers is None else workers,
         device=device,
     ).done

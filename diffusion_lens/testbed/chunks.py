@@ -21,9 +21,8 @@ class Chunk:
     Attributes:
         latents: the posterior's mean times the autoencoder's scale factor.
         states: of every caption, in half precision.
-        captions: which of the states are those of a scene: its caption's, then the wrong one's if the
-        stream
-            has any.
+        captions: which of the states are those of a scene: its caption's, then its twin's if the stream has
+            twins.
         texts: the captions themselves.
     """
 
@@ -39,7 +38,7 @@ class Chunk:
     def read_states(
         self, chosen: Int[Tensor, " batch"], text: int = 0
     ) -> Float[Tensor, "batch token width"]:
-        """States of the captions of some scenes (`text` 0), or of the wrong ones (1), float32."""
+        """States of the captions of some scenes (`text` 0), or of their twins' (1), float32."""
         return self.states[self.captions[chosen, text]].float()
 
 

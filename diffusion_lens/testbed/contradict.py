@@ -1,4 +1,4 @@
-"""Captions made wrong: the hard negatives of contrastive training."""
+"""Captions made wrong: the hard negatives of the clip stage."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from diffusion_lens.testbed.captions import PLACE_PHRASES, Description
 from diffusion_lens.testbed.scenes import ENTITIES, OBJECTS, OPPOSITE, RELATIONS
 from diffusion_lens.testbed.sprites import COLOURS
 
-__all__ = ["contradict", "differs_in_colour", "swap_colours", "swap_items"]
+__all__ = ["contradict", "differs_in_colour", "swap_colours"]
 
 
 def contradict(stated: Description, rng: np.random.Generator) -> Description:
@@ -54,14 +54,6 @@ def swap_colours(stated: Description) -> Description:
     """The same two objects with their colours exchanged: "a blue fox left of a cat" of a blue cat."""
     a, b = stated.items
     return replace(stated, items=(replace(a, colour=b.colour), replace(b, colour=a.colour)))
-
-
-def swap_items(stated: Description) -> Description:
-    """The same relation with its two objects exchanged, together with their colours.
-
-    "A red fox left of a pizza" becomes "a pizza left of a red fox".
-    """
-    return replace(stated, items=stated.items[::-1])
 
 
 def _other(choices: Sequence[str], than: str, rng: np.random.Generator) -> str:

@@ -1,20 +1,24 @@
-"""The contrastive term: a denoiser is asked to do worse with a caption made wrong than with the true one.
+"""The contrastive term: what two captions change in a prediction is held to what they change in the scene.
 
-A denoiser can lower its loss for long without using the order of two nouns: "a fox left of a pizza" and
-"a pizza left of a fox" share their words, and the average of both scenes is a saddle of the loss. For a
-scene whose caption can be made wrong, the noisy latents are therefore denoised from both captions, with
-the same noise and time, and the loss gets
+A denoiser can lower its loss for long without using what belongs to what: "a red fox and a blue car" and
+"a blue fox and a red car" share their words, as do "a fox left of a pizza" and "a pizza left of a fox", and
+the average of both scenes is a saddle of the loss. So scenes come in twins, which differ in one such
+exchange. The noisy latents of one are denoised from its own caption and from its twin's, and the loss gets
 
-    weight / batch * sum_i relu(margin * L_i - (L'_i - L_i))
+    weight / batch * sum_i relu(margin - <d_i, D_i> / <D_i, D_i>)
 
-with L_i the squared error of scene i with its caption, L'_i that with the wrong one, and L_i in the margin
-held constant. The term is zero once a wrong caption costs `margin` of the loss itself, so it vanishes as
-the denoiser learns, and it is taken away before training ends: what ships is a plain diffusion model.
+with d_i the difference of the two predictions and D_i that of the two true velocities at the same noisy
+latents x_t: v = (alpha x_t - x_0) / sigma (Salimans and Ho 2022, arXiv 2202.00512, appendix D), so that
+D = (x_0' - x_0) / sigma. The term is zero once a caption makes `margin` of the difference that it states,
+and it is taken away before training ends: what ships is a plain diffusion model.
 
-Only times t >= `EARLIEST` take part: below, the noisy latents themselves show what the scene holds. The
-wrong captions are hard negatives as in NegCLIP (Yuksekgonul et al. 2023, arXiv 2210.01936); a hinge on the
-difference of two denoising losses is that of diffusion classifiers (Krojer et al. 2023, arXiv 2305.16397).
+A hinge on the difference of both losses (as in diffusion classifiers, Krojer et al. 2023, arXiv 2305.16397)
+asks for the same, but its gradient holds all of the noise that no caption can tell, and is slower by far.
+
+Only times t >= `EARLIEST` take part: below, the noisy latents themselves show what the scene holds.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,49 +27,83 @@ from torch import Tensor
 
 from diffusion_lens.testbed import captions
 from diffusion_lens.testbed.captions import Description
-from diffusion_lens.testbed.contradict import contradict, differs_in_colour, swap_colours, swap_items
-from diffusion_lens.testbed.scenes import Scene
+from diffusion_lens.testbed.contradict import differs_in_colour
+from diffusion_lens.testbed.scenes import Scene, held_out, sample
 
-__all__ = ["EARLIEST", "caption_pair", "contrastive_term", "negate"]
+__all__ = ["EARLIEST", "contrastive_term", "draw_scene", "draw_twins", "write_twins"]
 
-EARLIEST = 400  # of 1000 noise times
-MARGIN = 0.3  # share of the loss by which a wrong caption should do worse
-SWAPPED = 0.7  # share of captions of two objects in which they or their colours are exchanged
+EARLIEST = 500  # of 1000 noise times
+MARGIN = 0.3  # share of the true difference that a caption should make
+KINDS = {"single": 0.30, "pair": 0.50, "count": 0.12, "entity": 0.08}  # shares of the scenes
 
 
-def negate(stated: Description, rng: np.random.Generator) -> Description:
-    """State something wrong: two objects or their colours exchanged, or one thing replaced.
+def draw_scene(seed: int, index: int) -> Scene:
+    """Scene `index` of the stream `seed`, half of which are pairs."""
+    return sample(seed, index, KINDS)
 
-    The exchanges are what a denoiser that reads words without their order can't tell from the truth.
+
+def exchange(scene: Scene, stated: Description, rng: np.random.Generator) -> Scene | None:
+    """The scene with the colours or the positions of its two objects exchanged.
+
+    Args:
+        scene: any scene.
+        stated: what its caption says; only what is said is exchanged.
+        rng: chooses where both could be.
+
+    Returns:
+        None for a scene of one kind of object, where nothing is said that an exchange would change, and
+        where it would be one that training never sees.
     """
-    swaps = [swap_items] if stated.where else []
-    if differs_in_colour(stated):
-        swaps.append(swap_colours)
-    if swaps and rng.random() < SWAPPED:
-        return swaps[rng.integers(len(swaps))](stated)
-    return contradict(stated, rng)
+    if len(stated.items) != 2:
+        return None
+    a, b = scene.objects
+    moved = (replace(a, x=b.x, y=b.y), replace(b, x=a.x, y=a.y))
+    tinted = (replace(a, colour=b.colour), replace(b, colour=a.colour))
+    possible = [moved] * bool(stated.where) + [tinted] * differs_in_colour(stated)
+    twins = [replace(scene, objects=objects) for objects in possible]
+    allowed = [twin for twin in twins if not held_out(twin)]
+    return allowed[rng.integers(len(allowed))] if allowed else None
 
 
-def caption_pair(scene: Scene, seed: int, index: int) -> tuple[str, str]:
-    """The training caption of a scene, and one that is wrong of it, put into words in the same way."""
-    rng = captions.random_of(seed, index)
-    stated = captions.leave_out(captions.describe(scene), rng)
-    wrong = negate(stated, np.random.default_rng((seed, index, 4)))
-    state = rng.bit_generator.state
-    true = captions.phrase(stated, rng)
-    rng.bit_generator.state = state
-    return true, captions.phrase(wrong, rng)
+def _twins(seed: int, index: int) -> tuple[Scene, Scene | None]:
+    """The first scene of the twins that `index` belongs to, and the second one if there is one."""
+    first = index - index % 2
+    scene = draw_scene(seed, first)
+    stated = captions.leave_out(captions.describe(scene), captions.random_of(seed, first))
+    return scene, exchange(scene, stated, np.random.default_rng((seed, first, 4)))
+
+
+def draw_twins(seed: int, index: int) -> Scene:
+    """Scene `index` of a stream in which each odd scene is the twin of the one before, where it has one."""
+    first, second = _twins(seed, index)
+    if index % 2 == 0:
+        return first
+    return second or draw_scene(seed, index)
+
+
+def write_twins(scene: Scene, seed: int, index: int) -> tuple[str, str]:
+    """The caption of a scene of `draw_twins` and that of its twin, or its own once more if it has none."""
+    first, second = _twins(seed, index)
+    if second is None:
+        text = captions.caption(scene, seed, index)
+        return text, text
+    texts = [captions.caption(one, seed, index - index % 2) for one in (first, second)]
+    return texts[index % 2], texts[1 - index % 2]
 
 
 def contrastive_term(
-    true: Float[Tensor, " scene"], wrong: Float[Tensor, " scene"], batch: int, margin: float = MARGIN
+    predicted: Float[Tensor, "scene channel y x"],
+    true: Float[Tensor, "scene channel y x"],
+    batch: int,
+    margin: float = MARGIN,
 ) -> Float[Tensor, ""]:
     """The term above, without its weight.
 
     Args:
-        true: squared error of each scene with its own caption.
-        wrong: squared error of the same noisy latents with the caption made wrong.
-        batch: scenes of the whole batch, those without a wrong caption included.
-        margin: share of the true error by which the wrong one should be larger.
+        predicted: what the two captions change in the prediction.
+        true: what they change in the velocity.
+        batch: scenes of the whole batch, those without a twin included.
+        margin: share of the true difference.
     """
-    return torch.relu(margin * true.detach() - (wrong - true)).sum() / batch
+    made = (predicted * true).sum((1, 2, 3)) / true.square().sum((1, 2, 3))
+    return torch.relu(margin - made).sum() / batch

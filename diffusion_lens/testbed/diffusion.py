@@ -4,8 +4,8 @@ Scenes are drawn anew for every chunk of training, encoded to latents (the poste
 autoencoder's scale factor) and captions to hidden states; a chunk is used for a few passes, each
 with new noise, and then forgotten. The denoiser predicts v on the scaled-linear schedule of Stable
 Diffusion. One caption in ten is replaced by "", the null that the pipeline uses for guidance. Half of the
-scenes are pairs, since the order of two objects is what takes longest to learn. With `contrast`, the term
-of `contrastive` is added.
+scenes are pairs, since what belongs to which of two objects takes longest to learn. With `contrast`, scenes
+come in twins and the term of `contrastive` is added.
 """
 
 from dataclasses import dataclass
@@ -18,20 +18,25 @@ from torch import Tensor
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.models.int8 import load_denoiser
-from diffusion_lens.testbed import captions, scenes
+from diffusion_lens.testbed import captions
 from diffusion_lens.testbed.autoencoder import VALIDATION_SEED
 from diffusion_lens.testbed.chunks import Chunk, Chunks
-from diffusion_lens.testbed.contrastive import EARLIEST, caption_pair, contrastive_term
+from diffusion_lens.testbed.contrastive import (
+    EARLIEST,
+    contrastive_term,
+    draw_scene,
+    draw_twins,
+    write_twins,
+)
 from diffusion_lens.testbed.encoders import CaptionEncoder
 from diffusion_lens.testbed.export import NOISE_SCHEDULE, export_pipeline, sampler
 from diffusion_lens.testbed.prefetch import Prefetcher, Stream
 from diffusion_lens.testbed.scenes import Scene
 from diffusion_lens.testbed.trainer import StageSettings
 
-__all__ = ["NOISE_SCHEDULE", "DiffusionSettings", "DiffusionStage", "build", "draw_scene", "sampler"]
+__all__ = ["NOISE_SCHEDULE", "DiffusionSettings", "DiffusionStage", "build", "sampler"]
 
 VALIDATION_SCENES = 256
-KINDS = {"single": 0.30, "pair": 0.50, "count": 0.12, "entity": 0.08}  # shares of the scenes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +89,8 @@ def _check_start(
         )
 
 
-def draw_scene(seed: int, index: int) -> Scene:
-    """Scene `index` of the stream `seed`, half of which are pairs."""
-    return scenes.sample(seed, index, KINDS)
-
-
 def write_caption(scene: Scene, seed: int, index: int) -> tuple[str]:
-    """What is said of a scene where nothing wrong is asked for."""
+    """What is said of a scene that has no twin."""
     return (captions.caption(scene, seed, index),)
 
 
@@ -119,8 +119,8 @@ class DiffusionStage:
         start: Path | None = None,
     ) -> None:
         """Build the denoiser, or load it from `start`, a folder in diffusers format."""
-        if settings.chunk % settings.batch:
-            raise InputError(f"chunk {settings.chunk} is no multiple of batch {settings.batch}")
+        if settings.chunk % settings.batch or settings.chunk % 2:
+            raise InputError(f"chunk {settings.chunk} is no even multiple of batch {settings.batch}")
         vae = AutoencoderKL.from_pretrained(find_autoencoder(folder)).float().eval().requires_grad_(False)
         self.vae = vae.to(device, memory_format=torch.channels_last)
         latent_side = int(vae.config.sample_size) // 2 ** (len(vae.config.block_out_channels) - 1)
@@ -139,8 +139,8 @@ class DiffusionStage:
         self.settings = settings
         self.device = device
         self.noise = DDPMScheduler(**NOISE_SCHEDULE)
-        write = caption_pair if settings.contrast else write_caption
-        stream = Stream(draw_scene, write, int(vae.config.sample_size))
+        draw, write = (draw_twins, write_twins) if settings.contrast else (draw_scene, write_caption)
+        stream = Stream(draw, write, int(vae.config.sample_size))
         source = Prefetcher(stream, settings.chunk, settings.workers)
         self.chunks = Chunks(self.vae, self.encoder, source, settings.passes, settings.batch)
         self._validation: Chunk | None = None
@@ -168,15 +168,21 @@ class DiffusionStage:
         target = self.noise.get_velocity(latents, noise, times).to(self.device)
         states = self._states(chunk, chosen, 0)
         states = torch.where(dropped[:, None, None].to(self.device), self._null().to(states.dtype), states)
-        late = ((times >= EARLIEST) & ~dropped).nonzero()[:, 0] if contrast else times[:0]
+        late = times[:0]
+        if contrast:
+            has_twin = chunk.captions[chosen, 0] != chunk.captions[chosen, 1]
+            late = ((times >= EARLIEST) & ~dropped & has_twin).nonzero()[:, 0]
         if len(late):
             states = torch.cat([states, self._states(chunk, chosen[late], 1)])
         both = torch.cat([torch.arange(count), late])
         output = self.denoiser(noisy[both], times[both].to(self.device), states).sample.float()
-        errors = (output - target[both]).square().mean((1, 2, 3))
-        true, wrong = errors[:count], errors[count:]
-        loss = true.mean()
-        return loss + contrast * contrastive_term(true[late], wrong, count) if len(late) else loss
+        loss = (output[:count] - target).square().mean()
+        if not len(late):
+            return loss
+        sigma = (1 - self.noise.alphas_cumprod[times[late]]).sqrt()
+        true = (chunk.latents[chosen[late] ^ 1] - latents[late]) / sigma[:, None, None, None]
+        predicted = output[late] - output[count:]
+        return loss + contrast * contrastive_term(predicted, true.to(self.device), count)
 
     def loss(self, step: int) -> Tensor:
         """The loss of one batch; the step alone decides scenes, noise, times and drops."""

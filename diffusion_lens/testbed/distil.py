@@ -8,8 +8,8 @@ frozen MiniLM at the same words, through one linear map `A` that is learned with
 
 with `s_t` the tower's state of a token, `m_t` MiniLM's at the same word (aligned and weighted as in
 `graft`) and `m` their mean. Learning the hidden states of a larger encoder is the distillation of TinyBERT
-(Jiao et al. 2020, arXiv 1909.10351, equation 8). Beside each caption stands one made wrong, so that order
-counts.
+(Jiao et al. 2020, arXiv 1909.10351, equation 8). Captions come in twins (see `contrastive`),
+so that order counts.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffusion_lens.testbed.autoencoder import VALIDATION_SEED
-from diffusion_lens.testbed.contrastive import caption_pair
-from diffusion_lens.testbed.diffusion import draw_scene
+from diffusion_lens.testbed.contrastive import draw_twins, write_twins
 from diffusion_lens.testbed.encoders import CaptionEncoder
 from diffusion_lens.testbed.graft import map_states, match_states
 from diffusion_lens.testbed.text_tower import TextTower
@@ -37,7 +36,7 @@ FIRST_MAP = 512  # captions that the map begins with
 class DistilSettings(StageSettings):
     """How the tower is trained on MiniLM's states."""
 
-    batch: int = 128  # captions, half of them wrong of their scene
+    batch: int = 128  # captions
     rate: float = 1e-3
     hold: float = 0.3  # weight of the end-of-text state's distance from what it was
     chunk: int = 8192  # captions that MiniLM encodes together, a multiple of the batch
@@ -80,9 +79,9 @@ class DistilStage:
 
     @staticmethod
     def _texts(seed: int, first: int, count: int) -> list[str]:
-        """The captions of some scenes, true and wrong."""
-        pairs = (caption_pair(draw_scene(seed, i), seed, i) for i in range(first, first + count))
-        return [text for pair in pairs for text in pair]
+        """The captions of some twins, two of each."""
+        indices = range(2 * first, 2 * (first + count))
+        return [write_twins(draw_twins(seed, index), seed, index)[0] for index in indices]
 
     def _teach(self, texts: list[str]) -> Lesson:
         targets, weights = match_states(self.tower.encoder, self.teacher, texts)

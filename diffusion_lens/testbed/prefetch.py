@@ -26,7 +26,7 @@ __all__ = ["Drawn", "Prefetcher", "Stream"]
 
 @dataclass(frozen=True)
 class Drawn:
-    """Rendered scenes and what is said of each: its caption, and with some streams a wrong one."""
+    """Rendered scenes and what is said of each: its caption, and with some streams its twin's."""
 
     pictures: UInt8[NDArray[np.uint8], "scene side side 3"]
     texts: list[tuple[str, ...]]

@@ -2,6 +2,7 @@
 
     diffusion-lens testbed train --recipe all --minutes 480 --folder FOLDER
     ... --resume      goes on where the last run of the same recipe stopped, with what is left of its budget
+    ... --go-on       from each model's own weights in the package, without graft and distil
     ... --quick       tiny denoisers and a few steps of each stage: what the recipe does, not what it can
 
 `FOLDER` gets `vae/`, one folder for each model in diffusers format, and `recipe.json`: which recipe this
@@ -9,8 +10,8 @@ is and how many seconds each part has had. The autoencoder, the CLIP and the den
 those of the package. Each denoiser is trained with the contrastive term at the full rate, and then without
 it while the rate falls to zero, over as many samples as the speed so far lets the rest of its minutes hold.
 What ships is thus a plain diffusion model. `emoji-clip` and `emoji-llm` start from the denoiser of `emoji`,
-grafted (see `graft`), so that the order of two objects, which takes a denoiser longest, is there already;
-the text tower of `emoji-clip` is made ready for that by the distil stage.
+grafted (see `graft`), so that what takes a denoiser longest, what belongs to which of two objects, is there
+already; the text tower of `emoji-clip` is made ready for that by the distil stage.
 """
 
 import json
@@ -38,7 +39,7 @@ __all__ = ["RECIPES", "Part", "Recipe", "plan", "run_recipe"]
 
 log = logging.getLogger(__name__)
 STATE = "recipe.json"
-CONTRAST = 0.5  # weight of the contrastive term
+CONTRAST = 3.0  # weight of the contrastive term
 CONTRAST_SHARE = 0.3  # of a model's minutes; the rest is without the term
 # at the rate of a denoiser that begins, a trained one forgets what takes 100,000 samples to learn again
 RATE = 2e-4
@@ -107,12 +108,14 @@ class Recipe:
         name: a key of `RECIPES`.
         minutes: of training, all parts together.
         quick: tiny denoisers, a few steps.
+        go_on: each model starts from its own weights in the package.
         done: seconds of training of each part that has ended, by its name.
     """
 
     name: str
     minutes: float
     quick: bool = False
+    go_on: bool = False
     done: dict[str, float] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
@@ -137,7 +140,7 @@ class Recipe:
 
 def plan(recipe: Recipe, folder: Path) -> list[tuple[Part, float]]:
     """The parts that are left, in order, each with the minutes that it still has."""
-    parts = RECIPES[recipe.name]
+    parts = [part for part in RECIPES[recipe.name] if not (recipe.go_on and part.stage == "distil")]
     minute = recipe.minutes / sum(part.share for part in parts)
     return [
         (part, max(0.0, part.share * minute - _spent(recipe, part, folder) / 60))
@@ -167,6 +170,7 @@ def run_recipe(
     resume: bool = False,
     *,
     quick: bool = False,
+    go_on: bool = False,
     workers: int = 0,
     device: str | None = None,
 ) -> Recipe:
@@ -178,6 +182,7 @@ def run_recipe(
         minutes: of training, in all; with `resume`, the recipe's own are kept.
         resume: go on with what is left.
         quick: tiny denoisers and `QUICK_STEPS` of each part.
+        go_on: start from each model's own weights in the package; `quick` denoisers are of another size.
         workers: processes that render scenes ahead.
         device: "cpu" or "cuda"; the GPU if there is one.
 
@@ -189,28 +194,31 @@ def run_recipe(
         raise InputError(f"no recipe {name!r}; there are {', '.join(RECIPES)}")
     where = Path(folder)
     with hold_folder(where, "recipe"):
-        recipe = _begin(name, where, minutes, resume, quick)
+        recipe = _begin(Recipe(name, minutes, quick, go_on), where, resume)
         for part, left in plan(recipe, where):
             log.info("%s: %.1f minutes", part.name, left)
             _train_part(part, left, recipe, where, workers, device)
     return recipe
 
 
-def _begin(name: str, folder: Path, minutes: float, resume: bool, quick: bool) -> Recipe:
-    """The folder's recipe, or a new one with the package's autoencoder."""
+def _begin(asked: Recipe, folder: Path, resume: bool) -> Recipe:
+    """The folder's recipe, or the one asked for with the package's autoencoder."""
+    if asked.quick and asked.go_on:
+        raise InputError("--quick trains denoisers of another size than the package's: leave out --go-on")
     if resume:
-        recipe = Recipe.load(folder)
-        if (recipe.name, recipe.quick) != (name, quick):
-            kind = f"{recipe.name}{' --quick' if recipe.quick else ''}"
-            raise InputError(f"{folder} holds the recipe {kind}: resume that, or give another folder")
-        return recipe
+        found = Recipe.load(folder)
+        if replace(asked, minutes=found.minutes, done=found.done) != found:
+            options = f"{' --quick' if found.quick else ''}{' --go-on' if found.go_on else ''}"
+            raise InputError(
+                f"{folder} holds the recipe {found.name}{options}: resume that, or give another folder"
+            )
+        return found
     if (folder / STATE).exists():
         raise InputError(f"{folder / STATE} exists: give --resume to go on, or another folder")
     with weights_of("emoji") as shipped:
         shutil.copytree(shipped.parent / "vae", folder / "vae", dirs_exist_ok=True)
-    recipe = Recipe(name, minutes, quick)
-    recipe.save(folder)
-    return recipe
+    asked.save(folder)
+    return asked
 
 
 def _train_part(
@@ -229,7 +237,7 @@ def _train_part(
     options["settings"] = settings
     minutes = max(minutes, 1e-6)  # 0 would only export
     if not part.last:
-        start = None if path.exists() else _prepare(part, folder, recipe.quick, device)
+        start = None if path.exists() else _prepare(part, folder, recipe, device)
         train(part.stage, where, minutes, path.exists(), start=start, **options)
     else:
         before, share = read_progress(path), 1.0
@@ -244,7 +252,7 @@ def _train_part(
     recipe.save(folder)
 
 
-def _prepare(part: Part, folder: Path, quick: bool, device: str | None) -> Path | None:
+def _prepare(part: Part, folder: Path, recipe: Recipe, device: str | None) -> Path | None:
     """Put into the model's folder what its part needs; returns the folder of a denoiser to start from.
 
     Quick denoisers are of another size than the package's and start untrained, but for a grafted one.
@@ -258,12 +266,13 @@ def _prepare(part: Part, folder: Path, quick: bool, device: str | None) -> Path 
         trained = folder / "emoji" / "unet"
         if not isinstance(part.settings, DiffusionSettings):
             return None
-        if quick and not (trained.exists() and part.model != "emoji"):
+        if recipe.quick and not (trained.exists() and part.model != "emoji"):
             return None
-        denoiser = load_denoiser(trained if trained.exists() else emoji / "unet").float()
-    if part.model != "emoji":
+        origin = trained if trained.exists() else emoji / "unet"
+        denoiser = load_denoiser(emoji.parent / part.model / "unet" if recipe.go_on else origin).float()
+    if part.model != "emoji" and not recipe.go_on:
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         old, new = (CaptionEncoder(kind, where, chosen) for kind in ("minilm", part.settings.encoder))
-        denoiser = graft(denoiser, new, old, QUICK_CAPTIONS if quick else CAPTIONS)
+        denoiser = graft(denoiser, new, old, QUICK_CAPTIONS if recipe.quick else CAPTIONS)
     denoiser.save_pretrained(where / "start")
     return where / "start"

@@ -1,59 +1,75 @@
-"""The contrastive term: captions made wrong, and the loss that they add."""
+"""The contrastive term: twins of scenes, and the loss that they add."""
 
 import numpy as np
 import pytest
 import torch
+from diffusers import DDPMScheduler
 
 from diffusion_lens.testbed import captions, scenes
-from diffusion_lens.testbed.captions import Description, Item
-from diffusion_lens.testbed.contradict import swap_colours, swap_items
-from diffusion_lens.testbed.contrastive import caption_pair, contrastive_term, negate
-from diffusion_lens.testbed.diffusion import draw_scene
-
-PAIR = Description((Item("fox", "red"), Item("pizza")), where="left", place="snow")
+from diffusion_lens.testbed.contrastive import contrastive_term, draw_scene, draw_twins, write_twins
+from diffusion_lens.testbed.export import NOISE_SCHEDULE
+from diffusion_lens.testbed.scenes import Placed, Scene
 
 
-def test_swapped_objects_take_their_colours_along() -> None:
-    swapped = swap_items(PAIR)
-    assert captions.plain(swapped) == "a pizza to the left of a red fox in the snow"
-    assert swap_items(swapped) == PAIR
+def _twins(count: int) -> list[tuple[Scene, Scene, tuple[str, str]]]:
+    """The first twins of stream 5, and what is said of the first scene of each."""
+    found = []
+    for index in range(0, 8 * count, 2):
+        first, second = draw_twins(5, index), draw_twins(5, index + 1)
+        texts = write_twins(first, 5, index)
+        if texts[0] != texts[1]:
+            assert write_twins(second, 5, index + 1) == texts[::-1]
+            found.append((first, second, texts))
+    assert len(found) >= count
+    return found
 
 
-def test_colours_change_places_and_the_objects_stay() -> None:
-    swapped = swap_colours(PAIR)
-    assert captions.plain(swapped) == "a fox to the left of a red pizza in the snow"
-    assert swap_colours(swapped) == PAIR
+def _are_exchanged(first: Scene, second: Scene, *, colours: bool) -> bool:
+    """Whether two objects have one another's colours, or positions, and all else is equal."""
+    a, b = first.objects
+
+    def with_part(of: Placed, other: Placed) -> Placed:
+        return Placed(of.name, other.colour, of.x, of.y, of.size) if colours else moved(of, other)
+
+    def moved(of: Placed, other: Placed) -> Placed:
+        return Placed(of.name, of.colour, other.x, other.y, of.size)
+
+    return second == Scene(first.place, (with_part(a, b), with_part(b, a)))
 
 
-def test_objects_or_their_colours_are_mostly_exchanged_and_no_negative_is_true() -> None:
-    wrongs = [negate(PAIR, np.random.default_rng(seed)) for seed in range(300)]
-    assert all(wrong.canonical() != PAIR.canonical() for wrong in wrongs)
-    # `contradict` may exchange them as well
-    for swap in (swap_items, swap_colours):
-        assert 0.2 < np.mean([wrong == swap(PAIR) for wrong in wrongs]) < 0.6
-    others = [wrong for wrong in wrongs if wrong not in (swap_items(PAIR), swap_colours(PAIR))]
-    assert len({wrong.place for wrong in others}) > 2
-    assert any(wrong.items[0].name != "fox" for wrong in others)
+def test_twins_differ_in_who_has_which_colour_or_who_is_where() -> None:
+    colours, places = 0, 0
+    for first, second, _ in _twins(100):
+        tinted, moved = (_are_exchanged(first, second, colours=which) for which in (True, False))
+        assert tinted or moved
+        assert not scenes.held_out(first) and not scenes.held_out(second)
+        colours, places = colours + tinted, places + moved
+    assert colours > 30 and places > 30
 
 
-def test_what_can_not_be_exchanged_is_contradicted() -> None:
-    one = Description((Item("fox", "red"),), place="snow")
-    wrongs = [negate(one, np.random.default_rng(seed)) for seed in range(20)]
-    assert all(wrong.canonical() != one.canonical() for wrong in wrongs)
-
-
-def test_caption_pairs_are_one_true_and_one_wrong_in_the_same_words() -> None:
+def test_captions_of_twins_are_true_of_one_and_wrong_of_the_other_in_the_same_words() -> None:
     differences = []
-    for index in range(150):
-        scene = draw_scene(5, index)
-        true, wrong = caption_pair(scene, 5, index)
-        assert (true, wrong) == caption_pair(scene, 5, index)
-        assert true == captions.caption(scene, 5, index)
-        stated, claimed = captions.parse(true), captions.parse(wrong)
-        assert stated is not None and claimed is not None and stated != claimed
-        differences.append(set(true.split()) ^ set(wrong.split()))
-    # the phrasing is the same: mostly one word is another, or none where words change places
+    for first, second, texts in _twins(100):
+        stated = [captions.parse(text) for text in texts]
+        assert stated[0] != stated[1]
+        for one, scene in zip(stated, (first, second), strict=True):
+            assert one is not None
+            truth = captions.describe(scene).canonical()
+            said = {item.name: item.colour for item in one.items if item.colour}
+            assert said.items() <= {item.name: item.colour for item in truth.items}.items()
+            assert one.where is None or [i.name for i in one.items] == [i.name for i in truth.items]
+        differences.append(set(texts[0].split()) ^ set(texts[1].split()))
+    # the phrasing is the same: no word is another, or few where a colour is said of one object only
     assert np.median([len(words) for words in differences]) <= 2
+
+
+def test_a_scene_of_one_object_has_no_twin_and_its_caption_twice() -> None:
+    singles = [i for i in range(0, 100, 2) if len(draw_twins(5, i).objects) == 1]
+    assert singles
+    for index in singles:
+        scene = draw_twins(5, index)
+        assert write_twins(scene, 5, index) == (captions.caption(scene, 5, index),) * 2
+        assert draw_twins(5, index + 1) == draw_scene(5, index + 1)
 
 
 def test_half_of_the_training_scenes_are_pairs_and_none_is_held_out() -> None:
@@ -63,18 +79,26 @@ def test_half_of_the_training_scenes_are_pairs_and_none_is_held_out() -> None:
     assert not any(scenes.held_out(scene) for scene in drawn)
 
 
-def test_term_is_the_margin_that_is_missing() -> None:
-    true = torch.tensor([1.0, 1.0, 2.0])
-    wrong = torch.tensor([1.1, 1.3, 2.0])
-    # of a batch of 10: 0.3 - 0.1, nothing, 0.6
-    assert float(contrastive_term(true, wrong, 10)) == pytest.approx((0.2 + 0.0 + 0.6) / 10)
-    assert float(contrastive_term(true[:0], wrong[:0], 10)) == 0.0
+def test_term_is_the_share_that_is_missing() -> None:
+    true = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    made = torch.tensor([0.0, 0.1, 0.7])[:, None, None, None] * true
+    across = torch.zeros_like(true)
+    across[0, 0, 0, :2] = torch.stack(
+        [-true[0, 0, 0, 1], true[0, 0, 0, 0]]
+    )  # changes what is not asked for
+    # of a batch of 10: 0.3, 0.3 - 0.1, nothing
+    assert float(contrastive_term(made + across, true, 10)) == pytest.approx(0.5 / 10, abs=1e-6)
+    assert float(contrastive_term(made[:0], true[:0], 10)) == 0.0
 
 
-def test_term_pulls_the_true_loss_down_and_the_wrong_one_up() -> None:
-    true = torch.tensor([1.0, 1.0], requires_grad=True)
-    wrong = torch.tensor([1.0, 2.0], requires_grad=True)
-    contrastive_term(true, wrong, 2).backward()
-    # the margin is a constant of the gradient, and a scene beyond it has none
-    assert true.grad is not None and wrong.grad is not None
-    assert true.grad.tolist() == [0.5, 0.0] and wrong.grad.tolist() == [-0.5, 0.0]
+def test_velocities_of_two_scenes_at_the_same_noisy_latents_differ_by_the_scenes_over_sigma() -> None:
+    generator = torch.Generator().manual_seed(1)
+    first, second, noise = torch.randn(3, 2, 4, 8, 8, generator=generator)
+    times = torch.tensor([500, 950])
+    scheduler = DDPMScheduler(**NOISE_SCHEDULE)
+    noisy = scheduler.add_noise(first, noise, times)
+    alpha = scheduler.alphas_cumprod[times].sqrt()[:, None, None, None]
+    sigma = (1 - alpha.square()).sqrt()
+    other = (noisy - alpha * second) / sigma  # the noise that makes the same latents of the second scene
+    difference = scheduler.get_velocity(first, noise, times) - scheduler.get_velocity(second, other, times)
+    assert torch.allclose(difference, (second - first) / sigma, atol=1e-5)

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from diffusion_lens.errors import DiffusionLensError
-from diffusion_lens.testbed.contrastive import caption_pair
-from diffusion_lens.testbed.diffusion import draw_scene
+from diffusion_lens.testbed.contrastive import draw_twins, write_twins
 from diffusion_lens.testbed.prefetch import Prefetcher, Stream
 
-STREAM = Stream(draw_scene, caption_pair, 32)
+STREAM = Stream(draw_twins, write_twins, 32)
 
 
 def test_chunks_are_the_same_with_and_without_workers() -> None:
