@@ -16,6 +16,7 @@ __all__ = [
     "IMAGE",
     "ImageOrReason",
     "check_output",
+    "check_outputs",
     "image_bytes",
     "image_cell",
     "image_metadata",
@@ -60,6 +61,18 @@ def check_output(path: Path, *, overwrite: bool) -> None:
             f"{path} can't be written: {error.strerror or error}. Choose a path in a folder that you "
             "may write to."
         ) from error
+
+
+def check_outputs(folder: Path, names: Iterable[str], *, overwrite: bool) -> tuple[Path, ...]:
+    """The paths of several files of a folder, each checked by `check_output`.
+
+    Raises:
+        OutputError: as `check_output`.
+    """
+    paths = tuple(folder / name for name in names)
+    for path in paths:
+        check_output(path, overwrite=overwrite)
+    return paths
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -63,12 +63,10 @@ def diagnose(
         out: A folder. diagnosis.html shows all; checks.csv, layers.csv and repairs.csv have the numbers,
             and images.parquet has the images.
     """
-    from diffusion_lens.files import check_output, write_whole
+    from diffusion_lens.files import check_outputs, write_whole
 
     names = ("diagnosis.html", "checks.csv", "layers.csv", "repairs.csv", "images.parquet")
-    page, atoms, layers, repairs, images = (out / name for name in names)
-    for path in (page, atoms, layers, repairs, images):
-        check_output(path, overwrite=overwrite)
+    page, atoms, layers, repairs, images = check_outputs(out, names, overwrite=overwrite)
     from diffusion_lens.analysis.diagnose import diagnose as find
     from diffusion_lens.analysis.formats import write_csv
     from diffusion_lens.checks.assign import read_given
@@ -90,7 +88,6 @@ def diagnose(
         device=load.device,
         **sampler.arguments(),
     )
-    out.mkdir(parents=True, exist_ok=True)
     text = diagnosis_page(found)
     write_whole(page, lambda file: file.write(text.encode()))
     write_csv(found.atoms, atoms)

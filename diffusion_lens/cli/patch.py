@@ -85,13 +85,11 @@ def patch(
             cells.csv has each image's numbers; images.parquet has the images, and grid.png shows those of
             the first pair and seed.
     """
-    from diffusion_lens.files import check_output, write_whole
+    from diffusion_lens.files import check_outputs, write_whole
 
     listed = read_pairs(prompts, pairs)
     names = ("effects.csv", "heatmap.png", "cells.csv", "images.parquet", "grid.png")
-    effects, figure, cells, images, grid = (out / name for name in names)
-    for path in (effects, figure, cells, images, grid):
-        check_output(path, overwrite=overwrite)
+    effects, figure, cells, images, grid = check_outputs(out, names, overwrite=overwrite)
     import numpy as np
 
     from diffusion_lens.analysis.formats import write_csv
@@ -117,7 +115,6 @@ def patch(
         **sampler.arguments(),
     )
     found = patch_effects(patched.table, by, correction)
-    out.mkdir(parents=True, exist_ok=True)
     write_csv(found, effects)
     write_csv(patched.table, cells)
     patched.result.save_table(images)

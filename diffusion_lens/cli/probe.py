@@ -42,11 +42,9 @@ def probe(
         least: How many prompts a fact needs to be probed.
         seed: The seed of the parts and of the shuffled control.
     """
-    from diffusion_lens.files import check_output
+    from diffusion_lens.files import check_outputs
 
-    paths = [out / name for name in ("scores.csv", "layers.csv", "curves.png")]
-    for path in paths:
-        check_output(path, overwrite=overwrite)
+    paths = check_outputs(out, ("scores.csv", "layers.csv", "curves.png"), overwrite=overwrite)
     if folds < 2 or least < 2:
         raise InputError(f"folds is {folds} and least is {least}; each is at least 2.")
     import pandas as pd
@@ -106,7 +104,6 @@ def probe(
         ],
         ignore_index=True,
     )
-    out.mkdir(parents=True, exist_ok=True)
     write_csv(probed, paths[0])
     write_csv(found, paths[1])
     shown = pd.concat([drawn[drawn["check"].isin(found["check"])], probed], ignore_index=True)

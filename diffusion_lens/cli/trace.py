@@ -50,18 +50,15 @@ def trace(
         out: A folder. images.parquet has the images and grid.png shows those of the first seed;
             trace.csv has the numbers and heatmap.png shows them.
     """
-    from diffusion_lens.files import check_output, write_whole
+    from diffusion_lens.files import check_outputs, write_whole
 
     names = ("images.parquet", "grid.png", "trace.csv", "heatmap.png")
-    images, grid, numbers, figure = (out / name for name in names)
-    for path in (images, grid, numbers, figure):
-        check_output(path, overwrite=overwrite)
+    images, grid, numbers, figure = check_outputs(out, names, overwrite=overwrite)
     from diffusion_lens.figures.heatmap import draw_tokens
     from diffusion_lens.scoring.trace import trace as trace_words
 
     lens = load.lens(model, batch_size=batch_size)
     traced = trace_words(lens, prompt, layers, seeds, mode=mode, **sampler.arguments())
-    out.mkdir(parents=True, exist_ok=True)
     traced.result.save_table(images)
     sheet = traced.grid()
     write_whole(grid, lambda file: sheet.save(file, "png"))

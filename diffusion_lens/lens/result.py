@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.files import check_output, write_whole
+from diffusion_lens.files import check_outputs, write_whole
 from diffusion_lens.lens.changes import changes, find_image
 from diffusion_lens.lens.comparison import Comparison, compare
 from diffusion_lens.lens.grid import contact_sheet
@@ -238,11 +238,10 @@ class Result:
             OutputError: the folder can't be written, or holds a result and `overwrite` is off.
         """
         path = Path(folder)
-        check_output(path / "grid.png", overwrite=overwrite)
-        check_output(path / "images.parquet", overwrite=overwrite)
+        grid, images = check_outputs(path, ("grid.png", "images.parquet"), overwrite=overwrite)
         save_states(self.states, path)
-        self.save_table(path / "images.parquet")
-        write_whole(path / "grid.png", lambda file: self.grid().save(file, "PNG"))
+        self.save_table(images)
+        write_whole(grid, lambda file: self.grid().save(file, "PNG"))
         return path
 
     def save_table(self, path: str | os.PathLike[str]) -> None:
