@@ -7,7 +7,7 @@ from difflib import get_close_matches
 import pandas as pd
 
 from diffusion_lens.checks.assign import ask
-from diffusion_lens.checks.checks import KINDS, CheckedPrompt
+from diffusion_lens.checks.checks import CHOICE, WHOLE, Check, CheckedPrompt
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.scoring.metadata import column_name
@@ -36,6 +36,12 @@ _NOT_BY = frozenset(
         *("cell", "version", "baseline", "asked_of"),
     }
 )
+
+_COMPARE = "Compare two of these."
+_ADVICE = {
+    "kind": 'Compare two of these kinds, or give a file of checks that has both: checks = "FILE" in the '
+    "experiment."
+}
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ def check_planned(contrasts: Iterable[Contrast], values: Mapping[str, Iterable[o
                 shown = ", ".join(sorted(known)[:20]) + (", ..." if len(known) > 20 else "")
                 raise ScoresError(
                     f"The contrast {str(one)!r}: no prompt or check has {value!r} in the column "
-                    f"{one.column!r}.{guess} Its values: {shown}."
+                    f"{one.column!r}.{guess} Its values: {shown}. {_ADVICE.get(one.column, _COMPARE)}"
                 )
 
 
@@ -157,8 +163,8 @@ def check_experiment(
         "category": [one.category for one in asked.prompts],
         "prompt_id": [one.prompt_id for one in asked.prompts],
         "prompt": [one.prompt for one in asked.prompts],
-        # checks may also be given when a run is scored
-        "kind": list(KINDS),
+        # a scorer may choose among all prompts, whatever else is asked
+        "kind": [CHOICE, *(_kind(check) for one in asked.prompts for check in one.checks)],
         "check": [check.id for one in asked.prompts for check in one.checks],
     }
     for prompt in prompts:
@@ -167,6 +173,11 @@ def check_experiment(
     planned = [Contrast.parse(text) for text in contrasts]
     # runs are put side by side when they are analysed
     check_planned([one for one in planned if one.column not in _LATER], values)
+
+
+def _kind(check: Check) -> str:
+    """The kind as tables have it, where checks of the whole prompt are kinds of their own."""
+    return check.id if check.kind == "global" and check.id in (WHOLE, CHOICE) else check.kind
 
 
 def prepare(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

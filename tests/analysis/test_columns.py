@@ -8,6 +8,7 @@ from diffusion_lens.analysis.analyse import analyse
 from diffusion_lens.analysis.columns import Contrast, check_experiment, prepare
 from diffusion_lens.analysis.trends import trend
 from diffusion_lens.checks.assign import ask
+from diffusion_lens.checks.checks import Check, CheckedPrompt
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.scoring.metadata import column_name, with_metadata
@@ -79,10 +80,20 @@ def test_contrasts_are_checked_before_anything_is_drawn():
         ("animacy=animal,things", "Did you mean 'thing'"),
         ("animal=a,b", "no column 'animal'. Did you mean 'animacy'"),
         ("kind=x,y", "no prompt or check has 'x'"),
+        (
+            "kind=object,order",
+            r"'kind=object,order'.* attribute, choice, object, prompt. .* checks = \"FILE\"",
+        ),
         ("animacy", "no column of numbers"),
     ):
         with pytest.raises(ScoresError, match=message):
             check_experiment([wrong], PROMPTS)
+    pairs = [Prompt("a red fox to the left of a pizza")]
+    check_experiment(["kind=axis,order", "kind=object,prompt"], pairs)
+    given = [CheckedPrompt("0", pairs[0].prompt, (Check("r", "relation", "?"), Check("g", "global", "?")))]
+    check_experiment(["kind=relation,global"], pairs, given)
+    with pytest.raises(ScoresError, match=r"has 'object'.* choice, global, prompt, relation"):
+        check_experiment(["kind=object,relation"], pairs, given)
 
 
 def test_numbers_are_cut_into_parts_of_as_many_prompts():

@@ -27,6 +27,14 @@ def test_a_contrast_that_can_not_be_made_is_refused_before_anything_is_drawn(tmp
     done = run("sweep", "mine.toml", "--out", "mine", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "Did you mean 'animacy'?" in " ".join(done.stderr.split())
+    (tmp_path / "pairs.toml").write_text(
+        'model = "emoji"\nprompts = { captions = { count = 4, kinds = ["pair"] } }\n'
+        'contrasts = ["kind=object,relation"]\n'
+    )
+    done = run("sweep", "pairs.toml", "--dry-run", "--out", "mine", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    said = " ".join(done.stderr.split())
+    assert "'kind=object,relation'" in said and "axis" in said and "order" in said
     assert not (tmp_path / "mine").exists()
 
 
