@@ -21,7 +21,7 @@ from diffusion_lens.analysis.statistics import DEFAULT, Resampling
 from diffusion_lens.analysis.summary import summary
 from diffusion_lens.analysis.trajectories import groups, missing
 from diffusion_lens.analysis.trends import trend
-from diffusion_lens.checks.checks import CHOICE, WHOLE
+from diffusion_lens.checks.checks import CHOICE, KIND_WORDS, WHOLE
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.scoring.table import COLUMNS
 
@@ -244,7 +244,8 @@ def _planned(
 
 
 def _words(key: dict[str, object]) -> str:
-    return ", ".join(str(value) for value in key.values() if str(value))
+    named = {**key, "kind": KIND_WORDS.get(str(key["kind"]), key["kind"])} if "kind" in key else key
+    return ", ".join(str(value) for value in named.values() if str(value))
 
 
 def _trends(

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from diffusion_lens.analysis.formats import kinds_in_words
 from diffusion_lens.errors import InputError
 from diffusion_lens.figures.style import COLUMN, PAGE, line_style, style
 
@@ -60,7 +61,7 @@ def draw_curves(
     Raises:
         InputError: there is nothing to draw, or curves of different conditions would share a figure.
     """
-    table = table[table[y].notna()] if y in table else table[:0]
+    table = kinds_in_words(table[table[y].notna()] if y in table else table[:0])
     if table.empty:
         raise InputError(f"There is nothing to draw: no row of the table has {y!r}.")
     conditions = sorted(set(table["condition"])) if "condition" in table else ["none"]

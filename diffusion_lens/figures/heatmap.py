@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from diffusion_lens.analysis.formats import kinds_in_words
 from diffusion_lens.errors import InputError
 from diffusion_lens.figures.panels import as_text
 from diffusion_lens.figures.style import style
@@ -30,7 +31,7 @@ def heatmap_data(
         InputError: there is nothing to draw, or two cells are at one place.
     """
     names = [row] if isinstance(row, str) else list(row)
-    known = table[table[y].notna()] if y in table else table[:0]
+    known = kinds_in_words(table[table[y].notna()] if y in table else table[:0])
     if known.empty:
         raise InputError(f"There is nothing to draw: no row of the table has {y!r}.")
     if known.duplicated([*names, x]).any():

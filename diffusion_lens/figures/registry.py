@@ -6,7 +6,7 @@
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -16,10 +16,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from diffusion_lens.analysis.formats import kinds_in_words
 from diffusion_lens.figures import of_study
 from diffusion_lens.figures.style import save
 
-__all__ = ["Drawn", "StudyFigure", "Tables", "draw_study", "study_figures"]
+__all__ = ["Drawn", "StudyFigure", "Tables", "draw_figures", "draw_study", "study_figures"]
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -93,13 +94,20 @@ def draw_study(tables: Tables, folder: Path, *, workers: int = 1) -> list[Drawn]
     return drawn
 
 
+def draw_figures(tables: Tables) -> Iterator[tuple[StudyFigure, str, Figure]]:
+    """Each kind of figure, what tells it apart from others of its kind, and the figure itself."""
+    worded = {name: kinds_in_words(table) for name, table in tables.items()}
+    for kind in study_figures():
+        for part, figure in kind.draw(worded):
+            yield kind, part, figure
+
+
 def _draw_all(tables: Tables, folder: Path, write: Callable[[Figure, Path], object]) -> list[Drawn]:
     drawn = []
-    for kind in study_figures():
-        for part, figure in kind.draw(tables):
-            title = f"{kind.name}-{part}" if part else kind.name
-            # a name is data, and no path
-            path = folder / re.sub(r"[^\w+-]+", "_", title)
-            write(figure, path)
-            drawn.append(Drawn(path.with_name(f"{path.name}.png"), title, kind.caption))
+    for kind, part, figure in draw_figures(tables):
+        title = f"{kind.name}-{part}" if part else kind.name
+        # a name is data, and no path
+        path = folder / re.sub(r"[^\w+-]+", "_", title)
+        write(figure, path)
+        drawn.append(Drawn(path.with_name(f"{path.name}.png"), title, kind.caption))
     return drawn

@@ -6,11 +6,12 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from diffusion_lens.analysis.analyse import analyse
 from diffusion_lens.analysis.columns import Contrast
 from diffusion_lens.figures.of_study.order import draw_order
-from diffusion_lens.figures.registry import draw_study, study_figures
+from diffusion_lens.figures.registry import draw_figures, draw_study, study_figures
 from tests.analysis.simulate import FAST, RISING, as_table, images
 
 
@@ -48,6 +49,22 @@ def test_a_study_is_drawn_once_and_names_are_no_paths(tmp_path, tables):
     } <= set(names)
     for one in drawn:
         assert one.path.exists() and one.path.with_suffix(".pdf").exists()
+
+
+def test_figures_name_kinds_as_readers_know_them():
+    both = images(np.random.default_rng(0), np.concatenate([RISING, RISING * 0.4]), prompts=12)
+    named = {"check": "a", "kind": "global"}, {"check": "b", "kind": "attribute"}
+    parts = [as_table(both[..., :6], **named[0]), as_table(both[..., 6:], **named[1])]
+    one = pd.concat(parts, ignore_index=True)
+    table = pd.concat([one, one.assign(run="other")], ignore_index=True)
+    tables = analyse(table, planned=[Contrast("kind", "global", "attribute")], resampling=FAST).tables
+    said: dict[str, str] = {}
+    for kind, _, figure in draw_figures(tables):
+        texts = " ".join(text.get_text() for text in figure.findobj(Text))
+        said[kind.name] = said.get(kind.name, "") + texts
+    for name in ("curves", "areas", "order", "planned", "models", "heatmap"):
+        assert "place" in said[name] and "colour or size" in said[name], name
+        assert "global" not in said[name] and "attribute" not in said[name], name
 
 
 def test_several_processes_write_the_same_bytes(tmp_path, tables):
