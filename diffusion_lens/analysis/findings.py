@@ -67,8 +67,8 @@ _BINDING = (
     "Are all parts of a prompt right together as often as if they were independent? The product "
     "multiplies the rates of the parts over prompts; it is too low where some prompts are easier than "
     "others, so a gap above zero needs the second one: within prompts, the parts are taken from images "
-    "of different seeds. Without several seeds there is no such number, and the first gap says nothing "
-    "about binding."
+    "of different seeds, so there have to be as many seeds as parts. With fewer there is no such number, "
+    "and the first gap says nothing about binding."
 )
 _FAILURES = (
     "Of all images, those that are wrong at the last layer; of these, the share that was right at an "

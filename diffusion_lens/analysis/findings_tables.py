@@ -209,7 +209,7 @@ def binding(tables: Tables) -> list[str]:
             *_names(line, keys, last),
             *(line["atoms"], line["layer"], number(line["all"]), number(line["product"])),
             estimate(line, "gap", "{:+.2f}"),
-            estimate(line, "within_gap", "{:+.2f}") or "one seed",
+            estimate(line, "within_gap", "{:+.2f}") or f"fewer than {line['atoms'].count(' & ') + 1} seeds",
             prompt_count(line["prompts"]),
         ]
         for line in last.to_dict("records")

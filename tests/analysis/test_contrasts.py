@@ -5,6 +5,7 @@ import pytest
 from diffusion_lens.analysis.all_pairs import all_pairs
 from diffusion_lens.analysis.binding import binding
 from diffusion_lens.analysis.contrasts import contrast, difference_curve
+from diffusion_lens.analysis.findings import findings
 from diffusion_lens.analysis.order import order
 from diffusion_lens.analysis.summary import area
 from diffusion_lens.errors import ScoresError
@@ -172,6 +173,14 @@ def test_binding_by_hand():
     assert binding(holes).iloc[0]["prompts"] == 1
     with pytest.raises(ScoresError, match="nothing to bind"):
         binding(atoms({"a": np.ones((2, 1, 1))}))
+
+
+def test_findings_say_how_many_seeds_the_gap_within_prompts_needs():
+    rng = np.random.default_rng(3)
+    for names, seeds in (("ab", 1), ("abc", 2), ("abc", 3)):
+        made = {name: rng.integers(0, 2, (8, seeds, 1)) * 1.0 for name in names}
+        page = findings({"binding": binding(atoms(made), resampling=FAST)}, "study")
+        assert (f"| fewer than {len(names)} seeds |" in page) == (seeds < len(names)), (names, seeds)
 
 
 def test_binding_is_the_same_where_each_prompt_has_seeds_of_its_own():
