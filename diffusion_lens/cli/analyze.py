@@ -1,6 +1,7 @@
 """`diffusion-lens analyze`: scores turned into tables and figures."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -107,7 +108,7 @@ def analyze(
     if runs:
         write_report(runs, out / "report.html", tables=found.tables, notes=found.notes, level=level)
     asked = {
-        "scores": [str(path) for path in scores],
+        "scores": [_without_machine(path) for path in scores],
         "by": by,
         "contrast": [str(one) for one in planned],
         "truth": truth,
@@ -121,6 +122,12 @@ def analyze(
         say(f"report   {out / 'report.html'}")
     if shown:
         say(f"figures  {out / 'figures'}  ({len(shown)})")
+
+
+def _without_machine(path: Path) -> str:
+    """A path from the current folder where it lies below it, else its name: what holds on any machine."""
+    whole, here = Path(os.path.abspath(path)), Path.cwd()
+    return whole.relative_to(here).as_posix() if here in whole.parents else whole.name
 
 
 def _draw(

@@ -11,6 +11,7 @@ from diffusion_lens.analysis.analyse import analyse
 from diffusion_lens.analysis.columns import Contrast
 from diffusion_lens.analysis.findings import Source, findings
 from diffusion_lens.analysis.formats import readable, write_latex
+from diffusion_lens.cli.analyze import analyze
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.figures.registry import draw_study
 from diffusion_lens.scoring import table as scores
@@ -207,6 +208,21 @@ def test_the_command_line_analyses_a_run(tmp_path, table):
     assert "object \N{MINUS SIGN} relation" in (tmp_path / "out" / "findings.md").read_text()
     again = run("analyze", "run", "--out", "out", cwd=tmp_path)
     assert again.returncode == 2 and "exists" in again.stderr
+
+
+def test_what_an_analysis_records_names_no_folder_of_the_machine(tmp_path, table, monkeypatch):
+    few = table[(table["scorer"] == "vqa") & table["prompt_id"].isin(table["prompt_id"].unique()[:5])]
+    here = tmp_path / "here"
+    here.mkdir()
+    for number, folder in enumerate((here / "runs" / "a", tmp_path / "far" / "b")):
+        folder.mkdir(parents=True)
+        scores.write(few.assign(run=str(number)), folder / "scores.parquet")
+    monkeypatch.chdir(here)
+    given = [here / "runs" / "a", Path("../far/b")]
+    analyze(tuple(one / "scores.parquet" for one in given), out=Path("out"), resamples=100, figures=False)
+    asked = (here / "out" / "analysis.json").read_text()
+    assert json.loads(asked)["scores"] == ["runs/a/scores.parquet", "scores.parquet"]
+    assert str(tmp_path) not in asked
 
 
 @pytest.mark.parametrize(
