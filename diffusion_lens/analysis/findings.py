@@ -155,7 +155,7 @@ def findings(
         ("The published labels", "", labels(tables), ()),
         ("Compared, as decided on before", _PLANNED, parts.planned(tables), ("planned",)),
         ("Trends, as decided on before", _TRENDS, parts.trends(tables), ()),
-        ("Rates by layer", _RATES, parts.rates(tables), ("curves", "areas", "models")),
+        ("Rates by layer", _RATES, parts.rates(tables), ("curves", "one_layer", "areas", "models")),
         ("Where a check can be asked", _CONDITIONAL, parts.conditional(tables), ("conditional",)),
         ("Does it change?", _CONSTANCY, parts.constancy(tables), ()),
         ("What comes first", _ORDER, parts.order(tables), ("order",)),

@@ -62,7 +62,9 @@ def rates(tables: Tables) -> list[str]:
             [
                 *_names(line, keys, real),
                 prompt_count(line["prompts"]),
-                *(f"{estimate(one, 'rate')} (layer {one['layer']})" for one in (first, last)),
+                # one layer alone is the last
+                f"{estimate(first, 'rate')} (layer {first['layer']})" if len(curve) > 1 else "",
+                f"{estimate(last, 'rate')} (layer {last['layer']})",
                 estimate(line, "area"),
                 f"\u2264 {half}" if line.get("half_is_bound") and half else half,
                 number(same["final"]) if same else "",
@@ -79,6 +81,9 @@ def conditional(tables: Tables) -> list[str]:
         return []
     real = _shown(found[found["rate"].notna()])
     keys = list(real.columns)[: list(real.columns).index("prompts_are")]
+    if real["layer"].nunique() == 1:
+        # the prompts that can be asked at it are those that can be asked at all layers
+        real = real.drop_duplicates(keys)
     rows = []
     for _, curve in real.groupby([*keys, "prompts_are"], sort=False, dropna=False):
         first, last = curve.sort_values("layer").iloc[[0, -1]].to_dict("records")
@@ -240,7 +245,7 @@ def failures(tables: Tables) -> list[str]:
     summary = tables.get("summary")
     if summary is None:
         return []
-    real = _shown(summary)
+    real = _shown(summary[summary["layers"] > 1])
     keys = _keys(summary)
     rows = []
     for line in _sorted(real).to_dict("records"):

@@ -10,6 +10,7 @@ from matplotlib.text import Text
 
 from diffusion_lens.analysis.analyse import analyse
 from diffusion_lens.analysis.columns import Contrast
+from diffusion_lens.analysis.findings import findings
 from diffusion_lens.figures.of_study.order import draw_order
 from diffusion_lens.figures.registry import draw_figures, draw_study, study_figures
 from tests.analysis.simulate import FAST, RISING, as_table, images
@@ -65,6 +66,23 @@ def test_figures_name_kinds_as_readers_know_them():
     for name in ("curves", "areas", "order", "planned", "models", "heatmap"):
         assert "place" in said[name] and "colour or size" in said[name], name
         assert "global" not in said[name] and "attribute" not in said[name], name
+
+
+def test_one_layer_alone_is_drawn_as_dots_and_never_as_a_curve():
+    both = images(np.random.default_rng(0), np.concatenate([RISING, RISING * 0.4]), prompts=12)
+    parts = [as_table(both[..., 5:6]), as_table(both[..., 11:], check="b", kind="attribute")]
+    one = pd.concat(parts, ignore_index=True)
+    shuffled = one.assign(scorer="oracle: shuffled", baseline="shuffled", label=False)
+    table = pd.concat([one, one.assign(run="other"), shuffled], ignore_index=True)
+    found = analyse(table, planned=[Contrast("kind", "object", "attribute")], resampling=FAST)
+    drawn = {f"{kind.name}-{part}": figure for kind, part, figure in draw_figures(found.tables)}
+    assert set(drawn) == {"one_layer-oracle", "planned-one_layer"}
+    rates = found.tables["curves"].query("scorer == 'oracle' and kind == 'object'")["rate"]
+    axes = {axis.get_title(): axis for axis in drawn["one_layer-oracle"].axes}
+    dots, control = axes["object, n = 12"].lines
+    assert dots.get_xdata() == pytest.approx(rates.to_numpy()) and control.get_xdata()[0] == 0
+    page = findings(found.tables, "study")
+    assert "## Failures" not in page and page.count("(layer 0)") == 4
 
 
 def test_several_processes_write_the_same_bytes(tmp_path, tables):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from diffusion_lens.figures.forest import draw_forest, pages_of
@@ -15,7 +16,17 @@ def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
     if "planned" not in tables:
         return
     table = tables["planned"]
-    known = enough(table[table["difference"].notna() & (table["number"] == "area")])
+    known = enough(table[table["difference"].notna()])
+    areas, rates = known[known["number"] == "area"], known[known["number"] == "final"]
+    # where one layer alone is drawn there is no area
+    compared = [key for key in (*_KEYS, "first_group", "second_group") if key in known]
+    has_area = pd.MultiIndex.from_frame(rates[compared]).isin(pd.MultiIndex.from_frame(areas[compared]))
+    rates = rates[~has_area]
+    yield from _forests(areas, "", "difference of areas")
+    yield from _forests(rates, "one_layer", "difference of rates")
+
+
+def _forests(known: pd.DataFrame, part: str, label: str) -> Iterator[tuple[str, Figure]]:
     if known.empty:
         return
     keys = [key for key in _KEYS if key in known and known[key].nunique() > 1]
@@ -23,16 +34,14 @@ def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
     shown = known.assign(pair=pair, **{key: known[key].fillna("") for key in keys})
     pages = pages_of(shown)
     for number, page in enumerate(pages):
-        forest = draw_forest(
-            page, name=[*keys, "pair"], value="difference", zero=True, label="difference of areas"
-        )
-        yield str(number + 1) if len(pages) > 1 else "", forest
+        forest = draw_forest(page, name=[*keys, "pair"], value="difference", zero=True, label=label)
+        yield "-".join(text for text in (part, str(number + 1) if len(pages) > 1 else "") if text), forest
 
 
 FIGURE = StudyFigure(
     "planned",
     50,
-    "The comparisons that were decided on beforehand: differences of areas with 95 % intervals; to the "
-    "right of zero, the first is there earlier or more often.",
+    "The comparisons that were decided on beforehand: differences of areas (of rates, where one layer "
+    "alone is drawn) with 95 % intervals; to the right of zero, the first is there earlier or more often.",
     _draw,
 )

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from matplotlib.figure import Figure
 
 from diffusion_lens.figures.curves import draw_curves
-from diffusion_lens.figures.of_study.parts import PANELS, enough, keys_of, without_baselines
+from diffusion_lens.figures.of_study.parts import PANELS, enough, keys_of, several_layers, without_baselines
 from diffusion_lens.figures.registry import StudyFigure, Tables
 
 
 def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
     if "curves" not in tables:
         return
-    table = enough(without_baselines(tables["curves"]))
+    table = several_layers(enough(without_baselines(tables["curves"])))
     table = table[table["rate"].notna()]
     if table.empty or table[["run", "encoder"]].drop_duplicates().shape[0] < 2:
         return

@@ -9,7 +9,17 @@ from diffusion_lens.analysis.curves import LEAST_PROMPTS
 from diffusion_lens.figures.curves import draw_curves
 from diffusion_lens.scoring.baselines import BASELINES
 
-__all__ = ["PANELS", "axis_of", "curve_figures", "enough", "keys_of", "telling", "without_baselines"]
+__all__ = [
+    "PANELS",
+    "axis_of",
+    "curve_figures",
+    "enough",
+    "is_one_layer",
+    "keys_of",
+    "several_layers",
+    "telling",
+    "without_baselines",
+]
 
 # panels that fit a page
 PANELS = 12
@@ -24,6 +34,16 @@ def without_baselines(table: pd.DataFrame) -> pd.DataFrame:
 def enough(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that rest on enough prompts to be shown."""
     return table[table["prompts"].fillna(LEAST_PROMPTS) >= LEAST_PROMPTS] if "prompts" in table else table
+
+
+def is_one_layer(table: pd.DataFrame) -> pd.Series:
+    """Which rows are of a run and encoder of which one layer alone is drawn: a point, and no curve."""
+    return table.groupby(["run", "encoder"], dropna=False)["layer"].transform("nunique") == 1
+
+
+def several_layers(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that make curves."""
+    return table[~is_one_layer(table)]
 
 
 def keys_of(table: pd.DataFrame) -> list[str]:
@@ -56,7 +76,7 @@ def curve_figures(
     """One figure by run and scorer, one panel by all else that differs, one line by the last key.
 
     Args:
-        table: of curves; layers with too few prompts are left out.
+        table: of curves; layers with too few prompts are left out, and runs of one layer alone.
         y: the column drawn.
         line: the column whose values become lines; the last key if left out.
         band: columns of the band.
@@ -64,6 +84,7 @@ def curve_figures(
         limits: of the vertical axis.
     """
     keys = keys_of(table)
+    table = several_layers(table)
     known = enough(table[table[y].notna()])
     if known.empty:
         return

@@ -5,14 +5,21 @@ from collections.abc import Iterator
 from matplotlib.figure import Figure
 
 from diffusion_lens.figures.heatmap import draw_heatmap
-from diffusion_lens.figures.of_study.parts import axis_of, enough, keys_of, telling, without_baselines
+from diffusion_lens.figures.of_study.parts import (
+    axis_of,
+    enough,
+    keys_of,
+    several_layers,
+    telling,
+    without_baselines,
+)
 from diffusion_lens.figures.registry import StudyFigure, Tables
 
 
 def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
     if "curves" not in tables:
         return
-    table = enough(without_baselines(tables["curves"]))
+    table = several_layers(enough(without_baselines(tables["curves"])))
     table = table[table["rate"].notna()]
     if table.empty:
         return
