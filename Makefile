@@ -52,12 +52,16 @@ wheel: $(READY)
 
 # The reference results that are in the repository: the demo's picture, and each study on the embedded models.
 # CONTROL names a folder of `testbed train --encoder random`, whose run then joins each study.
-STUDIES := $(notdir $(basename $(wildcard experiments/*.toml)))
+STUDIES := $(filter-out denoiser_places,$(notdir $(basename $(wildcard experiments/*.toml))))
 LEARNED := textual_inversion lego latent_inversion
+# Studies of what a change draws; SNAPSHOTS names a folder of `testbed train --keep-every`, for the one over training.
+WHAT_IFS := denoiser_places patched_words traced_words said_words tuned_lens
+SNAPSHOTS :=
 CONTROL :=
 SWEEP := --dtype bfloat16
 
-results: $(READY) $(STUDIES:%=results/%/findings.md) $(LEARNED:%=results/%/summary.csv)
+results: $(READY) $(STUDIES:%=results/%/findings.md) $(LEARNED:%=results/%/summary.csv) \
+		$(WHAT_IFS:%=results/%/findings.md) results/over_training/findings.md
 	$(BIN)/diffusion-lens show $(DEMO) --out results/demo/grid.png --overwrite
 
 .SECONDEXPANSION:
@@ -75,11 +79,11 @@ results/denoiser_uses/findings.md: experiments/denoiser_uses.toml $(READY)
 	$(BIN)/diffusion-lens analyze runs/denoiser_uses/* --out results/denoiser_uses --overwrite
 	$(BIN)/python -m experiments.studies.shrink results/denoiser_uses
 
-# its blocks are named as in `emoji`
-results/denoiser_places/findings.md: experiments/denoiser_places.toml $(READY)
-	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/denoiser_places/emoji
-	$(BIN)/diffusion-lens analyze runs/denoiser_places/* --out results/denoiser_places --overwrite
-	$(BIN)/python -m experiments.studies.shrink results/denoiser_places
+$(WHAT_IFS:%=results/%/findings.md): $(READY)
+	$(BIN)/python -m experiments.studies.$(notdir $(@D)) --out $(@D)
+
+results/over_training/findings.md: $(READY)
+	$(if $(SNAPSHOTS),$(BIN)/python -m experiments.studies.over_training $(SNAPSHOTS) --out $(@D))
 
 # its words are of one model
 results/learned_words/findings.md: experiments/learned_words.toml experiments/prompts/learned_words.csv $(READY)

@@ -87,6 +87,7 @@ def train(
     lr: Annotated[float | None, default("the stage's own", "NUMBER")] = None,
     seed: Annotated[int | None, default("the stage's own", "INT")] = None,
     channels: Annotated[tuple[int, ...] | None, values("INT", "the stage's own")] = None,
+    keep_every: Annotated[int | None, default("keep none", "SAMPLES")] = None,
     workers: Annotated[int | None, default("none; the recipe: one a core but one", "INT")] = None,
     device: Device = None,
 ) -> None:
@@ -110,6 +111,7 @@ def train(
         lr: The learning rate.
         seed: The seed of the scenes and of the first weights.
         channels: The channels of the blocks of the autoencoder or the denoiser.
+        keep_every: Keep the averaged weights after so many samples each time, beside the checkpoint.
         workers: The number of processes that render scenes ahead of the steps.
     """
     from diffusion_lens.testbed.train import STAGES, train_quickly
@@ -119,6 +121,10 @@ def train(
     asked |= {"seed": seed, "channels": channels}
     asked |= {"decoder_only": decoder_only or None, "workers": None if recipe else workers}
     changes = {name: value for name, value in asked.items() if value is not None}
+    if keep_every is not None and (recipe or quick):
+        raise InputError(
+            "Weights are kept of one stage: give --stage with --keep-every, no --recipe or --quick."
+        )
     if recipe is not None:
         _train_recipe(recipe, folder, minutes, resume, quick, go_on, workers, device, stage, start, changes)
         return
@@ -144,6 +150,7 @@ def train(
         settings=replace(kind(), **changes),
         start=start,
         decay_samples=decay_samples,
+        keep_every=keep_every,
         device=device,
     )
     say(f"{stage}: {progress.samples} samples in {progress.seconds / 60:.1f} minutes, in {folder}")

@@ -9,6 +9,7 @@
     ... --resume                     goes on where the last checkpoint is
     ... --resume --decay-samples N   lets the rate fall to zero over the next N samples, then stops
     ... --resume --minutes 0         only exports
+    ... --keep-every N               keeps the averaged weights after every N samples, for studies
     ... --decoder-only --start VAE   improves the decoder of VAE and leaves its latents as they are
     diffusion-lens testbed train --quick --folder FOLDER      the first three, tiny, in two minutes
 
@@ -39,8 +40,10 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
+from safetensors.torch import save
 
 from diffusion_lens.errors import InputError, OutputError
+from diffusion_lens.files import write_whole
 from diffusion_lens.testbed.autoencoder import AutoencoderSettings, AutoencoderStage
 from diffusion_lens.testbed.clip import ClipSettings, ClipStage
 from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
@@ -107,6 +110,7 @@ def train(
     max_steps: int | None = None,
     log_every: int = 10,
     validate_minutes: float = 5.0,
+    keep_every: int | None = None,
     device: str | None = None,
 ) -> Progress:
     """Train a stage for some minutes, or until its decay has ended, and export its model.
@@ -122,10 +126,14 @@ def train(
         max_steps: stop after so many steps of this run.
         log_every: steps per row of the log.
         validate_minutes: minutes between validations, which go into the log's last column.
+        keep_every: samples after which the averaged weights are kept each time, in half precision, as
+            `<stage>.kept/<samples>.safetensors`; those of the start too.
         device: "cpu" or "cuda"; the GPU if there is one.
     """
     if stage not in STAGES:
         raise InputError(f"no stage {stage!r}; there are {', '.join(STAGES)}")
+    if keep_every is not None and keep_every < 1:
+        raise InputError(f"weights can't be kept every {keep_every} samples; give 1 or more")
     build, default = STAGES[stage]
     where = Path(folder)
     try:
@@ -150,7 +158,8 @@ def train(
             )
         if minutes > 0:
             try:
-                _loop(trainer, minutes, max_steps, log_every, validate_minutes, fast_bfloat16(chosen))
+                autocast = fast_bfloat16(chosen)
+                _loop(trainer, minutes, max_steps, log_every, validate_minutes, autocast, keep_every)
             finally:
                 if isinstance(trainer.stage, DiffusionStage):
                     trainer.stage.close()
@@ -211,6 +220,19 @@ def _export(trainer: Trainer) -> None:
         raise OutputError(f"the model can't be exported to {trainer.folder}: {error}") from error
 
 
+def _keep(trainer: Trainer) -> None:
+    """Write the averaged weights, whole or not at all."""
+    folder = trainer.folder / f"{trainer.stage.name}.kept"
+    weights = {name: value.half().contiguous() for name, value in trainer.average.items()}
+    try:
+        folder.mkdir(exist_ok=True)
+        content = save(weights)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"weights can't be kept in {folder}: {error}") from error
+    path = folder / f"{trainer.progress.samples:07d}.safetensors"
+    write_whole(path, lambda file: file.write(content))
+
+
 def _loop(
     trainer: Trainer,
     minutes: float,
@@ -218,6 +240,7 @@ def _loop(
     log_every: int,
     validate_minutes: float,
     autocast: bool,
+    keep_every: int | None,
 ) -> None:
     """Make steps, with a checkpoint a minute and a validation now and then."""
     lines = Log(trainer.folder / f"{trainer.stage.name}.csv", trainer.progress.step)
@@ -226,11 +249,16 @@ def _loop(
     first = trainer.progress.step
     losses: list[float] = []
     row: dict[str, object] = {}
+    if keep_every and not first:
+        _keep(trainer)
     while not trainer.progress.finished:
         now = time.monotonic()
         if now - began >= 60 * minutes or trainer.progress.step - first == max_steps:
             break
+        samples = trainer.progress.samples
         loss, rate = trainer.step(autocast)
+        if keep_every and trainer.progress.samples // keep_every > samples // keep_every:
+            _keep(trainer)
         losses.append(loss)
         now = time.monotonic()
         trainer.progress = replace(trainer.progress, seconds=before + now - began)

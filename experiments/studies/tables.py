@@ -8,10 +8,10 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from diffusion_lens.analysis.significance import sign_flip_test
-from diffusion_lens.analysis.statistics import mean_interval
+from diffusion_lens.analysis.statistics import mean_interval, of_means
 from diffusion_lens.files import write_whole
 
-__all__ = ["kept", "means", "paired", "write_table"]
+__all__ = ["changes", "in_order", "kept", "means", "paired", "shares", "write_table"]
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -46,6 +46,28 @@ def means(table: pd.DataFrame, by: Sequence[str], unit: str, value: str = "value
         of_units = part.groupby(unit)[value].mean().to_numpy()
         rows.append((*key, *_share_interval(of_units), len(of_units)))
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "units"])
+
+
+def shares(
+    table: pd.DataFrame, by: Sequence[str], unit: str = "prompt_id", value: str = "right"
+) -> pd.DataFrame:
+    """Rates over units with Wilson's intervals at the effective number of units.
+
+    Args:
+        table: one row for each answer, 0 or 1; missing ones are left out.
+        by: the columns that tell apart what is compared.
+        unit: the column of the unit; its answers are averaged first.
+        value: the column of the answer.
+
+    Returns:
+        The columns `by`, then `rate`, `low`, `high`, `units` and `answers`.
+    """
+    rows = []
+    for key, part in table.dropna(subset=[value]).groupby(list(by), sort=False):
+        found = of_means(part.groupby(unit)[value].mean().to_numpy(dtype=float)[:, None])
+        low, high = found.shares(0.95)
+        rows.append((*key, found.estimate[0], low[0], high[0], found.counts[0], len(part)))
+    return pd.DataFrame(rows, columns=[*by, "rate", "low", "high", "units", "answers"])
 
 
 def _interval(values: np.ndarray) -> tuple[float, float, float]:
@@ -91,3 +113,24 @@ def paired(
                 continue
             rows.append((*key, other, *_interval(gains), sign_flip_test(gains), len(gains)))
     return pd.DataFrame(rows, columns=[*by, "less", "gain", "low", "high", "p", "units"])
+
+
+def changes(
+    table: pd.DataFrame,
+    by: Sequence[str],
+    way: str,
+    control: str,
+    unit: str = "prompt_id",
+    value: str = "right",
+) -> pd.DataFrame:
+    """Each way less a control, over the units that have both: `by`, `way`, `change` and as `paired`."""
+    found = paired(table, by, unit, way, control, value)
+    turned = found.assign(gain=0 - found["gain"], low=-found["high"], high=-found["low"])
+    return turned.rename(columns={"less": way, "gain": "change"})
+
+
+def in_order(table: pd.DataFrame, **orders: Sequence[object]) -> pd.DataFrame:
+    """The rows in the order that the values of some columns should have, the last column first."""
+    for name, order in orders.items():
+        table = table.iloc[np.argsort(table[name].map(places).to_numpy(), kind="stable")]
+    return table.reset_index(drop=True)

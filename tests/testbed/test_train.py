@@ -83,6 +83,17 @@ def test_autoencoder_resumes_exactly(trained: Path, tmp_path: Path) -> None:
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_weights_are_kept_on_the_way(tmp_path: Path) -> None:
+    autoencoder(tmp_path, 5, keep_every=4)  # two samples a step
+    kept = sorted((tmp_path / "autoencoder.kept").iterdir())
+    assert [path.stem for path in kept] == ["0000000", "0000004", "0000008"]
+    weights = [load_file(path) for path in kept]
+    assert all(value.dtype == torch.float16 for value in weights[0].values())
+    assert not torch.equal(weights[0]["decoder.conv_in.weight"], weights[-1]["decoder.conv_in.weight"])
+    with pytest.raises(InputError, match="can't be kept every 0 samples"):
+        autoencoder(tmp_path / "other", 1, keep_every=0)
+
+
 def test_autoencoder_learns_and_loads_with_its_scale(tmp_path: Path) -> None:
     autoencoder(tmp_path, 70)
     found = losses(tmp_path, "autoencoder")

@@ -1,0 +1,138 @@
+"""The studies of what-ifs: their pages say what their tables do, and their numbers are those of known
+answers."""
+
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from diffusion_lens.errors import InputError
+from experiments.studies import denoiser_places, over_training, said_words, traced_words, tuned_lens
+from experiments.studies.bound import WORDS, bound_prompts
+from experiments.studies.drawn import ALL, ASKED, draw
+from experiments.studies.pages import read_tables, write_study
+from experiments.studies.patched_words import FAMILIES, pairs_of
+from experiments.studies.tables import shares
+
+RESULTS = Path(__file__).parents[2] / "results"
+STUDIES = ("denoiser_places", "patched_words", "traced_words", "over_training", "said_words", "tuned_lens")
+TOLD = [name for name in STUDIES if (RESULTS / name / "findings.md").is_file()]
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_a_page_of_results_is_what_its_tables_say(name):
+    study = import_module(f"experiments.studies.{name}")
+    page = (RESULTS / name / "findings.md").read_text(encoding="utf-8")
+    assert page == study.page(read_tables(RESULTS / name))
+
+
+def answers(rows, kind="attribute", check="attribute-0", prompts=6):
+    """Answers that are the same for all prompts: by what is changed, right where asked and of all."""
+    found = []
+    for columns, right in rows:
+        one = {"layer": 0, "seed": 0, "check": check, "kind": kind, "readout": "native", **columns}
+        for number in range(prompts):
+            found += [{**one, "prompt_id": f"p{number}", "of": of, "right": right} for of in (ALL, ASKED)]
+    return pd.DataFrame(found)
+
+
+def test_words_stand_where_the_prompts_say(emoji):
+    tokenizer = emoji.pipeline.tokenizer
+    for one in bound_prompts(60):
+        tokens = tokenizer.convert_ids_to_tokens(tokenizer(one.prompt).input_ids)
+        assert len(tokens) == 9, one.prompt
+        assert [tokens[2], tokens[6]] == list(one.colours) and [tokens[3], tokens[7]] == list(one.names)
+        assert tokens[4] == one.where
+    assert WORDS["#2"] == "first colour" and WORDS["#4"] == "relation"
+    for family in FAMILIES:
+        for clean, corrupted in pairs_of(family, 20):
+            words = zip(clean.split(), corrupted.split(), strict=True)
+            assert 1 <= sum(one != other for one, other in words) <= 2, "a colour, and perhaps its article"
+
+
+def test_what_is_lost_where_a_layer_is_read_is_read_there():
+    rows = [({"interventions": way}, float(way != "only(:4)")) for way in denoiser_places.WAYS]
+    native = answers([({"interventions": "", "layer": 6}, 1.0)])
+    tables = denoiser_places.tabulate(answers(rows), native)
+    changed = tables["changes"].set_index("read")["change"]
+    assert changed["steps 0 to 4"] == -1 and changed.drop("steps 0 to 4").eq(0).all()
+    planned = tables["planned"].set_index(["first", "second"])
+    assert planned.loc[("steps 0 to 4", "steps 5 to 19"), "gain"] == 1
+    assert planned.loc[("steps 0 and 1", "steps 2 to 19"), "gain"] == 0
+
+
+def test_a_word_is_seen_from_the_object_that_is_asked_about():
+    rows = [({"interventions": way}, float(way != "drop(#6)")) for way in ("", "drop(#2)", "drop(#6)")]
+    first, second = (answers(rows, check=f"attribute-{number}") for number in (0, 1))
+    changed = traced_words.tabulate(pd.concat([first, second]))["changes"].set_index(["mode", "word"])[
+        "change"
+    ]
+    assert changed["dropped", "own colour"] == -0.5 == changed["dropped", "other colour"]
+    changed = traced_words.tabulate(second)["changes"].set_index(["mode", "word"])["change"]
+    assert changed["dropped", "own colour"] == -1 and changed["dropped", "other colour"] == 0
+
+
+def test_half_of_what_is_learned_is_there_after_so_many_samples():
+    rates = {0: 0.0, 100: 0.25, 200: 0.5, 300: 1.0}
+    rows = [
+        (f"p{number}", samples, float(number < 8 * rate))
+        for samples, rate in rates.items()
+        for number in range(8)
+    ]
+    table = pd.DataFrame(rows, columns=["prompt_id", "samples", "right"])
+    half, low, high = over_training.halfway(table, resamples=200)
+    assert half == 200 and low <= 200 <= high
+    assert np.isnan(over_training.halfway(table.assign(right=1.0))[0]), "nothing is gained"
+
+
+def test_snapshots_are_spaced_evenly_and_fewer_than_two_are_refused(tmp_path):
+    for samples in (0, 10, 20, 30, 40):
+        (tmp_path / f"{samples:07d}.safetensors").touch()
+    (tmp_path / "diffusion.safetensors").touch()
+    assert list(over_training.choose(tmp_path, 3)) == [0, 20, 40]
+    assert list(over_training.choose(tmp_path, 9)) == [0, 10, 20, 30, 40]
+    with pytest.raises(InputError, match=r"holds 0 snapshots.*--keep-every"):
+        over_training.choose(tmp_path / "none", 3)
+
+
+def test_first_layers_of_words_that_are_said_and_drawn():
+    first = {said_words.DRAWN: 2, "nearest": 1}
+    rows = [
+        ("emoji", "object", way, f"p{number}", layer, float(layer >= start))
+        for way, start in first.items()
+        for number in range(5)
+        for layer in range(5)
+    ]
+    table = pd.DataFrame(rows, columns=["model", "group", "way", "prompt_id", "layer", "right"])
+    never = (table["prompt_id"] == "p4") & (table["way"] == said_words.DRAWN)
+    (row,) = said_words.tabulate(table.assign(right=table["right"].mask(never, 0.0)))["first"].to_dict(
+        "records"
+    )
+    assert (row["said_first"], row["only_said"], row["same_layer"]) == (4, 1, 0)
+    assert row["lead"] == pytest.approx(1 / 4), "of the encoder's depth"
+
+
+def test_the_tuned_lens_is_compared_with_the_final_norm():
+    rows = [({"readout": name}, value) for name, value in (("final", 0.0), ("tuned:maps#0", 1.0))]
+    tables = tuned_lens.tabulate(answers([({**one, "interventions": ""}, value) for one, value in rows]))
+    assert set(tables["changes"]["change"]) == {1.0} and set(tables["changes"]["of"]) == {ALL, ASKED}
+
+
+def test_a_rate_of_one_is_as_uncertain_as_its_number_of_prompts():
+    (row,) = shares(answers([({}, 1.0)], prompts=10), ["kind"]).to_dict("records")
+    assert row["rate"] == row["high"] == 1 and 0.6 < row["low"] < 0.8 and row["units"] == 10
+
+
+def test_a_study_runs_from_end_to_end_and_resumes(emoji, tmp_path):
+    asked = over_training.experiment(1, "float32", steps=1)
+    found = draw(asked, tmp_path / "run", emoji)
+    pd.testing.assert_frame_equal(found, draw(asked, tmp_path / "run", emoji))
+    probed = pd.DataFrame({"prompt_id": ["a", "b", "c"], "layer": 0, "value": [0.5, 0.75, 1.0]})
+    both = pd.concat([found.assign(samples=samples) for samples in (0, 64)])
+    tables = {"drawn": pd.DataFrame([{"model": "emoji"}]), **over_training.tabulate(both, probed)}
+    write_study(tmp_path / "out", tables, over_training.page, over_training.figures)
+    page = (tmp_path / "out" / "findings.md").read_text()
+    assert page == over_training.page(read_tables(tmp_path / "out")) and "0.75" in page
+    assert (tmp_path / "out/figures/rates.png").is_file()
