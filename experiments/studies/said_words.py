@@ -78,7 +78,7 @@ def say(lens: DiffusionLens, asked: list[Asked], layers: list[str], by: SaidBy) 
     own = {one.prompt: one.word if one.group == "colour" else "" for one in asked}
     table = table[table["token"].str.strip().str.lower() != table["prompt"].map(own)]
     said = table.groupby(["prompt", "layer"])["said"].agg(", ".join).str.lower().str.split(", ")
-    rows = []
+    rows: list[tuple[str, str, int, str, float]] = []
     for group in dict.fromkeys(one.group for one in asked):
         here = [one for one in asked if one.group == group]
         for one, after in zip(here, [*here[1:], here[0]], strict=True):

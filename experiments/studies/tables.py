@@ -132,5 +132,6 @@ def changes(
 def in_order(table: pd.DataFrame, **orders: Sequence[object]) -> pd.DataFrame:
     """The rows in the order that the values of some columns should have, the last column first."""
     for name, order in orders.items():
+        places = {value: place for place, value in enumerate(order)}
         table = table.iloc[np.argsort(table[name].map(places).to_numpy(), kind="stable")]
     return table.reset_index(drop=True)
