@@ -86,11 +86,20 @@ def test_the_study_of_slots_takes_each_in_and_out(new_lens, tmp_path):
     assert len(readings) == 14, "each choice stands beside the native image"
     small = {"prompts": [prompts[0].prompt], "seeds": [0], "sampler": {"height": 16, "width": 16}}
     drawn = Experiment.from_dict({**experiment.to_dict(), **small, "scorers": [], "machine": {}})
-    run_sweep(drawn, tmp_path / "run", lens=lens, progress=False)
+    denoised: list[int] = []
+    count = lens.pipeline.transformer.register_forward_pre_hook(
+        lambda _, args, named: denoised.append(len(named["hidden_states"])), with_kwargs=True
+    )
+    done = run_sweep(drawn, tmp_path / "run", lens=lens, progress=False)
+    count.remove()
     table = Result.load(tmp_path / "run").table
+    assert done.drawn == len(table) == 14 and done.left == 0
     assert len({np.asarray(image).tobytes() for image in table["image"]}) == 8, (
         "each choice is another image"
     )
+    steps = experiment.sampler.steps
+    assert sum(denoised) == 8 * steps, "the native image is drawn once for all choices"
+    assert (table["seconds"] > 0).sum() == 8
     check_experiment(experiment.contrasts, prompts)
 
 

@@ -95,6 +95,24 @@ class Plan:
         """How a cell is read."""
         return self.resolved.readings[cell.reading]
 
+    def draw_once(self, cells: Iterable[Cell]) -> tuple[list[Cell], dict[str, list[Cell]]]:
+        """Which of some cells to draw, and which others are the same image as one of these, by its id.
+
+        Identical readings give the image of the untouched pipeline, whichever encoder, readout or slots
+        they name: one image by prompt and seed.
+        """
+        drawn: list[Cell] = []
+        first: dict[tuple[int, int], str] = {}
+        copies: dict[str, list[Cell]] = {}
+        for cell in cells:
+            if self.reading(cell).identical:
+                name = first.setdefault((cell.prompt, cell.seed), cell.id)
+                if name != cell.id:
+                    copies.setdefault(name, []).append(cell)
+                    continue
+            drawn.append(cell)
+        return drawn, copies
+
     def shard(self, index: int, count: int) -> Iterator[Cell]:
         """The cells of shard `index` of `count`, from 1: whole batches, dealt in turn."""
         dealt = batches(self.cells, self.resolved.batch_size)

@@ -172,15 +172,18 @@ class Run:
         before = self.store.failures() if retry_failed else {}
         session = Session(self.store, engine, self.shard)
         reasons: Counter[str] = Counter()
+        once, copies = self.plan.draw_once(todo)
         drawn, start = 0, time.perf_counter()
         with (
             use_stop() as stopped,
             Writer(self.store, self.plan, part_rows=part_rows, part_seconds=part_seconds) as writer,
             tqdm(total=len(todo), unit="image", disable=not progress, desc="Drawing") as bar,
             # closed here and now, so that no worker outlives an error that is held on to
-            closing(self._engine(engine, workers, todo, stopped, session)) as drawing,
+            closing(self._engine(engine, workers, once, stopped, session)) as drawing,
         ):
-            for batch in drawing:
+            for found in drawing:
+                # written together, so that one is never there without the others
+                batch = [one for first in found for one in (first, *_copies(first, copies))]
                 writer.add(batch)
                 failures = [one.failed for one in batch if one.failed is not None]
                 reasons.update(failures)
@@ -274,6 +277,11 @@ class Run:
             batch = worker.draw(cells)
             session.note(batch_size=worker.batch_size)
             yield batch
+
+
+def _copies(drawn: DrawnCell, copies: Mapping[str, Sequence[Cell]]) -> Iterator[DrawnCell]:
+    """The other cells that are the same image, which take no time."""
+    return (replace(drawn, cell=cell, seconds=0.0) for cell in copies.get(drawn.cell.id, ()))
 
 
 def _forget_failures(
