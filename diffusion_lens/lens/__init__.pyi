@@ -1,4 +1,5 @@
 from .attention import WordAttention as WordAttention
+from .attention import check_word as check_word
 from .attention import overlay as overlay
 from .call import make_reading as make_reading
 from .doctor import examine as examine

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
     from diffusion_lens.lens.result import Result
 
-__all__ = ["WordAttention", "attend_word", "overlay"]
+__all__ = ["WordAttention", "attend_word", "check_word", "overlay"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,17 @@ class WordAttention:
         return contact_sheet(
             rows, list(sheet), list(columns), title=f"where {self.tokens!r} is read", cell=cell
         )
+
+
+def check_word(lens: "DiffusionLens", prompt: str, tokens: Tokens) -> None:
+    """Refuse what `attend_word` would, before anything is drawn.
+
+    Raises:
+        PromptError: the prompt lacks the word.
+        UnsupportedPipelineError: the denoiser's attention is of no known kind; it is named.
+    """
+    AttentionRecorder(lens.pipeline, 0, ())
+    _places(lens, prompt, tokens, {})
 
 
 def attend_word(

@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from diffusion_lens.anatomy.attention import record_attention
 from diffusion_lens.errors import InputError, PromptError, UnsupportedPipelineError
 from diffusion_lens.lens import WordAttention
+from tests.command_line import run
 
 PROMPT = "a red fox"
 CROSS = ("sd", "sana")
@@ -104,3 +107,25 @@ def test_what_has_no_maps_is_refused(tiny_lens, new_lens, tmp_path):
     sliced.pipeline.enable_attention_slicing(1)
     with pytest.raises(UnsupportedPipelineError, match="its processors are SlicedAttnProcessor"):
         draw(sliced).attention("fox")
+
+
+def test_the_command_writes_a_picture_and_its_table(new_lens, tmp_path):
+    new_lens("sd").pipeline.save_pretrained(tmp_path / "sd")
+    few = ("--model", "sd", "--steps", "2", "--guidance", "1", "--height", "16", "--width", "16")
+    asked = ("attention", PROMPT, "--word", "fox", "--layers", "0", "native", *few)
+    done = run(*asked, "--at", "1", "--out", "fox.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "fox.csv")
+    assert set(table["step"]) == {0, 1} and set(table["seed"]) == {0} and table["share"].between(0, 1).all()
+    assert table.groupby("native").size().nunique() == 1
+    assert np.asarray(Image.open(tmp_path / "fox.png")).std() > 0
+    for wrong, message in (
+        (("--out", "fox.png"), "fox.png exists"),
+        (("--out", "fox.pdf"), "names no picture"),
+        (("--word", "dog"), "does not hold 'dog'"),
+        (("--at", "9"), "There are steps 0 to 1"),
+        (("--blocks", "head"), "the layers "),
+    ):
+        refused = run(*asked, *wrong, cwd=tmp_path)
+        assert refused.returncode == 2 and message in " ".join(refused.stderr.split()), (wrong, refused)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fox.csv", "fox.png", "sd"]

@@ -1,0 +1,80 @@
+"""`diffusion-lens attention`: where the denoiser reads a word."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from diffusion_lens.cli.console import say
+from diffusion_lens.cli.options import (
+    BatchSize,
+    Layers,
+    Load,
+    Model,
+    Overwrite,
+    ReadingOptions,
+    SamplerOptions,
+    Seeds,
+    values,
+)
+from diffusion_lens.cli.verbs import Topic, verb
+from diffusion_lens.errors import InputError
+
+__all__ = ["attention"]
+
+
+@verb(
+    "attention",
+    Topic.LOOK,
+    examples=[
+        'diffusion-lens attention "a red fox" --word fox',
+        'diffusion-lens attention "a red fox" --word fox --layers 0 native --at 0 1 2 --out early.png',
+    ],
+)
+def attention(
+    prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT", help_behavior_hint="")],
+    /,
+    word: Annotated[str, tyro.conf.arg(metavar="WORD")],
+    model: Model = "emoji",
+    layers: Layers = ("all",),
+    seeds: Seeds = (0,),
+    at: Annotated[tuple[int, ...], values("STEP", "the mean over all steps")] = (),
+    blocks: Annotated[tuple[str, ...], values("BLOCK", "the mean over all attention layers")] = (),
+    out: Annotated[Path, tyro.conf.arg(metavar="PATH")] = Path("attention.png"),
+    overwrite: Overwrite = False,
+    batch_size: BatchSize = None,
+    reading: ReadingOptions = ReadingOptions(),
+    sampler: SamplerOptions = SamplerOptions(),
+    load: Load = Load(),
+) -> None:
+    """Draw a prompt, and show where the denoiser reads a word of it: red above an image's own mean.
+
+    Works with U-Nets and with transformers of joint attention whose processors are diffusers' own.
+
+    Args:
+        prompt: The prompt.
+        word: A word of the prompt, or several with semicolons between them, content, last, special, pads,
+            or a position such as #3.
+        at: Only these denoising steps, from 0, on the picture; the table has all.
+        blocks: Only attention layers whose paths in the denoiser are, or begin with, one of these, such as
+            mid_block; the table has all.
+        out: The path of the picture, which ends in .png; the table of shares by image, step and attention
+            layer goes beside it as .csv.
+    """
+    from diffusion_lens.files import check_output, write_whole
+
+    if out.suffix.lower() != ".png":
+        raise InputError(f"{out} names no picture; end it in .png.")
+    table = out.with_suffix(".csv")
+    for path in (out, table):
+        check_output(path, overwrite=overwrite)
+    from diffusion_lens.lens.attention import check_word
+
+    lens = load.lens(model, batch_size=batch_size)
+    check_word(lens, prompt, word)
+    result = lens(prompt, layers, seeds, **reading.arguments(), **sampler.arguments())
+    found = result.attention(word)
+    sheet = found.grid(at or None, blocks)
+    write_whole(table, lambda file: file.write(found.table.to_csv(index=False).encode()))
+    write_whole(out, lambda file: sheet.save(file, "png"))
+    say(f"picture  {out}\ntable    {table}")
