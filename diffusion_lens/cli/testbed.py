@@ -87,6 +87,7 @@ def train(
     lr: Annotated[float | None, default("the stage's own", "NUMBER")] = None,
     seed: Annotated[int | None, default("the stage's own", "INT")] = None,
     channels: Annotated[tuple[int, ...] | None, values("INT", "the stage's own")] = None,
+    contrast: Annotated[float | None, default("none; the recipe decides", "NUMBER")] = None,
     keep_every: Annotated[int | None, default("keep none", "SAMPLES")] = None,
     workers: Annotated[int | None, default("none; the recipe: one a core but one", "INT")] = None,
     device: Device = None,
@@ -111,6 +112,7 @@ def train(
         lr: The learning rate.
         seed: The seed of the scenes and of the first weights.
         channels: The channels of the blocks of the autoencoder or the denoiser.
+        contrast: The weight of the diffusion stage's contrastive term, which teaches what belongs to what.
         keep_every: Keep the averaged weights after so many samples each time, beside the checkpoint.
         workers: The number of processes that render scenes ahead of the steps.
     """
@@ -118,7 +120,7 @@ def train(
     from diffusion_lens.testbed.train import train as run
 
     asked: dict[str, object] = {"encoder": encoder, "batch": batch, "rate": lr}
-    asked |= {"seed": seed, "channels": channels}
+    asked |= {"seed": seed, "channels": channels, "contrast": contrast}
     asked |= {"decoder_only": decoder_only or None, "workers": None if recipe else workers}
     changes = {name: value for name, value in asked.items() if value is not None}
     if keep_every is not None and (recipe or quick):

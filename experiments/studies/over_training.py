@@ -1,16 +1,17 @@
-"""Over a training: at which layer, and after how many samples, colours find their objects.
+r"""Over a training: at which layer, and after how many samples, colours find their objects.
 
-    python -m experiments.studies.over_training runs/emoji/diffusion.kept
+    diffusion-lens testbed train --stage diffusion --start WEIGHTS --contrast 2 --lr 6e-4 \
+        --keep-every 1024 --folder FOLDER
+    python -m experiments.studies.over_training FOLDER/diffusion.kept
 
-The folder holds the averaged weights of the denoiser of `emoji` after so many samples of its training, as
-`diffusion-lens testbed train --stage diffusion --keep-every 8192 ...` writes them beside its checkpoint:
-NNNNNNN.safetensors, the state of a `UNet2DConditionModel` in half precision. The same prompts are drawn
+The folder holds the averaged weights of the denoiser of `emoji` after so many samples of its training,
+NNNNNNN.safetensors: the state of a `UNet2DConditionModel` in half precision. The same prompts are drawn
 with each of them, from several layers and the same noise, and the oracle answers. The text encoder is
 frozen: what changes over the training is the denoiser alone. How much of a binding the encoder's layers
 hold is read off them by linear probes (`diffusion_lens.analysis.decodable`).
 
-The committed tables are of the training that taught `emoji` to bind colours to objects; it goes on from
-weights that drew objects, places and orders already.
+The committed tables are of a training as above, the part of the recipe that teaches colours to bind.
+WEIGHTS are those of `emoji` before (commit 3d4db7c), which drew objects, places and orders already.
 """
 
 from pathlib import Path
