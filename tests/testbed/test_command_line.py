@@ -29,7 +29,7 @@ def test_scenes_writes_a_sheet_and_the_scenes_as_data(tmp_path: Path) -> None:
         ((), "No stage was given"),
         (("--stage", "clip", "--decoder-only"), "no setting decoder_only"),
         (("--stage", "clip", "--workers", "2"), "no setting workers"),
-        (("--recipe", "emoji", "--keep-every", "64"), "give --keep-every with --stage alone"),
+        (("--recipe", "emoji", "--keep-every", "64"), "give --stage with --keep-every"),
         (("--recipe", "emoji", "--resume"), "nothing to resume"),
         (("--recipe", "emoji", "--stage", "clip", "--lr", "1e-3"), "A recipe decides rate, stage itself"),
     ],
