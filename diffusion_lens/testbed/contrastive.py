@@ -15,6 +15,9 @@ and it is taken away before training ends: what ships is a plain diffusion model
 A hinge on the difference of both losses (as in diffusion classifiers, Krojer et al. 2023, arXiv 2305.16397)
 asks for the same, but its gradient holds all of the noise that no caption can tell, and is slower by far.
 
+Twins are pairs of coloured objects: among all scenes these are seldom, and a term that is seldom asked for
+is lost in the noise of the rest.
+
 Only times t >= `EARLIEST` take part: below, the noisy latents themselves show what the scene holds.
 """
 
@@ -28,13 +31,15 @@ from torch import Tensor
 from diffusion_lens.testbed import captions
 from diffusion_lens.testbed.captions import Description
 from diffusion_lens.testbed.contradict import differs_in_colour
-from diffusion_lens.testbed.scenes import Scene, held_out, sample
+from diffusion_lens.testbed.scenes import Placed, Scene, colour_held_out, held_out, sample
+from diffusion_lens.testbed.sprites import COLOURS
 
 __all__ = ["EARLIEST", "contrastive_term", "draw_scene", "draw_twins", "write_twins"]
 
 EARLIEST = 500  # of 1000 noise times
 MARGIN = 0.3  # share of the true difference that a caption should make
 KINDS = {"single": 0.30, "pair": 0.50, "count": 0.12, "entity": 0.08}  # shares of the scenes
+COLOURS_EXCHANGED = 0.75  # share of twins, where the positions could be exchanged as well
 
 
 def draw_scene(seed: int, index: int) -> Scene:
@@ -46,29 +51,43 @@ def exchange(scene: Scene, stated: Description, rng: np.random.Generator) -> Sce
     """The scene with the colours or the positions of its two objects exchanged.
 
     Args:
-        scene: any scene.
+        scene: of two objects.
         stated: what its caption says; only what is said is exchanged.
         rng: chooses where both could be.
 
     Returns:
-        None for a scene of one kind of object, where nothing is said that an exchange would change, and
-        where it would be one that training never sees.
+        None where nothing is said that an exchange would change, and where training must not see the twin.
     """
-    if len(stated.items) != 2:
-        return None
     a, b = scene.objects
     moved = (replace(a, x=b.x, y=b.y), replace(b, x=a.x, y=a.y))
     tinted = (replace(a, colour=b.colour), replace(b, colour=a.colour))
-    possible = [moved] * bool(stated.where) + [tinted] * differs_in_colour(stated)
+    possible = [tinted] * differs_in_colour(stated) + [moved] * bool(stated.where)
     twins = [replace(scene, objects=objects) for objects in possible]
-    allowed = [twin for twin in twins if not held_out(twin)]
-    return allowed[rng.integers(len(allowed))] if allowed else None
+    allowed = [twin for twin in twins if twin != scene and not held_out(twin)]
+    if not allowed:
+        return None
+    return allowed[0] if rng.random() < COLOURS_EXCHANGED else allowed[-1]
+
+
+def _tint(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The scene with a colour for each object that has none."""
+
+    def coloured(item: Placed) -> Placed:
+        allowed = [colour for colour in COLOURS if not colour_held_out(item.name, colour)]
+        return replace(item, colour=item.colour or allowed[rng.integers(len(allowed))])
+
+    return replace(scene, objects=tuple(coloured(item) for item in scene.objects))
+
+
+def _pair(seed: int, index: int) -> Scene:
+    """Scene `index` of a stream of two coloured objects."""
+    return _tint(sample(seed, index, ("pair",)), np.random.default_rng((seed, index, 5)))
 
 
 def _twins(seed: int, index: int) -> tuple[Scene, Scene | None]:
     """The first scene of the twins that `index` belongs to, and the second one if there is one."""
     first = index - index % 2
-    scene = draw_scene(seed, first)
+    scene = _pair(seed, first)
     stated = captions.leave_out(captions.describe(scene), captions.random_of(seed, first))
     return scene, exchange(scene, stated, np.random.default_rng((seed, first, 4)))
 
@@ -78,7 +97,7 @@ def draw_twins(seed: int, index: int) -> Scene:
     first, second = _twins(seed, index)
     if index % 2 == 0:
         return first
-    return second or draw_scene(seed, index)
+    return second or _pair(seed, index)
 
 
 def write_twins(scene: Scene, seed: int, index: int) -> tuple[str, str]:

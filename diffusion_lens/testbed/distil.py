@@ -8,8 +8,8 @@ frozen MiniLM at the same words, through one linear map `A` that is learned with
 
 with `s_t` the tower's state of a token, `m_t` MiniLM's at the same word (aligned and weighted as in
 `graft`) and `m` their mean. Learning the hidden states of a larger encoder is the distillation of TinyBERT
-(Jiao et al. 2020, arXiv 1909.10351, equation 8). Captions come in twins (see `contrastive`),
-so that order counts.
+(Jiao et al. 2020, arXiv 1909.10351, equation 8). Half of the captions are of twins (see
+`contrastive`), so that order counts.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diffusion_lens.testbed import captions
 from diffusion_lens.testbed.autoencoder import VALIDATION_SEED
-from diffusion_lens.testbed.contrastive import draw_twins, write_twins
+from diffusion_lens.testbed.contrastive import draw_scene, draw_twins, write_twins
 from diffusion_lens.testbed.encoders import CaptionEncoder
 from diffusion_lens.testbed.graft import map_states, match_states
 from diffusion_lens.testbed.text_tower import TextTower
@@ -79,9 +80,10 @@ class DistilStage:
 
     @staticmethod
     def _texts(seed: int, first: int, count: int) -> list[str]:
-        """The captions of some twins, two of each."""
-        indices = range(2 * first, 2 * (first + count))
-        return [write_twins(draw_twins(seed, index), seed, index)[0] for index in indices]
+        """The captions of some scenes, and as many of twins."""
+        indices = range(first, first + count)
+        told = [captions.caption(draw_scene(seed, index), seed, index) for index in indices]
+        return told + [write_twins(draw_twins(seed, index), seed, index)[0] for index in indices]
 
     def _teach(self, texts: list[str]) -> Lesson:
         targets, weights = match_states(self.tower.encoder, self.teacher, texts)

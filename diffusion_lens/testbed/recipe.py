@@ -39,10 +39,11 @@ __all__ = ["RECIPES", "Part", "Recipe", "plan", "run_recipe"]
 
 log = logging.getLogger(__name__)
 STATE = "recipe.json"
-CONTRAST = 3.0  # weight of the contrastive term
+CONTRAST = 2.0  # weight of the contrastive term
 CONTRAST_SHARE = 0.3  # of a model's minutes; the rest is without the term
 # at the rate of a denoiser that begins, a trained one forgets what takes 100,000 samples to learn again
 RATE = 2e-4
+CONTRAST_RATE = 6e-4  # where it has yet to leave a saddle of its loss
 MEASURED = 0.1  # share of a last stage's minutes after which its decay is planned
 QUICK_STEPS, QUICK_CAPTIONS = 3, 32  # of each stage; of a graft
 QUICK: dict[str, Any] = {"channels": (32, 32), "chunk": 16, "batch": 8, "warmup": 2, "passes": 1}
@@ -76,7 +77,7 @@ class Part:
 
 def _denoiser(model: str, stage: str, share: float, settings: DiffusionSettings) -> tuple[Part, Part]:
     """The two parts in which a denoiser is trained."""
-    contrast = replace(settings, contrast=CONTRAST)
+    contrast = replace(settings, contrast=CONTRAST, rate=CONTRAST_RATE)
     return (
         Part(model, "contrast", stage, CONTRAST_SHARE * share, contrast),
         Part(model, "plain", stage, (1 - CONTRAST_SHARE) * share, settings, last=True),

@@ -43,8 +43,9 @@ def test_twins_differ_in_who_has_which_colour_or_who_is_where() -> None:
         tinted, moved = (_are_exchanged(first, second, colours=which) for which in (True, False))
         assert tinted or moved
         assert not scenes.held_out(first) and not scenes.held_out(second)
+        assert all(item.colour for item in (*first.objects, *second.objects))
         colours, places = colours + tinted, places + moved
-    assert colours > 30 and places > 30
+    assert colours > places > 20
 
 
 def test_captions_of_twins_are_true_of_one_and_wrong_of_the_other_in_the_same_words() -> None:
@@ -59,17 +60,17 @@ def test_captions_of_twins_are_true_of_one_and_wrong_of_the_other_in_the_same_wo
             assert said.items() <= {item.name: item.colour for item in truth.items}.items()
             assert one.where is None or [i.name for i in one.items] == [i.name for i in truth.items]
         differences.append(set(texts[0].split()) ^ set(texts[1].split()))
-    # the phrasing is the same: no word is another, or few where a colour is said of one object only
+    # the phrasing is the same: no word is another, but for articles and the few colours that are left out
     assert np.median([len(words) for words in differences]) <= 2
 
 
-def test_a_scene_of_one_object_has_no_twin_and_its_caption_twice() -> None:
-    singles = [i for i in range(0, 100, 2) if len(draw_twins(5, i).objects) == 1]
-    assert singles
-    for index in singles:
-        scene = draw_twins(5, index)
+def test_where_an_exchange_would_change_nothing_there_is_no_twin_and_the_caption_twice() -> None:
+    alone = [i for i in range(0, 400, 2) if len(set(write_twins(draw_twins(5, i), 5, i))) == 1]
+    assert 0 < len(alone) < 60
+    for index in alone:
+        scene, next_one = draw_twins(5, index), draw_twins(5, index + 1)
         assert write_twins(scene, 5, index) == (captions.caption(scene, 5, index),) * 2
-        assert draw_twins(5, index + 1) == draw_scene(5, index + 1)
+        assert not any(_are_exchanged(scene, next_one, colours=which) for which in (True, False))
 
 
 def test_half_of_the_training_scenes_are_pairs_and_none_is_held_out() -> None:
