@@ -20,7 +20,7 @@ __all__ = ["ALL", "ASKED", "KINDS", "answers", "draw", "of_kinds", "settings_of"
 ALL, ASKED = "all images", "where it can be asked"
 # what the checks of two objects are called, in the order of the pages
 KINDS = {"object": "object", "attribute": "colour", "order": "order"}
-_KEPT = ("prompt_id", "layer", "seed", "check", "kind", "readout", "interventions", "of", "right")
+_KEPT = ("prompt_id", "layer", "seed", "check", "kind", "readout", "interventions", "of", "right", "reason")
 
 
 def draw(experiment: Experiment, run: Path, lens: DiffusionLens | None = None) -> pd.DataFrame:
@@ -52,9 +52,9 @@ def answers(scores: pd.DataFrame) -> pd.DataFrame:
         scores: of one scorer.
 
     Returns:
-        `prompt_id`, `layer`, `seed`, `check`, `kind`, `readout`, `interventions`, `of` and `right`. Each
-        check is there once of all images, wrong where one that it depends on is wrong; and those that
-        depend on others once more of the images in which they can be asked.
+        `prompt_id`, `layer`, `seed`, `check`, `kind`, `readout`, `interventions`, `of`, `right` and
+        `reason`. Each check is there once of all images, wrong where one that it depends on is wrong; and
+        those that depend on others once more of the images in which they can be asked.
     """
     settled = depends(scores)
     every = scores.assign(of=ALL, label=scores["label"].mask(settled, False))
@@ -73,7 +73,7 @@ def of_kinds(answers: pd.DataFrame, kinds: Mapping[str, str] = KINDS) -> pd.Data
         kinds: the kinds and their names.
     """
     here = answers[answers["kind"].isin(kinds) & (answers["check"] != WHOLE)]
-    depends = here["kind"].isin(["attribute", "order"])
+    depends = ~here["kind"].isin(["object", "global"])
     here = here[here["of"] == depends.map({True: ASKED, False: ALL})]
     return here.assign(kind=here["kind"].map(kinds))
 

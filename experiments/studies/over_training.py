@@ -14,6 +14,7 @@ The committed tables are of a training as above, the part of the recipe that tea
 WEIGHTS are those of `emoji` before (commit 3d4db7c), which drew objects, places and orders already.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,15 +31,17 @@ from diffusion_lens.errors import InputError
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.runs.experiment import Experiment
 from diffusion_lens.scoring import checks_of
-from experiments.studies.bound import bound_prompts
+from experiments.studies.bound import Bound, bound_prompts
 from experiments.studies.drawn import KINDS, draw, of_kinds, settings_of
 from experiments.studies.pages import INTERVALS, Tables, drawn_table, estimates, write_study
 from experiments.studies.points import draw_points
 from experiments.studies.tables import changes, in_order, kept, means, shares
 
-__all__ = ["choose", "figures", "halfway", "page", "tabulate"]
+__all__ = ["choose", "figures", "halfway", "page", "swapped", "tabulate"]
 
 LAYERS = (0, 2, 4, 6)
+OTHERS = "the other's colour"
+NAMED = {**KINDS, OTHERS: OTHERS}
 PROBED = 10  # prompts
 
 
@@ -107,6 +110,22 @@ def halfway(table: pd.DataFrame, resamples: int = 2000) -> tuple[float, float, f
     return find(np.arange(count)), float(low), float(high)
 
 
+def swapped(answers: pd.DataFrame, prompts: Sequence[Bound]) -> pd.DataFrame:
+    """The answers with those of one more kind: whether an object has the other one's colour.
+
+    Args:
+        answers: as `drawn.draw` gives them; the oracle's reasons say what it sees ("sees red fox, ...").
+        prompts: what was drawn.
+    """
+    known = {one.prompt: one for one in prompts}
+    here = answers[(answers["kind"] == "attribute") & answers["right"].notna()]
+    seen = []
+    for line in here.to_dict("records"):
+        one, number = known[line["prompt_id"]], int(line["check"][-1])
+        seen.append(float(f"{one.colours[1 - number]} {one.names[number]}" in str(line["reason"])))
+    return pd.concat([answers, here.assign(kind=OTHERS, right=seen)], ignore_index=True)
+
+
 def tabulate(answers: pd.DataFrame, probed: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Rates by samples and layer, what the training changed, when half of it was there, and the probes.
 
@@ -114,7 +133,7 @@ def tabulate(answers: pd.DataFrame, probed: pd.DataFrame) -> dict[str, pd.DataFr
         answers: as `drawn.draw` gives them, with the column `samples`.
         probed: of `probe`.
     """
-    here = of_kinds(answers)
+    here = of_kinds(answers, NAMED)
     by = ["kind", "layer"]
     first, last = here["samples"].min(), here["samples"].max()
     ends = here[here["samples"].isin([first, last])]
@@ -132,7 +151,7 @@ def tabulate(answers: pd.DataFrame, probed: pd.DataFrame) -> dict[str, pd.DataFr
 
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
-    return in_order(table, layer=LAYERS, kind=list(KINDS.values()))
+    return in_order(table, layer=LAYERS, kind=list(NAMED.values()))
 
 
 def page(tables: Tables) -> str:
@@ -149,7 +168,8 @@ def page(tables: Tables) -> str:
         "",
         "The encoder is frozen, so that its layers are the same throughout; snapshots are named by the "
         "samples that the denoiser has seen since the weights that the training began with. The rate of "
-        "objects is of all images, that of colours and orders of the images in which they can be asked. "
+        "objects is of all images, that of colours and orders of the images in which they can be asked; "
+        "the other's colour is how often an object that is there has the colour of the other one. "
         + INTERVALS,
         "",
         "![Rates by samples and layer](figures/rates.png)",
@@ -200,7 +220,7 @@ def _changes(tables: Tables, half: pd.DataFrame) -> list[str]:
 def figures(tables: Tables) -> dict[str, Figure]:
     """Rates over the training, a line a layer."""
     drawn = draw_points(
-        tables["rates"], "kind", "samples", "layer", label="right images", columns=3, title="layer drawn"
+        tables["rates"], "kind", "samples", "layer", label="right images", columns=4, title="layer drawn"
     )
     return {"rates": drawn}
 
@@ -228,10 +248,11 @@ def main(
     asked = experiment(3, dtype, 2) if quick else experiment(prompts, dtype)
     parts = []
     lens = DiffusionLens.from_pretrained("emoji", dtype=dtype, batch_size=64)
+    prompts_drawn = bound_prompts(len(asked.prompts.inline))
     for samples, path in choose(snapshots, count).items():
         lens.pipeline.unet.load_state_dict(load_file(path))
         run = runs / path.stem
-        parts.append(draw(asked, run, lens).assign(samples=samples))
+        parts.append(swapped(draw(asked, run, lens), prompts_drawn).assign(samples=samples))
     runs.mkdir(parents=True, exist_ok=True)
     probed = kept(
         runs / "probes.parquet",

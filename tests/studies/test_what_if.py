@@ -87,6 +87,16 @@ def test_half_of_what_is_learned_is_there_after_so_many_samples():
     assert np.isnan(over_training.halfway(table.assign(right=1.0))[0]), "nothing is gained"
 
 
+def test_an_object_with_the_other_ones_colour_is_told_from_one_of_no_colour():
+    (one,) = bound_prompts(1)
+    first, second = one.colours
+    table = answers([({}, 0.0)], prompts=1).assign(prompt_id=one.prompt, kind="attribute")
+    for colour, share in ((second, 1.0), (first, 0.0), ("", 0.0)):
+        seen = table.assign(reason=f"sees {colour} {one.names[0]}; ground: plain")
+        found = over_training.swapped(seen, [one])
+        assert set(found.loc[found["kind"] == over_training.OTHERS, "right"]) == {share}
+
+
 def test_snapshots_are_spaced_evenly_and_fewer_than_two_are_refused(tmp_path):
     for samples in (0, 10, 20, 30, 40):
         (tmp_path / f"{samples:07d}.safetensors").touch()
@@ -131,6 +141,7 @@ def test_a_study_runs_from_end_to_end_and_resumes(emoji, tmp_path):
     pd.testing.assert_frame_equal(found, draw(asked, tmp_path / "run", emoji))
     probed = pd.DataFrame({"prompt_id": ["a", "b", "c"], "layer": 0, "value": [0.5, 0.75, 1.0]})
     both = pd.concat([found.assign(samples=samples) for samples in (0, 64)])
+    both = over_training.swapped(both, bound_prompts(1))
     tables = {"drawn": pd.DataFrame([{"model": "emoji"}]), **over_training.tabulate(both, probed)}
     write_study(tmp_path / "out", tables, over_training.page, over_training.figures)
     page = (tmp_path / "out" / "findings.md").read_text()
