@@ -5,6 +5,7 @@ from typing import Annotated
 
 import tyro
 
+from diffusion_lens.cli.captions import read_captions
 from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import Load, Model, Overwrite, default
 from diffusion_lens.cli.verbs import Topic, verb
@@ -55,7 +56,7 @@ def tune(
     if out.suffix != ".safetensors":
         raise InputError(f"{out} names no file of a tuned readout; end it in .safetensors.")
     check_output(out, overwrite=overwrite)
-    texts = _read_captions(model, captions, count)
+    texts = read_captions(model, captions, count)
     from diffusion_lens.text.fit_tuned import fit_tuned
 
     lens = load.lens(model)
@@ -68,24 +69,3 @@ def tune(
             numbers = f"{row['tuned']:5.3f}  {row['final']:16.3f}"
             say(f"{int(row['layer']):5}  {int(row['position']):2}  {numbers}")
     say(f"readout  {out}")
-
-
-def _read_captions(model: str, path: Path | None, count: int) -> tuple[str, ...]:
-    """The captions of a file, or those of the testbed."""
-    from diffusion_lens.models.embedded import EMBEDDED
-    from diffusion_lens.runs.experiment import Captions, Prompts
-    from diffusion_lens.runs.prompts import read_prompts
-
-    if path is None and model not in EMBEDDED:
-        raise InputError(
-            f"{model} is no embedded model, whose captions are known. Give a file of prompts such as it is "
-            "used with: --captions captions.txt."
-        )
-    if path is None:
-        listed = Prompts(captions=Captions(count=count))
-        return tuple(one.prompt for one in read_prompts(listed, Path()))
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The captions can't be read from {path} ({error}). Give a text file.") from error
-    return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))[:count]

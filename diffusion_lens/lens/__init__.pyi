@@ -5,6 +5,7 @@ from .call import make_reading as make_reading
 from .doctor import examine as examine
 from .encoder_comparison import EncoderComparison as EncoderComparison
 from .encoder_comparison import compare_encoders as compare_encoders
+from .features import draw_features as draw_features
 from .grid import contact_sheet as contact_sheet
 from .lens import DiffusionLens as DiffusionLens
 from .provenance import where_drawn as where_drawn

@@ -12,6 +12,8 @@ from .embeddings import vocabulary_norm as vocabulary_norm
 from .encode import States as States
 from .encode import check_prompts as check_prompts
 from .encode import select as select
+from .fit_sparse import CaptionStates as CaptionStates
+from .fit_sparse import read_captions as read_captions
 from .interventions import INTERVENTIONS as INTERVENTIONS
 from .interventions import Contextless as Contextless
 from .interventions import Drop as Drop
@@ -20,6 +22,7 @@ from .interventions import Keep as Keep
 from .interventions import Only as Only
 from .interventions import Patch as Patch
 from .interventions import Scale as Scale
+from .interventions import Steer as Steer
 from .interventions import parse_intervention as parse_intervention
 from .interventions import parse_interventions as parse_interventions
 from .interventions import split_interventions as split_interventions
@@ -42,6 +45,7 @@ from .readouts import parse_readout as parse_readout
 from .resolve import resolve_readings as resolve_readings
 from .sites import NATIVE as NATIVE
 from .sites import Site as Site
+from .sparse import SparseFeatures as SparseFeatures
 from .states import LayerStates as LayerStates
 from .vocabulary import SaidBy as SaidBy
 from .vocabulary import Vocabulary as Vocabulary

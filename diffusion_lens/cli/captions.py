@@ -1,0 +1,32 @@
+"""The captions that a fit reads: those of a file, or of the scenes of an embedded model."""
+
+from pathlib import Path
+
+from diffusion_lens.errors import InputError
+
+__all__ = ["read_captions"]
+
+
+def read_captions(model: str, path: Path | None, count: int) -> tuple[str, ...]:
+    """The captions of a file, one a line, or those of the testbed; at most `count`.
+
+    Raises:
+        InputError: the file can't be read, or none is given and the model is not embedded.
+    """
+    from diffusion_lens.models.embedded import EMBEDDED
+    from diffusion_lens.runs.experiment import Captions, Prompts
+    from diffusion_lens.runs.prompts import read_prompts
+
+    if path is None and model not in EMBEDDED:
+        raise InputError(
+            f"{model} is no embedded model, whose captions are known. Give a file of prompts such as it is "
+            "used with: --captions captions.txt."
+        )
+    if path is None:
+        listed = Prompts(captions=Captions(count=count))
+        return tuple(one.prompt for one in read_prompts(listed, Path()))
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The captions can't be read from {path} ({error}). Give a text file.") from error
+    return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))[:count]
