@@ -14,6 +14,7 @@ NOTEBOOKS = (
     "knowledge",
     "draw_and_say",
     "what_if",
+    "diagnose",
     "your_own_model",
     "learned_words",
     "paper_figures",
