@@ -33,6 +33,7 @@ _CONDITIONAL = (
     "on at every later one. Chance is how often blind guessing is right, where that is known: a relation's "
     "axis (beside, or above one another) and its order are each right in half of the guesses."
 )
+_ASKED_FIGURES = ("conditional", "one_layer-where_asked")
 _CONSTANCY = (
     "Does a check that depends on others change from layer to layer, once it can be asked? If what is "
     "right at the last layer was right at the earlier ones, and what is wrong was wrong, then it never "
@@ -156,7 +157,7 @@ def findings(
         ("Compared, as decided on before", _PLANNED, parts.planned(tables), ("planned",)),
         ("Trends, as decided on before", _TRENDS, parts.trends(tables), ()),
         ("Rates by layer", _RATES, parts.rates(tables), ("curves", "one_layer", "areas", "models")),
-        ("Where a check can be asked", _CONDITIONAL, parts.conditional(tables), ("conditional",)),
+        ("Where a check can be asked", _CONDITIONAL, parts.conditional(tables), _ASKED_FIGURES),
         ("Does it change?", _CONSTANCY, parts.constancy(tables), ()),
         ("What comes first", _ORDER, parts.order(tables), ("order",)),
         ("Parts and wholes", _BINDING, parts.binding(tables), ()),

@@ -73,7 +73,7 @@ def features(
         number: How many features there are.
         k: How many features a state has at most.
         fit_steps: How many batches of 512 states are fitted on.
-        draw: How many features are drawn; 0 draws none.
+        draw: How many features are drawn, at least those of --words; 0 draws none.
         words: Draw the features that detect these words best.
         on: The prompt that features are put into.
         strength: How strongly they are put in; 1 is the mean activation of a feature where it fires.
@@ -121,7 +121,7 @@ def features(
     for row in best.head(max(draw, 10)).to_dict("records"):
         say(f"{row['feature']:7}  {row['word']:12}  {row['precision']:9.2f}  {row['recall']:6.2f}")
     say(f"words    {table}\nfeatures {file}")
-    chosen = best.head(draw)
+    chosen = best.head(max(draw, len(words)) if draw else 0)
     if chosen.empty:
         return
     drawn = draw_features(
