@@ -89,11 +89,11 @@ def draw_features(
         InputError: the features are of another encoder, there is no such feature, or one never fires.
         PromptError: the other prompt is none.
     """
-    features.check_encoder(read.encoder, lens.conditioner.encoders[features.encoder].fingerprint)
+    own = lens.conditioner.encoders.get(features.encoder)
+    features.check_encoder(read.encoder, "unknown" if own is None else own.fingerprint)
     active = features.activations(read.states)
     near, usual = _references(read)
-    encoder = features.encoder if len(lens.conditioner.slots) > 1 else "all"
-    how = {"encoder": encoder, "progress": False, **settings}
+    how = {"encoder": features.encoder, "progress": False, **settings}
     plain: dict[str, Image.Image | None] = {}
 
     def draw(prompt: str, changes: Sequence[Intervention] = ()) -> Image.Image | None:

@@ -81,11 +81,10 @@ def read_captions(
     """
     texts = tuple(dict.fromkeys(captions))
     name = encoder or next(iter(reader.conditioner.encoders))
-    several = len(reader.conditioner.slots) > 1
     (reading, *more) = resolve_readings(
         reader.conditioner,
         layer,
-        encoder=name if several or encoder else "all",
+        encoder=name,
         readout=parse_readout("native"),
         options=reader.options,
     )
