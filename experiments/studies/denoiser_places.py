@@ -19,7 +19,7 @@ from diffusion_lens.analysis.significance import benjamini_hochberg, holm
 from diffusion_lens.runs.experiment import Experiment
 from diffusion_lens.runs.experiment_files import load_experiments
 from experiments.studies.drawn import draw, of_kinds, settings_of
-from experiments.studies.pages import INTERVALS, Tables, drawn_table, estimates, write_study
+from experiments.studies.pages import INTERVALS, Tables, drawn_table, enough, estimates, write_study
 from experiments.studies.points import draw_points
 from experiments.studies.tables import changes, in_order, paired, shares
 
@@ -123,7 +123,7 @@ def _planned(planned: pd.DataFrame) -> list[str]:
             number(line["gain"], line["low"], line["high"], "{:+.2f}"),
             *(p_value(line["p_holm"]), line["units"]),
         ]
-        for line in planned.to_dict("records")
+        for line in enough(planned).to_dict("records")
     ]
     return markdown(["layer", "kind", "first", "second", "difference", "p (Holm)", "prompts"], rows)
 
@@ -131,7 +131,7 @@ def _planned(planned: pd.DataFrame) -> list[str]:
 def figures(tables: Tables) -> dict[str, Figure]:
     """The rates of each kind by where the layer is read."""
     drawn = draw_points(
-        tables["rates"],
+        enough(tables["rates"]),
         "kind",
         "read",
         "layer",

@@ -33,7 +33,7 @@ from diffusion_lens.runs.experiment import Experiment
 from diffusion_lens.scoring import checks_of
 from experiments.studies.bound import Bound, bound_prompts
 from experiments.studies.drawn import KINDS, draw, of_kinds, settings_of
-from experiments.studies.pages import INTERVALS, Tables, drawn_table, estimates, write_study
+from experiments.studies.pages import INTERVALS, Tables, drawn_table, enough, estimates, write_study
 from experiments.studies.points import draw_points
 from experiments.studies.tables import changes, in_order, kept, means, shares
 
@@ -200,7 +200,7 @@ def page(tables: Tables) -> str:
 def _changes(tables: Tables, half: pd.DataFrame) -> list[str]:
     known = tables["rates"].set_index(["kind", "layer", "samples"])["rate"].sort_index()
     rows = []
-    for line in tables["changes"].to_dict("records"):
+    for line in enough(tables["changes"]).to_dict("records"):
         key = line["kind"], line["layer"]
         there = half.loc[key] if line["p_bh"] < 0.05 and line["change"] > 0 else None
         samples = known.loc[key].index
@@ -220,7 +220,13 @@ def _changes(tables: Tables, half: pd.DataFrame) -> list[str]:
 def figures(tables: Tables) -> dict[str, Figure]:
     """Rates over the training, a line a layer."""
     drawn = draw_points(
-        tables["rates"], "kind", "samples", "layer", label="right images", columns=4, title="layer drawn"
+        enough(tables["rates"]),
+        "kind",
+        "samples",
+        "layer",
+        label="right images",
+        columns=4,
+        title="layer drawn",
     )
     return {"rates": drawn}
 
@@ -229,8 +235,8 @@ def main(
     snapshots: tyro.conf.Positional[Path],
     out: Path = Path("results/over_training"),
     runs: Path = Path("runs/over_training"),
-    count: int = 8,
-    prompts: int = 30,
+    count: int = 7,
+    prompts: int = 24,
     dtype: str = "bfloat16",
     quick: bool = False,
 ) -> None:

@@ -6,18 +6,20 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from diffusion_lens.analysis.curves import LEAST_PROMPTS
 from diffusion_lens.analysis.markdown import markdown, number
 from diffusion_lens.figures.style import save
 from diffusion_lens.files import write_whole
 from experiments.studies.shrink import shrink
 from experiments.studies.tables import write_table
 
-__all__ = ["INTERVALS", "Tables", "drawn_table", "estimates", "read_tables", "write_study"]
+__all__ = ["INTERVALS", "Tables", "drawn_table", "enough", "estimates", "read_tables", "write_study"]
 
 Tables = Mapping[str, pd.DataFrame]
 INTERVALS = (
     "Intervals are of 95 % and over prompts: of rates Wilson's at the effective number of prompts, of "
-    "changes t intervals. p is by flipping the signs of whole prompts."
+    "changes t intervals. p is by flipping the signs of whole prompts. Numbers of fewer than five prompts "
+    "are in `tables/` and not here."
 )
 
 
@@ -52,6 +54,11 @@ def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
     return {path.stem: pd.read_csv(path) for path in sorted((folder / "tables").glob("*.csv"))}
 
 
+def enough(table: pd.DataFrame) -> pd.DataFrame:
+    """The numbers that rest on enough prompts to be shown."""
+    return table[table["units"] >= LEAST_PROMPTS] if "units" in table else table
+
+
 def drawn_table(drawn: pd.DataFrame) -> list[str]:
     """What was drawn, as lines of the page."""
     return markdown(list(drawn.columns), drawn.astype(object).to_numpy().tolist())
@@ -72,11 +79,11 @@ def estimates(
     heads = list(dict.fromkeys(table[column]))
     rows = []
     for names, part in table.groupby(list(row), sort=False):
-        by_head = {line[column]: line for line in part.to_dict("records")}
+        by_head = {line[column]: line for line in enough(part).to_dict("records")}
         cells = [
             number(line[value], line["low"], line["high"], form) if (line := by_head.get(head)) else ""
             for head in heads
         ]
-        rows.append([*names, *cells])
+        rows += [[*names, *cells]] if any(cells) else []
     named = [f"{column} {head}" if isinstance(head, int) else str(head) for head in heads]
     return markdown([*row, *named], rows)

@@ -29,7 +29,7 @@ from experiments.studies.tables import kept, shares
 __all__ = ["FAMILIES", "figures", "page", "pairs_of", "tabulate"]
 
 FAMILIES = ("colour", "order")
-LAYERS = (0, 1, 2, 4, 6)
+LAYERS = (0, 2, 4, 6)
 
 
 def pairs_of(family: str, count: int) -> list[tuple[str, str]]:
@@ -159,7 +159,7 @@ def figures(tables: Tables) -> dict[str, Figure]:
 def main(
     out: Path = Path("results/patched_words"),
     runs: Path = Path("runs/patched_words"),
-    pairs: int = 20,
+    pairs: int = 16,
     dtype: str = "bfloat16",
     quick: bool = False,
 ) -> None:

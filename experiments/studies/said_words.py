@@ -229,7 +229,7 @@ def figures(tables: Tables) -> dict[str, Figure]:
 def main(
     out: Path = Path("results/said_words"),
     runs: Path = Path("runs/said_words"),
-    count: int = 16,
+    count: int = 12,
     dtype: str = "bfloat16",
     quick: bool = False,
 ) -> None:

@@ -20,7 +20,7 @@ from diffusion_lens.runs.experiment import Experiment
 from experiments.studies.bound import bound_prompts
 from experiments.studies.drawn import KINDS, draw, of_kinds, settings_of
 from experiments.studies.heat import draw_grids
-from experiments.studies.pages import INTERVALS, Tables, drawn_table, estimates, write_study
+from experiments.studies.pages import INTERVALS, Tables, drawn_table, enough, estimates, write_study
 from experiments.studies.tables import changes, in_order, shares
 
 __all__ = ["experiment", "figures", "page", "tabulate"]
@@ -138,19 +138,19 @@ def page(tables: Tables) -> str:
 def _changes(moved: pd.DataFrame) -> list[str]:
     rows = []
     for (kind, word), part in moved.groupby(["kind", "word"], sort=False):
-        by_layer = {line["layer"]: line for line in part.to_dict("records")}
+        by_layer = {line["layer"]: line for line in enough(part).to_dict("records")}
         cells = []
         for layer in LAYERS:
             line = by_layer.get(layer)
             text = number(line["change"], line["low"], line["high"], "{:+.2f}") if line else ""
             cells.append(f"**{text}**" if line and line["p_bh"] < 0.05 else text)
-        rows.append([kind, word, *cells])
+        rows += [[kind, word, *cells]] if any(cells) else []
     return markdown(["kind", "dropped", *(f"layer {layer}" for layer in LAYERS)], rows)
 
 
 def figures(tables: Tables) -> dict[str, Figure]:
     """A heat map of changes for each kind of check."""
-    moved = tables["changes"]
+    moved = enough(tables["changes"])
     dropped = moved[moved["mode"] == "dropped"]
     return {"dropped": draw_grids(dropped, "kind", "word", "change", (-1, 0), label="change")}
 

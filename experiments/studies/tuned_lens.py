@@ -120,7 +120,7 @@ def figures(tables: Tables) -> dict[str, Figure]:
 def main(
     out: Path = Path("results/tuned_lens"),
     runs: Path = Path("runs/tuned_lens"),
-    prompts: int = 30,
+    prompts: int = 24,
     captions: int = 1000,
     dtype: str = "bfloat16",
     quick: bool = False,
