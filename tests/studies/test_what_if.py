@@ -141,7 +141,8 @@ def test_a_study_runs_from_end_to_end_and_resumes(emoji, tmp_path):
     pd.testing.assert_frame_equal(found, draw(asked, tmp_path / "run", emoji))
     probed = pd.DataFrame({"prompt_id": ["a", "b", "c"], "layer": 0, "value": [0.5, 0.75, 1.0]})
     both = pd.concat([found.assign(samples=samples) for samples in (0, 64)])
-    both = over_training.swapped(both, bound_prompts(1))
+    one = over_training.swapped(both, bound_prompts(1))
+    both = pd.concat([one.assign(prompt_id=f"p{number}") for number in range(5)])
     tables = {"drawn": pd.DataFrame([{"model": "emoji"}]), **over_training.tabulate(both, probed)}
     write_study(tmp_path / "out", tables, over_training.page, over_training.figures)
     page = (tmp_path / "out" / "findings.md").read_text()
