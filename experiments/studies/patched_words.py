@@ -159,7 +159,7 @@ def figures(tables: Tables) -> dict[str, Figure]:
 def main(
     out: Path = Path("results/patched_words"),
     runs: Path = Path("runs/patched_words"),
-    pairs: int = 16,
+    pairs: int = 12,
     dtype: str = "bfloat16",
     quick: bool = False,
 ) -> None:

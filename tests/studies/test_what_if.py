@@ -139,7 +139,7 @@ def test_a_study_runs_from_end_to_end_and_resumes(emoji, tmp_path):
     asked = over_training.experiment(1, "float32", steps=1)
     found = draw(asked, tmp_path / "run", emoji)
     pd.testing.assert_frame_equal(found, draw(asked, tmp_path / "run", emoji))
-    probed = pd.DataFrame({"prompt_id": ["a", "b", "c"], "layer": 0, "value": [0.5, 0.75, 1.0]})
+    probed = pd.DataFrame({"prompt_id": list("abcde"), "layer": 0, "value": [0.5, 0.5, 0.75, 1.0, 1.0]})
     both = pd.concat([found.assign(samples=samples) for samples in (0, 64)])
     one = over_training.swapped(both, bound_prompts(1))
     both = pd.concat([one.assign(prompt_id=f"p{number}") for number in range(5)])
