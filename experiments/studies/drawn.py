@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -78,7 +79,7 @@ def of_kinds(answers: pd.DataFrame, kinds: Mapping[str, str] = KINDS) -> pd.Data
     return here.assign(kind=here["kind"].map(kinds))
 
 
-def settings_of(run: Path) -> dict[str, object]:
+def settings_of(run: Path) -> dict[str, Any]:
     """What a run is, for the page: a row of the table `drawn`."""
     images = RunImages(run)
     asked = images.plan.experiment

@@ -224,7 +224,7 @@ def figures(tables: Tables) -> dict[str, Figure]:
         "kind",
         "samples",
         "layer",
-        label="right images",
+        label="images",
         columns=4,
         title="layer drawn",
     )
@@ -265,6 +265,7 @@ def main(
         lambda: probe(DiffusionLens.from_pretrained("emoji"), 2 if quick else PROBED),
     )
     drawn = {**settings_of(run), "snapshots": len(parts)}
+    drawn["images"] *= len(parts)
     tables = tabulate(pd.concat(parts, ignore_index=True), probed)
     write_study(out, {"drawn": pd.DataFrame([drawn]), **tables}, page, figures)
 
