@@ -50,6 +50,10 @@ class Bound:
         )
         return f"{first} {self.where} {second}"
 
+    def with_colours_swapped(self) -> "Bound":
+        """The same words, but each object has the other's colour."""
+        return replace(self, colours=(self.colours[1], self.colours[0]))
+
     def turned_round(self) -> "Bound":
         """The other order: what was above is below."""
         return replace(self, where=OPPOSITE[self.where])

@@ -3,7 +3,8 @@
     python -m experiments.studies.patched_words
 
 Each pair of prompts differs in one thing: in "colour", the first object's colour ("a red fox above a blue
-car" against "a green fox above a blue car"); in "order", whether the first object is above or below. The
+car" against "a green fox above a blue car"); in "swapped colours", which object has which of two, so that
+one token can bring back half of what is asked; in "order", whether the first object is above or below. The
 state of one token of the clean prompt is put into the encoder's pass over the corrupted one, the later
 blocks run on, and the oracle answers what the clean prompt states and the corrupted one does not
 (`diffusion-lens patch`). Each pair has noise of its own, the same in all its images.
@@ -28,16 +29,24 @@ from experiments.studies.tables import kept, shares
 
 __all__ = ["FAMILIES", "figures", "page", "pairs_of", "tabulate"]
 
-FAMILIES = ("colour", "order")
+FAMILIES = ("colour", "swapped colours", "order")
 LAYERS = (0, 2, 4, 6)
 
 
 def pairs_of(family: str, count: int) -> list[tuple[str, str]]:
     """Clean and corrupted prompts that differ in one thing."""
-    return [(one.prompt, _corrupted(family, one).prompt) for one in bound_prompts(count)]
+    found = ((one, _corrupted(family, one)) for one in bound_prompts(5 * count))
+    shown = [
+        (clean.prompt, corrupted.prompt)
+        for clean, corrupted in found
+        if not any(map(colour_held_out, corrupted.names, corrupted.colours))
+    ]
+    return shown[:count]
 
 
 def _corrupted(family: str, one: Bound) -> Bound:
+    if family == "swapped colours":
+        return one.with_colours_swapped()
     if family == "order":
         return one.turned_round()
     other = next(
@@ -57,7 +66,9 @@ def patch(lens: DiffusionLens, family: str, count: int, folder: Path) -> pd.Data
         def run(pair: tuple[str, str] = pair, seed: int = number_) -> pd.DataFrame:
             return patch_prompts(lens, [pair], LAYERS, seed).table
 
-        parts.append(kept(folder / f"{family}-{number_}.parquet", run).assign(pair=number_))
+        parts.append(
+            kept(folder / f"{family.replace(' ', '-')}-{number_}.parquet", run).assign(pair=number_)
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -104,7 +115,7 @@ def page(tables: Tables) -> str:
         "pairs, and p (sign flips of whole pairs) is adjusted over the whole grid of its family "
         "(Benjamini-Hochberg). An effect that is printed in bold has an adjusted p below 0.05. At layer 0 "
         "only the word that differs has another state, so that nothing else can have an effect there; at "
-        "the last layer no block runs after the patch.",
+        "the last layer no block runs after the patch. Where all pairs agree, there is no t interval.",
         "",
         "![Effects by token and layer](figures/effects.png)",
         "",
