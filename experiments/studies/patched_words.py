@@ -114,7 +114,7 @@ def page(tables: Tables) -> str:
         "the state carries nothing of what differs. Units are pairs of prompts, intervals t intervals over "
         "pairs, and p (sign flips of whole pairs) is adjusted over the whole grid of its family "
         "(Benjamini-Hochberg). An effect that is printed in bold has an adjusted p below 0.05. At layer 0 "
-        "only the word that differs has another state, so that nothing else can have an effect there; at "
+        "only the words that differ have another state, so that nothing else can have an effect there; at "
         "the last layer no block runs after the patch. Where all pairs agree, there is no t interval.",
         "",
         "![Effects by token and layer](figures/effects.png)",
