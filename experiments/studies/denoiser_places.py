@@ -19,7 +19,15 @@ from diffusion_lens.analysis.significance import benjamini_hochberg, holm
 from diffusion_lens.runs.experiment import Experiment
 from diffusion_lens.runs.experiment_files import load_experiments
 from experiments.studies.drawn import draw, of_kinds, settings_of
-from experiments.studies.pages import INTERVALS, Tables, drawn_table, enough, estimates, write_study
+from experiments.studies.pages import (
+    INTERVALS,
+    Tables,
+    drawn_table,
+    enough,
+    estimates,
+    folders,
+    write_study,
+)
 from experiments.studies.points import draw_points
 from experiments.studies.tables import changes, in_order, paired, shares
 
@@ -154,8 +162,9 @@ def main(
         out: the folder of results.
         runs: the folder of the runs.
         dtype: the type of the weights.
-        quick: two prompts and eleven steps, to try the command; the numbers then mean nothing.
+        quick: three prompts and eleven steps, to try the command; it all goes to runs/.../quick.
     """
+    out, runs = folders(out, runs, quick)
     data, base = load_experiments([EXPERIMENT])
     data["machine"] = {"dtype": dtype}
     if quick:

@@ -33,7 +33,15 @@ from diffusion_lens.runs.experiment import Experiment
 from diffusion_lens.scoring import checks_of
 from experiments.studies.bound import Bound, bound_prompts
 from experiments.studies.drawn import KINDS, draw, of_kinds, settings_of
-from experiments.studies.pages import INTERVALS, Tables, drawn_table, enough, estimates, write_study
+from experiments.studies.pages import (
+    INTERVALS,
+    Tables,
+    drawn_table,
+    enough,
+    estimates,
+    folders,
+    write_study,
+)
 from experiments.studies.points import draw_points
 from experiments.studies.tables import changes, in_order, kept, means, shares
 
@@ -249,8 +257,9 @@ def main(
         count: how many of the snapshots are drawn, evenly spaced, the first and the last among them.
         prompts: how many.
         dtype: the type of the weights.
-        quick: three prompts and two steps, to try the command; the numbers then mean nothing.
+        quick: three prompts and two steps, to try the command; it all goes to runs/.../quick.
     """
+    out, runs = folders(out, runs, quick)
     asked = experiment(3, dtype, 2) if quick else experiment(prompts, dtype)
     parts = []
     lens = DiffusionLens.from_pretrained("emoji", dtype=dtype, batch_size=64)
@@ -260,10 +269,9 @@ def main(
         run = runs / path.stem
         parts.append(swapped(draw(asked, run, lens), prompts_drawn).assign(samples=samples))
     runs.mkdir(parents=True, exist_ok=True)
-    probed = kept(
-        runs / "probes.parquet",
-        lambda: probe(DiffusionLens.from_pretrained("emoji"), 2 if quick else PROBED),
-    )
+    probes = 2 if quick else PROBED
+    path = runs / f"probes-{probes}.parquet"
+    probed = kept(path, lambda: probe(DiffusionLens.from_pretrained("emoji"), probes))
     drawn = {**settings_of(run), "snapshots": len(parts)}
     drawn["images"] *= len(parts)
     tables = tabulate(pd.concat(parts, ignore_index=True), probed)

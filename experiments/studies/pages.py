@@ -13,7 +13,16 @@ from diffusion_lens.files import write_whole
 from experiments.studies.shrink import shrink
 from experiments.studies.tables import write_table
 
-__all__ = ["INTERVALS", "Tables", "drawn_table", "enough", "estimates", "read_tables", "write_study"]
+__all__ = [
+    "INTERVALS",
+    "Tables",
+    "drawn_table",
+    "enough",
+    "estimates",
+    "folders",
+    "read_tables",
+    "write_study",
+]
 
 Tables = Mapping[str, pd.DataFrame]
 INTERVALS = (
@@ -21,6 +30,11 @@ INTERVALS = (
     "changes t intervals. p is by flipping the signs of whole prompts. Numbers of fewer than five prompts "
     "are in `tables/` and not here."
 )
+
+
+def folders(out: Path, runs: Path, quick: bool) -> tuple[Path, Path]:
+    """Where results and runs go; what is drawn to try a study does not mix with what is real."""
+    return (runs / "quick" / "results", runs / "quick") if quick else (out, runs)
 
 
 def write_study(

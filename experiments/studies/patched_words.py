@@ -19,12 +19,13 @@ from matplotlib.figure import Figure
 from diffusion_lens.analysis.markdown import markdown, number, p_value
 from diffusion_lens.analysis.patch_effects import patch_effects
 from diffusion_lens.lens.lens import DiffusionLens
+from diffusion_lens.models.digest_parts import digest_part
 from diffusion_lens.scoring import patch_prompts
 from diffusion_lens.testbed.scenes import colour_held_out
 from diffusion_lens.testbed.sprites import COLOURS
 from experiments.studies.bound import WORDS, Bound, bound_prompts
 from experiments.studies.heat import draw_grids
-from experiments.studies.pages import Tables, drawn_table, write_study
+from experiments.studies.pages import Tables, drawn_table, folders, write_study
 from experiments.studies.tables import kept, shares
 
 __all__ = ["FAMILIES", "figures", "page", "pairs_of", "tabulate"]
@@ -60,15 +61,15 @@ def _corrupted(family: str, one: Bound) -> Bound:
 def patch(lens: DiffusionLens, family: str, count: int, folder: Path) -> pd.DataFrame:
     """The table of `patch_prompts` for all pairs of a family; each pair is kept once it is drawn."""
     folder.mkdir(parents=True, exist_ok=True)
+    weights = digest_part(lens.pipeline.unet)[:8]
     parts = []
     for number_, pair in enumerate(pairs_of(family, count)):
 
         def run(pair: tuple[str, str] = pair, seed: int = number_) -> pd.DataFrame:
             return patch_prompts(lens, [pair], LAYERS, seed).table
 
-        parts.append(
-            kept(folder / f"{family.replace(' ', '-')}-{number_}.parquet", run).assign(pair=number_)
-        )
+        path = folder / f"{family.replace(' ', '-')}-{number_}-{weights}.parquet"
+        parts.append(kept(path, run).assign(pair=number_))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -181,8 +182,9 @@ def main(
         runs: a folder for a table of each pair.
         pairs: pairs of each family.
         dtype: the type of the weights.
-        quick: three pairs and two steps, to try the command; the numbers then mean nothing.
+        quick: three pairs and two steps, to try the command; it all goes to runs/.../quick.
     """
+    out, runs = folders(out, runs, quick)
     from diffusion_lens.images.sampler import Sampler
 
     lens = DiffusionLens.from_pretrained("emoji", dtype=dtype, batch_size=64)

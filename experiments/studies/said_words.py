@@ -29,7 +29,7 @@ from diffusion_lens.testbed.sprites import COLOURS
 from diffusion_lens.testbed.synonyms import SYNONYMS
 from diffusion_lens.text import SaidBy
 from experiments.studies.drawn import ALL, draw, settings_of
-from experiments.studies.pages import Tables, drawn_table, estimates, write_study
+from experiments.studies.pages import Tables, drawn_table, estimates, folders, write_study
 from experiments.studies.points import draw_points
 from experiments.studies.tables import in_order, kept, shares
 
@@ -110,7 +110,7 @@ def look(model: str, asked: list[Asked], runs: Path, dtype: str, steps: int | No
     for by in ways:
         parts.append(
             kept(
-                runs / f"{model}-{by}.parquet",
+                runs / f"{model}-{by}-{len(asked)}.parquet",
                 lambda by=by: say(lens, asked, layers, by),  # type: ignore[misc]
             )
         )
@@ -240,8 +240,9 @@ def main(
         runs: a folder for a run of each model, and for what it says.
         count: words of each group.
         dtype: the type of the weights.
-        quick: three words of each group and two steps, to try the command; the numbers then mean nothing.
+        quick: three words of each group and two steps, to try the command; it all goes to runs/.../quick.
     """
+    out, runs = folders(out, runs, quick)
     asked = asked_words(3 if quick else count)
     parts = [look(model, asked, runs, dtype, 2 if quick else None) for model in MODELS]
     drawn = pd.DataFrame([settings_of(runs / model) for model in MODELS])

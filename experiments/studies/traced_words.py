@@ -20,7 +20,15 @@ from diffusion_lens.runs.experiment import Experiment
 from experiments.studies.bound import bound_prompts
 from experiments.studies.drawn import KINDS, draw, of_kinds, settings_of
 from experiments.studies.heat import draw_grids
-from experiments.studies.pages import INTERVALS, Tables, drawn_table, enough, estimates, write_study
+from experiments.studies.pages import (
+    INTERVALS,
+    Tables,
+    drawn_table,
+    enough,
+    estimates,
+    folders,
+    write_study,
+)
 from experiments.studies.tables import changes, in_order, shares
 
 __all__ = ["experiment", "figures", "page", "tabulate"]
@@ -169,8 +177,9 @@ def main(
         runs: the folder of the run.
         prompts: how many.
         dtype: the type of the weights.
-        quick: three prompts and two steps, to try the command; the numbers then mean nothing.
+        quick: three prompts and two steps, to try the command; it all goes to runs/.../quick.
     """
+    out, runs = folders(out, runs, quick)
     asked = experiment(3, dtype, 2) if quick else experiment(prompts, dtype)
     answers = draw(asked, runs / "emoji")
     drawn = pd.DataFrame([settings_of(runs / "emoji")])

@@ -21,7 +21,7 @@ from diffusion_lens.text.fit_tuned import fit_tuned
 from diffusion_lens.text.tuned import TunedFile
 from experiments.studies.bound import bound_prompts
 from experiments.studies.drawn import ALL, ASKED, KINDS, draw, settings_of
-from experiments.studies.pages import INTERVALS, Tables, drawn_table, estimates, write_study
+from experiments.studies.pages import INTERVALS, Tables, drawn_table, estimates, folders, write_study
 from experiments.studies.points import draw_points
 from experiments.studies.tables import changes, in_order, shares
 
@@ -133,9 +133,10 @@ def main(
         prompts: how many.
         captions: how many captions the maps are fitted on.
         dtype: the type of the weights.
-        quick: three prompts, two steps and twenty captions, to try the command; the numbers then mean
-            nothing.
+        quick: three prompts, two steps and twenty captions, to try the command; it all
+            goes to runs/.../quick.
     """
+    out, runs = folders(out, runs, quick)
     maps = runs / "emoji.safetensors"
     errors = fit(maps, 20 if quick else captions, dtype)
     asked = Experiment.from_dict(
