@@ -13,7 +13,8 @@ from transformers import CLIPTextModelWithProjection
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.models.embedded import weights_of
-from diffusion_lens.testbed.recipe import RECIPES, Recipe, plan, run_recipe
+from diffusion_lens.models.int8 import load_denoiser
+from diffusion_lens.testbed.recipe import RECIPES, Recipe, _prepare, plan, run_recipe
 from diffusion_lens.testbed.trainer import read_progress
 
 
@@ -86,6 +87,21 @@ def test_budget_is_split_by_need_over_parts_in_order(tmp_path: Path) -> None:
     assert sum(minutes.values()) == pytest.approx(70)
     assert minutes["emoji/plain"] == pytest.approx(14) and minutes["emoji-clip/distil"] == pytest.approx(10)
     assert [part.settings.contrast for part in RECIPES["emoji"]] == [2.0, 0.0]
+
+
+def test_going_on_starts_from_a_model_s_own_weights_without_graft_and_distil(tmp_path: Path) -> None:
+    recipe = Recipe("all", 60.0, go_on=True)
+    parts = {part.name: part for part, _ in plan(recipe, tmp_path)}
+    assert not any("distil" in name for name in parts) and len(parts) == 6
+    start = _prepare(parts["emoji-llm/contrast"], tmp_path, recipe, "cpu")
+    assert start is not None
+    found = load_file(start / "diffusion_pytorch_model.safetensors")
+    with weights_of("emoji-llm") as shipped:
+        expected = load_denoiser(shipped / "unet").float().state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+    with pytest.raises(InputError, match="--quick trains denoisers of another size"):
+        run_recipe("emoji", tmp_path, 1.0, quick=True, go_on=True)
 
 
 def test_what_a_recipe_refuses(tmp_path: Path, emoji: Path) -> None:
