@@ -23,9 +23,9 @@ def test_each_word_is_judged_at_each_layer(emoji, mode):
     known = table.dropna(subset=["right", "right_whole"])
     effect = known["right_whole"] - known["right"] if mode == "drop" else known["right"]
     assert known["effect"].tolist() == effect.tolist()
-    # a car that is not there is wrong, and so is its colour
+    # without its word the colour is gone and the car is there; so it is where the car's word stands alone
     at_the_end = table[table["layer"] == 6].set_index("word")["right"]
-    assert at_the_end["car"] == (0 if mode == "drop" else 0.5)
+    assert at_the_end["red" if mode == "drop" else "car"] == 0.5
     assert traced.heatmap().shape == (3, 2) and list(traced.heatmap().index) == ["a", "red", "car"]
     assert traced.grid().height > traced.grid().width  # four rows and two columns
     assert draw_tokens(traced.heatmap(), label=mode).axes
