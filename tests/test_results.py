@@ -1,0 +1,103 @@
+"""The results pages: what they say in words are numbers of the tables beside them."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from diffusion_lens.bench.accuracy import rates
+from diffusion_lens.testbed.captions import parse
+
+RESULTS = Path(__file__).parents[1] / "results"
+INTERVAL = re.compile(r"([-+]?\d+(?:\.\d+)?)( %)?\s+\[([-+]?[\d.,]*\d),\s+([-+]?[\d.,]*\d)\]")
+
+CARD = {  # the rows of the model card: group and check of each number
+    "object present": [("seen", "object")],
+    "colour, given the object": [("seen", "colour")],
+    "count, given the object": [("seen", "count")],
+    "place": [("seen", "place")],
+    "relation, given both (chance: 25 %)": [("seen", "relation")],
+    "axis of the relation, given both (chance: 50 %)": [("seen", "axis")],
+    "order, given the axis (chance: 50 %)": [("seen", "order")],
+    "held-out colours: object, colour": [("new colour", "object"), ("new colour", "colour")],
+    "held-out relations: object, relation": [("new relation", "object"), ("new relation", "relation")],
+    "held-out relations: axis, order": [("new relation", "axis"), ("new relation", "order")],
+    "rarest tenth of objects": [("rare objects", "object")],
+    "invented names: commonest tenth, rarest tenth": [("common names", "name"), ("rare names", "name")],
+    "nouns that no caption held: object": [("synonyms of objects", "object")],
+    "colour words that no caption held: colour": [("synonyms of colours", "colour")],
+}
+
+Said = tuple[float, ...]  # a number and the two ends of its interval
+
+
+def _said(text: str) -> list[Said]:
+    """The numbers of a text that have an interval; percentages as shares."""
+    found = []
+    for value, percent, low, high in INTERVAL.findall(text):
+        numbers = [float(one.replace(",", "")) for one in (value, low, high)]
+        found.append(tuple(round(one / 100 if percent else one, 2) for one in numbers))
+    return found
+
+
+def _tabled(tables: list[Path]) -> set[Said]:
+    """The numbers of some tables that have an interval, rounded as pages round them."""
+    found: set[Said] = set()
+    for path in tables:
+        table = pd.read_csv(path)
+        if {"low", "high"} <= set(table.columns):
+            for column in table.select_dtypes("number").columns.difference(["low", "high"]):
+                for digits in (1, 2):
+                    rows = table[[column, "low", "high"]].round(digits)
+                    found |= set(rows.itertuples(index=False, name=None))
+    return found
+
+
+def _items() -> list[tuple[list[str], str]]:
+    """The parts of the overview that tell a study, with the studies that they link to."""
+    parts = re.split(r"\n(?=- |\n|#)", (RESULTS / "README.md").read_text())
+    linked = [(re.findall(r"\]\((\w+)/findings\.md\)", part), part) for part in parts]
+    return [(studies, part) for studies, part in linked if studies]
+
+
+@pytest.mark.parametrize(("studies", "part"), _items(), ids=lambda one: one[0] if one else "")
+def test_a_study_is_told_in_numbers_of_its_own_page(studies: list[str], part: str) -> None:
+    known: set[Said] = set()
+    for study in studies:
+        known |= set(_said((RESULTS / study / "findings.md").read_text()))
+        known |= _tabled(sorted((RESULTS / study / "tables").glob("*.csv")))
+    said = _said(part)
+    assert said and set(said) <= known, set(said) - known
+
+
+def test_the_testbed_is_told_in_numbers_of_its_tables() -> None:
+    said = _said((RESULTS / "testbed/README.md").read_text())
+    known = _tabled(sorted((RESULTS / "testbed").glob("*.csv")))
+    assert len(said) > 5 and set(said) <= known, set(said) - known
+
+
+def test_colours_of_two_objects_are_those_of_the_answers() -> None:
+    answers = pd.read_parquet(RESULTS / "testbed/accuracy.parquet").astype({"check": str, "caption": str})
+    answers = answers[(answers["group"] == "seen") & (answers["check"] == "colour")]
+    stated = {caption: parse(caption) for caption in answers["caption"].unique()}
+    two = answers["caption"].map(lambda caption: len(getattr(stated[caption], "items", ())) == 2)
+    found = rates(answers[two], ("encoder", "layer", "check"))
+    kept = pd.read_csv(RESULTS / "testbed/pairs.csv")
+    pd.testing.assert_frame_equal(
+        found.round(4).sort_values("encoder", ignore_index=True),
+        kept.sort_values("encoder", ignore_index=True),
+        check_dtype=False,
+    )
+
+
+def test_the_model_card_says_what_the_models_draw() -> None:
+    card = (RESULTS.parent / "diffusion_lens/testbed/weights/README.md").read_text()
+    table = pd.read_csv(RESULTS / "testbed/accuracy.csv").set_index(["encoder", "group", "check"])["rate"]
+    rows = [line.strip("| ").split(" | ") for line in card.splitlines() if line.startswith("|")]
+    found = {row[0]: row[1:] for row in rows if row[0] in CARD}
+    assert found.keys() == CARD.keys()
+    for name, cells in found.items():
+        for encoder, cell in zip(("minilm", "clip", "smollm2"), cells, strict=True):
+            said = [int(one) for one in re.findall(r"(\d+) %", cell)]
+            assert said == [round(100 * table[(encoder, *key)]) for key in CARD[name]], (name, encoder)
