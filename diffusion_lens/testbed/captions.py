@@ -48,6 +48,7 @@ PASSIVE_PHRASES = {
     "above": ("above it",),
     "below": ("below it",),
 }
+UNRELATED = 0.25  # share of captions of two objects that state no relation
 JOINTS = ("and", "next to", "together with")
 _PLURALS = {"fish": "fish", "sheep": "sheep", "bus": "buses", "fox": "foxes"}
 
@@ -114,11 +115,11 @@ def describe(scene: Scene) -> Description:
     return Description(items, where=relation(*scene.objects), place=place)
 
 
-def leave_out(stated: Description, rng: np.random.Generator) -> Description:
-    """State less: now and then no place, colour, size or relation."""
+def leave_out(stated: Description, rng: np.random.Generator, unrelated: float = UNRELATED) -> Description:
+    """State less: now and then no place, colour or size; no relation in a share `unrelated`."""
     if rng.random() < 0.08:
         stated = replace(stated, place=None)
-    if stated.where and rng.random() < 0.25:
+    if stated.where and rng.random() < unrelated:
         stated = replace(stated, where=None)
     items = tuple(
         replace(
@@ -191,10 +192,10 @@ def plain(stated: Description) -> str:
     return body if stated.place is None else f"{body} {PLACE_PHRASES[stated.place]}"
 
 
-def caption(scene: Scene, seed: int, index: int) -> str:
+def caption(scene: Scene, seed: int, index: int, unrelated: float = UNRELATED) -> str:
     """The training caption of scene `index`: a phrasing of what `leave_out` keeps."""
     rng = random_of(seed, index)
-    return phrase(leave_out(describe(scene), rng), rng)
+    return phrase(leave_out(describe(scene), rng, unrelated), rng)
 
 
 def random_of(seed: int, index: int) -> np.random.Generator:

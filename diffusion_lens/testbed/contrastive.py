@@ -39,6 +39,7 @@ __all__ = ["EARLIEST", "contrastive_term", "draw_scene", "draw_twins", "write_tw
 EARLIEST = 500  # of 1000 noise times
 MARGIN = 0.3  # share of the true difference that a caption should make
 KINDS = {"single": 0.30, "pair": 0.50, "count": 0.12, "entity": 0.08}  # shares of the scenes
+UNRELATED = 0.5  # share of twins whose captions state no relation, which makes colours harder to bind
 COLOURS_EXCHANGED = 0.75  # share of twins, where the positions could be exchanged as well
 
 
@@ -88,7 +89,7 @@ def _twins(seed: int, index: int) -> tuple[Scene, Scene | None]:
     """The first scene of the twins that `index` belongs to, and the second one if there is one."""
     first = index - index % 2
     scene = _pair(seed, first)
-    stated = captions.leave_out(captions.describe(scene), captions.random_of(seed, first))
+    stated = captions.leave_out(captions.describe(scene), captions.random_of(seed, first), UNRELATED)
     return scene, exchange(scene, stated, np.random.default_rng((seed, first, 4)))
 
 
@@ -104,9 +105,9 @@ def write_twins(scene: Scene, seed: int, index: int) -> tuple[str, str]:
     """The caption of a scene of `draw_twins` and that of its twin, or its own once more if it has none."""
     first, second = _twins(seed, index)
     if second is None:
-        text = captions.caption(scene, seed, index)
+        text = captions.caption(scene, seed, index, UNRELATED)
         return text, text
-    texts = [captions.caption(one, seed, index - index % 2) for one in (first, second)]
+    texts = [captions.caption(one, seed, index - index % 2, UNRELATED) for one in (first, second)]
     return texts[index % 2], texts[1 - index % 2]
 
 

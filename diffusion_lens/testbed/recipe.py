@@ -40,7 +40,8 @@ __all__ = ["RECIPES", "Part", "Recipe", "plan", "run_recipe"]
 log = logging.getLogger(__name__)
 STATE = "recipe.json"
 CONTRAST = 2.0  # weight of the contrastive term
-CONTRAST_SHARE = 0.3  # of a model's minutes; the rest is without the term
+# of a model's minutes; its scenes are pairs alone, and what is rare is forgotten meanwhile
+CONTRAST_SHARE = 0.15
 # at the rate of a denoiser that begins, a trained one forgets what takes 100,000 samples to learn again
 RATE = 2e-4
 CONTRAST_RATE = 6e-4  # where it has yet to leave a saddle of its loss

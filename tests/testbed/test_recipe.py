@@ -54,7 +54,7 @@ def test_a_recipe_that_was_stopped_goes_on_with_the_part_it_was_in(tmp_path: Pat
     whole["done"].pop("emoji/plain")
     (tmp_path / "recipe.json").write_text(json.dumps(whole))
     [(part, minutes)] = plan(Recipe.load(tmp_path), tmp_path)
-    assert part.name == "emoji/plain" and minutes <= 0.7
+    assert part.name == "emoji/plain" and minutes <= 0.85
     recipe = run_recipe("emoji", tmp_path, 1.0, True, quick=True, device="cpu")
     assert "emoji/plain" in recipe.done
     assert read_progress(tmp_path / "emoji" / "diffusion.safetensors").step > read_progress(first).step
@@ -85,7 +85,7 @@ def test_budget_is_split_by_need_over_parts_in_order(tmp_path: Path) -> None:
         "emoji-llm/plain",
     ]
     assert sum(minutes.values()) == pytest.approx(70)
-    assert minutes["emoji/plain"] == pytest.approx(14) and minutes["emoji-clip/distil"] == pytest.approx(10)
+    assert minutes["emoji/plain"] == pytest.approx(17) and minutes["emoji-clip/distil"] == pytest.approx(10)
     assert [part.settings.contrast for part in RECIPES["emoji"]] == [2.0, 0.0]
 
 
