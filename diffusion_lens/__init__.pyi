@@ -1,8 +1,8 @@
 from .analysis.analyse import analyse as analyse
 from .errors import DiffusionLensError as DiffusionLensError
 from .errors import InputError as InputError
+from .images.apply_approximations import approximate as approximate
 from .images.approximations import Approximations as Approximations
-from .images.approximations import approximate as approximate
 from .images.sampler import Sampler as Sampler
 from .lens.doctor import examine as examine
 from .lens.encoder_comparison import compare_encoders as compare_encoders

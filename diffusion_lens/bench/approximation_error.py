@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from diffusion_lens.errors import SamplerError
-from diffusion_lens.images.approximations import Approximations, approximate
+from diffusion_lens.images.apply_approximations import approximate
+from diffusion_lens.images.approximations import Approximations
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.result import Result
 from diffusion_lens.models.embedded import EMBEDDED

@@ -49,7 +49,7 @@ def encode(
         guidance: The guidance scale, likewise.
         dtype: The type of the weights: float32, bfloat16 or float16.
     """
-    from diffusion_lens.sweep.conditionings import encode_experiment
+    from diffusion_lens.sweep.write_conditionings import encode_experiment
 
     machine = {"device": device, "dtype": dtype}
     asked, base = read_asked(

@@ -1,5 +1,5 @@
+from .apply_approximations import approximate as approximate
 from .approximations import Approximations as Approximations
-from .approximations import approximate as approximate
 from .attention_maps import AttentionRecorder as AttentionRecorder
 from .denoise import Denoiser as Denoiser
 from .denoise import DrawnImage as DrawnImage

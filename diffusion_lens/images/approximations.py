@@ -5,15 +5,12 @@ only. `diffusion-lens bench lens --approximations` shows what each does to the i
 """
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from diffusion_lens.errors import SamplerError
-from diffusion_lens.models.pipelines import PipelineFamily, known_families
+from diffusion_lens.models.pipelines import PipelineFamily
 
-if TYPE_CHECKING:
-    from diffusion_lens.images.denoise import Denoiser
-
-__all__ = ["Approximations", "approximate", "drop_guidance"]
+__all__ = ["Approximations", "drop_guidance"]
 
 
 @dataclass(frozen=True)
@@ -56,46 +53,6 @@ class Approximations:
         """Those that are on, as recorded in every row; empty without any."""
         given = {one.name: getattr(self, one.name) for one in fields(self)}
         return "+".join(f"{name}={value}" for name, value in given.items() if value is not None)
-
-
-def approximate(denoiser: "Denoiser", approximations: Approximations) -> None:
-    """Let a denoiser draw with these approximations from now on, and with no others; not their steps.
-
-    Raises:
-        SamplerError: the pipeline can't be approximated so.
-    """
-    from diffusion_lens.models.denoisers import find_denoiser  # runs and the command line need no torch
-
-    pipe = denoiser.pipe
-    network: Any = find_denoiser(pipe)
-    if approximations.guided is not None and not denoiser.family.guided_inputs:
-        able = (name for name, family in known_families().items() if family.guided_inputs)
-        raise SamplerError(
-            f"approximations.guided is not possible with {type(pipe).__name__}; leave it out. It is with: "
-            f"{', '.join(able)}."
-        )
-    cached = approximations.first_block is not None or approximations.pyramid is not None
-    if cached and not hasattr(network, "enable_cache"):
-        raise SamplerError(
-            f"{type(network).__name__} has no cache of blocks; leave out approximations.first_block and "
-            "approximations.pyramid. Most transformers of diffusers have one."
-        )
-    if getattr(network, "is_cache_enabled", False):
-        network.disable_cache()
-    if cached:
-        network.enable_cache(_cache_config(pipe, approximations))
-    denoiser.approximations = approximations
-
-
-def _cache_config(pipe: Any, approximations: Approximations) -> Any:
-    from diffusers import FirstBlockCacheConfig, PyramidAttentionBroadcastConfig
-
-    if approximations.first_block is not None:
-        return FirstBlockCacheConfig(threshold=approximations.first_block)
-    return PyramidAttentionBroadcastConfig(
-        spatial_attention_block_skip_range=approximations.pyramid,
-        current_timestep_callback=lambda: pipe._current_timestep,
-    )
 
 
 def drop_guidance(pipe: Any, family: PipelineFamily, tensors: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from diffusion_lens.models.encoders import EncoderFamily, TextEncoder, resolve_e
 from diffusion_lens.models.hooks import Change, Recording, copy_output, replace_forward, uncompiled
 from diffusion_lens.models.memory import free_memory
 from diffusion_lens.models.noise import evaluating
+from diffusion_lens.models.parts import capture_sites, edit_states
 from diffusion_lens.models.pipelines import PipelineFamily, Slot, find_family, resolve_family
 from diffusion_lens.models.quiet import quiet_libraries
 from diffusion_lens.models.site_keys import SiteKey
@@ -98,12 +99,7 @@ class Conditioner:
         `lora_scale`, which `encode_prompt` alone names, is taken out of the attention options, as every
         `__call__` that has it does.
         """
-        skipped = {
-            "num_images_per_prompt",
-            "num_videos_per_prompt",
-            "clip_skip",
-            *self.family.not_encoded,
-        }
+        skipped = {"num_images_per_prompt", "num_videos_per_prompt", "clip_skip", *self.family.not_encoded}
         options = {
             name: given.get(name, parameter.default)
             for name, parameter in self._call.items()
@@ -195,9 +191,9 @@ class Conditioner:
         with ExitStack() as stack:
             for name, parts in (edits or {}).items():  # hooks run in the order that they were set in
                 for part, change in parts.items():
-                    stack.enter_context(self.encoders[name].edit(change, part))
+                    stack.enter_context(edit_states(self.encoders[name], change, part))
             recordings = {
-                name: stack.enter_context(self.encoders[name].capture(wanted, stop=name in stop))
+                name: stack.enter_context(capture_sites(self.encoders[name], wanted, stop=name in stop))
                 for name, wanted in layers.items()
             }
             self._run(prompt, options)

@@ -4,8 +4,7 @@ One table row per class of `transformers`; nothing else in the package asks what
 An encoder of another class is described by the user with an `EncoderFamily` of key paths.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, cast
@@ -17,10 +16,8 @@ from torch import nn
 from diffusion_lens.errors import EncoderError
 from diffusion_lens.models.digest_parts import digest_module, unwrap
 from diffusion_lens.models.digest_text import digest_tokenizer
-from diffusion_lens.models.hooks import Change, Recording, edit, find_module
-from diffusion_lens.models.parts import capture_sites, edit_part
+from diffusion_lens.models.hooks import find_module
 from diffusion_lens.models.registry import load_entry_points, resolve
-from diffusion_lens.models.site_keys import SiteKey
 
 __all__ = [
     "ENCODERS",
@@ -257,32 +254,6 @@ class TextEncoder:
         if self.family.pool is None:
             raise EncoderError(f"{self.name} ({type(self.module).__name__}) has no pooled output.")
         return self.family.pool(self.module, self.final_norm(state), input_ids.to(state.device))
-
-    def capture(self, sites: Sequence[SiteKey], *, stop: bool = False) -> AbstractContextManager[Recording]:
-        """Read `sites` while the body of the `with` runs the encoder; see `parts.capture_sites`."""
-        return capture_sites(self, sites, stop=stop)
-
-    def edit(self, change: Change, part: str = "") -> AbstractContextManager[Recording]:
-        """Change states `[batch, token, width]` while the body runs the encoder; see `hooks.edit`.
-
-        Args:
-            change: what is done to them.
-            part: "" for the states of all layers; "block", "attn", "mlp" or "head.3" for what each block,
-                or that part of it, adds to the state.
-
-        Raises:
-            EncoderError: the encoder's family does not say where the part is.
-            LayerError: there is no head of this number.
-        """
-
-        def laid_out(state: torch.Tensor, layer: int, recording: Recording) -> torch.Tensor:
-            given = self.batch_first(state)
-            changed = change(given, layer, recording)
-            return state if changed is given else self.batch_first(changed)
-
-        if part:
-            return edit_part(self, laid_out, part)
-        return edit(self.module, self.blocks, laid_out)
 
     def batch_first(self, state: torch.Tensor) -> Float[torch.Tensor, "batch token width"]:
         """A block's output as `[batch, token, width]`."""

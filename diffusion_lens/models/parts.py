@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from diffusion_lens.models.encoders import TextEncoder
 
-__all__ = ["capture_sites", "check_part", "count_heads", "edit_part", "find_writers", "split_head"]
+__all__ = ["capture_sites", "check_part", "count_heads", "edit_states", "find_writers", "split_head"]
 
 _HEAD = "head."
 
@@ -147,19 +147,32 @@ def _capture_part(
         handle.remove()
 
 
-@contextmanager
-def edit_part(encoder: TextEncoder, change: Change, part: str) -> Iterator[Recording]:
-    """Change what a part of each block adds while the body runs the encoder; see `hooks.edit`.
+def edit_states(encoder: TextEncoder, change: Change, part: str = "") -> AbstractContextManager[Recording]:
+    """Change states `[batch, token, width]` while the body runs the encoder; see `hooks.edit`.
 
     Args:
         encoder: the encoder.
-        change: what is done to what the part adds, as the module lays it out.
-        part: "block", "attn", "mlp" or "head.3".
+        change: what is done to them.
+        part: "" for the states of all layers; "block", "attn", "mlp" or "head.3" for what each block, or
+            that part of it, adds to the state.
 
     Raises:
         EncoderError: the encoder's family does not say where the part is.
         LayerError: there is no head of this number.
     """
+
+    def laid_out(state: torch.Tensor, layer: int, recording: Recording) -> torch.Tensor:
+        given = encoder.batch_first(state)
+        changed = change(given, layer, recording)
+        return state if changed is given else encoder.batch_first(changed)
+
+    if part:
+        return _edit_part(encoder, laid_out, part)
+    return edit(encoder.module, encoder.blocks, laid_out)
+
+
+@contextmanager
+def _edit_part(encoder: TextEncoder, change: Change, part: str) -> Iterator[Recording]:
     check_part(encoder, part)
     if part == "block":
         editing = edit(encoder.module, encoder.blocks, change, first=False, of=_added)

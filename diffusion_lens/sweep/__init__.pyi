@@ -1,5 +1,4 @@
 from .conditionings import Conditionings as Conditionings
-from .conditionings import encode_experiment as encode_experiment
 from .draw import Estimate as Estimate
 from .draw import Run as Run
 from .engines.actor import Job as Job
@@ -11,3 +10,4 @@ from .open import open_run as open_run
 from .open import run_sweep as run_sweep
 from .resolve import load_lens as load_lens
 from .resolve import resolve as resolve
+from .write_conditionings import encode_experiment as encode_experiment

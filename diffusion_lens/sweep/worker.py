@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from diffusion_lens.errors import DiffusionLensError, RunError
-from diffusion_lens.images.approximations import approximate
+from diffusion_lens.images.apply_approximations import approximate
 from diffusion_lens.images.denoise import ImageRequest
 from diffusion_lens.images.optimizations import Optimizations, choose_optimizations, optimize
 from diffusion_lens.lens.lens import DiffusionLens

@@ -24,6 +24,7 @@ from diffusion_lens.errors import InputError, LayerError
 from diffusion_lens.files import write_whole
 from diffusion_lens.models.pipelines import Slot
 from diffusion_lens.models.site_keys import SiteKey
+from diffusion_lens.text.norm_readout import NATIVE_READOUT
 
 if TYPE_CHECKING:
     import torch
@@ -150,8 +151,6 @@ class Tuned:
             InputError: the file has no maps of this encoder.
             LayerError: it has none of this layer, such as of a part of a block.
         """
-        from diffusion_lens.text.readouts import NATIVE_READOUT  # which lists this one
-
         maps = TunedFile.load(self.path, self.digest).encoders.get(encoder.name)
         if maps is None or maps.fingerprint != encoder.fingerprint:
             found = "none" if maps is None else f"maps of another one (fingerprint {maps.fingerprint})"

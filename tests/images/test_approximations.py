@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from diffusion_lens.bench.approximation_error import measure_approximations
 from diffusion_lens.errors import ExperimentError, RunError, SamplerError
-from diffusion_lens.images.approximations import Approximations, approximate
+from diffusion_lens.images import Approximations, approximate
 from diffusion_lens.sweep.open import run_sweep
 from tests.sweep.helpers import make, read, same
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from diffusion_lens.images.approximations import Approximations, approximate
+from diffusion_lens.images import Approximations, approximate
 from diffusion_lens.text.interventions import Keep
 
 
