@@ -35,8 +35,8 @@ class Tap:
 
     Attributes:
         read: an index into the L + 1 hidden states (-1 the last, -2 the penultimate), the name of the
-            option of `encode_prompt` or of the setting of the pipeline that holds the indices, or "all" for
-            all blocks.
+            option of `encode_prompt` or of the setting of the pipeline that holds the indices, "all" for
+            all blocks, or "0:all" for the embedding output and all blocks.
         normed: the pipeline reads it after the final norm.
     """
 
@@ -47,6 +47,8 @@ class Tap:
         """The layers read, in `0..depth`, in the pipeline's order."""
         if self.read == "all":
             return tuple(range(1, depth + 1))
+        if self.read == "0:all":
+            return tuple(range(depth + 1))
         indices = options[self.read] if isinstance(self.read, str) else (self.read,)
         return tuple(index if index >= 0 else depth + 1 + index for index in indices)
 
@@ -74,7 +76,7 @@ class Slot:
         """What the pipeline reads of this encoder, in a few words."""
         if self.tap is None:
             return f"{self.name}: pooled only"
-        named = {-1: "last", -2: "penultimate", "all": "every block"}
+        named = {-1: "last", -2: "penultimate", "all": "every block", "0:all": "every layer"}
         read = named.get(self.tap.read) or (
             f"layer {self.tap.read} from the end" if isinstance(self.tap.read, int) else "several"
         )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from diffusion_lens.errors import UnsupportedPipelineError
-from diffusion_lens.models.families import hunyuan, llm, newer, stable_diffusion, t5, video
+from diffusion_lens.models.families import fibo, hunyuan, llm, newer, stable_diffusion, t5, video
 from diffusion_lens.models.families.siblings import SIBLINGS
 from diffusion_lens.models.families.unsupported import UNSUPPORTED
 from diffusion_lens.models.family import PipelineFamily, Slot, Tap
@@ -25,6 +25,7 @@ PIPELINES: Mapping[str, PipelineFamily] = {
     **t5.FAMILIES,
     **llm.FAMILIES,
     **newer.FAMILIES,
+    **fibo.FAMILIES,
     **hunyuan.FAMILIES,
     **video.FAMILIES,
 }

@@ -10,6 +10,7 @@ Nothing is downloaded, and an image takes a fraction of a second on one core:
 """
 
 from diffusion_lens.testing import (
+    fibo,
     hunyuan,
     llm,
     many_layers,
@@ -32,6 +33,7 @@ FAMILIES: dict[str, Tiny] = {
     **video.FAMILIES,
     **hunyuan.FAMILIES,
     **newest.FAMILIES,
+    **fibo.FAMILIES,
 }
 """A tiny pipeline by the short name of its family."""
 

@@ -116,6 +116,18 @@ def llama_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def fibo_tokenizer() -> PreTrainedTokenizerFast:
+    """Return the tokenizer of FIBO, whose pipeline writes the id 128000 for an empty prompt."""
+    return _byte_level(
+        ("<|begin_of_text|>",),
+        bos_token="<|begin_of_text|>",
+        eos_token="<|end_of_text|>",
+        pad_token="<|end_of_text|>",
+        first_special=128_000,
+        model_max_length=512,
+    )
+
+
 def mistral_processor() -> TextProcessor:
     """Return the processor of FLUX.2: a chat template that begins with bos, pads on the left."""
     tokenizer = _byte_level(
@@ -136,9 +148,19 @@ def chatglm_tokenizer() -> ChatGLMTokenizer:
     return ChatGLMTokenizer(str(_chatglm_file()))
 
 
-def _byte_level(prefix: Sequence[str], **kwargs: Any) -> PreTrainedTokenizerFast:
-    """Return a byte-level BPE tokenizer that puts the prefix before every text."""
+def _byte_level(
+    prefix: Sequence[str], first_special: int | None = None, **kwargs: Any
+) -> PreTrainedTokenizerFast:
+    """Return a byte-level BPE tokenizer that puts the prefix before every text.
+
+    Args:
+        prefix: special tokens.
+        first_special: the id of the first of them; the next free one if None.
+        kwargs: see `PreTrainedTokenizerFast`.
+    """
     vocab, merges = _byte_bpe()
+    if first_special is not None:
+        vocab = vocab | {token: first_special + i for i, token in enumerate(prefix)}
     backend = Tokenizer(models.BPE(vocab=vocab, merges=merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()

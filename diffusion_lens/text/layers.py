@@ -80,7 +80,7 @@ class LayerPlan:
             for name, slot in encoders.items()
         }
         for name, tap in self.taps.items():
-            if not all(0 < position <= self.depths[name] for position in tap):
+            if not all(0 <= position <= self.depths[name] for position in tap):
                 raise LayerError(
                     f"The pipeline is told to read layers {tap} of {name}, which has "
                     f"{self.depths[name]} blocks."

@@ -10,6 +10,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from diffusion_lens import DiffusionLens, EncoderFamily, PipelineFamily, Sampler, Slot, Tap, examine
 from diffusion_lens.errors import EncoderError, UnsupportedPipelineError
@@ -90,7 +91,7 @@ def test_the_pooled_output_follows_its_policy(tiny_lens, family):
     assert len(set(pixels)) == 3
 
 
-@pytest.mark.parametrize("family", ["flux2", "flux2-klein", "hidream", "krea2"])
+@pytest.mark.parametrize("family", ["flux2", "flux2-klein", "hidream", "krea2", "fibo"])
 def test_several_taps_can_be_replaced_in_several_ways(tiny_lens, family):
     lens = tiny_lens(family)
     taps = max(lens.plan(**lens.defaults.options).taps.values(), key=len)
@@ -290,11 +291,17 @@ SIBLING_CALLS = {
     ),
     "StableDiffusionXLInstructPix2PixPipeline": ("sdxl", {"image": small_image()}),
     "Kandinsky3Img2ImgPipeline": ("kandinsky3", {"image": small_image(64), "strength": 0.8}),
+    "BriaFiboEditPipeline": (
+        "fibo",
+        {"image": Image.new("RGB", (32, 32), "red"), "height": 32, "width": 32},
+    ),
     "SanaPAGPipeline": (
         "sana",
         {"pag_scale": 2.0, "height": 32, "width": 32, "use_resolution_binning": False},
     ),
 }
+# what FIBO Edit takes for a prompt
+PROMPTS = {"BriaFiboEditPipeline": f'{{"edit_instruction": "{PROMPT}"}}'}
 # parts that a class needs otherwise than the family's own
 PARTS = {
     "StableDiffusionXLInstructPix2PixPipeline": lambda: {"unet": wide_unet("sdxl")},
@@ -317,7 +324,7 @@ def wide_unet(family):
 
 @pytest.mark.parametrize("name", SIBLING_CALLS)
 def test_siblings_draw_as_they_do_by_themselves(name):
-    family, call = SIBLING_CALLS[name]
+    (family, call), prompt = SIBLING_CALLS[name], PROMPTS.get(name, PROMPT)
     parts = FAMILIES[family].build().components
     kind = getattr(diffusers, name)
     accepted = inspect.signature(kind.__init__).parameters
@@ -335,7 +342,7 @@ def test_siblings_draw_as_they_do_by_themselves(name):
     def plain(seed):
         generator = torch.Generator("cpu").manual_seed(seed)
         output = pipe(
-            prompt=PROMPT,
+            prompt=prompt,
             num_inference_steps=4,
             generator=generator,
             output_type="np",
@@ -345,10 +352,10 @@ def test_siblings_draw_as_they_do_by_themselves(name):
         return (images_of(output)[0] * 255).round().astype("uint8")
 
     lens.denoiser.batch_size = 1
-    alone = lens(PROMPT, "native", 7, progress=False).image("native", seed=7)
+    alone = lens(prompt, "native", 7, progress=False).image("native", seed=7)
     assert np.array_equal(np.asarray(alone), plain(7))
     lens.denoiser.batch_size = 4
-    together = lens(PROMPT, [1, "native"], [7, 8], progress=False)
+    together = lens(prompt, [1, "native"], [7, 8], progress=False)
     assert together.table["missing"].isna().all()
     # another batch shape, so not bit for bit; but the noise of the picture's encoding is the seed's own
     beside = np.asarray(together.image("native", seed=8)).astype(int)

@@ -40,6 +40,7 @@ SCALED = {
     "flux": "joint_attention_kwargs",
     "auraflow": "attention_kwargs",
     "chroma": "joint_attention_kwargs",
+    "fibo": "joint_attention_kwargs",
     "sana": "attention_kwargs",
 }
 

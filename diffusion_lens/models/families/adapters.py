@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["draw_longcat", "encode_hunyuan_dit"]
+__all__ = ["draw_longcat", "encode_hunyuan_dit", "encoding"]
 
 
 @contextmanager
-def _encoding(pipe: Any, encode: Callable[..., Any]) -> Iterator[None]:
+def encoding(pipe: Any, encode: Callable[..., Any]) -> Iterator[None]:
     """Let `__call__` get its text arguments from `encode` while the body runs."""
     pipe.encode_prompt = encode
     try:
@@ -31,5 +31,5 @@ def draw_longcat(pipe: Any, arguments: dict[str, Any]) -> Any:
     def encode(prompt: Any, **options: Any) -> Any:
         return own(prompt=[""] * count, **options)
 
-    with _encoding(pipe, encode):
+    with encoding(pipe, encode):
         return pipe(**arguments)

@@ -64,6 +64,7 @@ _BY_FAMILY: Mapping[str, tuple[str, ...]] = {
         "WanVACEPipeline",
         "WanVideoToVideoPipeline",
     ),
+    "BriaFiboPipeline": ("BriaFiboEditPipeline",),
     "ChromaPipeline": ("ChromaImg2ImgPipeline",),
     "CogView4Pipeline": ("CogView4ControlPipeline",),
     "Flux2KleinPipeline": (

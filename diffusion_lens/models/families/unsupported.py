@@ -17,8 +17,6 @@ _BY_REASON: Mapping[str, tuple[str, ...]] = {
     "takes no text embeddings in its `__call__`, only text": (
         "BlipDiffusionControlNetPipeline",
         "BlipDiffusionPipeline",
-        "BriaFiboEditPipeline",
-        "BriaFiboPipeline",
         "DreamLiteMobilePipeline",
         "DreamLitePipeline",
         "SanaWMPipeline",
