@@ -24,6 +24,7 @@ from diffusion_lens.models.family import images_of
 from diffusion_lens.models.memory import is_decoding, is_out_of_memory, use_slicing
 from diffusion_lens.models.noise import seeded
 from diffusion_lens.models.pipelines import PipelineFamily
+from diffusion_lens.models.stages import text_stage
 
 __all__ = ["Denoiser", "DrawnImage", "ImageRequest", "use_quiet"]
 
@@ -281,7 +282,7 @@ def _step_callback(
 @contextmanager
 def use_quiet(pipe: Any) -> Iterator[None]:
     """Without the pipeline's own progress bar, which knows of one batch only."""
-    before = getattr(pipe, "_progress_bar_config", {})
+    before = getattr(text_stage(pipe), "_progress_bar_config", {})
     pipe.set_progress_bar_config(**{**before, "disable": True})
     try:
         yield

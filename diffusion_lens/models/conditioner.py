@@ -18,10 +18,12 @@ from diffusion_lens.models.parts import capture_sites, edit_states
 from diffusion_lens.models.pipelines import PipelineFamily, Slot, find_family, resolve_family
 from diffusion_lens.models.quiet import quiet_libraries
 from diffusion_lens.models.site_keys import SiteKey
+from diffusion_lens.models.stages import holders, set_component, text_stage
 from diffusion_lens.models.stub_encoders import make_stub
 
 __all__ = ["Conditioner", "Conditioning"]
 
+_TEXT = ("prompt", "negative_", "pooled_")  # how the names of text arguments begin
 # what `__call__` names the options of attention processors, in one class or another
 _ATTENTION = ("cross_attention_kwargs", "joint_attention_kwargs", "attention_kwargs")
 
@@ -72,7 +74,7 @@ class Conditioner:
             )
             for name, slot in self.slots.items()
         }
-        self._encode = inspect.signature(pipe.encode_prompt).parameters
+        self._encode = inspect.signature(text_stage(pipe).encode_prompt).parameters
         self._call = inspect.signature(pipe.__call__).parameters
 
     @property
@@ -103,9 +105,7 @@ class Conditioner:
         options = {
             name: given.get(name, parameter.default)
             for name, parameter in self._call.items()
-            if name in self._encode
-            and name not in skipped
-            and not name.startswith(("prompt", "negative_", "pooled_"))
+            if name in self._encode and name not in skipped and not name.startswith(_TEXT)
         }
         options |= self.family.encode_with
         for slot in self.slots.values():
@@ -135,7 +135,7 @@ class Conditioner:
                 arguments.setdefault(name, None)  # prompt_2, prompt_3: the same as prompt
         with torch.set_grad_enabled(gradient), quiet_libraries(), self._plain():
             if self.family.encode is None:
-                returned = self.pipe.encode_prompt(**arguments)
+                returned = text_stage(self.pipe).encode_prompt(**arguments)
             else:
                 returned = self.family.encode(self.pipe, arguments)
         if len(self.family.returns) == 1 and not isinstance(returned, tuple):
@@ -151,8 +151,8 @@ class Conditioner:
         for name, value in named.items():
             if value is None and name == "prompt_embeds_mask":
                 # Qwen-Image drops a mask of ones and then takes its absence for a missing prompt
-                named[name] = torch.ones(named["prompt_embeds"].shape[:2], dtype=torch.long)
-                named[name] = named[name].to(self.device)
+                shape = named["prompt_embeds"].shape[:2]
+                named[name] = torch.ones(shape, dtype=torch.long, device=self.device)
         return named
 
     @contextmanager
@@ -163,8 +163,9 @@ class Conditioner:
             for name, encoder in self.encoders.items():
                 compiled = getattr(self.pipe, name)
                 if compiled is not encoder.module:
-                    stack.callback(setattr, self.pipe, name, compiled)
-                    setattr(self.pipe, name, encoder.module)
+                    for holder, own in holders(self.pipe, name):
+                        stack.callback(setattr, holder, own, compiled)
+                        setattr(holder, own, encoder.module)
                 stack.enter_context(uncompiled(encoder.module))
             yield
 
@@ -226,7 +227,7 @@ class Conditioner:
     def replace_encoders(self, modules: Mapping[str, torch.nn.Module]) -> None:
         """Put other modules, such as stubs, in the place of text encoders of the same families."""
         for name, module in modules.items():
-            setattr(self.pipe, name, module)
+            set_component(self.pipe, name, module)
             self.encoders[name] = TextEncoder(name, module, self.encoders[name].family)
         self.pipe.maybe_free_model_hooks()  # accelerate's hooks hold what they offload
 
@@ -238,7 +239,7 @@ class Conditioner:
     def release(self) -> None:
         """Take the text encoders out of the pipeline; nobody else holding them, their memory is free."""
         for name in self.slots:
-            setattr(self.pipe, name, None)
+            set_component(self.pipe, name, None)
         self.pipe.maybe_free_model_hooks()  # accelerate's hooks hold what they offload
         self.encoders = {}
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from diffusion_lens.errors import UnsupportedPipelineError
 from diffusion_lens.models.family import PipelineFamily
+from diffusion_lens.models.stages import text_stage
 
 __all__ = ["check_contract"]
 
@@ -38,7 +39,7 @@ def check_contract(pipe: Any, family: PipelineFamily) -> None:
         UnsupportedPipelineError: something is missing; all of it is named, with what was found.
     """
     kind = type(pipe).__name__
-    encode = getattr(pipe, "encode_prompt", None)
+    encode = getattr(text_stage(pipe), "encode_prompt", None)
     wrong = [f"it has no {name}" for name in _ATTRIBUTES if not hasattr(pipe, name)]
     if not callable(encode):
         wrong.append("it has no encode_prompt")

@@ -34,14 +34,17 @@ class Tap:
     """The states of an encoder that its pipeline reads: the native tap.
 
     Attributes:
-        read: an index into the L + 1 hidden states (-1 the last, -2 the penultimate), the name of the
-            option of `encode_prompt` or of the setting of the pipeline that holds the indices, "all" for
-            all blocks, or "0:all" for the embedding output and all blocks.
+        read: an index into the L + 1 hidden states (-1 the last, -2 the penultimate) or several of them;
+            the name of the option of `encode_prompt` or of the setting of the pipeline that holds the
+            indices; "all" for all blocks, or "0:all" for the embedding output and all blocks.
         normed: the pipeline reads it after the final norm.
+        raw_last: the pipeline takes what the last block gives, where the encoder's own `hidden_states[-1]`
+            is normed in most models.
     """
 
-    read: int | str
+    read: int | str | tuple[int, ...]
     normed: bool
+    raw_last: bool = False
 
     def positions(self, depth: int, options: Mapping[str, Any]) -> tuple[int, ...]:
         """The layers read, in `0..depth`, in the pipeline's order."""
@@ -49,7 +52,10 @@ class Tap:
             return tuple(range(1, depth + 1))
         if self.read == "0:all":
             return tuple(range(depth + 1))
-        indices = options[self.read] if isinstance(self.read, str) else (self.read,)
+        if isinstance(self.read, str):
+            indices = options[self.read]
+        else:
+            indices = self.read if isinstance(self.read, tuple) else (self.read,)
         return tuple(index if index >= 0 else depth + 1 + index for index in indices)
 
 
@@ -64,6 +70,7 @@ class Slot:
             of a projecting CLIP), "pooler_output", or "last_state" (the last block's raw state).
         tokenizer: the pipeline's name for its tokenizer or processor.
         optional: the pipeline works without it.
+        reads_quotes: it reads what stands in quotation marks in a prompt, and nothing else.
     """
 
     name: str
@@ -71,6 +78,7 @@ class Slot:
     pooled: str | None = None
     tokenizer: str = "tokenizer"
     optional: bool = False
+    reads_quotes: bool = False
 
     def describe(self) -> str:
         """What the pipeline reads of this encoder, in a few words."""
@@ -80,7 +88,8 @@ class Slot:
         read = named.get(self.tap.read) or (
             f"layer {self.tap.read} from the end" if isinstance(self.tap.read, int) else "several"
         )
-        extras = (", normed" if self.tap.normed else "", " + pooled" if self.pooled else "")
+        quotes = ", of quoted text only" if self.reads_quotes else ""
+        extras = (", normed" if self.tap.normed else "", " + pooled" if self.pooled else "", quotes)
         return f"{self.name}: {read}{''.join(extras)}"
 
 

@@ -4,7 +4,19 @@ from collections.abc import Mapping
 from functools import cache
 
 from diffusion_lens.errors import UnsupportedPipelineError
-from diffusion_lens.models.families import fibo, hunyuan, llm, newer, stable_diffusion, t5, video
+from diffusion_lens.models.families import (
+    cosmos,
+    fibo,
+    glm_image,
+    hunyuan,
+    ideogram,
+    llm,
+    newer,
+    stable_cascade,
+    stable_diffusion,
+    t5,
+    video,
+)
 from diffusion_lens.models.families.siblings import SIBLINGS
 from diffusion_lens.models.families.unsupported import UNSUPPORTED
 from diffusion_lens.models.family import PipelineFamily, Slot, Tap
@@ -26,6 +38,10 @@ PIPELINES: Mapping[str, PipelineFamily] = {
     **llm.FAMILIES,
     **newer.FAMILIES,
     **fibo.FAMILIES,
+    **cosmos.FAMILIES,
+    **ideogram.FAMILIES,
+    **glm_image.FAMILIES,
+    **stable_cascade.FAMILIES,
     **hunyuan.FAMILIES,
     **video.FAMILIES,
 }

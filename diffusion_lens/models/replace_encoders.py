@@ -14,6 +14,7 @@ from diffusion_lens.models.digest_parts import unwrap
 from diffusion_lens.models.encoder_variants import ALLOWED, OWN, EncoderVariant
 from diffusion_lens.models.int8 import dequantize, quantize
 from diffusion_lens.models.quiet import quiet_libraries
+from diffusion_lens.models.stages import set_component, text_stage
 
 __all__ = ["build_encoder", "replace_encoders"]
 
@@ -35,11 +36,13 @@ def replace_encoders(pipe: Any, encoders: Mapping[str, str | EncoderVariant | nn
             raise InputError(
                 f"This {type(pipe).__name__} has no text encoder {name!r}. It has: {', '.join(known)}."
             )
-    other = copy.copy(pipe)
+    other, stage = copy.copy(pipe), text_stage(pipe)
+    if stage is not pipe:
+        other.prior_pipe = copy.copy(stage)
     for name, given in encoders.items():
         variant = EncoderVariant.parse(given) if isinstance(given, str) else given
         module = build_encoder(variant, pipe, name) if isinstance(variant, EncoderVariant) else variant
-        setattr(other, name, module)
+        set_component(other, name, module)
     return other
 
 

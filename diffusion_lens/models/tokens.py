@@ -87,7 +87,12 @@ class PromptTokens:
                 f"{phrase!r} stands where the encoder no longer reads the prompt {self.prompt!r}: it was "
                 "cut off. Use a shorter prompt."
             )
-        return tuple(self.covering(*match.span()) for match in matches)
+        found = tuple(self.covering(*match.span()) for match in matches)
+        if not all(found):
+            raise PromptError(
+                f"The encoder reads a part of the prompt {self.prompt!r}, and {phrase!r} is not in it."
+            )
+        return found
 
 
 def align_prompt(tokenizer: Any, prompt: str, ids: Sequence[int]) -> PromptTokens:

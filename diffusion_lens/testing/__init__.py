@@ -10,12 +10,16 @@ Nothing is downloaded, and an image takes a fraction of a second on one core:
 """
 
 from diffusion_lens.testing import (
+    cosmos,
     fibo,
+    glm_image,
     hunyuan,
+    ideogram,
     llm,
     many_layers,
     newer,
     newest,
+    stable_cascade,
     stable_diffusion,
     t5,
     video,
@@ -34,6 +38,10 @@ FAMILIES: dict[str, Tiny] = {
     **hunyuan.FAMILIES,
     **newest.FAMILIES,
     **fibo.FAMILIES,
+    **cosmos.FAMILIES,
+    **ideogram.FAMILIES,
+    **glm_image.FAMILIES,
+    **stable_cascade.FAMILIES,
 }
 """A tiny pipeline by the short name of its family."""
 

@@ -106,6 +106,25 @@ def glm_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def glm_image_tokenizer() -> PreTrainedTokenizerFast:
+    """Return the tokenizer of the model that sketches for GLM-Image."""
+    tokenizer = _byte_level(
+        (),
+        bos_token="<|start|>",
+        eos_token="<|end|>",
+        pad_token="<pad>",
+        extra_special_tokens=["<|image|>", "<sop>", "<eop>", "<|im_start|>", "<|im_end|>"],
+        padding_side="left",
+        model_max_length=512,
+    )
+    tokenizer.image_token, tokenizer.grid_bos_token, tokenizer.grid_eos_token = (
+        "<|image|>",
+        "<sop>",
+        "<eop>",
+    )
+    return tokenizer
+
+
 def llama_tokenizer() -> PreTrainedTokenizerFast:
     """Return the tokenizer of HiDream's Llama: bos first, no pad (the pipeline takes eos)."""
     return _byte_level(

@@ -51,7 +51,7 @@ from diffusion_lens.testing.parts import (
     token_ids,
 )
 
-__all__ = ["FAMILIES", "PARTS"]
+__all__ = ["FAMILIES", "PARTS", "flux2_vae", "qwen3_vl_config"]
 
 
 # Qwen's chat template for content that is text, or a list of parts of which the first is text
@@ -65,7 +65,7 @@ PARTS = """
 """
 
 
-def _qwen3_vl_config(tokenizer: Any, blocks: int) -> Qwen3VLConfig:
+def qwen3_vl_config(tokenizer: Any, blocks: int) -> Qwen3VLConfig:
     """Return the config of a Qwen3-VL whose vision tower nobody runs."""
     rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2]}
     return Qwen3VLConfig(
@@ -100,6 +100,19 @@ def _qwen_vae() -> AutoencoderKLQwenImage:
     )
 
 
+def flux2_vae() -> AutoencoderKLFlux2:
+    """Return the autoencoder of FLUX.2, which several families took over."""
+    return AutoencoderKLFlux2(
+        block_out_channels=(4, 4),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=1,
+        sample_size=16,
+    )
+
+
 @enlivened
 def _krea2() -> Krea2Pipeline:
     """Build Krea 2, which reads three layers here and twelve as shipped."""
@@ -107,7 +120,7 @@ def _krea2() -> Krea2Pipeline:
     return Krea2Pipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         vae=_qwen_vae(),
-        text_encoder=Qwen3VLModel(_qwen3_vl_config(tokenizer, blocks=4)),
+        text_encoder=Qwen3VLModel(qwen3_vl_config(tokenizer, blocks=4)),
         tokenizer=tokenizer,
         transformer=Krea2Transformer2DModel(
             in_channels=16,
@@ -148,7 +161,7 @@ def _nucleus() -> NucleusMoEImagePipeline:
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         vae=_qwen_vae(),
         # the eighth state from the end is read
-        text_encoder=Qwen3VLForConditionalGeneration(_qwen3_vl_config(tokenizer, blocks=9)),
+        text_encoder=Qwen3VLForConditionalGeneration(qwen3_vl_config(tokenizer, blocks=9)),
         processor=TextProcessor(tokenizer, chat_template=PARTS),
     )
 
@@ -168,15 +181,7 @@ def _ernie() -> ErnieImagePipeline:
             text_in_dim=WIDTH,
             rope_axes_dim=(8, 4, 4),
         ),
-        vae=AutoencoderKLFlux2(
-            block_out_channels=(4, 4),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            layers_per_block=1,
-            latent_channels=4,
-            norm_num_groups=1,
-            sample_size=16,
-        ),
+        vae=flux2_vae(),
         text_encoder=Ministral3Model(Ministral3Config(**TEXT, **token_ids(tokenizer))),
         tokenizer=tokenizer,
         scheduler=FlowMatchEulerDiscreteScheduler(),

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from diffusion_lens.errors import InputError
 from diffusion_lens.models.hooks import replace_forward
 from diffusion_lens.models.pipelines import Slot, find_family
+from diffusion_lens.models.stages import holders, text_stage
 from diffusion_lens.models.tokens import find_tokenizer
 
 __all__ = [
@@ -203,7 +204,8 @@ def use_embeddings(pipe: Any, words: Sequence[Embedding]) -> Iterator[None]:
     with ExitStack() as stack:
         for name, slot in encoder_slots(pipe).items():
             taught = copy.deepcopy(getattr(pipe, slot.tokenizer))
-            stack.enter_context(_swapped(pipe, slot.tokenizer, taught))
+            for holder, own in holders(pipe, slot.tokenizer):
+                stack.enter_context(_swapped(holder, own, taught))
             tokenizer = find_tokenizer(pipe, slot)
             pieces = [piece for word in words for piece in word.placeholder_tokens]
             # the space before belongs to the token, or T5 would read one more piece; and as written
@@ -214,7 +216,8 @@ def use_embeddings(pipe: Any, words: Sequence[Embedding]) -> Iterator[None]:
                 looked_up = _look_up(embedding, words, name, ids[0] if ids else 0)
                 stack.enter_context(replace_forward(embedding, looked_up))
             _pool_at_end(stack, encoder, tokenizer)
-        stack.enter_context(_swapped(pipe, "encode_prompt", _expanding(pipe.encode_prompt, words)))
+        stage = text_stage(pipe)
+        stack.enter_context(_swapped(stage, "encode_prompt", _expanding(stage.encode_prompt, words)))
         yield
 
 

@@ -79,7 +79,8 @@ class Norm:
             return self.id == "final"
         if slot.tap is None:
             return False
-        return slot.tap.normed or (position == encoder.depth and encoder.family.ties_last)
+        tied = encoder.family.ties_last and not slot.tap.raw_last
+        return slot.tap.normed or (tied and position == encoder.depth)
 
 
 NATIVE_READOUT = Norm("native")

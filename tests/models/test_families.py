@@ -91,7 +91,7 @@ def test_the_pooled_output_follows_its_policy(tiny_lens, family):
     assert len(set(pixels)) == 3
 
 
-@pytest.mark.parametrize("family", ["flux2", "flux2-klein", "hidream", "krea2", "fibo"])
+@pytest.mark.parametrize("family", ["flux2", "flux2-klein", "hidream", "krea2", "fibo", "cosmos2.5"])
 def test_several_taps_can_be_replaced_in_several_ways(tiny_lens, family):
     lens = tiny_lens(family)
     taps = max(lens.plan(**lens.defaults.options).taps.values(), key=len)
@@ -258,7 +258,7 @@ def test_every_class_of_diffusers_with_text_is_supported_or_refused_with_a_reaso
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("Ideogram4Pipeline", "runs the blocks of its text encoder one by one"),
+        ("StableCascadePriorPipeline", "is one of two stages: give DiffusionLens"),
         ("StableAudioPipeline", "makes sound, and no image"),
         ("OmniGenPipeline", "reads the tokens of its prompt in the denoiser itself"),
     ],
@@ -311,6 +311,7 @@ LIKE_A_TESTED_ONE = {
     "AnimateDiffVideoToVideoControlNetPipeline",
     "HeliosPipeline",  # a mask is returned and not used
     "HeliosPyramidPipeline",
+    "Cosmos2_5_TransferPipeline",  # another default negative prompt
 }
 
 

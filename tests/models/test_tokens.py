@@ -17,7 +17,8 @@ def letters(text):
     return re.sub(r"\W", "", text).casefold()
 
 
-@pytest.mark.parametrize("family", LENSED)
+# GLM-Image reads quoted text alone
+@pytest.mark.parametrize("family", [name for name in LENSED if name != "glm-image"])
 def test_the_tokens_of_each_word_spell_it(tiny_lens, family):
     lens = tiny_lens(family)
     for name, states in lens.encode(PROMPT).items():

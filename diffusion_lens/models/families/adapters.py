@@ -10,11 +10,14 @@ __all__ = ["draw_longcat", "encode_hunyuan_dit", "encoding"]
 @contextmanager
 def encoding(pipe: Any, encode: Callable[..., Any]) -> Iterator[None]:
     """Let `__call__` get its text arguments from `encode` while the body runs."""
+    before = vars(pipe).get("encode_prompt")  # one that was set in the place of the class's own
     pipe.encode_prompt = encode
     try:
         yield
     finally:
         del pipe.encode_prompt
+        if before is not None:
+            pipe.encode_prompt = before
 
 
 def encode_hunyuan_dit(pipe: Any, arguments: dict[str, Any]) -> tuple[Any, ...]:

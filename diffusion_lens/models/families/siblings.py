@@ -66,6 +66,12 @@ _BY_FAMILY: Mapping[str, tuple[str, ...]] = {
     ),
     "BriaFiboPipeline": ("BriaFiboEditPipeline",),
     "ChromaPipeline": ("ChromaImg2ImgPipeline",),
+    "Cosmos2TextToImagePipeline": (
+        "Cosmos2VideoToWorldPipeline",
+        "CosmosTextToWorldPipeline",
+        "CosmosVideoToWorldPipeline",
+    ),
+    "Cosmos2_5_PredictBasePipeline": ("Cosmos2_5_TransferPipeline",),
     "CogView4Pipeline": ("CogView4ControlPipeline",),
     "Flux2KleinPipeline": (
         "Flux2KleinInpaintPipeline",

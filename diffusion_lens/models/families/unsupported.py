@@ -22,15 +22,15 @@ _BY_REASON: Mapping[str, tuple[str, ...]] = {
         "SanaWMPipeline",
         "WuerstchenDecoderPipeline",
     ),
-    "lets a language model make tokens of the image, beside the text encoder": ("GlmImagePipeline",),
     "is one of several stages, each with arguments of its own": (
         "KandinskyCombinedPipeline",
         "KandinskyV22CombinedPipeline",
-        "StableCascadeCombinedPipeline",
-        "StableCascadeDecoderPipeline",
-        "StableCascadePriorPipeline",
         "WuerstchenCombinedPipeline",
         "WuerstchenPriorPipeline",
+    ),
+    "is one of two stages: give DiffusionLens(pipe) a StableCascadeCombinedPipeline, which has both": (
+        "StableCascadeDecoderPipeline",
+        "StableCascadePriorPipeline",
     ),
     "reads images together with the prompt in its encoder": (
         "HunyuanVideoImageToVideoPipeline",
@@ -57,14 +57,6 @@ _BY_REASON: Mapping[str, tuple[str, ...]] = {
         "I2VGenXLPipeline",
         "UniDiffuserPipeline",
     ),
-    "runs a safety checker of another package on prompts and images": (
-        "Cosmos2TextToImagePipeline",
-        "Cosmos2VideoToWorldPipeline",
-        "Cosmos2_5_PredictBasePipeline",
-        "Cosmos2_5_TransferPipeline",
-        "CosmosTextToWorldPipeline",
-        "CosmosVideoToWorldPipeline",
-    ),
     "makes embeddings of images for another pipeline, and no image": ("FluxPriorReduxPipeline",),
     "looks for its tokens in the prompt itself": ("StableDiffusionAttendAndExcitePipeline",),
     "asks its denoiser for a setting that it does not have, and draws nothing in diffusers 0.42": (
@@ -86,7 +78,6 @@ _BY_REASON: Mapping[str, tuple[str, ...]] = {
     "takes no mask of its text embeddings in its `__call__`": ("Kandinsky6TI2VAPipeline",),
     "upscales the latents of another pipeline": ("StableDiffusionLatentUpscalePipeline",),
     "norms the states of several layers by a formula of its own": ("BriaFibo2Pipeline",),
-    "runs the blocks of its text encoder one by one, and never the encoder": ("Ideogram4Pipeline",),
     "reads the tokens of its prompt in the denoiser itself, without a text encoder": ("OmniGenPipeline",),
 }
 

@@ -1,0 +1,128 @@
+"""Families that take help to encode or to draw: FIBO, Cosmos, Ideogram 4, Stable Cascade, GLM-Image."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers.pipelines.ideogram4.pipeline_ideogram4 import QWEN3_VL_ACTIVATION_LAYERS
+
+from diffusion_lens import DiffusionLens, Sampler
+from diffusion_lens.errors import PromptError, SamplerError
+from diffusion_lens.models.pipelines import PIPELINES
+from diffusion_lens.models.replace_encoders import replace_encoders
+from diffusion_lens.testing import FAMILIES
+from diffusion_lens.testing.cosmos import REFUSED
+from diffusion_lens.text.embeddings import initial_embedding
+
+PROMPT = "a red fox"
+QUOTED = 'a street sign that says "open" at night'
+
+
+def pixels(result, layer):
+    return np.asarray(result.image(layer))
+
+
+@pytest.mark.parametrize("family", ["fibo", "ideogram4", "stable-cascade", "glm-image"])
+def test_no_encoder_is_asked_once_its_states_are_kept(new_lens, family):
+    lens = new_lens(family)
+    states = lens.encode(PROMPT)
+    own = lens(PROMPT, [0, "native"], guidance=1.0, progress=False)
+    lens.conditioner.stub_encoders()
+    from_states = lens(PROMPT, [0, "native"], guidance=1.0, states=states, progress=False)
+    for layer in (0, "native"):
+        assert np.array_equal(pixels(own, layer), pixels(from_states, layer))
+    released = new_lens(family)
+    drawn = released(PROMPT, [0, "native"], guidance=3.0, release_encoders=True, progress=False)
+    assert drawn.table["missing"].isna().all()
+    assert all(getattr(released.pipeline, name) is None for name in lens.conditioner.slots)
+
+
+def test_fibo_is_padded_to_a_negative_prompt_that_is_longer(tiny_lens):
+    lens, negative = tiny_lens("fibo"), "blue and yellow and green at night on the beach"
+    given = {"guidance_scale": 3.0, "negative_prompt": negative, "joint_attention_kwargs": {}}
+    call = {**FAMILIES["fibo"].call, **given, "output_type": "np"}
+    plain = lens.pipeline(prompt=PROMPT, generator=torch.Generator().manual_seed(0), **call).images[0]
+    options = {"joint_attention_kwargs": {}}
+    drawn = lens(PROMPT, "native", guidance=3.0, negative_prompt=negative, progress=False, **options)
+    assert np.array_equal(pixels(drawn, "native"), (plain * 255).round().astype("uint8"))
+    assert options == {"joint_attention_kwargs": {}}  # into which the pipeline writes its mask
+
+
+@pytest.mark.parametrize("family", ["cosmos2.5", "cosmos2"])
+def test_cosmos_refuses_what_its_safety_checker_refuses(tiny_lens, family):
+    lens, prompt = tiny_lens(family), f"a {REFUSED}"
+    with pytest.raises(ValueError, match="detected unsafe text"):
+        lens.pipeline(prompt=prompt, **FAMILIES[family].call)
+    with pytest.raises(
+        PromptError, match=f"The safety checker of this Cosmos.* refuses the prompt '{prompt}'"
+    ):
+        lens(prompt, "native", progress=False)
+
+
+def test_ideogram_is_read_after_the_blocks_that_diffusers_names():
+    (slot,) = PIPELINES["Ideogram4Pipeline"].slots
+    assert slot.tap.read == tuple(block + 1 for block in QWEN3_VL_ACTIVATION_LAYERS)
+
+
+def test_a_guidance_of_ideogram_takes_the_place_of_its_schedule(tiny_lens):
+    given = tiny_lens("ideogram4")
+    size = Sampler(steps=2, height=16, width=16, options={"max_sequence_length": 64})
+    lens = DiffusionLens(given.pipeline, defaults=size)
+    drawn = lens(PROMPT, "native", guidance=3.0, progress=False)
+    assert np.array_equal(
+        pixels(drawn, "native"), pixels(given(PROMPT, "native", progress=False), "native")
+    )
+    with pytest.raises(
+        SamplerError, match=r"`guidance_schedule` must have length `num_inference_steps` \(2\)"
+    ):
+        lens(PROMPT, "native", progress=False)
+    with pytest.raises(PromptError, match="exceeds max_sequence_length=64"):
+        lens("many words " * 64, "native", progress=False)
+
+
+def test_both_names_of_an_encoder_of_stable_cascade_are_followed(new_lens):
+    lens = new_lens("stable-cascade")
+    pipe = lens.pipeline
+    word = initial_embedding(pipe, "<mine>", "fox")
+    taught = DiffusionLens(pipe, embeddings=[word], defaults=lens.defaults)
+    drawn = taught("a red <mine>", [1, "native"], progress=False)
+    own = lens(PROMPT, [1, "native"], progress=False)
+    for layer in (1, "native"):
+        assert np.array_equal(pixels(drawn, layer), pixels(own, layer))
+    other = replace_encoders(pipe, {"prior_text_encoder": pipe.text_encoder})
+    assert pipe.prior_pipe.text_encoder is pipe.prior_text_encoder
+    assert other.prior_pipe.text_encoder is pipe.text_encoder
+    changed = DiffusionLens(other, defaults=lens.defaults)(PROMPT, "native", progress=False)
+    assert not np.array_equal(pixels(changed, "native"), pixels(own, "native"))
+
+
+def test_the_text_encoder_of_glm_image_reads_what_is_quoted(tiny_lens, caplog):
+    lens = tiny_lens("glm-image")
+    states = lens.encode(QUOTED)
+    assert not caplog.records
+    assert (
+        lens.pipeline.tokenizer.decode(states["text_encoder"].input_ids[0], skip_special_tokens=True)
+        == "open"
+    )
+    result = lens(QUOTED, ["native"], interventions=["drop(open)"], progress=False)
+    assert not np.array_equal(
+        pixels(result, "native"), pixels(lens(QUOTED, "native", progress=False), "native")
+    )
+    with pytest.raises(PromptError, match=r"reads a part of the prompt .* and 'sign' is not in it"):
+        lens(QUOTED, "native", interventions=["drop(sign)"], progress=False)
+    with pytest.raises(PromptError, match="quotes 2 texts, which GLM-Image encodes one by one"):
+        lens('"open" and "closed"', "native", progress=False)
+
+
+def test_the_sketch_of_glm_image_is_the_same_at_all_layers_and_leaves_the_global_noise(tiny_lens):
+    lens = tiny_lens("glm-image")
+    torch.manual_seed(1)
+    expected = torch.rand(2)
+    torch.manual_seed(1)
+    lens(QUOTED, [0, "native"], [0, 1], progress=False)
+    assert torch.equal(torch.rand(2), expected)
+    call = {**FAMILIES["glm-image"].call, "output_type": "np"}
+    plain = lens.pipeline(QUOTED, generator=torch.Generator().manual_seed(1), **call).images[0]
+    drawn = lens(QUOTED, "native", 1, progress=False)
+    assert np.array_equal(pixels(drawn, "native"), (plain * 255).round().astype("uint8"))
+    with pytest.raises(SamplerError, match="give height and width, and no image"):
+        DiffusionLens(lens.pipeline)(QUOTED, "native", steps=2, progress=False)
