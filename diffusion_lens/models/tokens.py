@@ -17,6 +17,7 @@ from diffusion_lens.models.pipelines import Slot
 
 __all__ = ["PromptTokens", "align_prompt", "find_tokenizer"]
 
+_QUOTED = (r"'([^']*)'", r"\u201c([^\u201c\u201d]*)\u201d", r'"([^"]*)"', r"「([^「」]*)」")
 _UNDECODED = "\N{REPLACEMENT CHARACTER}"  # a token that is a part of a character
 
 
@@ -79,8 +80,8 @@ class PromptTokens:
             raise PromptError(f"The prompt {self.prompt!r} does not hold {phrase!r}. It holds: {words}.")
         if not self.content:
             raise PromptError(
-                f"The prompt {self.prompt!r} was rewritten before it was read, so that the tokens of "
-                f"{phrase!r} are not known. Give the token positions themselves."
+                f"The prompt {self.prompt!r} was rewritten before it was read, or is not read here, so "
+                f"that the tokens of {phrase!r} are not known. Give the token positions themselves."
             )
         if matches[-1].end() > self.end:
             raise PromptError(
@@ -109,7 +110,11 @@ def align_prompt(tokenizer: Any, prompt: str, ids: Sequence[int]) -> PromptToken
     bare = list(ids)
     while bare and bare[-1] == tokenizer.pad_token_id:
         bare.pop()
-    found = _align_ids(tokenizer, prompt, bare) or _align_letters(tokenizer, prompt, bare)
+    found = (
+        _align_ids(tokenizer, prompt, bare)
+        or _align_letters(tokenizer, prompt, bare)
+        or _align_quoted(tokenizer, prompt, bare)
+    )
     return PromptTokens(prompt, tuple(found.get(position) for position in range(len(ids))))
 
 
@@ -135,7 +140,7 @@ def _align_letters(tokenizer: Any, prompt: str, ids: list[int]) -> dict[int, tup
     """Spans by position, by the letters that tokens stand for; the end of the prompt may be cut off."""
     pieces = _pieces(tokenizer, ids)
     for marks in (True, False):
-        stream = [(letter, place) for text, place in pieces for letter, _ in _letters(text, marks)]
+        stream = _stream(pieces, marks)
         read = "".join(letter for letter, _ in stream)
         # a prompt longer than what was read was cut off: its rest need not be looked at
         own = list(islice(_letters(prompt, marks), len(read) + 1))
@@ -146,6 +151,24 @@ def _align_letters(tokenizer: Any, prompt: str, ids: list[int]) -> dict[int, tup
         if first >= 0:
             return _spans(stream[first : first + len(own)], own)
     return {}
+
+
+def _align_quoted(tokenizer: Any, prompt: str, ids: list[int]) -> dict[int, tuple[int, int]]:
+    """Spans by position where only a quotation of the prompt was read, as GLM-Image does."""
+    stream = _stream(_pieces(tokenizer, ids), marks=False)
+    read = "".join(letter for letter, _ in stream)
+    for match in (one for pattern in _QUOTED for one in re.finditer(pattern, prompt) if read):
+        own = [(letter, match.start(1) + place) for letter, place in _letters(match[1], marks=False)]
+        if "".join(letter for letter, _ in own).startswith(read):
+            return _spans(stream, own)
+    return {}
+
+
+def _stream(
+    pieces: Sequence[tuple[str, tuple[int, ...]]], marks: bool
+) -> list[tuple[str, tuple[int, ...]]]:
+    """The letters of all tokens, each with the positions of its token."""
+    return [(letter, place) for text, place in pieces for letter, _ in _letters(text, marks)]
 
 
 def _cut_start(read: str, text: str) -> int:

@@ -15,7 +15,7 @@ _ACCEPTED: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 
 
 def _encode(pipe: Any, arguments: dict[str, Any]) -> Any:
-    """`encode_prompt`, after the safety checker, which `__call__` asks about prompts, not about embeddings."""
+    """`encode_prompt` after the safety checker, which `__call__` asks about prompts, not embeddings."""
     given = arguments["prompt"]
     prompts = [given] if isinstance(given, str) else list(given)
     checker = pipe.safety_checker
@@ -27,8 +27,8 @@ def _encode(pipe: Any, arguments: dict[str, Any]) -> Any:
         for prompt in new:
             if not checker.check_text_safety(prompt):
                 raise PromptError(
-                    f"The safety checker of this {type(pipe).__name__} refuses the prompt {prompt!r}, as it "
-                    "does in the plain pipeline. Use another prompt."
+                    f"The safety checker of this {type(pipe).__name__} refuses the prompt {prompt!r}, as "
+                    "it does in the plain pipeline. Use another prompt."
                 )
             accepted.add(prompt)
     return pipe.encode_prompt(**arguments)

@@ -26,8 +26,8 @@ def _encode(pipe: Any, arguments: dict[str, Any]) -> tuple[Any, list[Any]]:
         quoted = pipe.get_glyph_texts(prompt)[0]
         if len(quoted) > 1:
             raise PromptError(
-                f"The prompt {prompt!r} quotes {len(quoted)} texts, which GLM-Image encodes one by one; the "
-                "lens reads one of them. Quote one text, or none."
+                f"The prompt {prompt!r} quotes {len(quoted)} texts, which GLM-Image encodes one by one; "
+                "the lens reads one of them. Quote one text, or none."
             )
     embeds, _ = pipe.encode_prompt(**arguments | {"dtype": pipe.dtype})
     return embeds, [torch.tensor(list(prompt.encode()), dtype=torch.uint8) for prompt in prompts]
