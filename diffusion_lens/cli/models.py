@@ -24,7 +24,7 @@ def models() -> None:
     say("\nPipeline families: the class in diffusers, a model of it on the hub, and the layers it reads:\n")
     for kind, family in known_families().items():
         say(f"  {family.title}")
-        say(f"      {kind}, {family.example}")
+        say(f"      {', '.join(filter(None, (kind, family.example)))}")
         say(f"      {'; '.join(slot.describe() for slot in family.slots)}")
     say(
         "\nNext:\n"

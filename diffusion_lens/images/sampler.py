@@ -135,6 +135,8 @@ def _check_options(
                     f"{name}={family.settings[name]!r}. Leave it out."
                 )
             continue
+        if name in family.not_options:
+            raise SamplerError(f"The lens draws {family.title} without {name!r}; leave it out.")
         if name == family.guidance:
             raise SamplerError(f"{name!r} is the lens's own to set; use guidance=.")
         if name in _OURS or name.startswith(("prompt_", "negative_", "pooled_")):

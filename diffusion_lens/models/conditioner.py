@@ -112,6 +112,8 @@ class Conditioner:
             named = None if slot.tap is None else slot.tap.read
             if isinstance(named, str) and named in self.pipe.config:
                 options[named] = self.pipe.config[named]
+            elif isinstance(named, str) and named not in self._call and hasattr(self.pipe, named):
+                options[named] = getattr(self.pipe, named)
         if "lora_scale" in self._encode:
             attention = [given[name] for name in _ATTENTION if given.get(name) is not None]
             options["lora_scale"] = attention[0].get("scale") if attention else None
@@ -273,9 +275,10 @@ class Conditioner:
         taken = {*self._call, *filter(None, self.family.returns)}
         if not any(name.startswith("negative_prompt_embeds") for name in taken):
             return Conditioning()
+        absent = self.family.absent_negative
         if "negative_prompt" in self._encode:
             default = self._call["negative_prompt"].default
-            default = "" if default is None and self.family.empty_negative else default
+            default = absent if default is None and self.family.empty_negative else default
             text = default if negative_prompt is None else negative_prompt
             named = self._run(prompt, options, negative_prompt=text, do_classifier_free_guidance=True)
             return Conditioning(
@@ -283,7 +286,7 @@ class Conditioner:
             )
         if "negative_prompt" in self._call and negative_prompt is None and not self.family.empty_negative:
             return Conditioning()
-        named = self._run(negative_prompt or "", options)
+        named = self._run(absent if negative_prompt is None else negative_prompt, options)
         return Conditioning({f"negative_{name}": value for name, value in named.items()})
 
 

@@ -7,7 +7,8 @@ The contract of a pipeline with a `PipelineFamily`, of diffusers or of one's own
   `negative_prompt`, `prompt_2`, `prompt_3` (None), and each argument that `__call__` has as well, as it was
   given or at its default. It runs each text encoder of the family's `slots` once for a prompt, as a module
   that is an attribute of the pipeline, and returns the values that `returns` names, in order: tensors with
-  the prompts along the first dimension (or `batch_dims`), or lists of one tensor a prompt.
+  the prompts along the first dimension (or `batch_dims`), or lists of one tensor a prompt. A pipeline of
+  several stages may leave it to its first one, `prior_pipe`.
 - **`__call__`** takes each of these by its name in `returns`, in place of a prompt, and
   `num_inference_steps`, `generator` (a list of `torch.Generator`, one an image, that all noise comes from),
   `output_type` ("np") and, where they can be chosen, `height`, `width` and the family's `guidance`. It may

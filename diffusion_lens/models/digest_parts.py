@@ -38,7 +38,16 @@ __all__ = [
 
 _ROWS, _COLUMNS = 64, 4096
 # what a module holds that says how and where it runs, and not what it computes
-_HOW = frozenset(("device", "forward", "gradient_checkpointing", "hf_device_map", "warnings_issued"))
+_HOW = frozenset(
+    (
+        "device",
+        "forward",
+        "gradient_checkpointing",
+        "hf_device_map",
+        "rope_deltas",  # left behind by one text generation, and made anew by the next
+        "warnings_issued",
+    )
+)
 _ADAPTERS = ("_active_adapter", "_disable_adapters")  # private names of PEFT's layers
 
 

@@ -34,9 +34,10 @@ class Tap:
     """The states of an encoder that its pipeline reads: the native tap.
 
     Attributes:
-        read: an index into the L + 1 hidden states (-1 the last, -2 the penultimate) or several of them;
-            the name of the option of `encode_prompt` or of the setting of the pipeline that holds the
-            indices; "all" for all blocks, or "0:all" for the embedding output and all blocks.
+        read: an index into the L + 1 hidden states (-1 the last, -2 the penultimate), or several of them;
+            the name of the option of `encode_prompt`, or of the setting or attribute of the pipeline, that
+            holds the indices (of groups of them, each is read once, in order); "all" for all blocks, or
+            "0:all" for the embedding output and all blocks.
         normed: the pipeline reads it after the final norm.
         raw_last: the pipeline takes what the last block gives, where the encoder's own `hidden_states[-1]`
             is normed in most models.
@@ -54,6 +55,8 @@ class Tap:
             return tuple(range(depth + 1))
         if isinstance(self.read, str):
             indices = options[self.read]
+            if any(not isinstance(index, int) for index in indices):
+                indices = sorted({index for group in indices for index in group})
         else:
             indices = self.read if isinstance(self.read, tuple) else (self.read,)
         return tuple(index if index >= 0 else depth + 1 + index for index in indices)
@@ -112,11 +115,12 @@ class PipelineFamily:
         batch_dims: the batch dimension of arguments where it is not the first; None for an argument that
             all images of a batch share.
         half: the 16-bit type that suits its checkpoints on a GPU.
-        example: a checkpoint on the hub.
+        example: a checkpoint on the hub, as it is written after `--model`.
         guided_inputs: the tensors of the denoising loop whose batch is doubled by guidance, by the names
             that `callback_on_step_end` takes; empty where guidance can't be dropped during the loop.
         takes_negative: `__call__` reads the embeddings of a negative prompt that it is given.
         empty_negative: `__call__` takes an absent negative prompt for an empty one, and encodes that.
+        absent_negative: what it takes an absent negative prompt for in place of an empty one.
         settings: options of `__call__` that the lens needs to be so, and sets.
         beside_text: options of `__call__` that embeddings need beside them and a prompt does not.
         one_image: `__call__` can draw no more than one image.
@@ -140,6 +144,7 @@ class PipelineFamily:
     guided_inputs: tuple[str, ...] = ()
     takes_negative: bool = True
     empty_negative: bool = False
+    absent_negative: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     beside_text: Mapping[str, Any] = field(default_factory=dict)
     one_image: bool = False

@@ -1,5 +1,7 @@
 """A tiny pipeline of GLM-Image."""
 
+from typing import Any
+
 from diffusers import (
     AutoencoderKL,
     FlowMatchEulerDiscreteScheduler,
@@ -34,7 +36,7 @@ class SketchProcessor(GlmImageProcessor):
         return rows, columns, 1, 1
 
 
-def _sketcher(tokenizer: object) -> GlmImageForConditionalGeneration:
+def _sketcher(tokenizer: Any) -> GlmImageForConditionalGeneration:
     """Return the language model that draws the sketch; nobody runs its vision tower."""
     ids = {
         name: tokenizer.convert_tokens_to_ids(token)

@@ -3,6 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from diffusers.pipelines.bria_fibo2.pipeline_bria_fibo2 import (
+    DEFAULT_NEGATIVE_PROMPT,
+    TEXT_ENCODER_OUT_LAYERS,
+)
 from diffusers.pipelines.ideogram4.pipeline_ideogram4 import QWEN3_VL_ACTIVATION_LAYERS
 
 from diffusion_lens import DiffusionLens, Sampler
@@ -64,6 +68,23 @@ def test_cosmos_refuses_what_its_safety_checker_refuses(tiny_lens, family):
         lens(prompt, "native", progress=False)
 
 
+def test_a_caption_of_fibo_2_is_read_as_it_is_written(tiny_lens):
+    lens, family = tiny_lens("fibo2"), PIPELINES["BriaFibo2Pipeline"]
+    assert family.absent_negative == DEFAULT_NEGATIVE_PROMPT
+    assert family.slots[0].tap.positions(36, {"text_encoder_out_layers": TEXT_ENCODER_OUT_LAYERS}) == (
+        *(5, 7, 9, 11, 13, 16, 18, 20, 22, 24, 27, 29, 31, 33, 35),
+    )
+    caption = '{"short_description":"a red fox","objects":["a fox"]}'
+    call = {**FAMILIES["fibo2"].call, "guidance_scale": 3.0, "output_type": "np"}
+    plain = lens.pipeline(caption, generator=torch.Generator().manual_seed(0), **call).images[0]
+    drawn = lens(caption, "native", guidance=3.0, progress=False)
+    assert np.array_equal(pixels(drawn, "native"), (plain * 255).round().astype("uint8"))
+    with pytest.raises(PromptError, match=r'give .* in place of .*"style_medium": ""'):
+        lens('{"short_description": "a red fox", "style_medium": ""}', "native", progress=False)
+    with pytest.raises(SamplerError, match="draws FIBO 2 without 'image'"):
+        lens(caption, "native", image=None, progress=False)
+
+
 def test_ideogram_is_read_after_the_blocks_that_diffusers_names():
     (slot,) = PIPELINES["Ideogram4Pipeline"].slots
     assert slot.tap.read == tuple(block + 1 for block in QWEN3_VL_ACTIVATION_LAYERS)
@@ -109,12 +130,12 @@ def test_the_text_encoder_of_glm_image_reads_what_is_quoted(tiny_lens, caplog):
         lens.pipeline.tokenizer.decode(states["text_encoder"].input_ids[0], skip_special_tokens=True)
         == "open"
     )
-    result = lens(QUOTED, ["native"], interventions=["drop(open)"], progress=False)
+    result = lens(QUOTED, ["native"], interventions=["drop(open, rest=mean)"], progress=False)
     assert not np.array_equal(
         pixels(result, "native"), pixels(lens(QUOTED, "native", progress=False), "native")
     )
     with pytest.raises(PromptError, match=r"reads a part of the prompt .* and 'sign' is not in it"):
-        lens(QUOTED, "native", interventions=["drop(sign)"], progress=False)
+        lens(QUOTED, "native", interventions=["drop(sign, rest=mean)"], progress=False)
     with pytest.raises(PromptError, match="quotes 2 texts, which GLM-Image encodes one by one"):
         lens('"open" and "closed"', "native", progress=False)
 
@@ -130,5 +151,5 @@ def test_the_sketch_of_glm_image_is_the_same_at_all_layers_and_leaves_the_global
     plain = lens.pipeline(QUOTED, generator=torch.Generator().manual_seed(1), **call).images[0]
     drawn = lens(QUOTED, "native", 1, progress=False)
     assert np.array_equal(pixels(drawn, "native", 1), (plain * 255).round().astype("uint8"))
-    with pytest.raises(SamplerError, match="give height and width, and no image"):
+    with pytest.raises(SamplerError, match="GLM-Image has no default size: give height and width"):
         DiffusionLens(lens.pipeline)(QUOTED, "native", steps=2, progress=False)

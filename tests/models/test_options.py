@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from diffusion_lens import DiffusionLens
+from diffusion_lens.models.stages import text_stage
 from diffusion_lens.testing import FAMILIES, LENSED
 from tests.conftest import tiny_sampler
 
@@ -23,7 +24,7 @@ ATTENTION = ("cross_attention_kwargs", "joint_attention_kwargs", "attention_kwar
 
 
 def encode_names(pipe):
-    return set(inspect.signature(pipe.encode_prompt).parameters)
+    return set(inspect.signature(text_stage(pipe).encode_prompt).parameters)
 
 
 @pytest.mark.parametrize("family", LENSED)

@@ -10,6 +10,7 @@ _LIKE_OTHERS = (
     "cosmos2",
     "cosmos2.5",
     "fibo",
+    "fibo2",
     "glm-image",
     "hunyuan-image",
     "hunyuan-video",

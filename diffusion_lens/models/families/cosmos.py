@@ -39,7 +39,7 @@ FAMILIES: Mapping[str, PipelineFamily] = {
         "Cosmos-Predict 2.5",
         (Slot(ONE, Tap("all", normed=False)),),
         EMBEDS,
-        example="nvidia/Cosmos-Predict2.5-2B",
+        example="nvidia/Cosmos-Predict2.5-2B --revision diffusers/base/post-trained",
         encode=_encode,
     ),
     "Cosmos2TextToImagePipeline": PipelineFamily(

@@ -1,8 +1,10 @@
-"""FIBO (Bria), whose denoiser reads every layer of its language model, each in a block of its own."""
+"""FIBO (Bria), whose denoiser reads every layer of its encoder, in a block of its own; and FIBO 2."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from diffusion_lens.errors import PromptError
 from diffusion_lens.models.families.adapters import encoding
 from diffusion_lens.models.families.common import ONE
 from diffusion_lens.models.family import PipelineFamily, Slot, Tap
@@ -55,6 +57,30 @@ def _draw(pipe: Any, arguments: dict[str, Any]) -> Any:
         return pipe(prompt=[_ANY] * len(text["prompt_embeds"]), **call)
 
 
+_ABSENT = (
+    '{"short_description":"","objects":[],"background_setting":"","lighting":{},'
+    '"aesthetics":{},"photographic_characteristics":{},"style_medium":"",'
+    '"context":"","artistic_style":""}'
+)
+"""`DEFAULT_NEGATIVE_PROMPT` of FIBO 2 in diffusers 0.42, which is read as it is written."""
+
+
+def _encode_2(pipe: Any, arguments: dict[str, Any]) -> Any:
+    """`encode_prompt` of a caption as it is read: `__call__` writes captions in JSON anew before."""
+    given = arguments["prompt"]
+    for prompt in [given] if isinstance(given, str) else given:
+        caption, _ = pipe._parse_prompt(prompt)
+        if isinstance(caption, str) or prompt == _ABSENT:
+            continue
+        read = json.dumps(caption or {}, separators=(",", ":"), ensure_ascii=False)
+        if read != prompt:
+            raise PromptError(
+                f"{type(pipe).__name__} leaves empty values and scores out of a caption, and writes it "
+                f"without spaces: give {read!r} in place of {prompt!r}."
+            )
+    return pipe.encode_prompt(**arguments)
+
+
 FAMILIES: Mapping[str, PipelineFamily] = {
     "BriaFiboPipeline": PipelineFamily(
         "FIBO",
@@ -65,5 +91,16 @@ FAMILIES: Mapping[str, PipelineFamily] = {
         example="briaai/FIBO",
         encode=_encode,
         draw=_draw,
+    ),
+    "BriaFibo2Pipeline": PipelineFamily(
+        "FIBO 2",
+        (Slot(ONE, Tap("text_encoder_out_layers", normed=False), tokenizer="processor"),),
+        ("prompt_embeds", None),
+        not_options=("image", "mask", "text_images", "fonts"),  # which are read with the prompt
+        settings={"render_text_images": False},
+        empty_negative=True,
+        absent_negative=_ABSENT,
+        example="briaai/Fibo-2.0-dev",
+        encode=_encode_2,
     ),
 }

@@ -38,11 +38,8 @@ def _draw(pipe: Any, arguments: dict[str, Any]) -> Any:
     import torch
 
     call = dict(arguments)
-    if call.get("height") is None or call.get("image") is not None:
-        raise SamplerError(
-            "The lens draws GLM-Image from text alone, and as in the pipeline its size has no default: "
-            "give height and width, and no image."
-        )
+    if call.get("height") is None:
+        raise SamplerError("GLM-Image has no default size: give height and width.")
     embeds, negative = call.pop("prompt_embeds"), call.pop("negative_prompt_embeds", None)
     prompts = [bytes(one.tolist()).decode() for one in call.pop("prompt_bytes")]
     call.pop("negative_prompt_bytes", None)
@@ -68,6 +65,7 @@ FAMILIES: Mapping[str, PipelineFamily] = {
         (Slot(ONE, LAST, reads_quotes=True),),
         ("prompt_embeds", "prompt_bytes"),
         example="zai-org/GLM-Image",
+        not_options=("image", "prior_token_ids", "prior_token_image_ids", "source_image_grid_thw"),
         encode=_encode,
         draw=_draw,
     ),

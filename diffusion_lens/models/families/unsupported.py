@@ -77,7 +77,6 @@ _BY_REASON: Mapping[str, tuple[str, ...]] = {
     ),
     "takes no mask of its text embeddings in its `__call__`": ("Kandinsky6TI2VAPipeline",),
     "upscales the latents of another pipeline": ("StableDiffusionLatentUpscalePipeline",),
-    "norms the states of several layers by a formula of its own": ("BriaFibo2Pipeline",),
     "reads the tokens of its prompt in the denoiser itself, without a text encoder": ("OmniGenPipeline",),
 }
 
