@@ -29,7 +29,7 @@ from diffusion_lens.text.interventions import (
 )
 from diffusion_lens.text.readouts import parse_readout
 from diffusion_lens.text.resolve import resolve_readings
-from tests.tiny import BY_ENCODER
+from tests.tiny import BY_ENCODER, LENSED
 
 PROMPT = "a red fox and a blue car"
 LAYER = 2
@@ -51,6 +51,7 @@ EXAMPLES = [
     Average([1, 3], normalized=False),
     Average(),
     Contextless("fox", carriers=2),
+    Contextless(order=True),
     Shuffle(7),
     Steer(direction(["a big dog", "a big car"], ["a small dog", "a small car"]), 2, layers=range(1, 3)),
 ]
@@ -226,6 +227,17 @@ def test_a_contextless_word_does_not_depend_on_the_prompt(emoji):
     assert everything.moved == PROMPT.split()
 
 
+def test_a_contextless_word_can_know_where_it_stands_and_nothing_else(emoji):
+    one = Changed(emoji, Contextless(order=True), prompt="a red fox and a blue fox")
+    other = Changed(emoji, Contextless(order=True), prompt="two big dogs with a red fox")
+    first, last = (i for i, word in enumerate(one.states.tokens[0]) if word == "fox")
+    assert not torch.allclose(one.after[first], one.after[last]), "in two places"
+    assert torch.equal(one.after[last], other.after[last]), "in one place of two prompts"
+    assert torch.equal(one.after[5], other.after[5]) and len(one.moved) == 7
+    with pytest.raises(PromptError, match="from a part of another word"):
+        Changed(emoji, Contextless(order=True), prompt="an x-ray of a ray")
+
+
 def test_shuffle_moves_whole_words_and_loses_none(emoji):
     prompt = "a purplish hedgehog and one car"  # words of several pieces
     seen = Changed(emoji, Shuffle(1), prompt=prompt)
@@ -254,6 +266,29 @@ def test_an_intervention_that_does_nothing_gives_the_bit_equal_image(tiny_lens, 
     assert all(np.array_equal(plain, other) for other in others)
     assert not any(table["identical"][0] for table in images[1:])
     assert len({table["cell"][0] for table in images}) == len(images)
+
+
+@pytest.mark.parametrize("family", [name for name in LENSED if name not in BY_ENCODER])
+def test_an_intervention_that_does_nothing_gives_the_bit_equal_conditioning(tiny_lens, family):
+    """Of the families whose encoders are those of others: the denoiser is given the same."""
+    lens = tiny_lens(family)
+    reader = lens.reader(lens.settings().sampler.options)
+    in_encoder = (Patch(PROMPT, place="encoder"), Scale("all", 1, place="encoder"))
+    steer = Steer(direction("a fox", "a car"), 0, tokens="all")
+    given = []
+    for changes in ((), in_encoder, (Keep("all"), Patch(PROMPT), steer, Scale("all", 1))):
+        (reading,) = resolve_readings(
+            lens.conditioner,
+            LAYER,
+            readout=parse_readout("native"),
+            interventions=parse_interventions(changes),
+            options=reader.options,
+        )
+        reader.prepare([PROMPT], [reading])
+        given.append(reader.condition(reader.encode([PROMPT], [reading]), reading).to_flat())
+    for other in given[1:]:
+        assert other.keys() == given[0].keys()
+        assert all(torch.equal(value, other[name]) for name, value in given[0].items())
 
 
 def test_each_further_prompt_is_encoded_once(new_lens):
@@ -446,6 +481,7 @@ def test_what_contradicts_each_other_is_refused(changes):
         "steer(a big dog, 2)",
         "steer(absent.safetensors, 2)",
         "contextless(carriers=9)",
+        "contextless(order=1)",
         "shuffle(soon)",
         "pads(dirty)",
         'keep("")',
