@@ -63,7 +63,7 @@ def test_a_twin_can_be_planned_on_each_model(model, new_lens):
     assert resolved.settings["steps"] == experiment.sampler.steps
 
 
-@pytest.mark.parametrize(("study", "sets"), [("denoiser_uses", 7), ("denoiser_places", 10)])
+@pytest.mark.parametrize(("study", "sets"), [("denoiser_uses", 8), ("denoiser_places", 10)])
 def test_studies_of_the_denoiser_are_planned_and_every_change_can_be_drawn(study, sets, emoji, tmp_path):
     experiment, prompts = read(f"{study}.toml")
     check_experiment(experiment.contrasts, prompts, [])

@@ -69,7 +69,7 @@ def scenes(
 def train(
     folder: Path,
     recipe: Annotated[
-        Literal["all", "emoji", "emoji-clip", "emoji-llm"] | None, default("one stage")
+        Literal["all", "emoji", "emoji-clip", "emoji-llm", "control"] | None, default("one stage")
     ] = None,
     stage: Annotated[
         Literal["autoencoder", "clip", "distil", "diffusion", "joint", "inversion"] | None,
@@ -97,7 +97,8 @@ def train(
     Args:
         folder: The folder of the checkpoint, the log and the exported model.
         recipe: Train all stages of a model, or of all models, one after the other, starting from the
-            weights of the package; the minutes are split between them.
+            weights of the package; the minutes are split between them. control is a denoiser that reads
+            an untrained text encoder.
         stage: What to train: first the autoencoder, then the CLIP and its distil stage if it is wanted,
             then the diffusion or the joint stage; the inversion needs the autoencoder alone.
         minutes: The minutes of training; 0 only exports what was trained.

@@ -11,7 +11,8 @@ those of the package. Each denoiser is trained with the contrastive term at the 
 it while the rate falls to zero, over as many samples as the speed so far lets the rest of its minutes hold.
 What ships is thus a plain diffusion model. `emoji-clip` and `emoji-llm` start from the denoiser of `emoji`,
 grafted (see `graft`), so that what takes a denoiser longest, what belongs to which of two objects, is there
-already; the text tower of `emoji-clip` is made ready for that by the distil stage.
+already; the text tower of `emoji-clip` is made ready for that by the distil stage. So does `control`, whose
+encoder is untrained, and which is no part of `all`.
 """
 
 import json
@@ -39,6 +40,7 @@ __all__ = ["RECIPES", "Part", "Recipe", "plan", "run_recipe"]
 
 log = logging.getLogger(__name__)
 STATE = "recipe.json"
+CONTROL = "control"  # a denoiser on an untrained encoder, which the package has no weights of
 CONTRAST = 2.0  # weight of the contrastive term
 # of a model's minutes; its scenes are pairs alone, and what is rare is forgotten meanwhile
 CONTRAST_SHARE = 0.15
@@ -100,6 +102,9 @@ RECIPES: dict[str, tuple[Part, ...]] = {
     ),
 }
 RECIPES["all"] = tuple(part for parts in list(RECIPES.values()) for part in parts)
+RECIPES[CONTROL] = _denoiser(
+    CONTROL, "diffusion", 1.0, DiffusionSettings(encoder="random", rate=RATE, chunk=4096)
+)
 
 
 @dataclass
@@ -205,6 +210,8 @@ def run_recipe(
 
 def _begin(asked: Recipe, folder: Path, resume: bool) -> Recipe:
     """The folder's recipe, or the one asked for with the package's autoencoder."""
+    if asked.go_on and asked.name == CONTROL:
+        raise InputError("the package has no weights of the control to go on from: leave out --go-on")
     if asked.quick and asked.go_on:
         raise InputError("--quick trains denoisers of another size than the package's: leave out --go-on")
     if resume:
@@ -262,6 +269,8 @@ def _prepare(part: Part, folder: Path, recipe: Recipe, device: str | None) -> Pa
     where = folder / part.model
     where.mkdir(exist_ok=True)
     with weights_of("emoji") as emoji:
+        if part.model == CONTROL:  # no embedded model: its folder is a whole pipeline
+            shutil.copytree(emoji.parent / "vae", where / "vae", dirs_exist_ok=True)
         if part.model == "emoji-clip" and not (where / "text_encoder").exists():
             for name in ("text_encoder", "tokenizer", "image_encoder", "feature_extractor"):
                 shutil.copytree(emoji.parent / part.model / name, where / name, dirs_exist_ok=True)

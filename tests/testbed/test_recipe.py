@@ -104,6 +104,17 @@ def test_going_on_starts_from_a_model_s_own_weights_without_graft_and_distil(tmp
         run_recipe("emoji", tmp_path, 1.0, quick=True, go_on=True)
 
 
+def test_the_control_is_no_embedded_model(tmp_path: Path) -> None:
+    recipe = Recipe("control", 20.0, quick=True)
+    parts = [part for part, _ in plan(recipe, tmp_path)]
+    assert {part.settings.encoder for part in parts} == {"random"}
+    assert not {part.model for part in RECIPES["all"]} & {part.model for part in parts}
+    assert _prepare(parts[0], tmp_path, recipe, "cpu") is None
+    assert (tmp_path / "control/vae/config.json").exists(), "its folder is a whole pipeline"
+    with pytest.raises(InputError, match="has no weights of the control"):
+        run_recipe("control", tmp_path, 1.0, go_on=True)
+
+
 def test_what_a_recipe_refuses(tmp_path: Path, emoji: Path) -> None:
     with pytest.raises(InputError, match="no recipe 'emojis'; there are emoji, emoji-clip, emoji-llm, all"):
         run_recipe("emojis", tmp_path, 1.0)
