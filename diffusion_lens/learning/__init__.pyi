@@ -27,5 +27,9 @@ from .objective import DenoisingLoss as DenoisingLoss
 from .objective import frozen as frozen
 from .refining import STARTS as STARTS
 from .refining import refine as refine
+from .train_tuned import CaptionedImages as CaptionedImages
+from .train_tuned import captioned_scenes as captioned_scenes
+from .train_tuned import denoising_losses as denoising_losses
+from .train_tuned import read_captioned as read_captioned
 from .training import Learner as Learner
 from .training import Settings as Settings

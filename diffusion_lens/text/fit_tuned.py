@@ -12,9 +12,9 @@ from diffusion_lens.text.layers import LayerPlan
 from diffusion_lens.text.reader import Reader
 from diffusion_lens.text.tuned import EncoderMaps, TunedFile
 
-__all__ = ["fit_tuned"]
+__all__ = ["HELD_OUT", "fit_tuned", "map_errors", "read_states"]
 
-_HELD_OUT = 5  # every fifth caption
+HELD_OUT = 5  # every fifth caption
 
 
 @dataclass
@@ -86,8 +86,8 @@ def fit_tuned(
     }
     held_out = []
     for index, text in enumerate(texts):
-        states = _read(reader, text, layers)
-        if index % _HELD_OUT == _HELD_OUT - 1:
+        states = read_states(reader, text, layers)
+        if index % HELD_OUT == HELD_OUT - 1:
             held_out.append(states)
         else:
             for (name, layer, position), one in sums.items():
@@ -106,7 +106,7 @@ def fit_tuned(
             {one: torch.stack([solved[name, layer, one][0] for layer in layers[name]]) for one in taps},
             {one: torch.stack([solved[name, layer, one][1] for layer in layers[name]]) for one in taps},
             [
-                {"layer": layer, "position": one, **_errors(encoder, solved[name, layer, one], pairs)}
+                {"layer": layer, "position": one, **map_errors(encoder, solved[name, layer, one], pairs)}
                 for one in taps
                 for layer in layers[name]
                 if (pairs := [(states[name][layer], states[name][one]) for states in held_out])
@@ -115,7 +115,7 @@ def fit_tuned(
     return TunedFile(len(texts), ridge, maps)
 
 
-def _read(
+def read_states(
     reader: Reader, text: str, layers: Mapping[str, Sequence[int]]
 ) -> dict[str, dict[int, Float[torch.Tensor, "token width"]]]:
     """The states of one caption, by encoder and layer, in float32 on the CPU."""
@@ -129,7 +129,7 @@ def _read(
     return found
 
 
-def _errors(
+def map_errors(
     encoder: TextEncoder,
     solved: tuple[torch.Tensor, torch.Tensor],
     pairs: Sequence[tuple[torch.Tensor, torch.Tensor]],

@@ -2,7 +2,7 @@
 
     <encoder> <position> weight   `[layer, width, width]`; from a layer to the layer that the pipeline reads
     <encoder> <position> bias     `[layer, width]`
-    metadata "tuned"              JSON: captions, ridge; of each encoder fingerprint, layers, errors
+    metadata "tuned"              JSON: captions, ridge, steps; of each encoder fingerprint, layers, errors
 
 It is the tuned lens (Belrose et al., 2023, arXiv 2303.08112) of hidden states in place of words: the map is
 affine, fitted in closed form, and the identity at the native layer itself.
@@ -47,7 +47,7 @@ class EncoderMaps:
         bias: likewise, `[layer, width]`.
         errors: on captions that were held out, by `layer` and native `position`: `tuned` and `final`, the
             squared error of the map and of no map, both after the final norm, as a share of the variance
-            of the native state.
+            of the native state. Maps that were trained on have two more; see `learning.train_tuned`.
     """
 
     fingerprint: str
@@ -65,11 +65,13 @@ class TunedFile:
         captions: how many they were fitted on.
         ridge: how strongly they were held to be small, as a share of the mean variance.
         encoders: the maps by encoder.
+        steps: of training on through the denoiser's loss (`learning.train_tuned`); 0 for the fit alone.
     """
 
     captions: int
     ridge: float
     encoders: Mapping[str, EncoderMaps]
+    steps: int = 0
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file.
@@ -80,7 +82,8 @@ class TunedFile:
         from safetensors.torch import save
 
         tensors: dict[str, torch.Tensor] = {}
-        described: dict[str, Any] = {"captions": self.captions, "ridge": self.ridge, "encoders": {}}
+        described: dict[str, Any] = {"captions": self.captions, "ridge": self.ridge}
+        described |= {"steps": self.steps, "encoders": {}}
         for name, one in self.encoders.items():
             for position in one.weight:
                 tensors[f"{name} {position} weight"] = one.weight[position].contiguous()
@@ -218,7 +221,7 @@ def _parse(path: str, _digest: str) -> TunedFile:
                 {position: tensors[f"{name} {position} bias"] for position in positions},
                 tuple(one["errors"]),
             )
-        return TunedFile(described["captions"], described["ridge"], encoders)
+        return TunedFile(described["captions"], described["ridge"], encoders, described.get("steps", 0))
     except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(
             f"{path} is no whole file of a tuned readout ({error}). Make it with diffusion-lens tune."
