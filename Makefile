@@ -51,17 +51,19 @@ wheel: $(READY)
 	cd dist && ../$(VENV)-wheel/bin/diffusion-lens doctor emoji
 
 # The reference results that are in the repository: the demo's picture, and each study on the embedded models.
-# CONTROL names a folder of `testbed train --encoder random`, whose run then joins each study.
-STUDIES := $(filter-out denoiser_places,$(notdir $(basename $(wildcard experiments/*.toml))))
+# CONTROL names the folder of a control (`testbed train --recipe control`), whose run then joins each study.
+STUDIES := $(filter-out denoiser_places denoiser_uses,$(notdir $(basename $(wildcard experiments/*.toml))))
 LEARNED := textual_inversion lego latent_inversion
-# Studies of what a change draws; SNAPSHOTS names a folder of `testbed train --keep-every`, for the one over training.
-WHAT_IFS := denoiser_places patched_words traced_words said_words tuned_lens
+# Studies of what a change draws; SNAPSHOTS and WORD_SNAPSHOTS name folders of `testbed train --keep-every`, for the two
+# over training.
+WHAT_IFS := denoiser_places denoiser_uses patched_words traced_words said_words tuned_lens
 SNAPSHOTS :=
+WORD_SNAPSHOTS :=
 CONTROL :=
 SWEEP := --dtype bfloat16
 
 results: $(READY) $(STUDIES:%=results/%/findings.md) $(LEARNED:%=results/%/summary.csv) \
-		$(WHAT_IFS:%=results/%/findings.md) results/over_training/findings.md
+		$(WHAT_IFS:%=results/%/findings.md) results/over_training/findings.md results/words_over_training/findings.md
 	$(BIN)/diffusion-lens show $(DEMO) --out results/demo/grid.png --overwrite
 
 .SECONDEXPANSION:
@@ -73,17 +75,17 @@ results/%/findings.md: experiments/%.toml $$(wildcard experiments/prompts/$$*.cs
 	$(BIN)/diffusion-lens analyze runs/$*/* --out results/$* --overwrite
 	$(BIN)/python -m experiments.studies.shrink results/$*
 
-# what a denoiser uses is asked of the last layer
-results/denoiser_uses/findings.md: experiments/denoiser_uses.toml $(READY)
-	$(foreach model,emoji emoji-clip emoji-llm,$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/denoiser_uses/$(model) --model $(model) &&) \
-	$(BIN)/diffusion-lens analyze runs/denoiser_uses/* --out results/denoiser_uses --overwrite
-	$(BIN)/python -m experiments.studies.shrink results/denoiser_uses
+results/denoiser_uses/findings.md: $(READY)
+	$(BIN)/python -m experiments.studies.denoiser_uses --out $(@D) $(if $(CONTROL),--control $(CONTROL))
 
-$(WHAT_IFS:%=results/%/findings.md): $(READY)
+$(filter-out %denoiser_uses/findings.md,$(WHAT_IFS:%=results/%/findings.md)): $(READY)
 	$(BIN)/python -m experiments.studies.$(notdir $(@D)) --out $(@D)
 
 results/over_training/findings.md: $(READY)
 	$(if $(SNAPSHOTS),$(BIN)/python -m experiments.studies.over_training $(SNAPSHOTS) --out $(@D))
+
+results/words_over_training/findings.md: $(READY)
+	$(if $(WORD_SNAPSHOTS),$(BIN)/python -m experiments.studies.words_over_training $(WORD_SNAPSHOTS) --out $(@D))
 
 # its words are of one model
 results/learned_words/findings.md: experiments/learned_words.toml experiments/prompts/learned_words.csv $(READY)

@@ -45,7 +45,17 @@ from experiments.studies.pages import (
 from experiments.studies.points import draw_points
 from experiments.studies.tables import changes, in_order, kept, means, shares
 
-__all__ = ["choose", "figures", "halfway", "page", "swapped", "tabulate"]
+__all__ = [
+    "LAYERS",
+    "changed_lines",
+    "choose",
+    "figures",
+    "halfway",
+    "halves",
+    "page",
+    "swapped",
+    "tabulate",
+]
 
 LAYERS = (0, 2, 4, 6)
 OTHERS = "the other's colour"
@@ -118,6 +128,13 @@ def halfway(table: pd.DataFrame, resamples: int = 2000) -> tuple[float, float, f
     return find(np.arange(count)), float(low), float(high)
 
 
+def halves(answers: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """`halfway` of each group: the columns `by`, then `samples`, `low` and `high`."""
+    judged = answers.dropna(subset=["right"])
+    found = [(*key, *halfway(part)) for key, part in judged.groupby(list(by), sort=False)]
+    return pd.DataFrame(found, columns=[*by, "samples", "low", "high"])
+
+
 def swapped(answers: pd.DataFrame, prompts: Sequence[Bound]) -> pd.DataFrame:
     """The answers with those of one more kind: whether an object has the other one's colour.
 
@@ -147,13 +164,10 @@ def tabulate(answers: pd.DataFrame, probed: pd.DataFrame) -> dict[str, pd.DataFr
     ends = here[here["samples"].isin([first, last])]
     moved = _sorted(changes(ends, by, "samples", first))
     moved["p_bh"] = benjamini_hochberg(moved["p"].to_numpy(dtype=float))
-    judged = here.dropna(subset=["right"])
-    halves = [(*key, *halfway(part)) for key, part in judged.groupby(by, sort=False)]
-    half = pd.DataFrame(halves, columns=[*by, "samples", "low", "high"])
     return {
         "rates": _sorted(shares(here, [*by, "samples"])),
         "changes": moved,
-        "half": _sorted(half),
+        "half": _sorted(halves(here, by)),
         "probes": means(probed.assign(read="which has the colour"), ["read", "layer"], "prompt_id"),
     }
 
@@ -164,7 +178,6 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
 
 def page(tables: Tables) -> str:
     """The findings, of the tables alone."""
-    half = tables["half"].set_index(["kind", "layer"])
     lines = [
         "# over_training: how colours find their objects",
         "",
@@ -188,7 +201,7 @@ def page(tables: Tables) -> str:
         "(Benjamini-Hochberg). Half of it: after how many samples half of the gain is there for the first "
         "time, with an interval over resampled prompts; left out where the adjusted p is not below 0.05.",
         "",
-        *_changes(tables, half),
+        *changed_lines(tables),
         "",
         "## What the encoder holds",
         "",
@@ -205,7 +218,9 @@ def page(tables: Tables) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _changes(tables: Tables, half: pd.DataFrame) -> list[str]:
+def changed_lines(tables: Tables) -> list[str]:
+    """What a training changed by kind and layer, and when half of it was there, as lines of the page."""
+    half = tables["half"].set_index(["kind", "layer"])
     known = tables["rates"].set_index(["kind", "layer", "samples"])["rate"].sort_index()
     rows = []
     for line in enough(tables["changes"]).to_dict("records"):

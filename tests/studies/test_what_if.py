@@ -9,7 +9,15 @@ import pandas as pd
 import pytest
 
 from diffusion_lens.errors import InputError
-from experiments.studies import denoiser_places, over_training, said_words, traced_words, tuned_lens
+from experiments.studies import (
+    denoiser_places,
+    denoiser_uses,
+    over_training,
+    said_words,
+    traced_words,
+    tuned_lens,
+    words_over_training,
+)
 from experiments.studies.bound import WORDS, bound_prompts
 from experiments.studies.drawn import ALL, ASKED, draw
 from experiments.studies.pages import read_tables, write_study
@@ -17,8 +25,18 @@ from experiments.studies.patched_words import FAMILIES, pairs_of
 from experiments.studies.tables import shares
 
 RESULTS = Path(__file__).parents[2] / "results"
-STUDIES = ("denoiser_places", "patched_words", "traced_words", "over_training", "said_words", "tuned_lens")
-TOLD = [name for name in STUDIES if (RESULTS / name / "findings.md").is_file()]
+STUDIES = (
+    "denoiser_places",
+    "denoiser_uses",
+    "patched_words",
+    "traced_words",
+    "over_training",
+    "words_over_training",
+    "said_words",
+    "tuned_lens",
+)
+# a study that has been drawn by its script keeps what was drawn as a table
+TOLD = [name for name in STUDIES if (RESULTS / name / "tables/drawn.csv").is_file()]
 
 
 @pytest.mark.parametrize("name", TOLD)
@@ -65,6 +83,42 @@ def test_what_is_lost_where_a_layer_is_read_is_read_there():
     assert planned.loc[("steps 0 and 1", "steps 2 to 19"), "gain"] == 0
 
 
+def used(model, left, prompts=12):
+    """Orders right in a share of the images, by what is left of the conditioning."""
+    rows = []
+    for way, share in left.items():
+        for number in range(prompts):
+            right = float(number < share * prompts)
+            (one,) = (
+                answers([({"interventions": way}, right)], "order", "order-0", 1).query("of == @ASKED").iloc
+            )
+            rows.append({**one.to_dict(), "prompt_id": f"p{number}", "model": model})
+    return pd.DataFrame(rows)
+
+
+def test_what_is_said_of_two_papers_follows_from_the_rates():
+    placed = "contextless(order=true) + pads(prompt only)"
+    parts = [
+        used("emoji", {"": 1.0, placed: 0.0}),
+        used("emoji-clip", {"": 1.0, placed: 1.0}, prompts=60),
+        used("emoji-llm", {"": 1.0, placed: 0.9}),
+        used("control", {"": 1.0, placed: 1.0}, prompts=60),
+    ]
+    tables = denoiser_uses.tabulate(pd.concat(parts, ignore_index=True))
+    assert dict(tables["context"][["model", "context"]].to_numpy()) == {
+        "emoji": "needed",
+        "emoji-clip": "not needed",
+        "emoji-llm": "not told",
+        "control": "not needed",
+    }
+    page = denoiser_uses.page({"drawn": pd.DataFrame([{"model": "emoji"}]), **tables})
+    less, clip, control = (line for line in page.splitlines() if "Here" in line or "composes" in line)
+    verdicts = "for order (emoji), and {} for order (emoji-clip), and left open for order (emoji-llm)."
+    assert less.endswith("contradicted " + verdicts.format("borne out"))
+    assert clip.endswith("borne out " + verdicts.format("contradicted"))
+    assert control.endswith("its denoiser composes it by itself.")
+
+
 def test_a_word_is_seen_from_the_object_that_is_asked_about():
     rows = [({"interventions": way}, float(way != "drop(#6)")) for way in ("", "drop(#2)", "drop(#6)")]
     first, second = (answers(rows, check=f"attribute-{number}") for number in (0, 1))
@@ -99,6 +153,28 @@ def test_an_object_with_the_other_ones_colour_is_told_from_one_of_no_colour():
         assert set(found.loc[found["kind"] == over_training.OTHERS, "right"]) == {share}
 
 
+def test_words_of_each_group_are_followed_over_a_training_by_the_check_that_tells_of_them():
+    groups = words_over_training.words(6)
+    assert len(groups) == 24 and set(groups.values()) == set(words_over_training.GROUPS)
+    assert groups["a dog at night"] == "place" and groups["a photo of Zorvak"] == "common name"
+    rows = []
+    for prompt, group in groups.items():
+        *_, check = words_over_training.GROUPS[group]
+        learned = 200 if group == "common object" else 1000
+        for samples in (0, 100, 200, 300):
+            for layer, late in ((0, 100), (6, 0)):
+                right = float(samples >= learned + late)
+                asked = answers([({"layer": layer}, right)], check=check, prompts=1)
+                other = answers([({"layer": layer}, 1.0)], check="object-7", prompts=1)
+                rows += [one.assign(prompt_id=prompt, samples=samples) for one in (asked, other)]
+    tables = words_over_training.tabulate(pd.concat(rows, ignore_index=True), groups)
+    half = tables["half"].set_index(["kind", "layer"])["samples"]
+    assert half["common object", 6] == 200 and half["common object", 0] == 300
+    assert half["rare object"].isna().all(), "nothing is gained"
+    page = words_over_training.page({"drawn": pd.DataFrame([{"model": "emoji"}]), **tables})
+    assert "| common object | 6 | 0.00 | 1.00 | +1.00 |" in page
+
+
 def test_snapshots_are_spaced_evenly_and_fewer_than_two_are_refused(tmp_path):
     for samples in (0, 10, 20, 30, 40):
         (tmp_path / f"{samples:07d}.safetensors").touch()
@@ -130,6 +206,30 @@ def test_the_tuned_lens_is_compared_with_the_final_norm():
     rows = [({"readout": name}, value) for name, value in (("final", 0.0), ("tuned:maps#0", 1.0))]
     tables = tuned_lens.tabulate(answers([({**one, "interventions": ""}, value) for one, value in rows]))
     assert set(tables["changes"]["change"]) == {1.0} and set(tables["changes"]["of"]) == {ALL, ASKED}
+    assert "trained" not in tables
+
+
+def test_maps_that_were_trained_on_the_loss_are_compared_with_those_that_were_fitted():
+    values = {"final": 0.0, "tuned:runs/emoji.safetensors#0": 0.0, "tuned:emoji-trained.safetensors#1": 1.0}
+    rows = [({"readout": name, "interventions": ""}, value) for name, value in values.items()]
+    losses = pd.DataFrame(
+        [
+            (name, layer, f"scene {scene}", 0.2 + 0.01 * scene - 0.1 * (name == tuned_lens.TRAINED))
+            for name in (tuned_lens.FINAL, tuned_lens.TUNED, tuned_lens.TRAINED)
+            for layer in (0, 1)
+            for scene in range(6)
+        ],
+        columns=["readout", "layer", "scene", "value"],
+    )
+    tables = tuned_lens.tabulate(answers(rows), losses)
+    assert set(tables["trained"]["change"]) == {1.0}
+    changed = tables["changes"].set_index("readout")["change"]
+    assert set(changed["tuned"]) == {0.0} and set(changed[tuned_lens.TRAINED]) == {1.0}
+    assert tables["loss_changes"]["change"].to_numpy() == pytest.approx(-0.1)
+    errors = {"layer": [0], "tuned": 0.1, tuned_lens.TRAINED: 0.2, tuned_lens.FINAL: 1.0}
+    errors = pd.DataFrame({**errors, "captions": 20, "steps": 2})
+    page = tuned_lens.page({"drawn": pd.DataFrame([{"model": "emoji"}]), "errors": errors, **tables})
+    assert "Trained: 2 steps" in page and "-0.1000" in page
 
 
 def test_a_rate_of_one_is_as_uncertain_as_its_number_of_prompts():
