@@ -17,6 +17,7 @@ __all__ = ["words"]
     examples=[
         'diffusion-lens words "a puppy on a beach"',
         'diffusion-lens words "a puppy on a beach" --tokens puppy --layers 0 3 6 --out said.csv',
+        'diffusion-lens words "a red fox" --model emoji-llm --through jacobian.safetensors',
     ],
 )
 def words(
@@ -30,6 +31,7 @@ def words(
         Literal["head", "nearest"] | None, default("head where an encoder has one, else nearest")
     ] = None,
     candidates: Annotated[Path | None, default("a list of everyday words", "FILE")] = None,
+    through: Annotated[Path | None, default("read the states as they are", "FILE")] = None,
     out: Annotated[Path | None, default("print the words", "FILE")] = None,
     overwrite: Overwrite = False,
     reading: ReadingOptions = ReadingOptions(),
@@ -44,6 +46,8 @@ def words(
         by: head reads the states with the vocabulary head of a language model; nearest takes the words of
             a list whose own states at the same layer are nearest.
         candidates: A file with the words that nearest chooses from, one a line.
+        through: A file of maps that the states go through before the head reads them: a Jacobian lens of
+            `tune --jacobian` or a published one (.pt), or a tuned readout.
         out: A CSV file for the table, with the scores.
     """
     from diffusion_lens.files import check_output, write_whole
@@ -58,7 +62,9 @@ def words(
 
     lens = load.lens(model)
     how = make_reading(**reading.arguments())
-    table = say_layers(lens, prompts, layers, k=count, tokens=tokens, by=by, words=listed, how=how)
+    table = say_layers(
+        lens, prompts, layers, k=count, tokens=tokens, by=by, words=listed, through=through, how=how
+    )
     if out is not None:
         content = table.to_csv(index=False).encode()
         write_whole(out, lambda file: file.write(content))

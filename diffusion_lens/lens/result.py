@@ -118,6 +118,7 @@ class Result:
         tokens: "Tokens" = "content",
         by: "SaidBy | None" = None,
         words: Sequence[str] | None = None,
+        through: str | os.PathLike[str] | None = None,
     ) -> pd.DataFrame:
         """What the drawn states say in words, under the interventions that they were drawn with.
 
@@ -127,6 +128,8 @@ class Result:
             by: "head" for the encoder's own vocabulary head, "nearest" for the nearest words of a list; see
                 `diffusion_lens.text.vocabulary`. None takes the head where an encoder has one.
             words: those that "nearest" compares with; a list of everyday words if None.
+            through: a file of maps that states go through before the head reads them, such as a Jacobian
+                lens; see `diffusion_lens.text.state_maps`.
 
         Returns:
             One row by prompt, reading and token: the columns of the reading, `state_of` (encoder and
@@ -139,7 +142,7 @@ class Result:
         """
         if self.spoken is None:
             raise InputError("This result was read from a file, without its model. Draw it to say it.")
-        return self.spoken.words(self.states, k, tokens, by, words)
+        return self.spoken.words(self.states, k, tokens, by, words, through)
 
     def with_words(
         self,
@@ -147,13 +150,14 @@ class Result:
         tokens: "Tokens" = "content",
         by: "SaidBy | None" = None,
         words: Sequence[str] | None = None,
+        through: str | os.PathLike[str] | None = None,
     ) -> "Result":
         """This result with the words beside the images: columns `said` and `said_by`, and a strip under
         each image of its grid; the arguments are those of `words`.
         """
         from diffusion_lens.lens.words import add_words
 
-        return replace(self, table=add_words(self.table, self.words(k, tokens, by, words)))
+        return replace(self, table=add_words(self.table, self.words(k, tokens, by, words, through)))
 
     def attention(self, tokens: "Tokens", **chosen: Any) -> "WordAttention":
         """Where the denoiser reads a word; see `diffusion_lens.lens.attention.attend_word`."""

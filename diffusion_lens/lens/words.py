@@ -1,5 +1,6 @@
 """Draw and say: beside each drawn state, the words that the same state says."""
 
+import os
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ import pandas as pd
 from diffusion_lens.errors import InputError
 from diffusion_lens.text.encode import States, check_prompts
 from diffusion_lens.text.interventions.tokens import Tokens
-from diffusion_lens.text.reader import Reader
 from diffusion_lens.text.reading import Reading, ResolvedReading
 from diffusion_lens.text.vocabulary import SaidBy, Vocabulary
 
@@ -38,7 +38,13 @@ class Spoken:
     options: Mapping[str, Any]
 
     def words(
-        self, states: States, k: int, tokens: Tokens, by: SaidBy | None, words: Sequence[str] | None
+        self,
+        states: States,
+        k: int,
+        tokens: Tokens,
+        by: SaidBy | None,
+        words: Sequence[str] | None,
+        through: str | os.PathLike[str] | None,
     ) -> pd.DataFrame:
         """See `Result.words`."""
         lens = self.lens()
@@ -48,7 +54,8 @@ class Spoken:
                 "lens = DiffusionLens.from_pretrained(...)."
             )
         lens.conditioner.check_present()
-        return _table(lens.reader(self.options), states, self.readings, k, tokens, by, words)
+        reader = lens.reader(self.options)
+        return _table(Vocabulary(reader, words, through), states, self.readings, k, tokens, by)
 
 
 def say_layers(
@@ -60,6 +67,7 @@ def say_layers(
     tokens: Tokens = "content",
     by: SaidBy | None = None,
     words: Sequence[str] | None = None,
+    through: str | os.PathLike[str] | None = None,
     how: Reading | None = None,
 ) -> pd.DataFrame:
     """What the layers of prompts say in words, without drawing them.
@@ -73,6 +81,8 @@ def say_layers(
         by: "head" or "nearest"; see `diffusion_lens.text.vocabulary`. None takes the head where an encoder
             has one.
         words: those that "nearest" compares with; a list of everyday words if None.
+        through: a file of maps that states go through before the head reads them; see
+            `diffusion_lens.text.state_maps`.
         how: how layers are read that are not a `Reading` themselves.
 
     Returns:
@@ -91,7 +101,7 @@ def say_layers(
     reader = lens.reader()
     readings = lens.readings(layers, how, reader)
     states = reader.encode(check_prompts(prompts), readings)
-    return _table(reader, states, readings, k, tokens, by, words)
+    return _table(Vocabulary(reader, words, through), states, readings, k, tokens, by)
 
 
 def add_words(table: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
@@ -116,17 +126,16 @@ def add_words(table: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
 
 
 def _table(
-    reader: Reader,
+    vocabulary: Vocabulary,
     states: States,
     readings: Sequence[ResolvedReading],
     k: int,
     tokens: Tokens,
     by: SaidBy | None,
-    words: Sequence[str] | None,
 ) -> pd.DataFrame:
+    reader = vocabulary.reader
     prompts = next(iter(states.values())).prompts
     reader.prepare(prompts, readings)
-    vocabulary = Vocabulary(reader, words)
     rows: list[dict[str, Any]] = []
     for index, prompt in enumerate(prompts):
         one = {name: batch[index] for name, batch in states.items()}

@@ -1,8 +1,10 @@
 """`Vocabulary`: hidden states in words, by the encoder's own vocabulary head or by the nearest words."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,6 +16,7 @@ from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.models.tokens import find_tokenizer
 from diffusion_lens.text.interventions.tokens import TokenPlaces, Tokens
 from diffusion_lens.text.reader import Reader
+from diffusion_lens.text.state_maps import StateMaps
 from diffusion_lens.text.states import LayerStates
 
 __all__ = ["SaidBy", "Saying", "Vocabulary", "everyday_words", "find_head"]
@@ -39,13 +42,13 @@ class Saying:
 
     Attributes:
         token: the word of the prompt, or the token, whose state it is.
-        by: where the words come from.
+        by: where the words come from, with the file of the maps that it went through, if any.
         words: the words, the most likely first.
         scores: of each, its probability (head) or cosine similarity (nearest).
     """
 
     token: str
-    by: SaidBy
+    by: str
     words: tuple[str, ...]
     scores: tuple[float, ...]
 
@@ -69,10 +72,18 @@ class Vocabulary:
         reader: the pipeline's text side.
         words: the words that are compared with, for "nearest"; `everyday_words()` if None. Each is read
             once, as "a fox", by each encoder that is asked.
+        through: a file of maps that a state goes through before the head reads it: a Jacobian lens (Gurnee
+            et al., 2026), published or of `fit_jacobian`, or a tuned one; see `text.state_maps`.
     """
 
-    def __init__(self, reader: Reader, words: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        words: Sequence[str] | None = None,
+        through: str | os.PathLike[str] | None = None,
+    ) -> None:
         self.reader = reader
+        self.through = through
         self.words = everyday_words() if words is None else tuple(dict.fromkeys(words))
         if len(self.words) < 2:
             raise InputError("Nearest words need a list of at least two words to choose from.")
@@ -88,8 +99,13 @@ class Vocabulary:
         if by not in (None, "head", "nearest"):
             raise InputError(f"{by!r} is no way to say a state. Allowed: head, nearest.")
         encoder = self.reader.conditioner.encoders[name]
+        if self.through is not None and by == "nearest":
+            raise InputError(
+                f"Maps such as {self.through} lead to what the vocabulary head reads, and nearest words "
+                "are of the layer itself. Leave the maps out, or say the states by the head."
+            )
         head = find_head(encoder) if by != "nearest" else None
-        if by == "head" and head is None:
+        if (by == "head" or self.through is not None) and head is None:
             raise EncoderError(
                 f"{name} ({type(encoder.module).__name__}) has no vocabulary head at hand. Say its states "
                 "by the nearest words: by='nearest'."
@@ -127,6 +143,7 @@ class Vocabulary:
 
         Raises:
             EncoderError, InputError: see `choose`; or k is no number of words.
+            LayerError: the maps have none from the site.
             PromptError: the prompt lacks one of the tokens.
         """
         name = states.encoder
@@ -141,6 +158,8 @@ class Vocabulary:
         state = states.layer(site)[0].float()
         if chosen == "head":
             read = torch.stack([state[group[-1]] for _, group in groups])
+            if self.through is not None:
+                read = StateMaps.load(self.through, self.reader.conditioner.encoders[name])(read, site)
             scores = self._head_scores(name, read)
         else:
             read = torch.stack([state[list(group)].mean(0) for _, group in groups])
@@ -149,7 +168,8 @@ class Vocabulary:
         for (token, _), row in zip(groups, scores, strict=True):
             top = row.topk(k)
             words = tuple(self._word(name, index, chosen) for index in top.indices.tolist())
-            found.append(Saying(token, chosen, words, tuple(top.values.tolist())))
+            said_by = chosen if self.through is None else f"{chosen} through {Path(self.through).name}"
+            found.append(Saying(token, said_by, words, tuple(top.values.tolist())))
         return found
 
     def _tokenizer(self, name: str) -> Any:
