@@ -30,6 +30,9 @@ def doctor(
 ) -> None:
     """Check that the lens sees a model as the model sees itself; the exit code is 1 if it does not.
 
+    First it says what becomes of the prompt: the tokens of a template before and behind it, the padding,
+    what is masked in the encoders and in the denoiser, what is cut off, what the denoiser is given.
+
     Args:
         prompt: The prompt that is drawn for the check.
         steps: The number of denoising steps of the images that are compared.
@@ -37,8 +40,12 @@ def doctor(
         width: The width of an image in pixels.
     """
     from diffusion_lens.lens.doctor import examine
+    from diffusion_lens.lens.prompt_anatomy import dissect
 
-    checks = examine(load.lens(model), prompt, steps=steps, height=height, width=width)
+    lens = load.lens(model)
+    for line in dissect(lens, prompt).lines():
+        say(line)
+    checks = examine(lens, prompt, steps=steps, height=height, width=width)
     table = Table("", "check", "found", "allowed", box=None)
     for check in checks:
         mark = "[green]ok[/]" if check.passed else "[red]FAILED[/]"

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -11,14 +11,31 @@ from diffusion_lens.cli.options import Device, Overwrite, Run, default
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from diffusion_lens.lens.lens import DiffusionLens
+    from diffusion_lens.runs.images import RunImages
+    from diffusion_lens.text.states import LayerStates
+
 __all__ = ["probe"]
 
 
-@verb("probe", Topic.SCORE, examples=["diffusion-lens probe runs/relations --out probed"])
+@verb(
+    "probe",
+    Topic.SCORE,
+    examples=[
+        "diffusion-lens probe runs/relations --out probed",
+        "diffusion-lens probe runs/relations --of denoiser --step 10 --out probed-denoiser",
+    ],
+)
 def probe(
     run: Run,
     /,
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")],
+    of: Literal["encoder", "denoiser"] = "encoder",
+    step: int = 10,
+    block: Annotated[str, default("its middle block", "BLOCK")] = "",
     scorer: str = "oracle",
     checks: Annotated[Path | None, default("those of the run", "FILE")] = None,
     folds: int = 5,
@@ -33,9 +50,15 @@ def probe(
     that the prompts state, each prompt by a probe that never saw it. Layers at which the probe is right
     more often than the images are decodable and not drawn. The run must be scored.
 
+    With --of denoiser the states are those of a block of the denoiser while it draws each layer, the mean
+    over places. The images of one seed are drawn once more for it.
+
     Args:
         out: A folder. scores.csv has the answers, layers.csv the rates and what they say, and curves.png
             both on one axis.
+        of: Whose states are read: those of the text encoder, or of the denoiser.
+        step: The denoising step in which the denoiser is looked at, from 0.
+        block: The path of the denoiser's module, such as up_blocks.1.
         scorer: Whose answers on the images are compared.
         checks: A file of checks, as the run was scored with.
         folds: How many parts the prompts are cut into, each read by a probe of the others.
@@ -79,7 +102,10 @@ def probe(
         raise InputError(
             f"{run} draws all encoders in step; probes are of one. Sweep with encoders = [NAME]."
         )
-    states = lens.encode([one.prompt for one in asked])
+    if of == "encoder":
+        states = lens.encode([one.prompt for one in asked])
+    else:
+        states = {name: _of_denoiser(lens, images, drawn, name, step, block) for name in encoders}
     probed = pd.concat(
         [
             probe_checks(
@@ -118,3 +144,38 @@ def probe(
         name = check if len(encoders) == 1 else f"{check} of {encoder}"
         say(f"{name}: {'; '.join(said) or 'as often decodable as drawn at all layers'}")
     say(f"scores   {paths[0]}\nlayers   {paths[1]}\nfigure   {paths[2]}")
+
+
+def _of_denoiser(
+    lens: "DiffusionLens", images: "RunImages", drawn: "pd.DataFrame", encoder: str, step: int, block: str
+) -> "LayerStates":
+    """What a block of the denoiser holds for each prompt and layer of a run, of the first seed of each."""
+    from diffusion_lens.lens.denoiser_states import DrawnImage, denoiser_states
+
+    experiment = images.plan.experiment
+    layers = sorted(drawn.loc[drawn["encoder"] == encoder, "layer"].unique())
+    first: dict[tuple[int, int], int] = {}
+    readings = images.plan.resolved.readings
+    for cell in images.plan.cells:
+        reading = readings[cell.reading]
+        plain = reading.reading.encoder == encoder and not reading.reading.interventions
+        if plain and reading.layer in layers:
+            first.setdefault((cell.prompt, reading.layer), cell.seed)
+    prompts = images.plan.prompts
+    given = [DrawnImage(prompts[prompt].prompt, layer, seed) for (prompt, layer), seed in first.items()]
+    sampler = experiment.sampler
+    return denoiser_states(
+        lens,
+        given,
+        encoder=encoder,
+        step=step,
+        block=block,
+        readout=experiment.readouts[0],
+        steps=sampler.steps,
+        guidance=sampler.guidance,
+        height=sampler.height,
+        width=sampler.width,
+        negative_prompt=sampler.negative_prompt,
+        scheduler=sampler.scheduler,
+        **sampler.options,
+    )

@@ -2,12 +2,15 @@ from .attention import WordAttention as WordAttention
 from .attention import check_word as check_word
 from .attention import overlay as overlay
 from .call import make_reading as make_reading
+from .denoiser_states import DrawnImage as DrawnImage
 from .doctor import examine as examine
 from .encoder_comparison import EncoderComparison as EncoderComparison
 from .encoder_comparison import compare_encoders as compare_encoders
 from .features import draw_features as draw_features
 from .grid import contact_sheet as contact_sheet
 from .lens import DiffusionLens as DiffusionLens
+from .prompt_anatomy import PromptAnatomy as PromptAnatomy
+from .prompt_anatomy import dissect as dissect
 from .provenance import where_drawn as where_drawn
 from .result import Result as Result
 from .settings import Settings as Settings

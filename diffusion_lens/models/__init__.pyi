@@ -22,6 +22,7 @@ from .hardware import measure_matmul as measure_matmul
 from .hardware import synchronise as synchronise
 from .hooks import Change as Change
 from .hooks import Recording as Recording
+from .hooks import find_module as find_module
 from .hooks import replace_forward as replace_forward
 from .int8 import is_quantized as is_quantized
 from .int8 import load_denoiser as load_denoiser
@@ -37,6 +38,7 @@ from .memory import use_slicing as use_slicing
 from .noise import seeded as seeded
 from .parts import check_part as check_part
 from .parts import count_heads as count_heads
+from .parts import edit_states as edit_states
 from .pipelines import PipelineFamily as PipelineFamily
 from .pipelines import Slot as Slot
 from .pipelines import find_family as find_family

@@ -54,7 +54,8 @@ def assert_a_lost_worker_loses_nothing(
         prompts=["a red fox", "a <it> at night", "two dogs"],
         embeddings=[str(folder / "it.safetensors")],
         layers=[0, 3, "native"],
-        seeds=[0, 1],
+        interventions=[[], ["drop(last, place=encoder, layers=1)"]],
+        seeds=[0],
         sampler={"steps": 4},
         machine={"batch_size": 2},
     )
