@@ -48,6 +48,8 @@ from .replace_encoders import build_encoder as build_encoder
 from .site_keys import SiteKey as SiteKey
 from .site_keys import deepest_layer as deepest_layer
 from .site_keys import layer_of as layer_of
+from .stages import holders as holders
+from .stages import text_stage as text_stage
 from .stub_encoders import is_stub as is_stub
 from .stub_encoders import load_stubs as load_stubs
 from .stub_encoders import make_stub as make_stub
