@@ -1,7 +1,9 @@
 from .analyse import FRAME as FRAME
 from .columns import Contrast as Contrast
 from .columns import check_experiment as check_experiment
+from .columns import whole_prompts_apart as whole_prompts_apart
 from .curves import LEAST_PROMPTS as LEAST_PROMPTS
+from .curves import on_enough_prompts as on_enough_prompts
 from .diagnose import Diagnosis as Diagnosis
 from .emergence_of import checks_about as checks_about
 from .findings import Shown as Shown
@@ -12,6 +14,7 @@ from .formats import readable as readable
 from .formats import write_csv as write_csv
 from .formats import write_latex as write_latex
 from .labels import load as load
+from .markdown import pair_count as pair_count
 from .patch_effects import effect_grid as effect_grid
 from .probe_run import beside_images as beside_images
 from .probe_run import probe_checks as probe_checks

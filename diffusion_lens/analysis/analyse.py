@@ -7,7 +7,14 @@ import pandas as pd
 
 from diffusion_lens.analysis.all_pairs import all_pairs
 from diffusion_lens.analysis.binding import binding
-from diffusion_lens.analysis.columns import MOST_VALUES, Contrast, check_by, check_planned, prepare
+from diffusion_lens.analysis.columns import (
+    MOST_VALUES,
+    Contrast,
+    check_by,
+    check_planned,
+    prepare,
+    whole_prompts_apart,
+)
 from diffusion_lens.analysis.conditional import conditional_curves, constancy
 from diffusion_lens.analysis.contrasts import contrast
 from diffusion_lens.analysis.curves import curves, published_curves
@@ -102,7 +109,7 @@ def analyse(
     by = tuple(dict.fromkeys((*FRAME, *(default_by(table) if by is None else by))))
     check_by(table, by)
     of_labels = label_tables(table, resampling) if are_labels(table) else {}
-    table = _with_whole_prompts(table)
+    table = whole_prompts_apart(table)
     check_planned(planned, {name: table[name].dropna().unique() for name in table.columns})
     if table["category"].nunique() > MOST_VALUES and "category" not in by:
         found = Analysis(
@@ -132,12 +139,6 @@ def analyse(
     found.add("binding", lambda: binding(of_all(asked), within, resampling=resampling))
     add_judges(found.tables, found.notes, asked, by, truth, resampling)
     return found
-
-
-def _with_whole_prompts(table: pd.DataFrame) -> pd.DataFrame:
-    """Checks of the whole prompt as a kind of their own: with "global" ones they would mix with places."""
-    is_whole = table["check"].isin([WHOLE, CHOICE]) & (table["kind"] == "global")
-    return table.assign(kind=table["kind"].where(~is_whole, table["check"]))
 
 
 def _sort_out(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

@@ -21,6 +21,7 @@ __all__ = [
     "check_planned",
     "is_number",
     "prepare",
+    "whole_prompts_apart",
 ]
 
 # what differs between runs, or is decided when they are scored
@@ -206,3 +207,9 @@ def _unknown(name: str, columns: Iterable[str]) -> str:
     near = get_close_matches(name, choices, n=1, cutoff=0.6)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     return f"There is no column {name!r}.{guess} There are {', '.join(choices)}"
+
+
+def whole_prompts_apart(table: pd.DataFrame) -> pd.DataFrame:
+    """Scores with checks of the whole prompt as a kind of their own: among "global" ones are places too."""
+    is_whole = table["check"].isin([WHOLE, CHOICE]) & (table["kind"] == "global")
+    return table.assign(kind=table["kind"].where(~is_whole, table["check"]))

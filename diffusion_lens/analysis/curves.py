@@ -9,10 +9,29 @@ from jaxtyping import Float
 from diffusion_lens.analysis.statistics import DEFAULT, Jackknife, Resampling, of_means
 from diffusion_lens.analysis.trajectories import Condition, Trajectories, Value, gather, groups
 
-__all__ = ["FEW_PROMPTS", "LEAST_PROMPTS", "curves", "published_curves", "why_no_interval"]
+__all__ = [
+    "FEW_PROMPTS",
+    "LEAST_PROMPTS",
+    "curves",
+    "on_enough_prompts",
+    "published_curves",
+    "why_no_interval",
+]
 
 # fewer prompts than the first are marked as rough; fewer than the second are left out of pages and figures
 FEW_PROMPTS, LEAST_PROMPTS = 10, 5
+
+
+def on_enough_prompts(table: pd.DataFrame) -> pd.Series:
+    """Which rows of a table rest on enough prompts to be shown; where two groups are compared, both do.
+
+    Args:
+        table: any of the analysis with the column `prompts`; of contrasts also `paired` and `others`.
+    """
+    enough = table["prompts"].fillna(0) >= LEAST_PROMPTS
+    if "others" in table and "paired" in table:
+        enough &= table["paired"].astype(bool) | (table["others"].fillna(0) >= LEAST_PROMPTS)
+    return enough
 
 
 def curves(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from diffusion_lens.analysis.curves import LEAST_PROMPTS
+from diffusion_lens.analysis.curves import LEAST_PROMPTS, on_enough_prompts
 from diffusion_lens.analysis.markdown import estimate, markdown, number, prompt_count
 
 __all__ = ["judges", "missing", "too_few"]
@@ -58,7 +58,7 @@ def too_few(tables: Tables) -> list[str]:
         if table is None:
             continue
         real = table[~table["scorer"].fillna("").str.contains(": ")]
-        few = int((real["prompts"].fillna(0) < LEAST_PROMPTS).sum())
+        few = int((~on_enough_prompts(real)).sum())
         if few:
             notes.append(
                 f"{name}: {few} of {len(real)} rows rest on fewer than {LEAST_PROMPTS} prompts; they are "

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from diffusion_lens.analysis.curves import LEAST_PROMPTS
+from diffusion_lens.analysis.curves import LEAST_PROMPTS, on_enough_prompts
 from diffusion_lens.analysis.markdown import (
     estimate,
     markdown,
@@ -274,7 +274,7 @@ def measures(tables: Tables) -> list[str]:
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
     """Without baselines, and without what rests on too few prompts."""
     real = table[~table["scorer"].fillna("").str.contains(": ")] if "scorer" in table else table
-    return real[real["prompts"].fillna(0) >= LEAST_PROMPTS] if "prompts" in real else real
+    return real[on_enough_prompts(real)] if "prompts" in real else real
 
 
 def _keys(summary: pd.DataFrame) -> list[str]:

@@ -28,8 +28,8 @@ def markdown(names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str
 
 
 def word(value: object) -> str:
-    """What a kind of check asks for; any other value as text."""
-    return KIND_WORDS.get(str(value), "" if value is None else str(value))
+    """What a kind of check asks for; any other value as text, and none as nothing."""
+    return "" if value is None or value != value else KIND_WORDS.get(str(value), str(value))
 
 
 def prompt_count(prompts: Any) -> str:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import tyro
 
@@ -14,6 +15,11 @@ from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
 
 __all__ = ["explore"]
+
+_NO_DISPLAY = (
+    "\nThis machine has no display. From another one: ssh -L {port}:localhost:{port} THIS_MACHINE; then "
+    "open the address there."
+)
 
 
 @verb(
@@ -28,7 +34,7 @@ __all__ = ["explore"]
 )
 def explore(
     runs: Annotated[
-        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="")
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN ...]", help_behavior_hint="")
     ] = (),
     /,
     model: Annotated[str | None, default("emoji where no run is given", "MODEL")] = None,
@@ -62,7 +68,7 @@ def explore(
         raise InputError(f"The explorer needs {error.name}: pip install 'diffusion-lens[app]'.") from error
     from diffusion_lens.pages.app import create_app
     from diffusion_lens.pages.run_index import RunIndex
-    from diffusion_lens.pages.serve import listen, serve
+    from diffusion_lens.pages.serve import can_open_pages, listen, serve
 
     indices = [RunIndex.open(url) for url in runs]
     listener = listen(host, port)  # before a model is loaded for nothing
@@ -79,7 +85,10 @@ def explore(
         listener,
         host,
         browser=not no_browser,
-        ready=lambda address: say(f"explorer  {address}  (Ctrl-C ends it)"),
+        ready=lambda address: say(
+            f"explorer  {address}  (Ctrl-C ends it)"
+            + ("" if no_browser or can_open_pages() else _NO_DISPLAY.format(port=urlsplit(address).port))
+        ),
     )
 
 

@@ -115,11 +115,12 @@ def _mark_chance(axis: Axes, level: float) -> None:
     axis.axhline(level, color="#777777", linewidth=0.8, linestyle=(0, (1, 2)))
     axis.annotate(
         "chance",
-        (1, level),
+        (1.01, level),  # beside the panel, where no line hides it
         xycoords=("axes fraction", "data"),
         fontsize=6,
-        ha="right",
-        va="bottom",
+        ha="left",
+        va="center",
+        annotation_clip=False,
         color="#555555",
     )
 

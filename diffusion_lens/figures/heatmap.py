@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -47,6 +49,7 @@ def draw_heatmap(
     row: str | Sequence[str],
     x: str = "layer",
     y: str = "rate",
+    panel: str | None = None,
     label: str = "images that are right",
 ) -> Figure:
     """Draw a heat map; each cell says its number, and a cell without one stays white.
@@ -56,45 +59,60 @@ def draw_heatmap(
         row: as for `heatmap_data`.
         x: as for `heatmap_data`.
         y: as for `heatmap_data`; a share between 0 and 1.
+        panel: the column whose values get a panel each, one above the other, with columns of its own; a
+            single one if None.
         label: of the colours.
 
     Raises:
         InputError: as `heatmap_data`.
     """
-    grid = heatmap_data(table, row=row, x=x, y=y)
-    values = grid.to_numpy(dtype=float)
+    parts = [("", table)] if panel is None else list(table.groupby(panel, sort=False))
+    grids = [(str(name), heatmap_data(part, row=row, x=x, y=y)) for name, part in parts]
+    rows = [len(grid) for _, grid in grids]
     with style():
-        longest = max(len(str(name)) for name in grid.index)
-        width = max(3.4, 0.34 * values.shape[1] + 0.055 * longest + 1.1)
-        figure = Figure(figsize=(width, 0.8 + 0.21 * len(values)))
-        axis = figure.subplots()
-        # cividis is even to the eye with any colour vision, and in grey
-        picture = axis.pcolormesh(
-            np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=1, edgecolors="white", linewidth=0.6
+        longest = max(len(str(name)) for _, grid in grids for name in grid.index)
+        width = max(3.4, 0.34 * max(grid.shape[1] for _, grid in grids) + 0.055 * longest + 1.1)
+        figure = Figure(figsize=(width, 0.4 + 0.4 * len(grids) + 0.21 * sum(rows)))
+        axes = figure.subplots(len(grids), squeeze=False, height_ratios=rows)[:, 0]
+        for axis, (name, grid) in zip(axes, grids, strict=True):
+            picture = _cells(axis, grid)
+            if name:
+                axis.set_title(name)
+        axes[-1].set_xlabel(x)
+        bar = figure.colorbar(
+            picture, ax=list(axes), format=PercentFormatter(1, decimals=0), aspect=2 * sum(rows), pad=0.02
         )
-        for (i, j), value in np.ndenumerate(values):
-            if np.isfinite(value):
-                axis.text(
-                    j + 0.5,
-                    i + 0.5,
-                    f"{100 * value:.0f}",
-                    ha="center",
-                    va="center",
-                    fontsize=6,
-                    color="black" if value > 0.55 else "white",
-                )
-        axis.set_xticks(np.arange(values.shape[1]) + 0.5, [f"{one:.2g}" for one in grid.columns])
-        axis.set_yticks(np.arange(len(values)) + 0.5, list(grid.index))
-        axis.invert_yaxis()
-        axis.grid(visible=False)
-        axis.tick_params(length=0)
-        for side in axis.spines.values():
-            side.set_visible(False)
-        axis.set_xlabel(x)
-        bar = figure.colorbar(picture, ax=axis, format=PercentFormatter(1, decimals=0), aspect=14, pad=0.02)
         bar.set_label(label)
         bar.outline.set_visible(False)
     return figure
+
+
+def _cells(axis: Axes, grid: pd.DataFrame) -> QuadMesh:
+    """Draw the cells of one heat map with their numbers in per cent."""
+    values = grid.to_numpy(dtype=float)
+    # cividis is even to the eye with any colour vision, and in grey
+    picture = axis.pcolormesh(
+        np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=1, edgecolors="white", linewidth=0.6
+    )
+    for (i, j), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            axis.text(
+                j + 0.5,
+                i + 0.5,
+                f"{100 * value:.0f}",
+                ha="center",
+                va="center",
+                fontsize=6,
+                color="black" if value > 0.55 else "white",
+            )
+    axis.set_xticks(np.arange(values.shape[1]) + 0.5, [f"{one:.2g}" for one in grid.columns])
+    axis.set_yticks(np.arange(len(values)) + 0.5, list(grid.index))
+    axis.invert_yaxis()
+    axis.grid(visible=False)
+    axis.tick_params(length=0)
+    for side in axis.spines.values():
+        side.set_visible(False)
+    return picture
 
 
 def draw_tokens(

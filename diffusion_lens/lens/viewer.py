@@ -29,6 +29,7 @@ def viewer_page(table: pd.DataFrame) -> str:
     shown = [
         {
             "label": row.label(prompt=several),
+            "seed": f"seed {row.seed}",
             "cells": [
                 None if image is None else data_address(thumbnail(image, side))
                 for image in map(row.images.get, columns)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["create_app"]
 
 EXAMPLES = (
-    ("a purple cat",),
+    ("a green dog at night",),
     ("a red fox to the left of a pizza", "a pizza to the left of a red fox"),
     ("an automobile on grass",),
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from diffusion_lens.choices import POOLED
 from diffusion_lens.errors import InputError
 from diffusion_lens.pages.drawing import DrawRequest
+from diffusion_lens.pages.said import ways_to_say
 from diffusion_lens.text.interventions import INTERVENTIONS, parse_interventions
 from diffusion_lens.text.reading import ALL_ENCODERS
 
@@ -83,6 +84,14 @@ CONTROLS: tuple[Control, ...] = (
         "What the layer replaces: all layers that the pipeline reads, deeper ones, one, or all but one.",
     ),
     Control("interventions", "Change the states", "lines", help="One a line; each is applied in turn."),
+    Control(
+        "say",
+        "Say in words",
+        "choice",
+        ("no", "nearest"),
+        "What the state of each word says at each layer, below the images: the nearest words of a list, or "
+        "what the encoder's own vocabulary head names.",
+    ),
     Control("negative_prompt", "Negative prompt", "text", help="What not to draw."),
     Control("height", "Height", "whole", help="In pixels."),
     Control("width", "Width", "whole", help="In pixels."),
@@ -103,6 +112,7 @@ def controls_of(lens: "DiffusionLens") -> tuple[Control, ...]:
         "encoder": (ALL_ENCODERS, *names) if len(names) > 1 else (),
         "slots": slots if count > 1 else (),
         "pooled": POOLED if pooled else (),
+        "say": ("no", *ways_to_say(lens)),
     }
     made = (replace(one, choices=choices.get(one.name, one.choices)) for one in CONTROLS)
     return tuple(one for one in made if one.kind != "choice" or one.choices)
@@ -130,12 +140,14 @@ def read_request(data: Any, limits: Limits, controls: Sequence[Control] = CONTRO
         for name, one in known.items()
         if data.get(name) not in (None, "")
     }
+    say = options.pop("say", "no")
     layers = str(options.pop("layers", "all")).replace(",", " ").split()
     return DrawRequest(
         _prompts(data.get("prompts"), limits),
         _seeds(data.get("seeds", [0]), limits),
         tuple(layers),
         options,
+        None if say == "no" else say,
     )
 
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from diffusion_lens.analysis.columns import whole_prompts_apart
 from diffusion_lens.analysis.curves import curves
 from diffusion_lens.analysis.statistics import Resampling
 from diffusion_lens.errors import DiffusionLensError, RunError
@@ -193,7 +194,7 @@ class Browser:
         table = table[table["cell"].isin(list(cells)) & ~table["scorer"].str.contains(": ")]
         if table.empty:
             return [], "No image of this selection is scored."
-        made = curves(table, ("run", "scorer", "encoder", "kind"), resampling=QUICK)
+        made = curves(whole_prompts_apart(table), ("run", "scorer", "encoder", "kind"), resampling=QUICK)
         return panels({"curves": made}), ""
 
     def _small(self, request: Request) -> Response:

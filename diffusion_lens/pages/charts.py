@@ -137,5 +137,5 @@ def _apart(places: Sequence[float]) -> list[float]:
         lowest = moved[i] + _LABEL
     over = lowest - _LABEL - (HEIGHT - BOTTOM)
     for i in reversed(order) if over > 0 else ():
-        moved[i] = min(moved[i], HEIGHT - BOTTOM - _LABEL * (len(order) - 1 - order.index(i)))
+        moved[i] = min(moved[i], float(HEIGHT - BOTTOM - _LABEL * (len(order) - 1 - order.index(i))))
     return moved

@@ -9,6 +9,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
     from diffusion_lens.text.reading import Reading
+    from diffusion_lens.text.vocabulary import SaidBy
 
 __all__ = ["Column", "DrawRequest", "Drawn", "columns_of", "draw"]
 
@@ -25,12 +26,14 @@ class DrawRequest:
         seeds: the seeds.
         layers: layer requests, as for a call of the lens.
         options: further arguments of that call.
+        say: "nearest" or "head" to say the states in words too; see `diffusion_lens.text.vocabulary`.
     """
 
     prompts: tuple[str, ...]
     seeds: tuple[int, ...] = (0,)
     layers: tuple[str, ...] = ("all",)
     options: Mapping[str, Any] = field(default_factory=dict)
+    say: "SaidBy | None" = None
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 import socket
 from collections.abc import Iterable
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["LONGEST_BODY", "guards"]
@@ -23,6 +23,45 @@ POLICY = (
     "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'{nonce}; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+
+
+class _KnownHosts:
+    """Refuses names that are not this server's: another site could let its own name lead here.
+
+    Numeric addresses pass, as no site can choose them.
+    """
+
+    def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
+        self.app, self.names = app, frozenset(name.lower() for name in names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        name = _hostname(Headers(scope=scope).get("host", ""))
+        if name in self.names or _is_address(name):
+            await self.app(scope, receive, send)
+            return
+        name = name[:100]
+        why = f"This explorer does not go by the name {name!r}. Open it as http://localhost, or start it "
+        why += f"with --allow-host {name} to let browsers call it so."
+        await PlainTextResponse(why, 400, _HEADERS)(scope, receive, send)
+
+
+def _hostname(host: str) -> str:
+    """The name or address of a Host header, without its port and brackets."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return host
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 class _OwnPosts:
@@ -73,7 +112,7 @@ def guards(hosts: Iterable[str]) -> list[Middleware]:
     Args:
         hosts: names by which the server may be called, beside those of this machine for itself.
     """
-    names = {"localhost", "127.0.0.1", "testserver.local", *hosts}
+    names = {"localhost", *hosts}
     if "0.0.0.0" in names:
         names |= {socket.gethostname(), socket.getfqdn()}
-    return [Middleware(TrustedHostMiddleware, allowed_hosts=sorted(names)), Middleware(_OwnPosts)]
+    return [Middleware(_KnownHosts, names=names), Middleware(_OwnPosts)]

@@ -20,6 +20,7 @@ from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.pages.asked import Limits, controls_of, read_request
 from diffusion_lens.pages.drawing import Drawn, DrawRequest, columns_of, draw
 from diffusion_lens.pages.recipe import command_of, python_of
+from diffusion_lens.pages.said import say
 from diffusion_lens.pages.turns import Done, Failed, Job, Turns
 from diffusion_lens.scoring.scorer import ScoreRequest, Source
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
@@ -126,6 +127,7 @@ class Live:
                     "columns": [one.label for one in columns],
                     "prompts": list(asked.prompts),
                     "seeds": list(asked.seeds),
+                    "say": asked.say,
                     "checks": [
                         [{"id": one.id, "question": one.question} for one in listed] for listed in checks
                     ],
@@ -141,6 +143,8 @@ class Live:
                     pixels[one.prompt, int(one.row["seed"]), one.column] = _values(one.image)
                 made.append(("image", self._described(one, checks[one.prompt])))
             yield [*made, *_changes(drawn, pixels)]
+        if asked.say is not None:  # after the images, which are what is waited for
+            yield [("said", one) for one in say(self.lens, asked, columns)]
 
     def _described(self, one: Drawn, checks: Sequence[Check]) -> dict[str, Any]:
         return {

@@ -16,7 +16,7 @@ import diffusion_lens
 from diffusion_lens.errors import DiffusionLensError
 from diffusion_lens.files import write_whole
 from diffusion_lens.lens.thumbnails import data_address, thumbnail
-from diffusion_lens.pages import sections
+from diffusion_lens.pages import comparisons, sections
 from diffusion_lens.pages.glossary import GLOSSARY
 from diffusion_lens.pages.recipe import command_of
 from diffusion_lens.pages.run_index import RunIndex, Strip
@@ -94,8 +94,9 @@ def build_report(
         parts=[_part(one, budget) for one in indices],
         panels=sections.panels(tables),
         rates=sections.rates(tables),
-        order=sections.order(tables),
-        contrasts=sections.contrasts(tables),
+        order=comparisons.order(tables),
+        contrasts=comparisons.contrasts(tables),
+        trends=comparisons.trends(tables),
         planned=list(dict.fromkeys(planned)),
         left_out=sections.left_out(tables, planned, analysed),
         failures=sections.failures(tables),

@@ -1,5 +1,6 @@
 """`Filter`: which strips of a run are shown, as it stands in the address of the page."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -158,10 +159,15 @@ def _cell(strip: Strip, layer: str) -> str:
 
 
 def _number(given: Mapping[str, str], name: str) -> float | None:
+    if name not in given:
+        return None
     try:
-        return float(given[name]) if name in given else None
+        found = float(given[name])
     except ValueError:
-        raise InputError(f"{name} is a number, not {given[name]!r}.") from None
+        found = math.nan
+    if not math.isfinite(found):
+        raise InputError(f"{name} is a number, not {given[name]!r}.")
+    return found
 
 
 def _text(value: int | float | None) -> str:

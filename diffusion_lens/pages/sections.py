@@ -1,8 +1,7 @@
-"""The parts of a report that are numbers: curves, order, contrasts, failures and what is missing."""
+"""The parts of a report that are numbers: curves, failures and what is missing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -10,9 +9,20 @@ from diffusion_lens.checks.checks import KIND_WORDS
 from diffusion_lens.pages.charts import Chart, curve_chart
 from diffusion_lens.pages.views import Estimate, TableView, estimate, plain, table_view
 
-__all__ = ["Panel", "contrasts", "failures", "left_out", "missing", "order", "panels", "rates"]
+__all__ = [
+    "FRAME",
+    "Panel",
+    "Tables",
+    "failures",
+    "left_out",
+    "missing",
+    "panels",
+    "rates",
+    "real_rows",
+    "word",
+]
 
-_FRAME = {"run": "run", "scorer": "scorer", "encoder": "encoder", "category": "category"}
+FRAME = {"run": "run", "scorer": "scorer", "encoder": "encoder", "category": "category"}
 Tables = Mapping[str, pd.DataFrame]
 
 
@@ -30,7 +40,7 @@ def word(value: object) -> str:
     return "all" if value is None or value != value else KIND_WORDS.get(str(value), str(value))
 
 
-def _real(table: pd.DataFrame) -> pd.DataFrame:
+def real_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of scorers, without those of baselines ("oracle: shuffled")."""
     return table[~table["scorer"].fillna("").str.contains(": ")]
 
@@ -45,7 +55,7 @@ def panels(tables: Tables) -> list[Panel]:
     curves = tables.get("curves")
     if curves is None:
         return []
-    real = _real(curves)
+    real = real_rows(curves)
     label = _label_column(real)
     keys = [name for name in real.columns[: list(real.columns).index("layer")] if name != label]
     told = [name for name in keys if name == "run" or real[name].nunique(dropna=False) > 1]
@@ -82,9 +92,9 @@ def rates(tables: Tables) -> TableView | None:
     curves, summary = tables.get("curves"), tables.get("summary")
     if curves is None or summary is None:
         return None
-    real = _real(summary)
+    real = real_rows(summary)
     label = _label_column(curves)
-    words = {**{key: name for key, name in _FRAME.items() if key in real}, label: label}
+    words = {**{key: name for key, name in FRAME.items() if key in real}, label: label}
     keys = [key for key in words if key in curves]
     rows = []
     for line in real.to_dict("records"):
@@ -102,13 +112,17 @@ def rates(tables: Tables) -> TableView | None:
                 estimate(first, "rate", ends=("low", "high")),
                 estimate(last, "rate", ends=("low", "high")),
                 estimate(line, "area"),
-                estimate(line, "half_layer", ".1f"),
+                replace(
+                    estimate(line, "half_layer", ".1f"),
+                    before="\N{LESS-THAN OR EQUAL TO} " if line.get("half_is_bound") else "",
+                ),
             ]
         )
     numbers = ("prompts", "first layer", "last layer", "area", "layer of half")
     return table_view(
         "summary",
-        "Rates at the first and the last layer, and what lies between.",
+        "Rates at the first and the last layer, and what lies between. Where half of the last rate is "
+        "there at the first layer already, the layer of half is a bound: \N{LESS-THAN OR EQUAL TO}.",
         words,
         numbers,
         rows,
@@ -116,56 +130,8 @@ def rates(tables: Tables) -> TableView | None:
     )
 
 
-def order(tables: Tables) -> TableView | None:
-    """Which kind of check comes first within the same images."""
-    found = tables.get("order")
-    if found is None:
-        return None
-    real = _real(found)
-    real = real[real["lead"].notna() & (real["first"] != "prompt") & (real["second"] != "prompt")]
-    words = {key: name for key, name in _FRAME.items() if key in real}
-    rows = [
-        [
-            *(plain(line[key]) for key in words),
-            _pair(line, "first", "second", "before"),
-            *(estimate(line, name) for name in ("first_earlier", "second_earlier", "tie")),
-            estimate(line, "lead", "+.2f", ("low", "high")),
-            _p(line.get("p_holm")),
-            plain(line["prompts"]),
-        ]
-        for line in real.to_dict("records")
-    ]
-    numbers = ("pair", "first earlier", "second earlier", "same layer", "lead", "p (Holm)", "prompts")
-    caption = "Which of two checks is right at an earlier layer, within the same prompt and seed."
-    return table_view("order", caption, words, numbers, rows, real, 1)
-
-
-def contrasts(tables: Tables) -> TableView | None:
-    """The comparisons that were planned."""
-    found = tables.get("planned")
-    if found is None:
-        return None
-    real = _real(found)
-    real = real[real["number"].isin(["area", "final"]) & real["difference"].notna()]
-    words = {key: name for key, name in {**_FRAME, "kind": "kind"}.items() if key in real}
-    rows = [
-        [
-            *(plain(word(line[key])) for key in words),
-            _pair(line, "first_group", "second_group", "\N{MINUS SIGN}"),
-            plain({"area": "area", "final": "last layer"}[line["number"]]),
-            estimate(line, "first"),
-            estimate(line, "second"),
-            estimate(line, "difference", "+.2f", ("low", "high")),
-            _p(line.get("p_holm")),
-        ]
-        for line in real.to_dict("records")
-    ]
-    numbers = ("contrast", "of", "first", "second", "difference", "p (Holm)")
-    return table_view("planned", "Decided on before any image was drawn.", words, numbers, rows, real, 2)
-
-
 def left_out(tables: Tables, planned: Sequence[str], notes: Sequence[str]) -> list[str]:
-    """Planned contrasts that no number answers, and the other notes of the analysis.
+    """Planned contrasts and trends that no number answers, and the other notes of the analysis.
 
     Args:
         tables: of the analysis.
@@ -178,15 +144,19 @@ def left_out(tables: Tables, planned: Sequence[str], notes: Sequence[str]) -> li
         known = table[table["difference"].notna()]
         columns = known["compared"] if "compared" in known else pd.Series("", index=known.index)
         answered = set(zip(columns, known["first_group"], known["second_group"], strict=True))
-    said = list(notes)
+    if "trends" in tables:
+        known = tables["trends"]
+        answered |= {(column, "", "") for column in known.loc[known["correlation"].notna(), "column"]}
+    said = [note for note in notes if not note.endswith("there is nothing to report")]
     for text in dict.fromkeys(planned):
         column, _, values = text.partition("=")
         first, _, second = values.partition(",")
         mentioned = any(column in note for note in notes)
         if (column, first, second) not in answered and not mentioned:
-            said.append(
-                f"The planned contrast {text} has no answer: no scored image has these values of {column}."
-            )
+            why = f"no scored image has these values of {column}"
+            if not values:
+                why = f"{column}, or the area under the curves, is no number that varies over the prompts"
+            said.append(f"The planned contrast {text} has no answer: {why}.")
     return said
 
 
@@ -195,10 +165,10 @@ def failures(tables: Tables) -> TableView | None:
     summary = tables.get("summary")
     if summary is None:
         return None
-    real = _real(summary)
+    real = real_rows(summary)
     real = real[real["failed_but_right_before"].notna()]
     label = next((name for name in ("kind", "check") if name in real), "run")
-    words = {**{key: name for key, name in _FRAME.items() if key in real}, label: label}
+    words = {**{key: name for key, name in FRAME.items() if key in real}, label: label}
     rows = [
         [
             *(plain(word(line[key])) for key in words),
@@ -223,7 +193,7 @@ def missing(tables: Tables) -> TableView | None:
     found = tables.get("missing")
     if found is None:
         return None
-    real = _real(found)
+    real = real_rows(found)
     counts = real.groupby(["run", "scorer", "reason"], sort=False)["missing"].sum().reset_index()
     words = {"run": "run", "scorer": "scorer", "reason": "reason"}
     rows = [
@@ -238,13 +208,3 @@ def missing(tables: Tables) -> TableView | None:
         rows,
         counts,
     )
-
-
-def _pair(line: Mapping[Any, Any], first: str, second: str, between: str) -> Estimate:
-    return plain(f"{word(line[first])} {between} {word(line[second])}")
-
-
-def _p(value: Any) -> Estimate:
-    if not isinstance(value, float) or value != value:
-        return Estimate("")
-    return Estimate("< 0.001" if value < 0.001 else f"{value:.3f}", value)

@@ -1,7 +1,9 @@
 """Running the explorer's app: a free port, or a message about the one that is taken."""
 
 import errno
+import os
 import socket
+import sys
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +13,7 @@ from starlette.types import ASGIApp
 
 from diffusion_lens.errors import InputError
 
-__all__ = ["listen", "serve"]
+__all__ = ["can_open_pages", "listen", "serve"]
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -49,6 +51,16 @@ def listen(host: str, port: int) -> socket.socket:
     return found
 
 
+def can_open_pages() -> bool:
+    """Whether a page can be opened here: there is a display, or a program that the user named for it.
+
+    Without one Python would start a browser for terminals where it finds one, and wait for its end.
+    """
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+
+
 def serve(
     app: ASGIApp, listener: socket.socket, host: str, *, browser: bool, ready: Callable[[str], None]
 ) -> None:
@@ -58,14 +70,14 @@ def serve(
         app: the app.
         listener: a socket of `listen`.
         host: the address that it listens at.
-        browser: open the page in the user's browser.
+        browser: open the page in the user's browser, where there is a display.
         ready: is told the page's address.
     """
     shown = "localhost" if host in (*LOCAL, "0.0.0.0", "::") else host
     address = f"http://{shown}:{listener.getsockname()[1]}/"
     ready(address)
-    if browser:
-        with suppress(webbrowser.Error):  # no display: the address was given
+    if browser and can_open_pages():
+        with suppress(webbrowser.Error):  # the address was given
             webbrowser.open(address)
     # visitors' streams end at once when the server stops
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, server_header=False)

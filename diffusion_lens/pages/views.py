@@ -14,7 +14,17 @@ __all__ = ["Estimate", "FilmCell", "FilmStrip", "FilmView", "TableView", "estima
 
 @dataclass(frozen=True)
 class Estimate:
-    """One cell of a table: text, and the exact number behind it with its interval."""
+    """One cell of a table: text, and the exact number behind it with its interval.
+
+    Attributes:
+        text: the number as it is written, or words.
+        value: the number; None for words.
+        low: lower end of its interval.
+        high: upper end.
+        low_text: as it is written.
+        high_text: as it is written.
+        before: a sign before the number, such as that of a bound.
+    """
 
     text: str
     value: float | None = None
@@ -22,6 +32,7 @@ class Estimate:
     high: float | None = None
     low_text: str = ""
     high_text: str = ""
+    before: str = ""
 
 
 @dataclass(frozen=True)

@@ -63,3 +63,4 @@ from .tuned import EncoderMaps as EncoderMaps
 from .tuned import TunedFile as TunedFile
 from .vocabulary import SaidBy as SaidBy
 from .vocabulary import Vocabulary as Vocabulary
+from .vocabulary import find_head as find_head

@@ -21,7 +21,7 @@ _PICTURES: Mapping[str, tuple[str, str]] = {
         'drawn = [clip("a purple cat", [4, 8, 12], readout=way, progress=False) for way in ways]\n'
         'rows = [list(result.table["image"]) for result in drawn]\n'
         "contact_sheet(rows, ways, ['4', '8', '12'])",
-        "Layers of a CLIP read as its pipeline does, with the final norm, and raw.",
+        "Layers of a CLIP, read as its pipeline reads (native), and without its final norm (none).",
     ),
     "pooled": (
         "from lens_site.diagrams import draw_pooled\ndraw_pooled()",

@@ -112,6 +112,14 @@ def test_heat_maps_hold_the_numbers(made):
         heatmap_data(made, row="scorer")
 
 
+def test_models_of_unequal_depth_have_columns_of_their_own(made):
+    both = pd.concat([made.assign(run="one"), made[made["layer"] % 2 == 1].assign(run="other")])
+    figure = draw_heatmap(both, row="kind", panel="run")
+    shown = {axis.get_title(): axis for axis in figure.axes if axis.get_title()}
+    assert [len(axis.get_xticks()) for axis in shown.values()] == [6, 3]
+    assert [len(axis.texts) for axis in shown.values()] == [12, 6]  # no cell is empty
+
+
 def test_forests_show_numbers_and_zero(table):
     rows = summary(table, resampling=FAST)
     axis = draw_forest(rows, name=["scorer", "kind"], value="area", low="area_low", high="area_high").axes[

@@ -129,6 +129,7 @@ def test_the_viewer_works_without_a_kernel_and_offline(browser: Browser) -> None
     expect(frame.locator("dialog[open] img")).to_have_attribute("src", large or "")
     frame.locator("dialog img").click()
     expect(frame.locator("dialog[open]")).to_have_count(0)
-    expect(frame.locator(".large span").nth(2)).to_contain_text(HTML)
+    expect(frame.locator(".label").nth(2)).to_contain_text(HTML)
+    expect(frame.locator(".large span").nth(2)).to_have_text("seed 0")
     assert errors == []
     context.close()

@@ -19,11 +19,14 @@ from diffusion_lens.pages.app import create_app
 from diffusion_lens.pages.recipe import command_of, python_of
 from diffusion_lens.pages.run_filter import Filter, select
 from diffusion_lens.pages.run_index import RunIndex
-from diffusion_lens.pages.serve import listen
+from diffusion_lens.pages.serve import can_open_pages, listen
 from diffusion_lens.pages.verdicts import Verdicts
 from diffusion_lens.scoring import table as scores
+from diffusion_lens.scoring.score_run import score_run
+from diffusion_lens.scoring.scorers.oracle import OracleScorer
 from tests.command_line import run as command
 from tests.pages.conftest import PROMPTS, Running, running
+from tests.scoring.made_runs import make_run, scene
 
 WHOLE = ("oracle", "prompt")
 
@@ -60,6 +63,8 @@ def test_a_filter_survives_its_own_address(run: Path) -> None:
         ("col.season", "x"),
         ("question", "a|b"),
         ("low", "x"),
+        ("high", "nan"),
+        ("page", "inf"),
     ]:
         with pytest.raises(InputError):
             Filter.read([(name, value)], index, questions)
@@ -127,6 +132,17 @@ def test_the_curves_of_a_selection_are_the_tables(page: Page, explorer: Running,
     ]
 
 
+def test_the_whole_prompt_and_its_place_are_two_curves(page: Page, tmp_path: Path) -> None:
+    folder = tmp_path / "night"
+    make_run(folder, [("a red fox at night", {})], lambda cell, _: scene("a pizza at night"))
+    score_run(folder, [OracleScorer()])
+    with running(create_app(None, [RunIndex.open(folder)])) as server:
+        page.goto(f"{server.address}/run/night/curves")
+        for name, rate in (("place", 1), ("whole prompt", 0)):
+            shown = page.locator(f"[data-line='{name}'] [data-rate]")
+            assert set(shown.evaluate_all("all => all.map(one => Number(one.dataset.rate))")) == {rate}
+
+
 def test_a_page_that_is_not_there_says_so(explorer: Running) -> None:
     for path in ("/nothing", "/static/../app.py", "/static/live.html"):
         answer = httpx.get(explorer.address + path)
@@ -164,6 +180,15 @@ def test_ten_thousand_images_and_a_damaged_part(tmp_path: Path) -> None:
         assert httpx.get(f"{server.address}/run/large/image/3-17.webp", timeout=60).content.startswith(
             b"RIFF"
         )
+
+
+def test_without_a_display_no_browser_of_the_terminal_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    assert not can_open_pages()
+    monkeypatch.setenv("BROWSER", "open-at-home")  # an editor that works from afar opens pages at home
+    assert can_open_pages()
 
 
 def test_a_port_in_use_is_said_with_what_to_do(explorer: Running) -> None:

@@ -20,7 +20,8 @@ def fields(lens: DiffusionLens) -> dict[str, tuple[str, ...]]:
 
 
 def test_encoders_slots_and_pooled_are_fields_where_there_is_a_choice(tiny_lens: New) -> None:
-    assert set(fields(tiny_lens("sd"))) == {"readout"}
+    assert set(fields(tiny_lens("sd"))) == {"readout", "say"}
+    assert fields(tiny_lens("sd"))["say"] == ("no", "nearest")  # a CLIP has no vocabulary head
     assert fields(tiny_lens("sdxl"))["encoder"] == ("all", "text_encoder", "text_encoder_2")
     assert "slots" not in fields(tiny_lens("sdxl")) and fields(tiny_lens("sdxl"))["pooled"]
     slots = fields(tiny_lens("krea2"))["slots"]

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from diffusion_lens import DiffusionLens
 from diffusion_lens.errors import InputError
+from diffusion_lens.lens.words import say_layers
 from diffusion_lens.pages.app import create_app
 from diffusion_lens.pages.asked import Limits, read_request
 from diffusion_lens.pages.turns import Turns
@@ -118,6 +119,23 @@ def test_a_change_of_the_states_is_a_control(page: Page, explorer: Running, emoj
     expect(page.locator("dialog[open]")).to_contain_text("interventions=['keep(cat)']")
 
 
+def test_words_of_the_states_stand_below_the_images(
+    page: Page, explorer: Running, emoji: DiffusionLens
+) -> None:
+    page.goto(f"{explorer.address}/?prompt=a+red+fox&seeds=0&steps=1&layers=0+native&say=nearest")
+    page.wait_for_selector("body[data-done]")
+    told = say_layers(emoji, "a red fox", [0, "native"], k=3, by="nearest")
+    lines = page.get_by_role("row")
+    expect(lines).to_have_count(3)
+    for token, own in told.groupby("token"):
+        line = lines.filter(has=page.get_by_role("rowheader", name=str(token), exact=True))
+        shown = line.get_by_role("cell").all_inner_texts()
+        assert [one.split() for one in shown] == [said.split(", ") for said in own["said"]]
+    expect(page.locator(".saying .on")).to_have_count(3)  # of the layer that is shown large
+    page.click(".across .shot >> nth=0")
+    expect(page.locator("dialog[open]")).to_contain_text("Its states in words")
+
+
 def test_a_prompt_of_html_is_text(page: Page, explorer: Running) -> None:
     ask(page, explorer, HTML, "<b>bold</b>", steps="1", layers="native")
     page.wait_for_selector("body[data-done]")
@@ -187,7 +205,14 @@ def test_a_visitor_who_leaves_frees_the_model(emoji: DiffusionLens) -> None:
 def test_other_hosts_origins_and_forms_are_refused(explorer: Running) -> None:
     draw = f"{explorer.address}/draw"
     good = {"prompts": ["a"], "steps": "1", "layers": "native"}
-    assert httpx.get(explorer.address, headers={"Host": "evil.example"}).status_code == 400
+    refused = httpx.get(explorer.address, headers={"Host": "evil.example:7860"})
+    assert refused.status_code == 400 and "--allow-host evil.example " in refused.text
+    for address in (
+        "192.168.3.4:7860",
+        "[::1]:7860",
+        "LOCALHOST",
+    ):  # of this machine, by any of its numbers
+        assert httpx.get(explorer.address, headers={"Host": address}).status_code == 200
     for headers in (
         {"Origin": "http://evil.example"},
         {"Sec-Fetch-Site": "cross-site"},
@@ -213,6 +238,7 @@ def test_other_hosts_origins_and_forms_are_refused(explorer: Running) -> None:
         ({"prompts": ["a"], "steps": "1000"}, "between 1 and 100"),
         ({"prompts": ["a"], "steps": "many"}, "Steps is a number"),
         ({"prompts": ["a"], "readout": "loud"}, "native, final, none"),
+        ({"prompts": ["a"], "say": "loudly"}, "Say in words is one of no, nearest"),
         ({"prompts": ["a"], "height": 4096}, "between 1 and 1024"),
         ({"prompts": ["a"], "callback": "x"}, "callback"),
         ({"prompts": ["a"], "interventions": "explode(a)"}, "explode.* is no intervention"),

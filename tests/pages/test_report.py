@@ -14,7 +14,9 @@ from diffusion_lens.errors import RunError
 from diffusion_lens.pages.report import build_report, write_report
 from diffusion_lens.pages.run_index import RunIndex
 from diffusion_lens.scoring import table as scores
-from tests.scoring.made_runs import make_run
+from diffusion_lens.scoring.score_run import score_run
+from diffusion_lens.scoring.scorers.oracle import OracleScorer
+from tests.scoring.made_runs import make_run, scene
 
 
 class Page(HTMLParser):
@@ -80,7 +82,7 @@ def test_every_number_is_the_tables_own(run: Path, page: str) -> None:
         )
         for value, text in found:
             assert value in known or name == "missing", (name, value)
-            shown = float(text.replace("<", ""))
+            shown = float(text.replace("<", ""))  # a sign of a bound stands before the number
             digits = len(text.partition(".")[2])
             assert abs(shown - value) <= 0.5 * 10**-digits + 1e-12
 
@@ -106,6 +108,48 @@ def test_a_contrast_that_nothing_answers_is_named(run: Path, tmp_path: Path) -> 
     read = Page(build_report([other]))
     assert "season" in read.text[read.text.index("Missing and left out") :]
     assert "curves" in read.numbers  # the rest is shown
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """The page of a study of five animals and five things; three and two of them are at night."""
+    colours = ("red", "blue", "green", "yellow", "purple")
+    prompts = [
+        (f"a {colour} {noun}" + " at night" * (number < night), {"what": what, "words": number})
+        for what, noun, night in (("animal", "dog", 3), ("thing", "car", 2))
+        for number, colour in enumerate(colours)
+    ]
+    folder = tmp_path_factory.mktemp("compared") / "study"
+    make_run(
+        folder,
+        prompts,
+        lambda cell, prompt: scene(prompt if cell.layer or "red" in prompt else "a pizza"),
+        layers=(0, 1),
+        seeds=(0,),
+    )
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["experiment"]["contrasts"] = ["what=animal,thing", "words"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    score_run(folder, [OracleScorer()])
+    return Page(build_report([folder]))
+
+
+def test_what_rests_on_few_prompts_is_not_compared(compared: Page) -> None:
+    start = compared.text.index("Decided on before any image was drawn.")
+    planned = compared.text[start : compared.text.index("The rank correlation")]
+    assert "whole prompt" in planned and "5 / 5" in planned.replace("*", "")
+    assert "place" not in planned  # three prompts and two
+
+
+def test_a_planned_trend_has_its_number_and_is_not_called_unanswered(compared: Page) -> None:
+    assert compared.numbers["trends"]
+    assert "has no answer" not in compared.text and "nothing to report" not in compared.text
+
+
+def test_a_layer_that_is_a_bound_says_so(run: Path, page: str) -> None:
+    summary = analyse(scores.read(run)).tables["summary"]
+    real = summary[(summary["scorer"] == "oracle") & summary["half_layer"].notna()]
+    assert page.count("\u2264 <data") == int(real["half_is_bound"].sum())
 
 
 def test_500_images_stay_under_10_megabytes(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ def _forests(known: pd.DataFrame, part: str, label: str) -> Iterator[tuple[str, 
     if known.empty:
         return
     keys = [key for key in _KEYS if key in known and known[key].nunique() > 1]
+    if {"kind", "check"} <= set(keys) and (known.groupby("kind")["check"].nunique() <= 1).all():
+        keys.remove("check")  # the kind says it
     pair = known["first_group"] + " \N{MINUS SIGN} " + known["second_group"]
     shown = known.assign(pair=pair, **{key: known[key].fillna("") for key in keys})
     pages = pages_of(shown)

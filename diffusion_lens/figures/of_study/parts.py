@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from diffusion_lens.analysis.curves import LEAST_PROMPTS
+from diffusion_lens.analysis.curves import on_enough_prompts
 from diffusion_lens.figures.curves import draw_curves
 from diffusion_lens.scoring.baselines import BASELINES
 
@@ -33,7 +33,7 @@ def without_baselines(table: pd.DataFrame) -> pd.DataFrame:
 
 def enough(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that rest on enough prompts to be shown."""
-    return table[table["prompts"].fillna(LEAST_PROMPTS) >= LEAST_PROMPTS] if "prompts" in table else table
+    return table[on_enough_prompts(table) | table["prompts"].isna()] if "prompts" in table else table
 
 
 def is_one_layer(table: pd.DataFrame) -> pd.Series:

@@ -26,7 +26,19 @@ def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
     curves = table[keys_of(table)].drop_duplicates()
     groups = [("", table)] if len(curves) <= 40 else [(str(run), one) for run, one in table.groupby("run")]
     for part, one in groups:
-        yield part, draw_heatmap(one, row=telling(one, keys_of(one)), x=axis_of(one))
+        if axis_of(one) == "layer":
+            yield part, draw_heatmap(one, row=telling(one, keys_of(one)))
+            continue
+        # layers of encoders of unequal depth are no columns in common
+        models = [name for name in ("run", "encoder") if one[name].nunique() > 1]
+        rows = telling(one, [name for name in keys_of(one) if name not in models])
+        named = one.assign(model=one[models].astype(str).agg(", ".join, axis=1))
+        yield part, draw_heatmap(named, row=rows, panel="model")
 
 
-FIGURE = StudyFigure("heatmap", 70, "The rates of all curves in per cent, the earliest on top.", _draw)
+FIGURE = StudyFigure(
+    "heatmap",
+    70,
+    "The rates of all curves in per cent, the earliest on top; models of unequal depth apart.",
+    _draw,
+)

@@ -30,7 +30,7 @@ function copyable(text, what) {
  * Show one image.
  * @param {HTMLDialogElement} dialog
  * @param {object} one prompt, title, source, missing, pixels, strip [{column, source, open, current}],
- *   answers [{check, answer, reason}], command, python, link, row [[name, value]]
+ *   answers [{check, answer, reason}], said [[token, words]] if there are any, command, python, link, row [[name, value]]
  */
 export function show(dialog, one) {
   const open = dialog.open;
@@ -46,6 +46,7 @@ export function show(dialog, one) {
   const answers = one.answers.length
     ? make("table", {}, make("tbody", {}, ...one.answers.map((each) => make("tr", {}, make("td", {}, each.check), make("td", { class: each.answer }, each.answer), make("td", { class: "soft" }, each.reason || "")))))
     : null;
+  const said = one.said?.length ? make("dl", { class: "row" }, ...one.said.flatMap(([token, words]) => [make("dt", {}, token), make("dd", {}, words)])) : null;
   const settings = make("dl", { class: "row" });
   for (const [name, value] of one.row) settings.append(make("dt", {}, name), make("dd", {}, String(value)));
   dialog.replaceChildren(make("div", { class: "inside" },
@@ -53,6 +54,7 @@ export function show(dialog, one) {
     strip,
     make("div", { class: "detailbody" }, make("div", { class: "big" }, image), make("div", {},
       answers ? make("h3", {}, "Answers") : null, answers,
+      said ? make("h3", {}, "Its states in words") : null, said,
       make("h3", {}, "This image again"), copyable(one.command, "the command"), copyable(one.python, "the Python lines"),
       make("h3", {}, "Link"), copyable(one.link, "the link"),
       make("h3", {}, "Settings"), settings))));

@@ -64,6 +64,7 @@ async function draw(data, wanted = null) {
         const total = state.columns.length * state.seeds.length * state.prompts.length;
         status.textContent = `${state.images.size} of ${total} images, the first after ${(first / 1000).toFixed(1)} s`;
       } else if (name === "change" || name === "difference") measure(name, value);
+      else if (name === "said") say(value);
       else if (name === "begin" && value.visitors > 1) status.textContent = `Sharing the model with ${value.visitors - 1} other${value.visitors > 2 ? "s" : ""}`;
       else if (name === "problem") throw new Error(value.message);
       else if (name === "done") finished = true;
@@ -101,7 +102,7 @@ const lineOf = (lead, across, name = "row") => make("div", { class: `line ${name
 function begin(plan, data) {
   $("empty").hidden = true;
   stage.hidden = false;
-  state = { ...plan, data, images: new Map(), shots: new Map(), numbers: new Map(), focus: [], changes: new Map(), at: plan.columns.length - 1, moved: false };
+  state = { ...plan, data, images: new Map(), shots: new Map(), numbers: new Map(), focus: [], tables: [], said: new Map(), changes: new Map(), at: plan.columns.length - 1, moved: false };
   const n = plan.columns.length;
   stage.style.setProperty("--n", n);
   const range = make("input", { type: "range", id: "layer", min: 0, max: n - 1, value: state.at, "aria-label": "Layer shown large in every row", on: { input: (event) => { state.moved = true; move(Number(event.target.value)); } } });
@@ -113,6 +114,11 @@ function begin(plan, data) {
     const group = make("section", { class: "group", "aria-label": prompt });
     if (plan.prompts.length > 1) group.append(make("h2", {}, make("span", { class: "letter" }, letter(p)), prompt));
     for (const seed of plan.seeds) group.append(rowOf(p, seed, prompt));
+    if (plan.say) {
+      const table = make("div", { class: "said", role: "table", "aria-label": `What the states of "${prompt}" say` }, make("p", { class: "soft small" }, "The words of the states follow the images."));
+      state.tables.push(table);
+      group.append(table);
+    }
     parts.push(group);
   });
   if (plan.prompts.length > 1) {
@@ -178,6 +184,29 @@ function arrive(one, wanted) {
   if (wanted && one.cell === wanted) open(prompt, seed, column);
 }
 
+/** What the state of each word says, one line a word, one column a layer. */
+function say({ prompt, column, said }) {
+  state.said.set(`${prompt}|${column}`, said);
+  if (column < state.columns.length - 1) return;
+  const all = state.columns.map((_, c) => state.said.get(`${prompt}|${c}`) ?? []);
+  const several = new Set(all.flat().map((one) => one.of)).size > 1;
+  const name = (one) => (several ? `${one.token} (${one.of})` : one.token);
+  const rows = [...new Set(all.flat().map(name))].map((token) => {
+    const cells = all.map((listed, c) => make("div", { role: "cell", "data-column": String(c), "aria-label": `layer ${state.columns[c]}` }, ...(listed.find((one) => name(one) === token)?.words ?? "").split(", ").map((word) => make("span", {}, word))));
+    const line = lineOf(make("div", { role: "rowheader", class: "question" }, token), make("div", { class: "across", role: "presentation" }, ...cells), "saying");
+    line.setAttribute("role", "row");
+    return line;
+  });
+  const none = make("p", { class: "soft small" }, "No word of this prompt has a state that can be said.");
+  state.tables[prompt].replaceChildren(...(rows.length ? rows : [none]));
+  mark();
+}
+
+/** Mark the words of the layer that is shown large. */
+function mark() {
+  for (const cell of stage.querySelectorAll(".saying [data-column]")) cell.classList.toggle("on", Number(cell.dataset.column) === state.at);
+}
+
 /** Show one layer large in every row. */
 function move(column) {
   state.at = column;
@@ -186,6 +215,7 @@ function move(column) {
   state.now.textContent = `layer ${state.columns[column]}`;
   state.names.forEach((name, i) => name.classList.toggle("on", i === column));
   for (const [name, shot] of state.shots) shot.classList.toggle("on", name.endsWith(`|${column}`));
+  mark();
   for (const { element, p, seed } of state.focus) {
     const small = state.shots.get(key(p, seed, column));
     const images = [...small.querySelectorAll("img, .why")].map((each) => each.cloneNode(true));
@@ -296,7 +326,8 @@ function open(p, seed, column) {
     }),
     answers: Object.entries(one.verdicts).map(([id, answer]) => ({ check: questions[id], answer, reason: "" })),
     command: one.command, python: one.python, link: address(state.data, one.cell),
-    row: [["cell", one.cell], ...Object.entries(one.row).filter(([, value]) => value !== null && value !== "")],
+    said: (state.said.get(`${p}|${column}`) ?? []).map((each) => [each.token, each.words]),
+    row: Object.entries(one.row).filter(([, value]) => value !== null && value !== ""),
   });
 }
 
