@@ -24,25 +24,6 @@ from tests.command_line import run
 EXAMPLES = [(one, example) for one in verbs() for example in one.examples]
 
 
-def test_no_help_imports_torch():
-    code = """
-import sys
-from diffusion_lens.cli import main
-from diffusion_lens.cli.verbs import verbs
-for arguments in ([], *(one.path for one in verbs())):
-    try:
-        main([*arguments, "--help"])
-    except SystemExit as stop:
-        assert not stop.code, arguments
-main(["models"])
-main(["--version"])
-loaded = {"torch", "transformers", "diffusers", "pandas"} & set(sys.modules)
-assert not loaded, loaded
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.parametrize("one", verbs(), ids=lambda one: one.name)
 def test_help_has_examples_and_defaults_in_words(one):
     done = run(*one.path, "--help")

@@ -12,23 +12,6 @@ from diffusion_lens.testbed.captions import parse
 RESULTS = Path(__file__).parents[1] / "results"
 INTERVAL = re.compile(r"([-+]?\d+(?:\.\d+)?)( %)?\s+\[([-+]?[\d.,]*\d),\s+([-+]?[\d.,]*\d)\]")
 
-CARD = {  # the rows of the model card: group and check of each number
-    "object present": [("seen", "object")],
-    "colour, given the object": [("seen", "colour")],
-    "count, given the object": [("seen", "count")],
-    "place": [("seen", "place")],
-    "relation, given both (chance: 25 %)": [("seen", "relation")],
-    "axis of the relation, given both (chance: 50 %)": [("seen", "axis")],
-    "order, given the axis (chance: 50 %)": [("seen", "order")],
-    "held-out colours: object, colour": [("new colour", "object"), ("new colour", "colour")],
-    "held-out relations: object, relation": [("new relation", "object"), ("new relation", "relation")],
-    "held-out relations: axis, order": [("new relation", "axis"), ("new relation", "order")],
-    "rarest tenth of objects": [("rare objects", "object")],
-    "invented names: commonest tenth, rarest tenth": [("common names", "name"), ("rare names", "name")],
-    "nouns that no caption held: object": [("synonyms of objects", "object")],
-    "colour words that no caption held: colour": [("synonyms of colours", "colour")],
-}
-
 Said = tuple[float, ...]  # a number and the two ends of its interval
 
 
@@ -89,15 +72,3 @@ def test_colours_of_two_objects_are_those_of_the_answers() -> None:
         kept.sort_values("encoder", ignore_index=True),
         check_dtype=False,
     )
-
-
-def test_the_model_card_says_what_the_models_draw() -> None:
-    card = (RESULTS.parent / "diffusion_lens/testbed/weights/README.md").read_text()
-    table = pd.read_csv(RESULTS / "testbed/accuracy.csv").set_index(["encoder", "group", "check"])["rate"]
-    rows = [line.strip("| ").split(" | ") for line in card.splitlines() if line.startswith("|")]
-    found = {row[0]: row[1:] for row in rows if row[0] in CARD}
-    assert found.keys() == CARD.keys()
-    for name, cells in found.items():
-        for encoder, cell in zip(("minilm", "clip", "smollm2"), cells, strict=True):
-            said = [int(one) for one in re.findall(r"(\d+) %", cell)]
-            assert said == [round(100 * table[(encoder, *key)]) for key in CARD[name]], (name, encoder)

@@ -1,29 +1,52 @@
-"""Rooms that work on saved data import without torch: scores and figures need no model."""
+"""What works without torch imports none of it: the package itself, all help, and the rooms of saved data.
 
-import pkgutil
+All in one new process, from what may import least to what may import most: what an earlier part has not
+imported, a later one can't hide.
+"""
+
 import subprocess
 import sys
 
-import pytest
+PROGRAM = """
+import importlib, pkgutil, sys
+
+def check(what, *forbidden):
+    loaded = sorted(set(forbidden) & set(sys.modules))
+    if loaded:
+        sys.exit(f"{what} imports {', '.join(loaded)}")
 
 import diffusion_lens
+assert {"DiffusionLens", "Reading", "run_sweep", "analyse", "__version__"} <= set(dir(diffusion_lens))
+check("the package", "torch", "pandas")
 
-# the probes read hidden states
-HEAVY = {"diffusion_lens.analysis.probes"}
+from diffusion_lens.cli import main
+from diffusion_lens.cli.verbs import verbs
+for words in (["--help"], *([*one.path, "--help"] for one in verbs()), ["models"], ["--version"]):
+    try:
+        main(words)
+    except SystemExit as stop:
+        assert not stop.code, words
+    check(" ".join(words), "torch", "transformers", "diffusers", "pandas")
+
+from diffusion_lens.figures import diffusion, similarity
+check("a figure of the textbook", "torch", "matplotlib.pyplot")
+
+from diffusion_lens.figures.registry import study_figures
+from diffusion_lens.scoring.registry import scorers
+assert study_figures() and scorers()
+import diffusion_lens.scoring.sheet
+check("the list of figures or scorers", "torch")
+
+for name in ("analysis", "checks", "figures", "pages", "runs"):
+    room = importlib.import_module(f"diffusion_lens.{name}")
+    found = [one.name for one in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")]
+    assert len(found) > 3, room
+    for module in found:
+        importlib.import_module(module)
+        check(module, "torch")
+"""
 
 
-def modules(room: str) -> list[str]:
-    """All modules of a room."""
-    path = f"{next(iter(diffusion_lens.__path__))}/{room}"
-    found = pkgutil.walk_packages([path], f"diffusion_lens.{room}.")
-    return [module.name for module in found if module.name not in HEAVY]
-
-
-@pytest.mark.parametrize("room", ["analysis", "checks", "figures", "runs"])
-def test_a_room_of_saved_data_imports_without_torch(room):
-    names = modules(room)
-    assert len(names) > 3
-    lines = [f"import {name}\nif 'torch' in sys.modules: sys.exit('{name}')" for name in names]
-    code = "import sys\n" + "\n".join(lines)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+def test_rooms_of_saved_data_and_all_help_need_no_torch():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -61,11 +61,12 @@ def analyze(
     Args:
         scores: Folders of runs, or tables of scores as .parquet or .csv.
         out: The folder for the tables, the figures, findings.md and, where scores are of runs, report.html.
-        by: The columns whose values make a curve each, such as category kind; run, scorer and encoder
+        by: The columns that split the answers into curves, such as category kind; run, scorer and encoder
             always do.
         contrast: A comparison that was planned beforehand, such as kind=object,relation; it is tested
             apart from the grid of all pairs.
-        truth: The scorer that the others are corrected by, where it labelled a part of the images.
+        truth: The scorer to trust, such as people who labelled a part of the images; the rates of the other
+            scorers are corrected by it.
         level: The level of intervals and bands.
         resamples: The random draws behind each band and each p value.
         seed: The seed of these draws.

@@ -47,17 +47,18 @@ def attention(
     sampler: SamplerOptions = SamplerOptions(),
     load: Load = Load(),
 ) -> None:
-    """Draw a prompt, and show where the denoiser reads a word of it: red above an image's own mean.
+    """Draw a prompt, and map where in each image the denoiser reads one of its words.
 
-    Works with U-Nets and with transformers of joint attention whose processors are diffusers' own.
+    A place is red where the word is read more than on average over that image. Works with U-Nets and with
+    transformers of joint attention whose processors are diffusers' own.
 
     Args:
         prompt: The prompt.
         word: A word of the prompt, or several with semicolons between them, content, last, special, pads,
             or a position such as #3.
-        at: Only these denoising steps, from 0, on the picture; the table has all.
-        blocks: Only attention layers whose paths in the denoiser are, or begin with, one of these, such as
-            mid_block; the table has all.
+        at: The denoising steps that the picture shows, counted from 0; the table holds all steps.
+        blocks: The attention layers that the picture shows: those whose path in the denoiser is, or begins
+            with, one of these, such as mid_block; the table holds all attention layers.
         out: The path of the picture, which ends in .png; the table of shares by image, step and attention
             layer goes beside it as .csv.
     """

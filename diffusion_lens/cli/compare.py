@@ -57,9 +57,9 @@ def compare(
     Args:
         encoder_a: The first text encoder, such as own.
         encoder_b: The second text encoder, such as own+int8 or a folder of a fine-tuned one.
-        encoder: The encoder of the model that both stand in for, such as text_encoder_2.
-        amount: The difference by which a layer counts as different, of hidden states (relative) and of
-            images (of the range of a pixel).
+        encoder: The encoder of the model that both replace, such as text_encoder_2.
+        amount: The difference from which on a layer counts as different: relative for hidden states, a
+            share of the range of a pixel for images.
         out: A folder, or a path that ends in .png. grid.png shows both rows and their difference;
             differences.csv has the numbers, and differences.png shows them by layer; images.parquet has the
             images. Where the grid is c.png, these are c.differences.csv and so on beside it.

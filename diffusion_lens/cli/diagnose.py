@@ -48,15 +48,15 @@ def diagnose(
     """Find where each thing that a prompt states is lost, and try cheap repairs on held-out seeds.
 
     Every layer is drawn and judged. On captions of the embedded models' scenes linear probes read each
-    layer too: what a probe reads and no image shows is decodable and not drawn. Of other prompts and models
-    it is not known what is decodable, and the page says so. Where something is lost, the layer that draws
-    most, words without context, stronger words, and the prompt without its other words are drawn beside the
-    unrepaired prompt.
+    layer too: what a probe reads and no image shows is decodable and not drawn. For other
+    prompts and models nobody knows what is decodable, and the page says so. Where something is lost, four
+    repairs are drawn beside the unrepaired prompt: the layer that draws most, words without context,
+    stronger words, and the prompt without its other words.
 
     Args:
         prompt: The prompt.
         held_out: The seeds of the repairs and of their control, none of them among --seeds.
-        scorer: Who answers; the oracle knows the scenes of the embedded models.
+        scorer: The scorer that answers; the oracle knows the scenes of the embedded models.
         checks: A file of checks of the prompt.
         enough: The share of right images from which on a thing counts as drawn.
         pairs: The number of pairs of captions that each probe is fitted on; 0 fits none.

@@ -45,8 +45,8 @@ def encode(
         layers: The layers, as in `show`.
         seeds: The seeds; all seeds of a prompt and layer share one conditioning.
         limit: How many of the prompts are encoded.
-        steps: The number of denoising steps, which is part of a cell.
-        guidance: The guidance scale, likewise.
+        steps: The number of denoising steps; an image's id depends on it.
+        guidance: The guidance scale; an image's id depends on it.
         dtype: The type of the weights: float32, bfloat16 or float16.
     """
     from diffusion_lens.sweep.write_conditionings import encode_experiment

@@ -61,7 +61,7 @@ def features(
 
     A top-k autoencoder is fitted on the states of captions. Each feature is then tried as a detector of a
     word on captions that were held out. Some are drawn: taken out of the caption in which they fire most,
-    and put into another prompt. Steer by one with --intervene 'steer(FOLDER/feature-7.safetensors, 2)'.
+    and put into another prompt. Steer with one by --intervene 'steer(FOLDER/feature-7.safetensors, 2)'.
     A steered state may be none that the encoder ever gives; where it is far from those of all captions,
     this command says so, and what is drawn there may mean nothing.
 
@@ -73,11 +73,11 @@ def features(
         number: How many features there are.
         k: How many features a state has at most.
         fit_steps: How many batches of 512 states are fitted on.
-        draw: How many features are drawn, at least those of --words; 0 draws none.
+        draw: How many features are drawn, or more where --words names more words; 0 draws none.
         words: Draw the features that detect these words best.
         on: The prompt that features are put into.
         strength: How strongly they are put in; 1 is the mean activation of a feature where it fires.
-        seed: Of the fit and of the images.
+        seed: The seed of the fit and of the images.
         out: features.csv has the words, and features.safetensors the features; grid.png shows those drawn,
             drawn.csv has their numbers, and feature-N.safetensors the directions for steer.
     """

@@ -30,7 +30,7 @@ def grid(
     out: Annotated[Path, default("grid.png", "PATH")] = Path("grid.png"),
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw the labelled grid of prompts of a run from its stored images: a row a seed, a column a layer.
+    """Draw the labelled grid of prompts of a run from its stored images, by seed and layer.
 
     Args:
         prompt: The prompts, as they stand in the run.

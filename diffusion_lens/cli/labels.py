@@ -27,7 +27,7 @@ def labels(
     Args:
         folder: The copy, with the folders human_annotations, gpt_annotations and prompts.
         out: The path of the table, as .parquet or .csv; a report goes beside it as .report.csv.
-        cut: A GPT score above it counts as right.
+        cut: A GPT score above this one counts as right.
     """
     from rich.table import Table
 

@@ -43,7 +43,7 @@ def caption(
     model: Model = "emoji",
     inverter: Inverter = None,
 ) -> None:
-    """Caption images: with captions that are written, or with the nearest of given ones.
+    """Caption images: write a caption for each, or choose the nearest of the captions in a file.
 
     Args:
         candidates: A text file of captions to choose from, one a line.
@@ -195,8 +195,8 @@ def cycle(
 
     Args:
         prompts: Two or more prompts; each is ranked among the others.
-        out: A CSV file with a row for each image: its error (0: its own conditioning, 1: nothing is
-            known) and the rank of its prompt.
+        out: A CSV file with a row for each image: its error (0 where its own conditioning is read back, 1
+            where no more than the mean conditioning is) and the rank of its prompt.
         layers: The layers to draw, as in `show`.
     """
     from diffusion_lens.files import check_output, write_whole

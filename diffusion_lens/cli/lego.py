@@ -64,7 +64,7 @@ def learn(
         subject_init: The text whose vectors the subject's embedding starts with.
         vectors: The number of vectors of the concept's embedding.
         out: A .safetensors file for the concept's embedding; the subject's goes beside it, and the state
-            of the training into a folder.
+            of the training into a folder beside both.
         weight: The weight of the context loss.
         temperature: The temperature of the context loss.
         steps: The number of training steps.

@@ -98,7 +98,7 @@ class Load:
             own+lora=FILE, or NAME=own+int8 for one of several.
         revision: A branch, tag or commit of the model on the hub.
         variant: A variant of the weights, such as fp16.
-        config: Of a model that is one file: the folder in diffusers format, or the hub id, of a pipeline
+        config: For a model that is one file: the folder in diffusers format, or the hub id, of a pipeline
             with the same configs.
         allow_pickle: Load weights that are pickles. A pickle can run any program: allow it only for a
             file that you trust.

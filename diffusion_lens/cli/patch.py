@@ -64,8 +64,9 @@ def patch(
     """Put each hidden state of a clean prompt into the encoder's pass over a corrupted one, draw and judge.
 
     The later blocks run on from the patched state. The effect of a token and layer is the rate of right
-    images under the patch less the rate of the corrupted prompt, and its share of what the clean prompt has
-    over the corrupted one. Intervals and p values are over pairs, or over the seeds of one pair.
+    images under the patch less the rate of the corrupted prompt. Beside it stands its share of the
+    difference between the clean and the corrupted prompt. Intervals and p values are over pairs, or over
+    the seeds of one pair.
 
     Args:
         prompts: The clean prompt, whose checks are judged, and the corrupted one, of as many tokens.
@@ -74,12 +75,12 @@ def patch(
             or positions such as #3.
         encoder: The text encoder that is patched, such as text_encoder_2; the others read the corrupted
             prompt.
-        scorer: Who answers; the oracle knows the scenes of the embedded models.
+        scorer: The scorer that answers; the oracle knows the scenes of the embedded models.
         checks: A file of checks of the clean prompts.
         about: The ids of the checks that count, such as attribute-0.
         by: place has a row for each position; role joins the tokens before, of and after the words that
             differ.
-        correction: Of p values over the whole grid: bh keeps the share of false findings
+        correction: The correction of p values over the whole grid: bh limits the share of false findings
             (Benjamini-Hochberg), holm the chance of any.
         out: A folder. effects.csv has the effects with their intervals, and heatmap.png shows them;
             cells.csv has each image's numbers; images.parquet has the images, and grid.png shows those of

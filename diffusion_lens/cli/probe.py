@@ -47,8 +47,8 @@ def probe(
     """Fit linear probes on the encoder's states of a run's prompts, and compare them with its images.
 
     For each check, such as the colour of the first thing, a probe of each layer chooses among the facts
-    that the prompts state, each prompt by a probe that never saw it. Layers at which the probe is right
-    more often than the images are decodable and not drawn. The run must be scored.
+    that the prompts state. No prompt is read by a probe that was fitted on it. Layers at which the probe is
+    right more often than the images are decodable and not drawn. The run must be scored.
 
     With --of denoiser the states are those of a block of the denoiser while it draws each layer, the mean
     over places. The images of one seed are drawn once more for it.
@@ -59,7 +59,7 @@ def probe(
         of: Whose states are read: those of the text encoder, or of the denoiser.
         step: The denoising step in which the denoiser is looked at, from 0.
         block: The path of the denoiser's module, such as up_blocks.1.
-        scorer: Whose answers on the images are compared.
+        scorer: The scorer whose answers on the images are compared.
         checks: A file of checks, as the run was scored with.
         folds: How many parts the prompts are cut into, each read by a probe of the others.
         least: How many prompts a fact needs to be probed.

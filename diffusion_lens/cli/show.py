@@ -59,7 +59,8 @@ def show(
             .parquet.
         release_encoders: Free the memory of the text encoders before denoising.
         upscaler: The second stage of DeepFloyd IF.
-        words: How many words say, under each image, what the state of each word of the prompt says.
+        words: The number of words that say, under each image, what the hidden state of each word of the
+            prompt holds.
     """
     asked = {name: value for name, value in locals().items() if name not in ("out", "overwrite")}
     if not prompts:

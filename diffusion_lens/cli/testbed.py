@@ -103,7 +103,7 @@ def train(
             then the diffusion or the joint stage; the inversion needs the autoencoder alone.
         minutes: The minutes of training; 0 only exports what was trained.
         resume: Resume from the checkpoint in the folder.
-        quick: Train the first three stages, or with a recipe its own, at tiny sizes, in two minutes.
+        quick: Train at tiny sizes, in two minutes: the first three stages, or those of the recipe.
         go_on: Start a recipe's models from their own weights in the package.
         encoder: The text encoder that the diffusion stage reads.
         start: The weights to start from, in diffusers format.
@@ -114,7 +114,8 @@ def train(
         seed: The seed of the scenes and of the first weights.
         channels: The channels of the blocks of the autoencoder or the denoiser.
         contrast: The weight of the diffusion stage's contrastive term, which teaches what belongs to what.
-        keep_every: Keep the averaged weights after so many samples each time, beside the checkpoint.
+        keep_every: Each time this number of samples was seen, keep a copy of the averaged weights beside
+            the checkpoint.
         workers: The number of processes that render scenes ahead of the steps.
     """
     from diffusion_lens.testbed.train import STAGES, train_quickly

@@ -48,8 +48,9 @@ def tune(
     """Fit the tuned readout of a model on captions, and print its error at each layer.
 
     Draw with it by --readout tuned:FILE. A layer's state then goes through an affine map to the native
-    layer, in place of the final norm alone. The errors are of every fifth caption, which is held out: the
-    squared error as a share of the variance of the native state, of the map and of the final norm alone.
+    layer, in place of the final norm alone. Every fifth caption is held out. The errors are the squared
+    errors on those captions, as shares of the variance of the native state, for the map and for the final
+    norm alone.
 
     With --denoise the maps of an embedded model are trained on, after the fit, through the loss of its
     frozen denoiser on the scenes that the captions tell of; printed besides is that loss on held-out

@@ -42,7 +42,7 @@ def when(
     whether it is there.
 
     Args:
-        scorer: Who answers; the oracle knows the scenes of the embedded models.
+        scorer: The scorer that answers; the oracle knows the scenes of the embedded models.
     """
     from rich.table import Table
 

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from diffusion_lens.errors import ScoresError
 from diffusion_lens.figures.registry import draw_study
 from diffusion_lens.scoring import table as scores
 from tests.analysis.simulate import FAST, RISING, as_table, images
+from tests.command_line import run
 
 
 def study() -> pd.DataFrame:
@@ -158,16 +157,6 @@ def test_numbers_read_as_papers_print_them():
     ]
 
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "diffusion_lens", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_findings_state_the_numbers_of_the_tables(table):
     found = analyse(table, planned=[Contrast("kind", "object", "relation")], resampling=FAST)
     page = findings(
@@ -256,10 +245,3 @@ def test_the_command_line_reads_labels(tmp_path):
     assert "cells without: blank" in done.stdout and ".DS_Store is no .csv" in done.stderr
     assert len(scores.read(tmp_path / "labels.parquet")) == 24
     assert (tmp_path / "labels.report.csv").exists()
-
-
-def test_neither_verb_nor_analysis_imports_torch():
-    code = "import sys; import diffusion_lens.analysis.analyse, diffusion_lens.figures.registry, "
-    code += "diffusion_lens.scoring.sheet, diffusion_lens.analysis.labels, diffusion_lens.cli\n"
-    code += "sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,8 +1,6 @@
 """Every figure draws what it is given, without pyplot and without a warning."""
 
 import io
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -117,11 +115,3 @@ def test_labels_are_text_whatever_they_say():
     words = similarity.WordVectors((word, "dog"), (0, 1), torch.randn(2, 2, 4))
     render(figures_similarity.draw_matrices({word: words.similarities(1)}))
     render(figures_similarity.draw_approach(words.approach("dog"), {word: [word]}, word))
-
-
-def test_figures_of_tables_need_neither_pyplot_nor_torch():
-    code = (
-        "import sys; from diffusion_lens.figures import diffusion, similarity; "
-        "sys.exit('matplotlib.pyplot' in sys.modules or 'torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-W", "error::ResourceWarning", "-c", code]).returncode == 0

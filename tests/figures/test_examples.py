@@ -1,13 +1,12 @@
 """Sheets of what a run drew, and a whole analysis of a run."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 from PIL import Image
 
 from diffusion_lens.figures.examples import draw_examples
+from tests.command_line import run
 from tests.scoring.made_runs import make_run, scene
 
 PROMPTS = ["a red fox", "a blue cat at night", "two dogs"]
@@ -57,11 +56,10 @@ def test_several_runs_are_analysed_together_with_the_contrasts_they_planned(tmp_
         manifest = json.loads((tmp_path / name / "manifest.json").read_text())
         manifest["experiment"] |= {"claim": "all is there", "contrasts": ["kind=object,attribute"]}
         (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
-    command = [sys.executable, "-m", "diffusion_lens"]
     for name in ("one", "other"):
-        subprocess.run([*command, "score", name, "--scorer", "oracle"], cwd=tmp_path, check=True)
-    analyse = [*command, "analyze", "one", "other", "--out", "out", "--resamples", "100"]
-    subprocess.run(analyse, cwd=tmp_path, check=True)
+        assert run("score", name, "--scorer", "oracle", cwd=tmp_path).returncode == 0
+    done = run("analyze", "one", "other", "--out", "out", "--resamples", "100", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     page = (tmp_path / "out" / "findings.md").read_text()
     assert "**Claim to test:** all is there" in page
     # three prompts prove nothing, and the page says that it leaves them out

@@ -2,8 +2,6 @@
 
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -21,6 +19,7 @@ from diffusion_lens.scoring.score_run import Settings, score_run
 from diffusion_lens.scoring.scorer import ScoreRequest
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
 from diffusion_lens.scoring.scorers.similarity import SimilarityScorer
+from tests.command_line import run
 from tests.scoring.made_runs import make_run, scene
 
 PROMPTS = ("a red fox", "a cat to the left of a dog", "two apples", "a bear at night")
@@ -320,14 +319,7 @@ def test_the_command_line_scores_and_names_what_is_not_there(tmp_path):
         "--clip.model",
         "nowhere/x",
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "diffusion_lens", *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "120"},
-    )
+    done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "endpoint: The scorer endpoint needs an address" in done.stderr
     assert "the scorer clip can't load nowhere/x" in done.stderr

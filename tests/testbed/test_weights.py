@@ -58,6 +58,7 @@ def test_model_card_says_what_the_table_says() -> None:
     head, _, *rows = card[start:].split("\n\n")[0].splitlines()
     models = re.findall(r"`([\w-]+)`", head)
     assert models == list(EMBEDDED)
+    assert [row.strip("|").split("|")[0].strip() for row in rows] == list(FIGURES)
     for row in rows:
         label, *cells = (cell.strip() for cell in row.strip("|").split("|"))
         for model, cell in zip(models, cells, strict=True):
