@@ -291,7 +291,7 @@ def _names(line: Mapping[Any, Any], keys: Sequence[str], table: pd.DataFrame) ->
 
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
-    """By run and category, kinds in the order in which pictures are built."""
+    """By run and category, kinds in the order in which images are built."""
     rank = {kind: place for place, kind in enumerate(_ORDERED)}
     by = [name for name in ("run", "encoder", "category") if name in table]
     if "kind" not in table:

@@ -138,7 +138,7 @@ def evaluate(
     steps: int = 20,
     guidance: float = 4.0,
 ) -> pd.DataFrame:
-    """Draw captions at layers and let the oracle answer: one row per picture and check.
+    """Draw captions at layers and let the oracle answer: one row per image and check.
 
     Returns:
         columns `group`, `caption`, `layer`, `seed`, `check`, `about`, `right` (nullable boolean; missing

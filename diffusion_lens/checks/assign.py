@@ -55,7 +55,7 @@ class Asked:
 
 
 def whole(prompt: str) -> Check:
-    """The check of the whole picture, in the words of VQAScore (Lin et al. 2024, arXiv 2404.01291)."""
+    """The check of the whole image, in the words of VQAScore (Lin et al. 2024, arXiv 2404.01291)."""
     return Check(WHOLE, "global", f'Does this figure show "{prompt}"?', subject=prompt)
 
 

@@ -28,7 +28,7 @@ __all__ = [
 
 Kind = Literal["object", "attribute", "relation", "axis", "order", "count", "identity", "global"]
 KINDS: tuple[str, ...] = get_args(Kind)
-# ids of the two checks that every prompt can be asked for, whatever it states: is the picture as a whole
+# ids of the two checks that every prompt can be asked for, whatever it states: is the image as a whole
 # of the prompt, and of which of several prompts is it?
 WHOLE, CHOICE = "prompt", "choice"
 KIND_WORDS = {"global": "place", "attribute": "colour or size", WHOLE: "whole prompt"}
@@ -44,7 +44,7 @@ class Check:
             prompts ("object-0" is the first thing named), so that a curve can be drawn for it.
         kind: object (is it there), attribute (is it so), relation (do two things stand so), axis (of a
             relation: are they beside, or above one another), order (given the axis: which is where), count,
-            identity (is it this one, or of this class), global (the whole picture).
+            identity (is it this one, or of this class), global (the whole image).
         question: in words, for scorers that read.
         answer: what is right.
         subject: the thing asked about.

@@ -29,7 +29,7 @@ _WHERE = {"left": "to the left of", "right": "to the right of"}
 
 
 def with_choices(prompts: Sequence[CheckedPrompt], most: int = 8) -> list[CheckedPrompt]:
-    """Give each check captions to choose from, for scorers that compare pictures with texts.
+    """Give each check captions to choose from, for scorers that compare images with texts.
 
     A caption says what the check asks. Its alternatives say the same with the value of another prompt's
     check of the same role: other objects for an object, other colours of the same object for a colour.

@@ -30,7 +30,7 @@ def label_check(question: str) -> Check:
     """The check behind a question of the published Diffusion Lens labels, told by its column name.
 
     The exact words that annotators were asked are not published; these are ours. A name that is not
-    among the published ones becomes a check of the whole picture.
+    among the published ones becomes a check of the whole image.
     """
     kind, words = _LABEL_QUESTIONS.get(question, ("global", question))
     return Check(question, kind, words)

@@ -72,7 +72,7 @@ def from_description(prompt_id: str, prompt: str, stated: Description, category:
 
 
 def _parts_of_relation(first: str, where: str, second: str) -> list[Check]:
-    """A relation in two parts: a picture can have the axis right and say nothing of the order."""
+    """A relation in two parts: an image can have the axis right and say nothing of the order."""
     beside = where in ("left", "right")
     axis = (
         f"Are the {first} and the {second} beside each other?"

@@ -25,7 +25,7 @@ class Template:
         count: of the next object (a number): are there exactly so many? The object is then in the plural.
         relation: between the object before and the one after: do they stand so?
         identity: a name: is it this one?
-        place: of the whole picture.
+        place: of the whole image.
 
     "a" becomes "an" where the filling wants it. Checks are called by slot and position: "object-0",
     "attribute-1", "relation-0", the same for all prompts of the template.

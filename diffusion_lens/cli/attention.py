@@ -56,16 +56,16 @@ def attention(
         prompt: The prompt.
         word: A word of the prompt, or several with semicolons between them, content, last, special, pads,
             or a position such as #3.
-        at: The denoising steps that the picture shows, counted from 0; the table holds all steps.
-        blocks: The attention layers that the picture shows: those whose path in the denoiser is, or begins
+        at: The denoising steps that the grid shows, counted from 0; the table holds all steps.
+        blocks: The attention layers that the grid shows: those whose path in the denoiser is, or begins
             with, one of these, such as mid_block; the table holds all attention layers.
-        out: The path of the picture, which ends in .png; the table of shares by image, step and attention
+        out: The path of the grid, which ends in .png; the table of shares by image, step and attention
             layer goes beside it as .csv.
     """
     from diffusion_lens.files import check_output, write_whole
 
     if out.suffix.lower() != ".png":
-        raise InputError(f"{out} names no picture; end it in .png.")
+        raise InputError(f"{out} names no image; end it in .png.")
     table = out.with_suffix(".csv")
     for path in (out, table):
         check_output(path, overwrite=overwrite)
@@ -78,4 +78,4 @@ def attention(
     sheet = found.grid(at or None, blocks)
     write_whole(table, lambda file: file.write(found.table.to_csv(index=False).encode()))
     write_whole(out, lambda file: sheet.save(file, "png"))
-    say(f"picture  {out}\ntable    {table}")
+    say(f"grid   {out}\ntable  {table}")

@@ -25,7 +25,7 @@ def status(run: Run, /, quick: Annotated[bool, default("read and check them")] =
     say(f"planned  {found.planned}")
     say(f"done     {found.done} ({found.size / 1e6:.1f} MB)")
     for reason, count in found.missing.items():
-        say(f"         {count} without a picture: {reason}")
+        say(f"         {count} without an image: {reason}")
     say(f"failed   {sum(found.failed.values())}")
     for reason, count in found.failed.items():
         say(f"         {count}: {reason}")

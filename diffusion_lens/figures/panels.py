@@ -1,4 +1,4 @@
-"""What figures of pictures share: sheets of images, and axes that look alike.
+"""What figures of images share: sheets of images, and axes that look alike.
 
 Figures are made without pyplot: nothing global changes, and none has to be closed. A notebook shows
 them after `%matplotlib inline`; elsewhere, `figure.savefig(path)`.
@@ -36,7 +36,7 @@ DPI = 150
 _OWN: Any = {"text.parse_math": True, "axes.grid": False, "figure.constrained_layout.use": False}
 
 Picture = Image.Image | np.ndarray
-"""A picture, or its pixels: uint8 `[y, x, 3]`."""
+"""An image, or its pixels: uint8 `[y, x, 3]`."""
 
 
 @contextmanager
@@ -86,19 +86,19 @@ def draw_images(
     cell: float = 0.85,
     title: str = "",
 ) -> Figure:
-    """Draw a sheet of pictures with labels at the left and on top.
+    """Draw a sheet of images with labels at the left and on top.
 
     Labels may hold formulas between dollar signs; give text of prompts through `as_text`.
 
-    Pictures of fewer than 32 pixels a side, such as latents, keep their square pixels; others are
+    Images of fewer than 32 pixels a side, such as latents, keep their square pixels; others are
     interpolated.
 
     Args:
-        rows: pictures by row and column; None leaves a cell empty.
+        rows: images by row and column; None leaves a cell empty.
         row_labels: one by row, or none at all; a newline breaks a label.
         column_labels: one by column, above the first row, or none at all.
-        cell_labels: one by row and column, above each picture, in place of column labels.
-        cell: side of a picture in inches; smaller where a row would be wider than the page.
+        cell_labels: one by row and column, above each image, in place of column labels.
+        cell: side of an image in inches; smaller where a row would be wider than the page.
         title: a line above.
 
     Raises:
@@ -130,7 +130,7 @@ def _sheet(
     cell: float,
     title: str,
 ) -> Figure:
-    """Place pictures and labels; lengths in inches."""
+    """Place images and labels; lengths in inches."""
     across, gap, line = len(rows[0]), 0.04, 0.135
     left = text_width(row_labels) + 0.14 if row_labels else 0.02
     cell = min(cell, (PAGE - left) / across - gap)

@@ -39,7 +39,7 @@ def find_image(table: pd.DataFrame, layer: int | str, seed: int, *, upscaled: bo
 
 
 def changes(table: pd.DataFrame) -> pd.DataFrame:
-    """How much the picture changes from layer to layer; see `Result.changes`."""
+    """How much the image changes from layer to layer; see `Result.changes`."""
     groups = []
     for _, group in table.groupby(["prompt", "seed"], sort=False):
         ordered = group.sort_values(["layer", "native"])

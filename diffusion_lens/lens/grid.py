@@ -1,4 +1,4 @@
-"""A labelled contact sheet: one picture for a person to read a lens by."""
+"""A labelled contact sheet: the images of a result in rows and columns, as one image."""
 
 from collections.abc import Sequence
 

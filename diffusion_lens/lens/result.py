@@ -217,7 +217,7 @@ class Result:
         return found
 
     def changes(self) -> pd.DataFrame:
-        """How much the picture changes from layer to layer.
+        """How much the image changes from layer to layer.
 
         Returns:
             The table without images, in which `from_previous` is the mean absolute difference of the

@@ -1,4 +1,4 @@
-"""CLIP: texts and pictures as vectors that can be compared."""
+"""CLIP: texts and images as vectors that can be compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ class Clip:
 
     @torch.no_grad()
     def embed_images(self, images: Sequence[Image.Image]) -> Float[Tensor, "image width"]:
-        """Unit vectors of pictures, on the CPU."""
+        """Unit vectors of images, on the CPU."""
         pixels = self.processor(list(images), return_tensors="pt").pixel_values
         vectors = self.vision(pixels.to(self.vision.device)).image_embeds
         return torch.nn.functional.normalize(vectors, dim=-1).cpu()

@@ -39,7 +39,7 @@ def find_denoiser(pipe: Any) -> "nn.Module":
 
 
 def predict_stable_diffusion(pipe: Any, noisy: "Tensor", times: "Tensor", text: "Conditioning") -> "Tensor":
-    """Stable Diffusion 1 and 2: noise, the picture or v."""
+    """Stable Diffusion 1 and 2: noise, the image or v."""
     predicted: Tensor = pipe.unet(noisy, times, encoder_hidden_states=text["prompt_embeds"]).sample
     return predicted
 

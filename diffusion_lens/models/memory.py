@@ -74,7 +74,7 @@ def is_decoding(error: BaseException, vae: Any) -> bool:
 
 @contextmanager
 def use_slicing(vae: Any, wanted: bool) -> Iterator[None]:
-    """Let an autoencoder decode pictures one by one while the body runs, if that is wanted."""
+    """Let an autoencoder decode images one by one while the body runs, if that is wanted."""
     if not wanted or vae.use_slicing:
         yield
         return

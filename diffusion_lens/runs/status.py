@@ -21,7 +21,7 @@ class Status:
         claim: what its experiment is to answer.
         planned: cells of the experiment.
         done: those that have a row.
-        missing: those of `done` that have no picture, by reason.
+        missing: those of `done` that have no image, by reason.
         failed: cells that could not be drawn, by reason.
         left_alone: rows that are not of the experiment any more.
         size: bytes of all parts.

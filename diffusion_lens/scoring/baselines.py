@@ -2,7 +2,7 @@
 
 A scorer that often says yes to these says little with a yes. Their rows stand in the table of scores under
 a scorer's name of their own, "oracle: shuffled", and have the kind of baseline in the column `baseline`.
-A picture without a layer gets the same answer at every layer.
+An image without a layer gets the same answer at every layer.
 """
 
 import zlib
@@ -51,7 +51,7 @@ def partners(prompts: Sequence[CheckedPrompt], seed: int = 0) -> list[int | None
 
 
 def made_picture(item: str, size: tuple[int, int]) -> Image.Image:
-    """The picture of a baseline.
+    """The image of a baseline.
 
     Args:
         item: "blank", a uniform grey; or "noise" and anything more, which decides the noise: every pixel

@@ -18,7 +18,7 @@ _ALIASES = {"mouse": "computer mouse", "remote": "tv remote", "keyboard": "compu
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds things on pictures.
+    """Finds things on images.
 
     Attributes:
         name: model and weights.

@@ -1,6 +1,6 @@
 """Measures of how alike two images are, from 0 to 1.
 
-| measure | of two pictures |
+| measure | of two images |
 |---|---|
 | pixel | 1 - mean absolute difference / 255 |
 | ssim | structural similarity (Wang et al. 2004, doi 10.1109/TIP.2003.819861), cut off at 0 |
@@ -21,7 +21,7 @@ __all__ = ["Measure", "PixelMeasure", "SsimMeasure", "VectorMeasure", "clip_meas
 
 @runtime_checkable
 class Measure(Protocol):
-    """Compares pictures.
+    """Compares images.
 
     Attributes:
         name: the measure.
@@ -32,7 +32,7 @@ class Measure(Protocol):
     version: str
 
     def describe(self, images: Sequence[Image]) -> Sequence[Any]:
-        """What it compares, of each picture."""
+        """What it compares, of each image."""
         ...
 
     def compare(self, one: Any, other: Any) -> float:
@@ -50,13 +50,13 @@ class PixelMeasure:
         return [np.asarray(image.convert("RGB")) for image in images]
 
     def compare(self, one: np.ndarray, other: np.ndarray) -> float:
-        """1 for the same picture, 0 for black against white."""
+        """1 for the same image, 0 for black against white."""
         first, second = same_size(one, other)
         return 1 - float(np.abs(first.astype(float) - second).mean()) / 255
 
 
 class SsimMeasure:
-    """Structural similarity of the grey pictures."""
+    """Structural similarity of the grey images."""
 
     name, version = "ssim", "ssim, window 7"
 
@@ -65,13 +65,13 @@ class SsimMeasure:
         return [np.asarray(image.convert("L")) for image in images]
 
     def compare(self, one: np.ndarray, other: np.ndarray) -> float:
-        """1 for the same picture; it can be below 0 for opposite ones."""
+        """1 for the same image; it can be below 0 for opposite ones."""
         first, second = same_size(one, other)
         return ssim(first.astype(float), second.astype(float))
 
 
 class VectorMeasure:
-    """Cosine of vectors that a network makes of pictures.
+    """Cosine of vectors that a network makes of images.
 
     Args:
         name: "clip" or "dinov2".
@@ -97,12 +97,12 @@ def ssim(
     """Mean structural similarity (Wang et al. 2004, eq. 13), with a uniform window.
 
     As scikit-image computes it by default: sample covariances, K1 = 0.01, K2 = 0.03, and the mean over
-    the pixels whose window lies inside the picture.
+    the pixels whose window lies inside the image.
 
     Args:
         one: grey values.
         other: likewise, of the same shape.
-        window: side of the window in pixels, at most the picture's.
+        window: side of the window in pixels, at most the image's.
         span: the range of grey values.
     """
     window = min(window, *one.shape)
@@ -122,7 +122,7 @@ def ssim(
 
 
 def same_size(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The second picture at the size of the first; pictures of one series have one size anyway."""
+    """The second image at the size of the first; images of one series have one size anyway."""
     if one.shape == other.shape:
         return one, other
     from PIL import Image as images

@@ -225,7 +225,7 @@ def _judge(
 
 
 def _load(images: RunImages, items: Iterable[str]) -> dict[str, ImageOrReason]:
-    """Pictures of cells, and those made for baselines."""
+    """Images of cells, and those made for baselines."""
     made = {item for item in items if item.startswith(("blank", "noise"))}
     found = images.read([item for item in items if item not in made])
     return found | {item: ImageOrReason(made_picture(item, images.size)) for item in made}

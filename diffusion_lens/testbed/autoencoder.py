@@ -64,7 +64,7 @@ def picture_loss(output: Tensor, target: Tensor) -> Tensor:
 
 
 def psnr(output: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of each picture, both in -1..1."""
+    """Peak signal-to-noise ratio in dB of each image, both in -1..1."""
     error = (output.clamp(-1, 1) - target).square().flatten(1).mean(1)
     return 10 * torch.log10(4 / error.clamp_min(1e-10))
 

@@ -1,4 +1,4 @@
-"""The clip stage: a text tower and a vision tower, trained to tell which caption belongs to a picture.
+"""The clip stage: a text tower and a vision tower, trained to tell which caption belongs to an image.
 
 The loss is CLIP's (Radford et al. 2021, arXiv 2103.00020, figure 3) with one hard negative for each
 caption, as in NegCLIP (Yuksekgonul et al. 2023, arXiv 2210.01936): the same caption with its colours
@@ -89,7 +89,7 @@ class ClipStage:
         self.model = model.to(device)
 
     def _batch(self, seed: int, first: int, count: int) -> tuple[Tensor, list[str]]:
-        """Pictures, and twice as many captions: the true ones, then each with something wrong."""
+        """Images, and twice as many captions: the true ones, then each with something wrong."""
         drawn = [scenes.sample(seed, index) for index in range(first, first + count)]
         true, wrong = [], []
         for index, scene in enumerate(drawn, first):
@@ -101,7 +101,7 @@ class ClipStage:
         return pictures, true + wrong
 
     def _logits(self, pictures: Tensor, texts: list[str]) -> Tensor:
-        """Similarities times the scale, `[picture, text]`; captions worded alike don't compete."""
+        """Similarities times the scale, `[image, text]`; captions worded alike don't compete."""
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
         output = self.model(input_ids=tokens.input_ids.to(self.device), pixel_values=pictures)
         count = len(pictures)

@@ -212,7 +212,7 @@ class DiffusionStage:
 
     @torch.no_grad()
     def draw(self, texts: list[str], seed: int, steps: int = 20, guidance: float = 4.0) -> Tensor:
-        """Pictures of captions, uint8 `[caption, side, side, 3]`: a quick look while training."""
+        """Images of captions, uint8 `[caption, side, side, 3]`: a quick look while training."""
         scheduler = sampler()
         scheduler.set_timesteps(steps)
         states = torch.cat([self.encoder([""] * len(texts)), self.encoder(texts)]).float()

@@ -1,12 +1,12 @@
-"""The inversion stage: a network that reads the latents of a picture back into text states.
+"""The inversion stage: a network that reads the latents of an image back into text states.
 
 R maps latents x of the shared autoencoder to the conditioning c of the model `emoji`, all positions of
 MiniLM's last hidden state, and is trained to minimise ||R(x) - c||^2 on rendered scenes. Many captions
-are true of one picture, and the best answer to all of them would be their blurred mean, which is no
+are true of one image, and the best answer to all of them would be their blurred mean, which is no
 caption's state. So c is always that of one phrasing, `captions.plain`: all that the scene shows, without
 an opening, the object on the left or above first. Pads are states like others: MiniLM fills them from
 the words, the denoiser reads them, and R gives them too. Invented names can't be seen and are left out,
-as are held-out combinations, so that what R makes of them is measured on pictures new to it.
+as are held-out combinations, so that what R makes of them is measured on images new to it.
 """
 
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class _Block(nn.Module):
         self.widen, self.narrow = nn.Linear(width, width * 3 // 2), nn.Linear(width * 3 // 2, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape, `[picture, token, width]`."""
+        """The same shape, `[image, token, width]`."""
         parts = self.project(self.norm1(x)).unflatten(-1, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         # The fused attention kernel's backward pass is several times slower on a CPU.
@@ -69,7 +69,7 @@ class _Block(nn.Module):
 
 
 class LatentInverter(ModelMixin, ConfigMixin):
-    """R: latents of a picture to text states.
+    """R: latents of an image to text states.
 
     A 5 x 5 convolution reads the neighbourhood of each latent cell; a learned query per text position
     attends with the cells to all of them, in a small pre-norm transformer.
@@ -112,7 +112,7 @@ class LatentInverter(ModelMixin, ConfigMixin):
     def forward(
         self, latents: Float[Tensor, "picture channel side side"]
     ) -> Float[Tensor, "picture token states"]:
-        """Text states of pictures, from their latents times the autoencoder's scale factor."""
+        """Text states of images, from their latents times the autoencoder's scale factor."""
         cells = nn.functional.gelu(self.stem(latents)).flatten(2).mT + self.cells
         x = torch.cat([self.queries.expand(len(latents), -1, -1), cells], 1)
         for block in self.blocks:
@@ -184,7 +184,7 @@ class InversionStage:
         self._validation: Chunk | None = None
 
     def _error(self, latents: Tensor, states: Tensor) -> Tensor:
-        """||R(x) - c||^2 over that of the mean state: 0 is perfect, 1 knows nothing of the picture."""
+        """||R(x) - c||^2 over that of the mean state: 0 is perfect, 1 knows nothing of the image."""
         output = self.model(latents.to(self.device)).float()
         return (output - states.to(self.device)).square().mean() / self.variance
 

@@ -1,4 +1,4 @@
-"""Whether a picture shows what a caption states: one answer for each thing stated."""
+"""Whether an image shows what a caption states: one answer for each thing stated."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ AXES = {"left": "beside", "right": "beside", "above": "over", "below": "over"}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One check of `CHECKS`: about what, and whether the picture is right.
+    """One check of `CHECKS`: about what, and whether the image is right.
 
     Colour, size and count are asked of an object that is there, a relation of two; where they are
     not there, `right` is None: missing, not wrong.
@@ -47,7 +47,7 @@ def judge(stated: Description, seen: Reading) -> list[Answer]:
 def judge_relation_parts(stated: Description, seen: Reading) -> list[Answer]:
     """Judge the two parts of a relation apart: the axis, and given the axis the order.
 
-    A relation is one of four. A picture may have the two objects beside each other, as stated, and still in
+    A relation is one of four. An image may have the two objects beside each other, as stated, and still in
     the wrong order; a model that knows nothing of order gets half of these right.
 
     Returns:

@@ -1,12 +1,12 @@
-"""The oracle: reads a picture back into a scene, by drawing every scene that it could be.
+"""The oracle: reads an image back into a scene, by drawing every scene that it could be.
 
-Scenes are drawn from known sprites on known grounds at known spots, so that a picture can be compared
-with all of them. The ground is read off the picture's left and right edges, which no object touches.
+Scenes are drawn from known sprites on known grounds at known spots, so that an image can be compared
+with all of them. The ground is read off the image's left and right edges, which no object touches.
 What differs from it is explained by one of the layouts that `scenes.arrange` makes: a single object,
 two, three or four, each spot by the sprite and tint that leaves the least squared error. An object
 counts as seen if it explains enough of what its spot shows; else the spot holds something unknown.
 
-Pictures and sprites are compared at half their size and slightly blurred, which forgives small shifts
+Images and sprites are compared at half their size and slightly blurred, which forgives small shifts
 and misplaced details.
 """
 
@@ -25,7 +25,7 @@ from diffusion_lens.testbed.sprites import CANVAS, COLOURS, GROUNDS, ground, sta
 
 __all__ = ["Reading", "read"]
 
-SIDE = CANVAS // 2  # at which pictures are compared
+SIDE = CANVAS // 2  # at which images are compared
 TINTS = (None, *COLOURS)
 COUNT_SIZE = 24  # pixels of three or four objects
 GROUND_ERROR = 18.0  # mean absolute error of the edges, of 255, up to which a ground is known
@@ -40,7 +40,7 @@ class Reading:
     """What the oracle sees.
 
     Attributes:
-        place: one of `GROUNDS`; None if the picture shows none of them.
+        place: one of `GROUNDS`; None if the image shows none of them.
         objects: those that it knows, in the order of the layout (left to right, top to bottom).
         fits: for each of them, the share of its spot that it explains, up to 1.
         unknown: spots that hold something which no sprite explains.
@@ -110,10 +110,10 @@ def _grounds() -> NDArray[np.float32]:
 
 
 def read(pictures: UInt8[NDArray[np.uint8], "picture y x 3"]) -> list[Reading]:
-    """Read scenes from pictures of 64 x 64 px, or of a multiple of that.
+    """Read scenes from images of 64 x 64 px, or of a multiple of that.
 
     Raises:
-        InputError: the pictures have another shape.
+        InputError: the images have another shape.
     """
     count, height, width, _ = pictures.shape
     if height != width or height % CANVAS:
@@ -137,7 +137,7 @@ def read(pictures: UInt8[NDArray[np.uint8], "picture y x 3"]) -> list[Reading]:
 def _explain(halves: Float[NDArray[np.float32], "picture y x 3"], place: str) -> list[Reading]:
     """Find the layout and the sprites that leave the least error on a known ground."""
     below = _grounds()[list(GROUNDS).index(place)]
-    # beyond the picture's edges there is nothing to see
+    # beyond the image's edges there is nothing to see
     margin = ((0, 0), (1, 1), (1, 1), (0, 0))
     differences = np.pad(_blur(halves - below), margin)
     below = np.pad(below, margin[1:], "edge")

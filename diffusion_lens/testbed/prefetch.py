@@ -39,7 +39,7 @@ class Stream:
     Attributes:
         draw: scene `index` of the stream `seed`.
         write: the texts of that scene.
-        side: of the rendered pictures, in pixels.
+        side: of the rendered images, in pixels.
     """
 
     draw: Callable[[int, int], Scene]

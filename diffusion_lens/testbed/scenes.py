@@ -64,7 +64,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a picture shows; `entity` is the invented name that it was drawn for, if any."""
+    """What an image shows; `entity` is the invented name that it was drawn for, if any."""
 
     place: str
     objects: tuple[Placed, ...]

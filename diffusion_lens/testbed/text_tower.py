@@ -1,6 +1,6 @@
 """The CLIP text tower in training: its states with gradients, and what it was before, to be held to.
 
-Its projection, and the vision tower that was trained with it, go on comparing texts with pictures only
+Its projection, and the vision tower that was trained with it, go on comparing texts with images only
 while the state at the end of a text stays near what it was. A stage that trains the tower adds
 
     hold * |e - e_0|^2 / |e_0|^2

@@ -121,7 +121,7 @@ def test_the_command_writes_a_picture_and_its_table(new_lens, tmp_path):
     assert np.asarray(Image.open(tmp_path / "fox.png")).std() > 0
     for wrong, message in (
         (("--out", "fox.png"), "fox.png exists"),
-        (("--out", "fox.pdf"), "names no picture"),
+        (("--out", "fox.pdf"), "names no image"),
         (("--word", "dog"), "does not hold 'dog'"),
         (("--at", "9"), "There are steps 0 to 1"),
         (("--blocks", "head"), "the layers "),

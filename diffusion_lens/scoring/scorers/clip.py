@@ -1,7 +1,7 @@
 """The scorer `clip`: CLIPScore of the whole prompt, and a choice between captions for everything else.
 
 CLIPScore (Hessel et al. 2021, arXiv 2104.08718, eq. 1): w * max(cos(caption, image), 0) with w = 2.5 and
-captions that begin with "A photo depicts". It compares pictures of one prompt; of its size nothing follows.
+captions that begin with "A photo depicts". It compares images of one prompt; of its size nothing follows.
 The choice is CLIP's own use (Radford et al. 2021, arXiv 2103.00020): softmax over the captions of scale *
 cos, right if the true caption wins; by chance that happens once in as many captions as there are.
 """

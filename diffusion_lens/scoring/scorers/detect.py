@@ -59,7 +59,7 @@ class DetectSettings:
 
 @runtime_checkable
 class Matcher(Protocol):
-    """What tells colours: a `models.clip.Clip`, or whatever makes vectors of texts and pictures alike."""
+    """What tells colours: a `models.clip.Clip`, or whatever makes vectors of texts and images alike."""
 
     @property
     def text(self) -> Any:
@@ -81,7 +81,7 @@ class Matcher(Protocol):
         ...
 
     def embed_images(self, images: Sequence[Image]) -> Any:
-        """Unit vectors of pictures, a tensor `[image, width]`."""
+        """Unit vectors of images, a tensor `[image, width]`."""
         ...
 
 

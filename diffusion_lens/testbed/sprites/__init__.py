@@ -108,7 +108,7 @@ def ground(place: str, side: int) -> NDArray[np.float32]:
 
 
 def sheet(pictures: NDArray[np.uint8], columns: int = 8) -> Image.Image:
-    """Pictures `[n, side, side, 3]` in rows on one image."""
+    """A sheet of images `[n, side, side, 3]`, in rows."""
     rows = -(-len(pictures) // columns)
     side = pictures.shape[1]
     page = np.full((rows * side, columns * side, 3), 255, np.uint8)
