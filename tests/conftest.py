@@ -22,6 +22,8 @@ from diffusion_lens.testing import FAMILIES
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from tests.zygote import Zygote
+
 # a shell that starts the tests in the background lets its children ignore Ctrl-C
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("default", deadline=None, max_examples=30, derandomize=True)
@@ -75,6 +77,17 @@ def untyped() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def zygote() -> "Iterator[Zygote]":
+    """A process that forks children to be killed, stopped or starved, one for all tests of a process."""
+    from tests.zygote import Zygote
+
+    zygote = Zygote()
+    zygote.run("pass")  # it has imported everything, and its children are timed without that
+    yield zygote
+    zygote.close()
 
 
 @pytest.fixture(scope="session")

@@ -151,17 +151,11 @@ def test_a_full_disk_is_one_message():
     assert done.stderr.startswith("error: No space left on device") and "Traceback" not in done.stderr
 
 
-def test_ctrl_c_ends_with_one_word(tmp_path):
-    with subprocess.Popen(
-        [sys.executable, "-m", "diffusion_lens", "show", "a fox", "--steps", "900"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        assert process.stderr.read(8).strip() == "Drawing"  # the first thing said is the progress bar
-        process.send_signal(signal.SIGINT)
-        rest = process.stderr.read()
-    assert process.returncode == 130
-    assert rest.rstrip().endswith("stopped") and "Traceback" not in rest
+def test_ctrl_c_ends_with_one_word(zygote, tmp_path):
+    child = zygote.command("show", "a fox", "--steps", "900", cwd=tmp_path)
+    assert child.said("Drawing").strip().startswith("Drawing")  # the first thing said is the progress bar
+    child.signal(signal.SIGINT)
+    code, said = child.wait()
+    assert code == 130
+    assert said.rstrip().endswith("stopped") and "Traceback" not in said
     assert list(tmp_path.iterdir()) == []

@@ -1,8 +1,6 @@
 """What goes wrong while drawing is survived, named by layer, and never taken for a picture."""
 
 import re
-import subprocess
-import sys
 import textwrap
 
 import numpy as np
@@ -39,11 +37,7 @@ def test_a_black_image_is_missing(new_lens):
 
 
 OUT_OF_MEMORY = """
-    import logging, resource
     import numpy as np
-    from tests.conftest import build_lens
-    logging.basicConfig(format="%(message)s")
-    lens = build_lens("sd")
     expected = lens("a red fox", [0, "native"], height=64, width=64, guidance=1.0, progress=False)
     lens.denoiser.batch_size = 64
     with open("/proc/self/statm") as file:
@@ -58,22 +52,14 @@ OUT_OF_MEMORY = """
 """
 
 
-def run(script: str, **values: int) -> subprocess.CompletedProcess[str]:
-    code = textwrap.dedent(script).format(**values)
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-
-
-def test_out_of_memory_takes_less_and_goes_on():
-    done = run(OUT_OF_MEMORY, allowed=90)
-    assert done.returncode == 0, done.stderr[-2000:]
+def test_out_of_memory_takes_less_and_goes_on(zygote):
+    code, said = zygote.run(textwrap.dedent(OUT_OF_MEMORY).format(allowed=90))
+    assert code == 0, said[-2000:]
     # at denoising or at decoding, as it happens
-    assert re.search("Out of memory at (64 images a batch; going on|decoding 64 images)", done.stderr)
+    assert re.search("Out of memory at (64 images a batch; going on|decoding 64 images)", said)
 
 
 TOO_LARGE = """
-    import resource
-    from tests.conftest import build_lens
-    lens = build_lens("sd")
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 100 * 2**20, -1))
@@ -81,9 +67,9 @@ TOO_LARGE = """
 """
 
 
-def test_out_of_memory_at_one_image_says_what_to_do():
-    done = run(TOO_LARGE)
-    assert "OutOfMemoryError: Not even one image fits into memory." in done.stderr
+def test_out_of_memory_at_one_image_says_what_to_do(zygote):
+    code, said = zygote.run(textwrap.dedent(TOO_LARGE))
+    assert code == 2 and "OutOfMemoryError: Not even one image fits into memory." in said
 
 
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=3))

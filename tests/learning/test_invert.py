@@ -1,8 +1,6 @@
 """Learning a word as a user does: resumed to the same bytes, kept at its best, refused plainly."""
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -39,7 +37,7 @@ def brightness(images):
     return np.stack([np.cos(means), np.sin(means)], 1)
 
 
-def test_a_killed_training_ends_with_the_same_bytes(photos, tmp_path, emoji):
+def test_a_killed_training_ends_with_the_same_bytes(zygote, photos, tmp_path, emoji):
     command = [
         "invert",
         str(photos),
@@ -59,13 +57,13 @@ def test_a_killed_training_ends_with_the_same_bytes(photos, tmp_path, emoji):
         "5",
         "--flip",
     ]
-    arguments = [sys.executable, "-m", "diffusion_lens", *command, "--out", "it.safetensors"]
-    killed = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    killed = zygote.command(*command, "--out", "it.safetensors", cwd=tmp_path)
     state = tmp_path / "it.training" / "state.safetensors"
-    while not state.exists() and killed.poll() is None:
+    while not state.exists() and killed.runs():
         time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
+    killed.signal(signal.SIGKILL)
+    code, said = killed.wait()
+    assert code == -signal.SIGKILL, said
     assert not (tmp_path / "it.safetensors").exists() and state.stat().st_size < 20_000
 
     settings = Settings(steps=4, batch=1, validate_every=2, norm="pull", snr_gamma=5.0, flip=True)

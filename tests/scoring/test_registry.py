@@ -1,7 +1,5 @@
 """Scorers by name: refused with the nearest name, added by another package."""
 
-import subprocess
-import sys
 from dataclasses import fields, is_dataclass
 
 import pytest
@@ -55,17 +53,18 @@ def test_two_scorers_of_one_name_are_refused():
         register("oracle", "another")(make)
 
 
-def test_another_package_adds_a_scorer_by_an_entry_point(tmp_path):
+def test_another_package_adds_a_scorer_by_an_entry_point(zygote, tmp_path):
     """As it is installed: a module, and the metadata of its distribution."""
     (tmp_path / "green_scorer.py").write_text(PLUGIN)
     info = tmp_path / "green-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: green\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[diffusion_lens.scorers]\ngreen = green_scorer\n")
-    code = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
-        "from diffusion_lens.scoring.registry import make_scorers, scorers; "
-        "made, failed = make_scorers(['green']); "
-        "assert not failed and made[0].name == 'green' and scorers()['green'].settings().least == 100"
+    code, said = zygote.run(
+        "sys.path.insert(0, folder)\n"
+        "from diffusion_lens.scoring.registry import make_scorers, scorers\n"
+        "made, failed = make_scorers(['green'])\n"
+        "assert not failed and made[0].name == 'green' and scorers()['green'].settings().least == 100",
+        folder=str(tmp_path),
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert code == 0, said

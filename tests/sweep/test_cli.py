@@ -1,11 +1,8 @@
 """`sweep`, `status`, `export` and `bench` as a user meets them."""
 
 import csv
-import os
 import re
 import signal
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -94,28 +91,16 @@ def test_errors_are_one_message_and_exit_code_2(tmp_path, arguments, message):
     assert message in done.stderr.replace("\n", " ") and "Traceback" not in done.stderr
 
 
-def test_ctrl_c_ends_with_a_summary(tmp_path):
+def test_ctrl_c_ends_with_a_summary(zygote, tmp_path):
     (tmp_path / "foxes.toml").write_text(SMALL)
     seeds = [str(seed) for seed in range(300)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "diffusion_lens", "sweep", "foxes.toml", "--seeds", *seeds],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
-    ) as process:
-        assert process.stderr is not None and process.stdout is not None
-        text = ""
-        while not re.search(r"\| [1-9]\d*/[0-9]+ ", text):  # the bar, once a batch is drawn
-            letter = process.stderr.read(1)
-            assert letter, f"it ended without a bar: {text}"
-            text += letter
-        process.send_signal(signal.SIGINT)
-        rest, said = process.stderr.read(), process.stdout.read()
-    assert process.returncode == 130
+    child = zygote.command("sweep", "foxes.toml", "--seeds", *seeds, cwd=tmp_path)
+    child.said(r"\| [1-9]\d*/[0-9]+ ")  # the bar, once a batch is drawn
+    child.signal(signal.SIGINT)
+    code, said = child.wait()
+    assert code == 130
     assert "Stopped. The same command resumes it." in said and "images drawn in" in said
-    assert "Traceback" not in rest
+    assert "Traceback" not in said
     assert len(pd.read_parquet(tmp_path / "runs/foxes/images")) % 32 == 0
 
 

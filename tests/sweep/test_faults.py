@@ -5,25 +5,11 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.sweep.helpers import make, read, same
-from tests.sweep.zygote import Zygote
-
-pytestmark = pytest.mark.xdist_group("zygote")
 
 DRAW = "run_sweep(Experiment.from_toml(text), out, lens=lens, progress=False, part_rows=4)"
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    zygote = Zygote()
-    zygote.run("pass")  # it has imported everything, and its children are timed without that
-    yield zygote
-    zygote.close()
 
 
 def test_killed_at_any_moment_the_finished_table_is_that_of_an_undisturbed_run(zygote, tmp_path):

@@ -1,11 +1,13 @@
 """Workers as processes of this machine: one a GPU, or on the CPU one a core.
 
-They are spawned, so that a script that draws with them must be one that can be imported: its own work
-stands below `if __name__ == "__main__":`.
+On Linux they are forked from a server, a process that has imported torch and this package once, and has
+touched no device. Elsewhere each is spawned, and imports by itself. In both ways a script that draws with
+them must be one that can be imported: its own work stands below `if __name__ == "__main__":`.
 """
 
 import multiprocessing
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -31,7 +33,7 @@ class _Process:
     """A worker: a process, the device that it draws on, and the line to it."""
 
     def __init__(self, job: Job, device: str, threads: int) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         self.line, there = context.Pipe()
         self.device = device
         self.process = context.Process(target=_work, args=(there, job, device, threads), daemon=True)
@@ -121,6 +123,15 @@ def use_processes(job: Job, count: int | None) -> Iterator[tuple[ProcessTeam, li
         yield team, [team.start() for _ in range(count)]
     finally:
         team.close()
+
+
+def _context() -> Any:
+    """How processes are started; the server starts with the first of them, and ends with this process."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["diffusion_lens.sweep.worker"])
+    return context
 
 
 @contextmanager

@@ -1,18 +1,26 @@
-"""A process that has imported everything and built a tiny lens, and forks children to be mistreated."""
+"""A process that has imported everything and built a tiny lens, and forks children to be mistreated.
+
+A child is a process of its own, that can be killed, stopped or starved of memory, without the seconds that
+a new interpreter needs to import torch and diffusers.
+"""
 
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 PRELUDE = """
 import dataclasses, os, resource, signal, sys, time
 from pathlib import Path
+from diffusion_lens.cli import main
 from diffusion_lens.runs.experiment import Experiment
 from diffusion_lens.sweep.open import open_run, run_sweep
 from diffusion_lens.runs.store import Store
@@ -29,6 +37,17 @@ class Child:
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self.zygote.ask(runs=self.pid)["runs"]
+
+    def said(self, pattern: str) -> str:
+        """All output so far, once it holds what a regular expression finds."""
+        while not re.search(pattern, output := self.zygote.ask(read=self.pid)["output"]):
+            assert self.runs(), f"it ended, saying {output}"
+            time.sleep(0.02)
+        return output
+
     def wait(self) -> tuple[int, str]:
         """The exit code (negative: the signal that ended it) and all output."""
         answer = self.zygote.ask(wait=self.pid)
@@ -40,7 +59,7 @@ class Zygote:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sweep.zygote"],
+            [sys.executable, "-m", "tests.zygote"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -60,10 +79,19 @@ class Zygote:
     def run(self, code: str, **values: Any) -> tuple[int, str]:
         return self.start(code, **values).wait()
 
+    def command(self, *arguments: str, cwd: Path) -> Child:
+        """Start `diffusion-lens` with these arguments in a folder."""
+        return self.start("os.chdir(cwd); main(arguments)", arguments=arguments, cwd=str(cwd))
+
     def close(self) -> None:
         with self.process:
             assert self.process.stdin is not None
             self.process.stdin.close()
+
+
+def read(output: int) -> str:
+    """What a file that another process writes to holds by now."""
+    return os.pread(output, os.fstat(output).st_size, 0).decode(errors="replace")
 
 
 def main() -> None:
@@ -82,10 +110,16 @@ def main() -> None:
         if "wait" in command:
             pid = command["wait"]
             _, status = os.waitpid(pid, 0)
-            with os.fdopen(outputs.pop(pid)) as file:
-                file.seek(0)
-                text = file.read()
-            answer: dict[str, Any] = {"code": os.waitstatus_to_exitcode(status), "output": text}
+            answer: dict[str, Any] = {
+                "code": os.waitstatus_to_exitcode(status),
+                "output": read(outputs[pid]),
+            }
+            os.close(outputs.pop(pid))
+        elif "read" in command:
+            answer = {"output": read(outputs[command["read"]])}
+        elif "runs" in command:
+            ended = os.waitid(os.P_PID, command["runs"], os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            answer = {"runs": ended is None}
         else:
             output = os.memfd_create("output")
             pid = os.fork()
@@ -97,6 +131,8 @@ def main() -> None:
                     os.dup2(output, 2)
                     exec(command["code"], {**names, **command["values"]})
                     code = 0
+                except SystemExit as stop:
+                    code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
                 except DiffusionLensError as error:
                     sys.stderr.write(f"{type(error).__name__}: {error}\n")
                     code = 2
