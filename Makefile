@@ -15,7 +15,6 @@ demo: $(READY)
 
 test: lint $(BROWSER)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
-	$(MAKE) notebooks
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -111,8 +110,9 @@ gpu:
 docs: $(READY)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/build
 
+# The notebooks as they are, in kernels; `make test` runs their cells with fewer denoising steps.
 notebooks: $(READY)
-	$(BIN)/python -m pytest -o addopts= -W default --nbmake --nbmake-timeout=600 notebooks
+	$(BIN)/python -m pytest -n 2 -o addopts= -W default --nbmake --nbmake-timeout=600 notebooks
 
 # Run them and keep their outputs, small, to be committed; a test says when that is due. NOTEBOOK=quickstart for one.
 NOTEBOOK :=

@@ -15,6 +15,7 @@ from diffusion_lens.cli.entry import CONFIG
 from diffusion_lens.cli.values import VALUES
 from diffusion_lens.cli.verbs import find_verb
 from diffusion_lens.models import known_families
+from tests.few_steps import few_steps
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -94,14 +95,15 @@ class _Addresses(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages as `make docs` builds them, with `doctor` run on one tiny pipeline."""
+    """The pages of `make docs`, with `doctor` run on one tiny pipeline, and images of few steps."""
     from sphinx.cmd.build import main
 
     out = tmp_path_factory.mktemp("site")
     shutil.rmtree(ROOT / "docs/generated", ignore_errors=True)
     arguments = ["-W", "--keep-going", "-q", "-b", "html", "-D", "lens_examined=flux"]
     log = out / "log.txt"
-    with log.open("w") as file, pytest.MonkeyPatch.context() as patch:
+    # a page limits a layer to the steps from 10 on
+    with log.open("w") as file, pytest.MonkeyPatch.context() as patch, few_steps(11):
         patch.setattr("sys.stderr", file)
         code = main([*arguments, "-d", str(out / "trees"), str(ROOT / "docs"), str(out / "html")])
     assert code == 0, log.read_text()[-3000:]

@@ -1,12 +1,17 @@
-"""The notebooks as they are committed: run from top to bottom, of these very cells, and small."""
+"""The notebooks as they are committed: each cell runs, and the outputs are of these cells, and small."""
 
+import ast
 import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
+from IPython.core.formatters import DisplayFormatter
+
+from tests.few_steps import few_steps
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -33,6 +38,35 @@ def test_outputs_are_of_the_cells_and_small(path: Path, refresh: ModuleType) -> 
     assert outputs and not any(output.output_type == "error" for output in outputs)
     assert not any("<iframe" in json.dumps(output) for output in outputs)
     assert path.stat().st_size < LARGEST * (4 if path.stem == "latent_diffusion" else 1)
+
+
+@pytest.mark.filterwarnings("default")  # a notebook shows them
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_each_cell_runs_and_what_it_gives_can_be_shown(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, with images of few steps; `make notebooks` runs them as they are, in kernels."""
+    monkeypatch.chdir(FOLDER)
+    before = plt.get_backend()
+    plt.switch_backend("module://matplotlib_inline.backend_inline")
+    names: dict[str, object] = {"__name__": "notebook"}
+    try:
+        with few_steps(2):
+            for cell in nbformat.read(path, as_version=4).cells:
+                if cell.cell_type == "code":
+                    show(cell.source, names)
+    finally:
+        plt.close("all")
+        plt.switch_backend(before)
+
+
+def show(source: str, names: dict[str, object]) -> None:
+    """Run a cell, and make all forms in which a notebook shows the value of its last line."""
+    lines = [line for line in source.splitlines() if not line.startswith("%")]
+    parsed = ast.parse("\n".join(lines))
+    last = parsed.body.pop() if parsed.body and isinstance(parsed.body[-1], ast.Expr) else None
+    exec(compile(parsed, "<cell>", "exec"), names)
+    if last is not None:
+        value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)
+        DisplayFormatter().format(value)
 
 
 def test_a_changed_cell_is_noticed(refresh: ModuleType) -> None:

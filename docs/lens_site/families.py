@@ -1,6 +1,6 @@
 """A page for each pipeline family: what it reads, and what `doctor` finds on its real class, tiny."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from diffusion_lens import DiffusionLens, Sampler, examine
 from diffusion_lens.models import PipelineFamily, find_family, known_families
@@ -16,8 +16,7 @@ def family_pages(examined: str) -> Iterator[tuple[str, str]]:
     Args:
         examined: "all", or the tiny pipelines on which `doctor` is run, separated by commas.
     """
-    tiny = _tiny_by_class()
-    names = LENSED if examined == "all" else tuple(examined.split(","))
+    tiny = _tiny_by_class(LENSED if examined == "all" else tuple(examined.split(",")))
     known = known_families()
     rows = "\n".join(
         f"| [{one.title}]({kind}.md) | `{kind}` | {'; '.join(slot.describe() for slot in one.slots)} |"
@@ -33,20 +32,20 @@ def family_pages(examined: str) -> Iterator[tuple[str, str]]:
         f"```{{toctree}}\n:hidden:\n\n{listed}\n```\n",
     )
     for kind, family in known.items():
-        yield f"families/{kind}", _page(kind, family, tiny.get(kind, {}), names)
+        yield f"families/{kind}", _page(kind, family, tiny.get(kind, {}))
 
 
-def _tiny_by_class() -> dict[str, dict[str, Tiny]]:
-    """The tiny pipelines by the family of their class."""
+def _tiny_by_class(names: Sequence[str]) -> dict[str, dict[str, Tiny]]:
+    """Tiny pipelines by the family of their class."""
     families = {id(one): kind for kind, one in known_families().items()}
     found: dict[str, dict[str, Tiny]] = {}
-    for name in LENSED:
+    for name in names:
         kind = families[id(find_family(type(FAMILIES[name].build())))]
         found.setdefault(kind, {})[name] = FAMILIES[name]
     return found
 
 
-def _page(kind: str, family: PipelineFamily, tiny: Mapping[str, Tiny], examined: tuple[str, ...]) -> str:
+def _page(kind: str, family: PipelineFamily, tiny: Mapping[str, Tiny]) -> str:
     parts = [f"# {family.title}\n", f"The class of diffusers is `{kind}`."]
     if family.example:
         parts.append(
@@ -69,9 +68,7 @@ def _page(kind: str, family: PipelineFamily, tiny: Mapping[str, Tiny], examined:
     same = sorted(name for name, other in SIBLINGS.items() if other == kind)
     if same:
         parts.append("\nThese classes read their text in the same way: " + _code(same) + ".")
-    for name, one in tiny.items():
-        if name in examined:
-            parts.append(_examined(name, one))
+    parts += [_examined(name, one) for name, one in tiny.items()]
     return "\n".join(parts) + "\n"
 
 

@@ -11,7 +11,7 @@ from diffusion_lens.analysis.findings import Source, findings
 from diffusion_lens.analysis.formats import readable, write_latex
 from diffusion_lens.cli.analyze import analyze
 from diffusion_lens.errors import ScoresError
-from diffusion_lens.figures.registry import draw_study
+from diffusion_lens.figures.registry import draw_figures, draw_study
 from diffusion_lens.scoring import table as scores
 from tests.analysis.simulate import FAST, RISING, as_table, images
 from tests.command_line import run
@@ -130,11 +130,12 @@ def test_latex_escapes_what_prompts_hold_and_leaves_out_what_never_changes(tmp_p
     assert "on \\& off\\_100\\%" in (tmp_path / "one.tex").read_text()
 
 
-def test_probes_and_lens_share_their_axes(tmp_path, table):
-    probe = table[table["scorer"] == "vqa"].assign(scorer="probe")
-    found = analyse(pd.concat([table, probe], ignore_index=True), resampling=FAST)
-    names = {one.path.name for one in draw_study({"curves": found.tables["curves"]}, tmp_path)}
-    assert {"drawn_and_said.png", "curves-probe.png", "heatmap.png"} <= names
+def test_probes_and_lens_share_their_axes(table):
+    drawn = table[table["scorer"] == "vqa"]
+    both = pd.concat([drawn, drawn.assign(scorer="probe")], ignore_index=True)
+    found = analyse(both, resampling=FAST).tables["curves"]
+    kinds = {f"{kind.name}-{part}".rstrip("-") for kind, part, _ in draw_figures({"curves": found})}
+    assert {"drawn_and_said", "curves-probe", "heatmap"} <= kinds
 
 
 def test_numbers_read_as_papers_print_them():
