@@ -118,8 +118,11 @@ def train(
             the checkpoint.
         workers: The number of processes that render scenes ahead of the steps.
     """
-    from diffusion_lens.testbed.train import STAGES, train_quickly
-    from diffusion_lens.testbed.train import train as run
+    from diffusion_lens.models.quiet import quiet_libraries
+
+    with quiet_libraries():
+        from diffusion_lens.testbed.train import STAGES, train_quickly
+        from diffusion_lens.testbed.train import train as run
 
     asked: dict[str, object] = {"encoder": encoder, "batch": batch, "rate": lr}
     asked |= {"seed": seed, "channels": channels, "contrast": contrast}
@@ -174,8 +177,8 @@ def _train_recipe(
     changes: dict[str, object],
 ) -> None:
     """Run a recipe, which decides by itself what else `train` can be told."""
-    from diffusion_lens.sweep.engines.processes import count_cores
     from diffusion_lens.testbed.recipe import run_recipe
+    from diffusion_lens.threads import count_cores
 
     more = [*changes, *(["stage"] if stage else []), *(["start"] if start else [])]
     if more:

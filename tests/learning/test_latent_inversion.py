@@ -189,8 +189,9 @@ def test_verbs(
     monkeypatch.setattr(cli, "_load", lambda model, inverter: inversion)
     monkeypatch.setattr(inversion.lens, "defaults", replace(inversion.lens.defaults, steps=2))
     cli.caption((car,))
-    cli.edit(car, ("blue=red",), car.with_name("edit.png"))
-    cli.personalise(car, ("{} at night", "{} on grass"), car.with_name("own.png"), seeds=(0, 1))
+    cli.edit(car, ("blue=red",), car.with_name("edit.png"), refine_steps=1)
+    own = car.with_name("own.png")
+    cli.personalise(car, ("{} at night", "{} on grass"), own, refine_steps=1, seeds=(0, 1))
     cli.redraw((car,), car.with_name("again.png"), refine_steps=1)
     cli.cycle(("a blue car", "a dog"), car.with_name("cycle.csv"))
     said = capsys.readouterr().out
