@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LENS = (sys.executable, "-m", "diffusion_lens")
+TINY = 3600  # seconds of a part at tiny size, which is tried on any machine, however loaded
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def tests(tiny: bool) -> Part:
         return Part("tests", 60, (sys.executable, "-m", "pytest", *options))
     chosen = ("-k", "bfloat16", "-W", "default")
     environment = {"DIFFUSION_LENS_TEST_DEVICE": "cpu"}
-    return Part("tests", 300, (sys.executable, "-m", "pytest", *options, *chosen), environment)
+    return Part("tests", TINY, (sys.executable, "-m", "pytest", *options, *chosen), environment)
 
 
 def bench(architecture: str, limit: int, out: Path, tiny: bool) -> Part:
@@ -49,7 +50,7 @@ def bench(architecture: str, limit: int, out: Path, tiny: bool) -> Part:
         command += ["--tune", "--dtype", "float16", "--rounds", "2"]
     else:
         command += ["--rounds", "1", "--seeds", "1", "--steps", "4"]
-    return Part(f"bench-{architecture}", 300 if tiny else limit, (*command, "--overwrite"))
+    return Part(f"bench-{architecture}", TINY if tiny else limit, (*command, "--overwrite"))
 
 
 def training(limit: int, out: Path, tiny: bool) -> Part:
@@ -57,7 +58,7 @@ def training(limit: int, out: Path, tiny: bool) -> Part:
     folder = ("--folder", str(out / "recipe"))
     if tiny:
         command = (*LENS, "testbed", "train", "--recipe", "emoji", "--quick", "--minutes", "1", *folder)
-        return Part("recipe", 600, (*command, "--device", "cpu", "--workers", "0"))
+        return Part("recipe", TINY, (*command, "--device", "cpu", "--workers", "0"))
     minutes = f"{(limit - 90) / 60:.2f}"  # loading, encoding and exporting come on top
     return Part(
         "recipe", limit, (*LENS, "testbed", "train", "--recipe", "all", "--minutes", minutes, *folder)
