@@ -42,7 +42,9 @@ def test_outputs_are_of_the_cells_and_small(path: Path, refresh: ModuleType) -> 
 
 @pytest.mark.filterwarnings("default")  # a notebook shows them
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_each_cell_runs_and_what_it_gives_can_be_shown(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_cell_runs_and_what_it_gives_can_be_shown(
+    path: Path, untyped: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In this process, with images of few steps; `make notebooks` runs them as they are, in kernels."""
     monkeypatch.chdir(FOLDER)
     before = plt.get_backend()
