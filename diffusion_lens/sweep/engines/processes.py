@@ -76,7 +76,7 @@ class ProcessTeam:
     def wait(self, workers: Sequence[_Process]) -> _Process:
         """See `Team`."""
         lines = {worker.line: worker for worker in workers}
-        return lines[wait(list(lines))[0]]  # type: ignore[index]
+        return lines[wait(list(lines))[0]]
 
     def take(self, worker: _Process) -> list[DrawnCell]:
         """See `Team`; an error of the worker's is raised here."""
