@@ -138,6 +138,7 @@ ENCODERS: Mapping[str, EncoderFamily] = {
     ),
     "Gemma2ForCausalLM": _GEMMA2,
     "Gemma2Model": _GEMMA2,
+    "Gemma3ForConditionalGeneration": _GEMMA2,
     "GemmaForCausalLM": _DECODER,
     "GemmaModel": _DECODER,
     "GlmModel": _DECODER,

@@ -68,24 +68,28 @@ def seeded(pipe: Any, generators: Sequence[torch.Generator]) -> Iterator[None]:
                 continue
             if hasattr(scheduler, "noise_sampler"):
                 raise _refusal(scheduler)
-            scheduler.step = _seeded_step(scheduler, step, list(generators))
+            scheduler.step = _SeededStep(scheduler, step, list(generators))
             stack.callback(delattr, scheduler, "step")
         yield
 
 
-def _seeded_step(
-    scheduler: Any, step: Callable[..., Any], generators: list[torch.Generator]
-) -> Callable[..., Any]:
-    takes_generator = "generator" in inspect.signature(step).parameters
+class _SeededStep:
+    """A scheduler's step with the generators of the images; a copy of the scheduler has one of its own."""
 
-    @functools.wraps(step)  # pipelines look at the names of its arguments
-    def seeded_step(*args: Any, **kwargs: Any) -> Any:
-        if takes_generator and kwargs.get("generator") is None:
-            kwargs["generator"] = generators
-        with _Guard(scheduler):
-            return step(*args, **kwargs)
+    def __init__(self, scheduler: Any, step: Callable[..., Any], generators: list[torch.Generator]) -> None:
+        functools.update_wrapper(self, step)  # pipelines look at the names of its arguments
+        self.scheduler, self.step, self.generators = scheduler, step, generators
+        self.takes_generator = "generator" in inspect.signature(step).parameters
 
-    return seeded_step
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.takes_generator and kwargs.get("generator") is None:
+            kwargs["generator"] = self.generators
+        with _Guard(self.scheduler):
+            return self.step(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_SeededStep":
+        copied = memo[id(self.scheduler)]  # LTX-2 steps through its sound with a copy of its scheduler
+        return _SeededStep(copied, type(copied).step.__get__(copied), self.generators)
 
 
 class _Guard(TorchFunctionMode):

@@ -1,5 +1,8 @@
 """An image is decided by its seed, alone and in a batch, under every scheduler that a family accepts."""
 
+import copy
+import inspect
+
 import diffusers
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, SchedulerMixin
 
 from diffusion_lens import DiffusionLens
 from diffusion_lens.errors import SamplerError
-from diffusion_lens.models.noise import evaluating
+from diffusion_lens.models.noise import evaluating, seeded
 from diffusion_lens.testing import FAMILIES
 from tests.conftest import tiny_sampler
 
@@ -124,3 +127,14 @@ def test_a_scheduler_with_a_sampler_of_noise_is_refused_before_anything_is_drawn
     with pytest.raises(SamplerError, match="FlowMatchEulerDiscreteScheduler draws noise of its own"):
         pixels(DiffusionLens(pipe, defaults=tiny_sampler("flux")), [0], 1)
     assert drawn == []
+
+
+def test_a_copy_of_a_scheduler_steps_by_itself():
+    pipe = FAMILIES["flux"].build()
+    noise = torch.zeros(1, 4)
+    with seeded(pipe, [torch.Generator().manual_seed(0)]):
+        pipe.scheduler.set_timesteps(2)
+        other = copy.deepcopy(pipe.scheduler)  # as LTX-2 has one for its sound
+        other.step(noise, other.timesteps[0], noise)
+        assert "sample" in inspect.signature(other.step).parameters
+    assert pipe.scheduler.step_index is None and other.step_index == 1

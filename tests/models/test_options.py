@@ -18,6 +18,7 @@ OWN = {"device", "do_classifier_free_guidance", "dtype", "lora_scale", "num_imag
 # an option of Kandinsky 3 that its `__call__` never gives
 OWN |= {"_cut_context"}
 # which `__call__` of HunyuanDiT and EasyAnimate leave to its default, and HunyuanDiT gives by encoder
+OWN |= {"scale_factor"}  # of LTX-2, which its `__call__` never gives
 OWN |= {"grid_h", "grid_w"}  # of Ideogram 4, whose text is encoded without an image
 OWN |= {"batch_size", "kwargs", "max_sequence_length", "text_encoder_index"}
 ATTENTION = ("cross_attention_kwargs", "joint_attention_kwargs", "attention_kwargs")

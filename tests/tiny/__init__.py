@@ -18,6 +18,7 @@ _LIKE_OTHERS = (
     "kandinsky5",
     "latte",
     "longcat",
+    "ltx2",
     "mochi",
     "sana-sprint",
     "stable-cascade",

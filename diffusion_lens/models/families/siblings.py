@@ -105,6 +105,11 @@ _BY_FAMILY: Mapping[str, tuple[str, ...]] = {
         "LTXConditionPipeline",
         "LTXImageToVideoPipeline",
     ),
+    "LTX2Pipeline": (
+        "LTX2ConditionPipeline",
+        "LTX2ImageToVideoPipeline",
+        "LTX2InContextPipeline",
+    ),
     "PixArtSigmaPipeline": ("PixArtSigmaPAGPipeline",),
     "QwenImagePipeline": (
         "QwenImageControlNetInpaintPipeline",

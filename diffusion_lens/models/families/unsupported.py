@@ -66,15 +66,11 @@ _BY_REASON: Mapping[str, tuple[str, ...]] = {
     "edits its own weights": ("StableDiffusionModelEditingPipeline",),
     "needs inverted latents": ("StableDiffusionPix2PixZeroPipeline",),
     "takes several prompts, one for each part of the video": ("LTXI2VLongMultiPromptPipeline",),
-    "makes sound along with its video, from every layer of its encoder at once": (
-        "LTX2ConditionPipeline",
+    "takes levels of noise in place of a number of steps": (
         "LTX2DFRPipeline",
         "LTX2DFRTemporalRefinePipeline",
-        "LTX2HDRPipeline",
-        "LTX2ImageToVideoPipeline",
-        "LTX2InContextPipeline",
-        "LTX2Pipeline",
     ),
+    "draws videos of a high dynamic range, which images of 8 bits do not hold": ("LTX2HDRPipeline",),
     "takes no mask of its text embeddings in its `__call__`": ("Kandinsky6TI2VAPipeline",),
     "upscales the latents of another pipeline": ("StableDiffusionLatentUpscalePipeline",),
     "reads the tokens of its prompt in the denoiser itself, without a text encoder": ("OmniGenPipeline",),

@@ -1,9 +1,9 @@
-"""Families of video around a T5 encoder, of which the first frame is drawn: Wan, LTX, CogVideoX, Mochi."""
+"""Families of video, of which the first frame is drawn: Wan, LTX, CogVideoX, Mochi, Latte."""
 
 from collections.abc import Mapping
 
 from diffusion_lens.models.families.common import EMBEDS, LAST, MASKED, ONE
-from diffusion_lens.models.family import PipelineFamily, Slot
+from diffusion_lens.models.family import PipelineFamily, Slot, Tap
 
 __all__ = ["FAMILIES"]
 
@@ -19,6 +19,14 @@ FAMILIES: Mapping[str, PipelineFamily] = {
         (Slot(ONE, LAST),),
         MASKED,
         example="Lightricks/LTX-Video",
+    ),
+    "LTX2Pipeline": PipelineFamily(
+        "LTX-2",
+        (Slot(ONE, Tap("0:all", normed=False)),),
+        MASKED,
+        cfg=None,  # the guidance of its sound turns it on too
+        not_options=("enable_prompt_enhancement",),
+        example="Lightricks/LTX-2",
     ),
     "CogVideoXPipeline": PipelineFamily(
         "CogVideoX",
