@@ -35,10 +35,12 @@ class PromptTokens:
         prompt: the prompt.
         spans: for each token position, the characters `(start, end)` of the prompt that the token stands
             for; None for special tokens, pads and the words of a template.
+        quoted: the encoder reads no more of the prompt than one quotation.
     """
 
     prompt: str
     spans: tuple[tuple[int, int] | None, ...]
+    quoted: bool = False
 
     @property
     def content(self) -> tuple[int, ...]:
@@ -61,8 +63,8 @@ class PromptTokens:
 
     def cut_words(self) -> list[str]:
         """The words that the encoder did not read, or not to their end."""
-        if not self.content:
-            return []  # the prompt was rewritten: what was read of it is not known
+        if not self.content or self.quoted:
+            return []  # a rewritten prompt: what was read of it is not known; a quoted text is read whole
         return [match.group() for match in re.finditer(r"\S+", self.prompt) if match.end() > self.end]
 
     def find(self, phrase: str) -> tuple[tuple[int, ...], ...]:
@@ -83,7 +85,7 @@ class PromptTokens:
                 f"The prompt {self.prompt!r} was rewritten before it was read, or is not read here, so "
                 f"that the tokens of {phrase!r} are not known. Give the token positions themselves."
             )
-        if matches[-1].end() > self.end:
+        if matches[-1].end() > self.end and not self.quoted:
             raise PromptError(
                 f"{phrase!r} stands where the encoder no longer reads the prompt {self.prompt!r}: it was "
                 "cut off. Use a shorter prompt."
@@ -110,12 +112,10 @@ def align_prompt(tokenizer: Any, prompt: str, ids: Sequence[int]) -> PromptToken
     bare = list(ids)
     while bare and bare[-1] == tokenizer.pad_token_id:
         bare.pop()
-    found = (
-        _align_ids(tokenizer, prompt, bare)
-        or _align_letters(tokenizer, prompt, bare)
-        or _align_quoted(tokenizer, prompt, bare)
-    )
-    return PromptTokens(prompt, tuple(found.get(position) for position in range(len(ids))))
+    whole = _align_ids(tokenizer, prompt, bare) or _align_letters(tokenizer, prompt, bare)
+    found = whole or _align_quoted(tokenizer, prompt, bare)
+    spans = tuple(found.get(position) for position in range(len(ids)))
+    return PromptTokens(prompt, spans, quoted=bool(found) and not whole)
 
 
 def _align_ids(tokenizer: Any, prompt: str, ids: list[int]) -> dict[int, tuple[int, int]]:

@@ -149,8 +149,6 @@ def _states(conditioner: Conditioner, name: str, prompt: str, recording: Recordi
 
 def _warn_of_cut_words(conditioner: Conditioner, name: str, prompt: str, states: LayerStates) -> None:
     """Say which words of a prompt the encoder never saw."""
-    if conditioner.slots[name].reads_quotes:
-        return
     tokenizer = find_tokenizer(conditioner.pipe, conditioner.slots[name])
     cut = align_prompt(tokenizer, prompt, states.input_ids[0].tolist()).cut_words()
     if cut:

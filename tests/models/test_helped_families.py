@@ -14,6 +14,7 @@ from diffusion_lens.errors import PromptError, SamplerError
 from diffusion_lens.lens.tolerance import pairs
 from diffusion_lens.models.pipelines import PIPELINES
 from diffusion_lens.models.replace_encoders import replace_encoders
+from diffusion_lens.models.tokens import align_prompt
 from diffusion_lens.testing import FAMILIES
 from diffusion_lens.testing.cosmos import REFUSED
 from diffusion_lens.text.embeddings import initial_embedding
@@ -134,6 +135,10 @@ def test_the_text_encoder_of_glm_image_reads_what_is_quoted(tiny_lens, caplog):
     assert not np.array_equal(
         pixels(result, "native"), pixels(lens(QUOTED, "native", progress=False), "native")
     )
+    read = align_prompt(lens.pipeline.tokenizer, QUOTED, states["text_encoder"].input_ids[0].tolist())
+    assert read.cut_words() == [] and read.find("open") == ((0, 1, 2, 3),)
+    with pytest.raises(PromptError, match="'night' is not in it"):
+        read.find("night")
     with pytest.raises(PromptError, match=r"reads a part of the prompt .* and 'sign' is not in it"):
         lens(QUOTED, "native", interventions=["drop(sign, rest=mean)"], progress=False)
     with pytest.raises(PromptError, match="quotes 2 texts, which GLM-Image encodes one by one"):
