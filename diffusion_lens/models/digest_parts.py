@@ -125,6 +125,20 @@ def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
                     )
                 weight = stored[name]
             yield f"{path}.{name}", weight
+        if not own:
+            yield from _packed(path, part)
+
+
+def _packed(path: str, part: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Weights that a module without parameters saves all the same, as torch's own quantised layers do."""
+    if type(part)._save_to_state_dict is nn.Module._save_to_state_dict:
+        return
+    saved: dict[str, Any] = {}
+    part._save_to_state_dict(saved, "", keep_vars=False)
+    for name, value in saved.items():
+        for place, one in enumerate(value if isinstance(value, tuple | list) else [value]):
+            if isinstance(one, Tensor):
+                yield f"{path}.{name}.{place}", one
 
 
 def loaded_from(module: nn.Module, files: Stamp, how: str = "") -> None:
@@ -178,6 +192,16 @@ def digest_tensor(tensor: Tensor) -> bytes:
         for name, inner in _inner(tensor):
             digest.update(name.encode())
             digest.update(digest_tensor(inner) if isinstance(inner, Tensor) else repr(inner).encode())
+        return digest.digest()
+    if tensor.is_quantized:  # torch's own: integers, and what scales them
+        per_row = tensor.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric)
+        scaled = (
+            (tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points())
+            if per_row
+            else (torch.tensor(tensor.q_scale()), torch.tensor(tensor.q_zero_point()))
+        )
+        for inner in (tensor.int_repr(), *scaled):
+            digest.update(digest_tensor(inner))
         return digest.digest()
     values = tensor.contiguous().reshape(-1)
     if values.numel():

@@ -58,13 +58,15 @@ class Browser:
             asked, found = self._found(request)
             pages = max(1, -(-len(found.strips) // STRIPS))
             start = (min(asked.page, pages) - 1) * STRIPS
+            shown = found.strips[start : start + STRIPS]
             return page(
                 "run.html",
                 **shared,
                 **self._frame(asked, found),
                 tab="images",
                 pages=pages,
-                film=self._film(found.strips[start : start + STRIPS]),
+                film=self._film(shown),
+                damaged=self._damage(shown),
                 first=start + 1,
             )
 
@@ -73,7 +75,13 @@ class Browser:
             cells = frozenset(cell for strip in found.strips for cell in strip.cells.values())
             drawn, why = self._panels(cells)
             return page(
-                "run.html", **shared, **self._frame(asked, found), tab="curves", panels=drawn, why=why
+                "run.html",
+                **shared,
+                **self._frame(asked, found),
+                tab="curves",
+                damaged=[],
+                panels=drawn,
+                why=why,
             )
 
         def one(request: Request) -> Response:
@@ -140,7 +148,7 @@ class Browser:
             "column": next(name for name, one in strip.cells.items() if one == cell),
             "strip": [{"column": name, "cell": one} for name, one in strip.cells.items()],
             "row": {name: value for name, value in row.items() if value is not None},
-            "missing": row["missing"],
+            "missing": row["missing"] or self.index.damage(cell),
             "answers": self.verdicts.of(cell),
             "command": command_of(row),
             "python": python_of(row),
@@ -171,6 +179,9 @@ class Browser:
             cells = []
             for name in self.index.columns:
                 cell = strip.cells.get(name)
+                if cell is not None and self.index.damage(cell):
+                    cells.append(FilmCell(cell, None, "damaged; see the top of the page"))
+                    continue
                 if cell is None or cell in reasons:
                     cells.append(FilmCell(cell, None, reasons.get(cell or "", "not drawn")))
                     continue
@@ -182,6 +193,11 @@ class Browser:
             rows.append(FilmStrip(str(strip.key["prompt"]), detail, tuple(cells)))
         width, height = self.shape
         return FilmView(tuple(self.index.columns), tuple(rows), width / height, max(width, height) <= 96)
+
+    def _damage(self, strips: tuple[Strip, ...]) -> list[str]:
+        """What is wrong with the parts that hold the images of some strips."""
+        found = (self.index.damage(cell) for strip in strips for cell in strip.cells.values())
+        return list(dict.fromkeys(one for one in found if one))
 
     def _make_panels(self, cells: frozenset[str]) -> tuple[list[Panel], str]:
         """Curves of some of the images; or why there are none."""

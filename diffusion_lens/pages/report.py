@@ -184,7 +184,7 @@ def film(index: RunIndex, strips: Sequence[Strip], verdicts: Verdicts) -> FilmVi
         try:
             small = thumbnail(content)
         except (OSError, SyntaxError, ValueError) as error:
-            reasons[cell] = f"unreadable: {error if content else 'this part of the run is damaged'}"
+            reasons[cell] = index.damage(cell) or f"unreadable: {error}"
             continue
         sources[cell] = data_address(small)
         if not side:

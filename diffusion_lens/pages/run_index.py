@@ -7,9 +7,9 @@ so everything readable is shown, and what is not becomes a note.
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from diffusion_lens.errors import RunError
+from diffusion_lens.pages.run_parts import NEEDED, find_parts, read_images_of, read_rows
 
 __all__ = ["RunIndex", "Strip"]
 
 log = logging.getLogger(__name__)
 
-NEEDED = ("prompt", "layer", "seed", "image")
 ANSWERS = ("cell", "scorer", "check", "kind", "p", "label", "reason")
 # what tells two images of one prompt, seed and layer apart
 READING = (
@@ -97,8 +97,8 @@ class RunIndex:
         if not fs.exists(root):
             raise RunError(f"There is no {text}. Name the folder of a run, or a parquet file of images.")
         notes: list[str] = []
-        parts = _parts(fs, root, text)
-        table, where = _read_parts(fs, root, parts, notes)
+        parts = find_parts(fs, root, text)
+        table, where = read_rows(fs, root, parts, notes)
         manifest = _read_manifest(fs, root, text, notes) if fs.isdir(root) else {}
         if table.empty:
             raise RunError(f"{text} has no image to show. " + " ".join(notes))
@@ -135,6 +135,11 @@ class RunIndex:
         missing = self.table[self.table["missing"].notna()]
         return dict(zip(missing["cell"], missing["missing"].astype(str), strict=True))
 
+    @cached_property
+    def _damage(self) -> dict[str, str | None]:
+        """What is wrong with each part that was read."""
+        return {}
+
     def strips(self, table: pd.DataFrame | None = None) -> list[Strip]:
         """The rows of a grid: one by prompt, reading and seed.
 
@@ -169,65 +174,34 @@ class RunIndex:
         if cell not in self._where:
             return None
         part, index = self._where[cell]
-        return _images_of(self._fs, part)[index]
+        found = read_images_of(self._fs, part)
+        return b"" if isinstance(found, str) else found[index]
+
+    def damage(self, cell: str) -> str | None:
+        """What is wrong with the part of a run that holds an image, and what to do.
+
+        None where all its bytes are what was written.
+        """
+        if cell not in self._where:
+            return None
+        part = self._where[cell][0]
+        if part not in self._damage:
+            found = read_images_of(self._fs, part)
+            self._damage[part] = None
+            if isinstance(found, str):
+                count = sum(path == part for path, _ in self._where.values())
+                name = part.rpartition("/")[2]
+                self._damage[part] = (
+                    f"{name} is not what was written ({found}): its {count} images must be drawn again. "
+                    "Move it out of the folder; the same sweep then draws what is missing."
+                )
+        return self._damage[part]
 
     def read_images(self, cells: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Images, each part of the run read once."""
         wanted = sorted(cells, key=lambda cell: self._where.get(cell, ("", 0)))
         for cell in wanted:
             yield cell, self.image(cell)
-
-
-def _parts(fs: Any, root: str, url: str) -> list[str]:
-    """The parquet files that may hold images."""
-    if not fs.isdir(root):
-        return [root]
-    for pattern in ("images/*.parquet", "images.parquet", "*.parquet"):
-        found = [path for path in sorted(fs.glob(f"{root}/{pattern}")) if "/." not in path]
-        if found:
-            return found
-    inside = sorted(path.rpartition("/")[2] for path in fs.ls(root, detail=False))
-    shown = ", ".join(inside[:6]) + (", ..." if len(inside) > 6 else "")
-    begun = "The run is planned, and no image is drawn yet" if "manifest.json" in inside else "No run"
-    raise RunError(
-        f"{begun}: {url} has no images/*.parquet. It holds {shown or 'nothing'}. Name the folder that "
-        "`diffusion-lens sweep` or `result.save` wrote, or a parquet file with the columns "
-        f"{', '.join(NEEDED)}."
-    )
-
-
-def _read_parts(
-    fs: Any, root: str, parts: Sequence[str], notes: list[str]
-) -> tuple[pd.DataFrame, dict[str, tuple[str, int]]]:
-    frames: list[pd.DataFrame] = []
-    where: dict[str, tuple[str, int]] = {}
-    for path in parts:
-        short = path.removeprefix(root).lstrip("/") or path.rpartition("/")[2]
-        try:
-            with fs.open(path, "rb") as file:
-                part = pq.ParquetFile(file)
-                schema = part.schema_arrow
-                lacking = [name for name in NEEDED if name not in schema.names]
-                if lacking:
-                    notes.append(f"{short} has no column {', '.join(lacking)}; it is no table of images.")
-                    continue
-                plain = [name for name in schema.names if not pa.types.is_struct(schema.field(name).type)]
-                frame = part.read(plain).to_pandas()
-        except (OSError, pa.ArrowException) as error:
-            notes.append(f"{short} is damaged and left out ({str(error).splitlines()[0]}).")
-            continue
-        if "cell" not in frame:
-            frame["cell"] = [
-                f"{short.removesuffix('.parquet').replace('/', '-')}-{i}" for i in range(len(frame))
-            ]
-        doubled = frame["cell"].isin(list(where))
-        if doubled.any():
-            notes.append(
-                f"{short} repeats {int(doubled.sum())} images of other parts; they are shown once."
-            )
-        where |= {cell: (path, i) for i, cell in enumerate(frame["cell"]) if cell not in where}
-        frames.append(frame[~doubled])
-    return (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()), where
 
 
 def _in_order(table: pd.DataFrame, manifest: Mapping[str, Any]) -> pd.DataFrame:
@@ -286,15 +260,3 @@ def _read_answers(fs: Any, root: str, notes: list[str]) -> pd.DataFrame:
         return _no_answers()
     answers = pd.concat(frames, ignore_index=True)
     return answers.astype({"p": "Float64", "label": "boolean"})
-
-
-@lru_cache(maxsize=8)  # a part of large images has some 50 MB
-def _images_of(fs: Any, path: str) -> tuple[bytes | None, ...]:
-    """The encoded images of one part; empty bytes for all of them where the part is damaged."""
-    with fs.open(path, "rb") as file:
-        part = pq.ParquetFile(file)
-        try:
-            column = part.read(["image"]).column("image").to_pylist()
-        except (OSError, pa.ArrowException):
-            return (b"",) * part.metadata.num_rows
-    return tuple(None if one is None else one["bytes"] for one in column)

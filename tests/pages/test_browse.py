@@ -191,6 +191,29 @@ def test_without_a_display_no_browser_of_the_terminal_is_started(monkeypatch: py
     assert can_open_pages()
 
 
+def test_flipped_bytes_are_seen_and_what_to_draw_again_is_said(run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(run, tmp_path / "made")
+    part = sorted((other / "images").iterdir())[0]
+    cells = pq.read_table(part, columns=["cell"]).column("cell").to_pylist()
+    content = bytearray(part.read_bytes())
+    content[content.index(b"IDAT") + 20] ^= 1
+    part.write_bytes(content)
+    index = RunIndex.open(other)
+    assert {cell for cell in index.table["cell"] if index.damage(cell)} == set(cells)
+    with running(create_app(None, [index])) as server:
+        page = httpx.get(f"{server.address}/run/made", timeout=60).text
+        assert f"{part.name} is not what was written" in page
+        assert f"its {len(cells)} images must be drawn again. Move it out of the folder" in page
+        assert page.count("damaged; see the top of the page</span>") == len(cells)
+        assert page.count("<img") == len(index.table) - len(cells)
+        one = httpx.get(f"{server.address}/run/made/cell/{cells[0]}.json", timeout=60).json()
+        assert f"{part.name} is not what was written" in one["missing"]
+        assert f"{part.name} is not" in httpx.get(f"{server.address}/run/made/cell/{cells[0]}").text
+        assert httpx.get(f"{server.address}/run/made/image/{cells[0]}.webp").status_code == 400
+        part.unlink()  # as it is told to: the page goes on
+        assert httpx.get(f"{server.address}/run/made", timeout=60).status_code == 200
+
+
 def test_a_port_in_use_is_said_with_what_to_do(explorer: Running) -> None:
     port = int(explorer.address.rpartition(":")[2])
     with pytest.raises(InputError, match=f"Port {port} of 127.0.0.1 is in use"):

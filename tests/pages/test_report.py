@@ -193,7 +193,7 @@ def test_damaged_images_are_named_in_their_places(run: Path, tmp_path: Path) -> 
         content[start : start + 12] = b"\xff" * 12
         part.write_bytes(content)
     page = build_report([other])
-    assert "unreadable: this part of the run is damaged" in page and "data:image" not in page
+    assert "its 5 images must be drawn again" in page and "data:image" not in page
 
 
 def test_a_foreign_folder_is_refused_by_what_it_holds(tmp_path: Path) -> None:
