@@ -52,9 +52,11 @@ wheel: $(READY)
 	rm -rf dist $(VENV)-wheel
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 	$(BIN)/python -m zipfile --list dist/*.whl | grep -q diffusion_lens/py.typed
+	$(BIN)/python -m zipfile --list dist/*.whl | grep -q diffusion_lens/experiments/relations.toml
 	$(PYTHON) -m venv $(VENV)-wheel
-	$(VENV)-wheel/bin/pip install --quiet --constraint constraints.txt dist/*.whl
+	$(VENV)-wheel/bin/pip install --quiet --constraint constraints.txt "$$(ls dist/*.whl)[emoji]"
 	cd dist && ../$(VENV)-wheel/bin/diffusion-lens doctor emoji
+	cd dist && ../$(VENV)-wheel/bin/diffusion-lens sweep --study relations --limit 1 --seeds 0 --steps 1 --dry-run
 
 # The reference results that are in the repository: the demo's picture, and each study on the embedded models.
 # CONTROL names the folder of a control (`testbed train --recipe control`), whose run then joins each study.

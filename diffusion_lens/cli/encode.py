@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from diffusion_lens.choices import Dtype
-from diffusion_lens.cli.asked import OWN, Experiments, read_asked
+from diffusion_lens.cli.asked import OWN, Experiments, Study, read_asked
 from diffusion_lens.cli.console import say, warn
 from diffusion_lens.cli.options import Device, Overwrite, default, values
 from diffusion_lens.cli.verbs import Topic, verb
@@ -20,8 +20,9 @@ __all__ = ["encode"]
     ],
 )
 def encode(
-    experiment: Experiments,
+    experiment: Experiments = (),
     /,
+    study: Study = (),
     out: Annotated[str, default("conditionings", "FOLDER")] = "conditionings",
     model: Annotated[str | None, default(OWN, "MODEL")] = None,
     layers: Annotated[tuple[str, ...], values("LAYER", OWN)] = (),
@@ -54,6 +55,7 @@ def encode(
     machine = {"device": device, "dtype": dtype}
     asked, base = read_asked(
         experiment,
+        study,
         limit,
         top={"model": model, "layers": layers, "seeds": seeds},
         sampler={"steps": steps, "guidance": guidance},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from diffusion_lens.choices import Compile, Dtype
-from diffusion_lens.cli.asked import OWN, Experiments, read_asked
+from diffusion_lens.cli.asked import OWN, Experiments, Study, read_asked
 from diffusion_lens.cli.console import fail, say
 from diffusion_lens.cli.options import Device, default, values
 from diffusion_lens.cli.score import run_scorers
@@ -27,12 +27,13 @@ __all__ = ["sweep"]
     Topic.STUDY,
     examples=[
         "diffusion-lens sweep experiments/relations.toml --out runs/relations",
-        "diffusion-lens sweep experiments/relations.toml --dry-run",
+        "diffusion-lens sweep --study relations --dry-run",
     ],
 )
 def sweep(
-    experiment: Experiments,
+    experiment: Experiments = (),
     /,
+    study: Study = (),
     out: Annotated[str | None, default("runs/ and the names of the files", "RUN")] = None,
     model: Annotated[str | None, default(OWN, "MODEL")] = None,
     layers: Annotated[tuple[str, ...], values("LAYER", OWN)] = (),
@@ -91,12 +92,13 @@ def sweep(
     top = {"model": model, "layers": layers, "seeds": seeds, "encoders": encoders, "readouts": readouts}
     asked, base = read_asked(
         experiment,
+        study,
         limit,
         top={**top, "scorers": scorers},
         sampler={"steps": steps, "guidance": guidance},
         machine={"device": device, "dtype": dtype, "batch_size": batch_size, "compile": compile},
     )
-    target = out or str(Path("runs") / "-".join(path.stem for path in experiment))
+    target = out or str(Path("runs") / "-".join(Path(one).stem for one in (*study, *experiment)))
     part = _parse_shard(shard)
     check_names(asked.scorers)
     settings = read_settings(asked.scorer)

@@ -18,6 +18,7 @@ from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.runs.plan import cell_ids, embeddings_in
 from diffusion_lens.runs.table import Origin, make_row
+from diffusion_lens.text.embedding_tokens import unspoken
 from diffusion_lens.text.encode import States, check_prompts, select
 from diffusion_lens.text.interventions import Intervention, parse_interventions
 from diffusion_lens.text.layers import LayerRequest
@@ -152,6 +153,8 @@ class Call:
             where=where_drawn(lens.conditioner.device),
         )
         hashes = lens.embeddings.hashes
+        if warning := unspoken(hashes, [*texts, settings.sampler.negative_prompt or ""]):
+            log.warning(warning)
         return cls(texts, readings, numbers, settings, reader, lens.denoiser, origin, hashes, states, given)
 
     def __len__(self) -> int:

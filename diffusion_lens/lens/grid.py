@@ -42,6 +42,10 @@ def contact_sheet(
         captions: what stands under each image, by row and column, its parts between bars below each other
             and cut to the width; none if empty.
     """
+    # lines are broken by width alone
+    row_labels, column_labels = (
+        [" ".join(text.split()) for text in labels] for labels in (row_labels, column_labels)
+    )
     bands = -(-len(column_labels) // _WIDEST) or 1
     wide = -(-len(column_labels) // bands)  # as even as can be
     cell = cell or (112 if bands > 1 else 160)
@@ -126,7 +130,7 @@ def _scale(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def _parts(text: object) -> list[str]:
     """The lines of a caption; a missing one has none."""
-    return [part.strip() for part in text.split("|")] if isinstance(text, str) and text else []
+    return [" ".join(part.split()) for part in text.split("|")] if isinstance(text, str) and text else []
 
 
 def _cut(pen: ImageDraw.ImageDraw, text: str, font: Font, width: float) -> str:

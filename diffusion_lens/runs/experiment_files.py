@@ -12,7 +12,33 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["load_experiment", "load_experiments"]
+__all__ = ["find_study", "load_experiment", "load_experiments"]
+
+_PACKAGE = Path(__file__).parents[1]
+# in an installed package, and in the repository
+_STUDIES = (_PACKAGE / "experiments", _PACKAGE.parent / "experiments")
+
+
+def find_study(name: str) -> Path:
+    """The file of a study that comes with the package.
+
+    Args:
+        name: "relations", or with its folder "paper/relations" or "models/sdxl".
+
+    Raises:
+        ExperimentError: there is none of that name; those that there are are listed.
+    """
+    folder = next((one for one in _STUDIES if one.is_dir()), _STUDIES[0])
+    known = {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path in sorted(folder.glob("*.toml")) + sorted(folder.glob("*/*.toml"))
+    }
+    if name not in known:
+        raise ExperimentError(
+            f"No study {name!r} comes with the package. Known: {', '.join(known)}. A file of your own is "
+            "named by its path, without --study."
+        )
+    return known[name]
 
 
 def load_experiment(path: Path) -> dict[str, Any]:
@@ -27,7 +53,7 @@ def load_experiment(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ExperimentError(
             f"The experiment {path} can't be read: {error.strerror}. Give the path of a TOML file; "
-            "experiments/README.md shows one."
+            "`diffusion-lens new` writes one."
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{path} is no valid TOML: {error}.") from error
@@ -46,7 +72,10 @@ def load_experiments(paths: Sequence[Path]) -> tuple[dict[str, Any], Path]:
         ExperimentError: a file can't be read, is no TOML, or none was given.
     """
     if not paths:
-        raise ExperimentError("No experiment was given. Name a TOML file; experiments/README.md shows one.")
+        raise ExperimentError(
+            "No experiment was given. Name a TOML file, which `diffusion-lens new` writes, or a study that "
+            "comes with the package: --study relations."
+        )
     data: dict[str, Any] = {}
     base = paths[0].parent
     for path in paths:

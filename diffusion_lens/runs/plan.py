@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from diffusion_lens.runs.experiment import Experiment, Prompt
+from diffusion_lens.text.embedding_tokens import tokens_in
 from diffusion_lens.text.reading import ResolvedReading
 
 __all__ = ["Cell", "Plan", "Resolved", "batches", "cell_ids", "embeddings_in", "make_plan"]
@@ -125,8 +126,8 @@ def embeddings_in(
     embeddings: Mapping[str, str], prompt: str, negative_prompt: str | None
 ) -> dict[str, str]:
     """Those of some learned embeddings that a prompt, or the negative prompt beside it, holds."""
-    text = f"{prompt}\n{negative_prompt or ''}"
-    return {token: embeddings[token] for token in sorted(embeddings) if token in text}
+    held = tokens_in(f"{prompt}\n{negative_prompt or ''}", embeddings)
+    return {token: embeddings[token] for token in sorted(held)}
 
 
 def make_plan(experiment: Experiment, prompts: Sequence[Prompt], resolved: Resolved) -> Plan:

@@ -24,6 +24,7 @@ from diffusion_lens.runs.prompts import read_prompts
 from diffusion_lens.runs.store import Store
 from diffusion_lens.runs.table import schema_of
 from diffusion_lens.sweep.draw import Run, Summary
+from diffusion_lens.text.embedding_tokens import unspoken
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
@@ -145,6 +146,9 @@ def _prepare(
         if before is not None:
             now = {name: getattr(resolved, name) for name in ("fingerprint", "settings", "dtype")}
             check_model(before.resolved, now)
+    texts = [one.prompt for one in prompts] + [resolved.settings.get("negative_prompt") or ""]
+    if warning := unspoken([one.token for one in embeddings], texts):
+        log.warning(warning)
     resolved = replace(resolved, embeddings={one.token: one.hash for one in embeddings})
     plan = make_plan(experiment, prompts, resolved)
     orphaned = scan.done - {cell.id for cell in plan.cells}

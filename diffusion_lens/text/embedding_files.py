@@ -5,29 +5,30 @@
 | diffusers | one key, the token: `[vector, width]`; `.safetensors`, or a pickled `.bin` | yes | yes |
 | diffusers' SDXL script | the same for the second encoder in a file beside it, `NAME_2` | yes | no |
 | SDXL, SD3 and FLUX tools | `clip_l`, `clip_g`, `t5xxl`: `[vector, width]` each; no token | yes | yes |
+| kohya, OneTrainer | `emb_params` or `emp_params`: `[vector, width]`; no token | yes | no |
 | A1111, rinongal | a pickled `.pt` with `string_to_param` and perhaps `name` | yes | no |
 
 Pickles are read by `torch.load(weights_only=True)`, which runs no code of the file. Of a model with one
-encoder the first kind is written, of one with several the third, with the token in the metadata.
+encoder the first kind is written, of one with several the third, with the token in the metadata. A word
+whose file names no token is written `<NAME>`, by the file's name.
 """
 
 import hashlib
+import logging
 import os
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from diffusion_lens.errors import InputError, UnsafeCheckpointError
+from diffusion_lens.errors import InputError
 from diffusion_lens.files import write_whole
 from diffusion_lens.models.conditioner import Conditioner
 from diffusion_lens.models.stub_encoders import is_stub
+from diffusion_lens.text.embedding_content import SUFFIXES, TOKEN, read_content
 from diffusion_lens.text.embeddings import Embedding, check_fit, encoder_slots
 
 __all__ = [
@@ -41,9 +42,11 @@ __all__ = [
     "write_embedding",
 ]
 
-_SUFFIXES = (".safetensors", ".bin", ".pt")
-_TOKEN = "token"  # of the metadata
+log = logging.getLogger(__name__)
+
 _TOOLS = ("clip_l", "clip_g", "t5xxl")  # what tools call encoders
+_VECTORS = ("emb_params", "emp_params")  # what tools call the vectors of the one encoder that they know
+_SHOWN = 6
 
 
 def encoder_keys(pipe: Any) -> dict[str, str]:
@@ -78,7 +81,7 @@ def write_embedding(path: Path, word: Embedding, pipe: Any) -> None:
     named = {word.token if len(keys) == 1 else keys[name]: rows for name, rows in word.vectors.items()}
     tensors = {key: rows.detach().float().cpu().contiguous() for key, rows in named.items()}
     # one entry: several would be written in any order, and bytes would differ
-    content = save(tensors, metadata={_TOKEN: word.token})
+    content = save(tensors, metadata={TOKEN: word.token})
     write_whole(path, lambda file: file.write(content))
 
 
@@ -132,18 +135,32 @@ class EmbeddingFile:
         keys = encoder_keys(pipe)
         by_key = {name: self.tensors[key] for name, key in keys.items() if key in self.tensors}
         if by_key:
+            self._tell_unused([key for key in self.tensors if key not in keys.values()], keys)
             return by_key
         if len(self.tensors) != 1:
+            shown = [repr(key) for key in list(self.tensors)[:_SHOWN]]
+            more = f" and {len(self.tensors) - _SHOWN} more" if len(self.tensors) > _SHOWN else ""
             raise InputError(
-                f"{self.path} holds {', '.join(map(repr, self.tensors)) or 'nothing'}, and no word: one "
-                f"tensor by its token, or one each of {', '.join(keys.values())}."
+                f"{self.path} holds {', '.join(shown) or 'nothing'}{more}, and no word: one tensor by its "
+                f"token, or one each of {', '.join(keys.values())}."
             )
         rows = dict(zip(keys, self.tensors.values(), strict=False))
         if len(keys) == 2 and self.second is not None:
             rows[list(keys)[1]] = self.second
+        elif self.second is not None:
+            self._tell_unused([_beside(self.path).name], keys)
         if any(one.ndim not in (1, 2) for one in rows.values()):
             raise InputError(f"{self.path} holds no vectors in the place of a word's.")
         return rows
+
+    def _tell_unused(self, parts: Sequence[str], keys: Mapping[str, str]) -> None:
+        if parts:
+            log.warning(
+                "%s: %s is not used. The pipeline reads %s.",
+                self.path,
+                ", ".join(parts),
+                ", ".join(f"{key} ({name})" for name, key in keys.items()),
+            )
 
 
 def read_embedding_file(path: Path, token: str | None = None) -> EmbeddingFile:
@@ -158,20 +175,13 @@ def read_embedding_file(path: Path, token: str | None = None) -> EmbeddingFile:
         InputError: no such file, a damaged one, or one of no kind known.
         UnsafeCheckpointError: a pickle that holds more than numbers.
     """
-    content, named = _read(path)
+    tensors, named = read_content(path)
     hashed = hashlib.sha256(path.read_bytes())
-    if "string_to_param" in content:  # A1111
-        params = dict(content["string_to_param"].items())
-        if len(params) != 1:
-            raise InputError(f"{path} holds {len(params)} words; give a file of one.")
-        ((found, rows),) = params.items()
-        said = str(content.get("name") or found)
-        content = {"" if said == "*" else said: rows}
-    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     second, beside = None, _beside(path)
-    if len(tensors) == 1 and tensors.keys().isdisjoint(_TOOLS):  # diffusers
-        named = named or next(iter(tensors))
-        other = _read(beside)[0] if beside.is_file() else {}
+    if len(tensors) == 1 and tensors.keys().isdisjoint(_TOOLS):  # diffusers, or one of `_VECTORS`
+        (key,) = tensors
+        named = named or (None if key in _VECTORS else key)
+        other = read_content(beside)[0] if beside.is_file() else {}
         if other.keys() == tensors.keys():  # the same word, for a second encoder
             (second,) = other.values()
             hashed.update(beside.read_bytes())
@@ -193,11 +203,9 @@ def read_embedding_files(embeddings: Sequence[str | Path], base: Path = Path()) 
     for one in embeddings:
         whole, (token, _, path) = base / str(one), str(one).rpartition("=")
         if whole.is_dir():
-            inside = [
-                read_embedding_file(one) for one in sorted(whole.iterdir()) if one.suffix in _SUFFIXES
-            ]
+            inside = [read_embedding_file(one) for one in sorted(whole.iterdir()) if one.suffix in SUFFIXES]
             if not inside:
-                raise InputError(f"{whole} holds no embeddings ({', '.join(_SUFFIXES)}).")
+                raise InputError(f"{whole} holds no embeddings ({', '.join(SUFFIXES)}).")
             seconds = {_beside(one.path) for one in inside if one.second is not None}
             files += [one for one in inside if one.path not in seconds]
         elif token and not whole.exists():
@@ -237,16 +245,23 @@ class KnownEmbeddings:
             given: embeddings, files, or folders of files.
 
         Raises:
-            InputError: one can't be read or does not fit the encoders.
+            InputError: one can't be read or does not fit the encoders, or two have one token.
         """
         stubs = any(is_stub(encoder.module) for encoder in conditioner.encoders.values())
         hashes = dict(self.hashes)
         fitted = {one.token: one for one in self.fitted}
+        now: set[str] = set()
         for one in given:
             files = read_embedding_files([Path(one)]) if isinstance(one, (str, os.PathLike)) else [one]
             for found in files:
                 if hashes.get(found.token) == found.hash:
                     continue
+                if found.token in now:
+                    raise InputError(
+                        f"The token {found.token!r} was given twice, with different vectors. Write one of "
+                        "the two in another way: NAME=FILE."
+                    )
+                now.add(found.token)
                 hashes[found.token] = found.hash
                 if isinstance(found, Embedding):
                     fitted[found.token] = found
@@ -259,34 +274,3 @@ class KnownEmbeddings:
 def read_embedding(path: Path, pipe: Any, token: str | None = None) -> Embedding:
     """Read a word for a pipeline; see `read_embedding_file` and `EmbeddingFile.embedding`."""
     return read_embedding_file(path, token).embedding(pipe)
-
-
-def _read(path: Path) -> tuple[Mapping[str, Any], str | None]:
-    """What a file holds, and the token where its metadata say one."""
-    if not path.is_file():
-        raise InputError(f"There is no embedding {path}. Give a file that `diffusion-lens invert` wrote.")
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="pt") as file:
-                keys = list(file.keys())
-                return {key: file.get_tensor(key) for key in keys}, (file.metadata() or {}).get(_TOKEN)
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path} is no whole safetensors file ({error}). Get it again.") from None
-    if path.suffix not in _SUFFIXES:
-        raise InputError(f"{path} is of no kind known. Allowed: {', '.join(_SUFFIXES)}.")
-    try:
-        with torch.serialization.safe_globals([torch.nn.ParameterDict, set]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        line = str(error).strip().splitlines()[0]
-        raise UnsafeCheckpointError(
-            f"{path} is a pickle of more than numbers, or damaged, and was not run ({line[:160]}). "
-            "Have whoever made it save it as safetensors."
-        ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{path} can't be read ({type(error).__name__}: {error}). Get it again.") from None
-    if isinstance(content, Tensor):
-        return {"": content}, None
-    if not isinstance(content, Mapping):
-        raise InputError(f"{path} holds a {type(content).__name__} and no embedding.")
-    return content, None

@@ -25,6 +25,7 @@ from diffusion_lens.models.hooks import replace_forward
 from diffusion_lens.models.pipelines import Slot, find_family
 from diffusion_lens.models.stages import holders, text_stage
 from diffusion_lens.models.tokens import find_tokenizer
+from diffusion_lens.text.embedding_tokens import is_word, token_pattern
 
 __all__ = [
     "Embedding",
@@ -150,12 +151,10 @@ def check_fit(pipe: Any, words: Sequence[Embedding]) -> None:
     for word in words:
         if not word.token or re.search(r"\s", word.token):
             raise InputError(f"{word.token!r} is no token: it must be one word, such as <mycat>.")
-        for other in words:
-            if other is not word and word.token in other.token:
-                raise InputError(
-                    f"The token {word.token!r} is part of {other.token!r}, so that prompts can't tell one "
-                    "from the other. Choose tokens that don't contain each other, such as <cat> and <dog>."
-                )
+        if sum(other.token == word.token for other in words) > 1:
+            raise InputError(
+                f"The token {word.token!r} was given twice. Choose another for one of the two words."
+            )
         missing = [name for name in slots if name not in word.vectors]
         if missing:
             raise InputError(
@@ -209,7 +208,12 @@ def use_embeddings(pipe: Any, words: Sequence[Embedding]) -> Iterator[None]:
             tokenizer = find_tokenizer(pipe, slot)
             pieces = [piece for word in words for piece in word.placeholder_tokens]
             # the space before belongs to the token, or T5 would read one more piece; and as written
-            tokenizer.add_tokens([AddedToken(piece, lstrip=True, normalized=False) for piece in pieces])
+            tokenizer.add_tokens(
+                [
+                    AddedToken(piece, lstrip=True, normalized=False, single_word=is_word(piece))
+                    for piece in pieces
+                ]
+            )
             ids = tokenizer.convert_tokens_to_ids(pieces)
             encoder = getattr(pipe, name)
             for embedding in _embeddings(encoder):
@@ -224,10 +228,8 @@ def use_embeddings(pipe: Any, words: Sequence[Embedding]) -> Iterator[None]:
 def expand(text: str, words: Sequence[Embedding]) -> str:
     """A prompt as the tokenizer should see it: each word's pieces in its place, all in one pass."""
     pieces = {word.token: " ".join(word.placeholder_tokens) for word in words}
-    if not pieces:
-        return text
-    tokens = "|".join(re.escape(token) for token in sorted(pieces, key=len, reverse=True))
-    return re.sub(tokens, lambda match: pieces[match.group()], text)
+    pattern = token_pattern(pieces)
+    return text if pattern is None else pattern.sub(lambda match: pieces[match.group()], text)
 
 
 def _expanding(encode: Any, words: Sequence[Embedding]) -> Any:

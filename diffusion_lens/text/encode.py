@@ -17,6 +17,7 @@ from diffusion_lens.text.states import LayerStates
 __all__ = ["States", "check_prompts", "encode", "needed_layers", "select"]
 
 log = logging.getLogger(__name__)
+_SHOWN = 200  # letters of what was cut off a prompt
 
 States = Mapping[str, LayerStates]
 """The states of one or more prompts, by encoder."""
@@ -152,7 +153,6 @@ def _warn_of_cut_words(conditioner: Conditioner, name: str, prompt: str, states:
     tokenizer = find_tokenizer(conditioner.pipe, conditioner.slots[name])
     cut = align_prompt(tokenizer, prompt, states.input_ids[0].tolist()).cut_words()
     if cut:
-        length = states.input_ids.shape[1]
-        log.warning(
-            "The prompt is longer than %s reads (%d tokens); cut off: %r", name, length, " ".join(cut)
-        )
+        length, words = states.input_ids.shape[1], " ".join(cut)
+        shown = words if len(words) <= _SHOWN else f"{words[:_SHOWN]}... ({len(cut):,} words)"
+        log.warning("The prompt is longer than %s reads (%d tokens); cut off: %r", name, length, shown)

@@ -117,6 +117,14 @@ def test_the_grid_shows_every_image_at_its_place(result):
     assert result._repr_png_().startswith(b"\x89PNG")
 
 
+def test_a_label_with_line_breaks_is_drawn():
+    plain, broken = (
+        contact_sheet([[None], [None]], [text, "a car"], ["0"], title=text, captions=[[text], [""]])
+        for text in ("a fox on grass", "a fox\non\r\n grass")
+    )
+    assert plain.tobytes() == broken.tobytes()
+
+
 def test_a_sheet_of_nothing_but_missing_images_still_draws():
     sheet = contact_sheet([[None, None]], ["seed 0"], ["0", "1"], title="a very " * 60)
     assert sheet.width > 0

@@ -14,6 +14,7 @@ from diffusion_lens.errors import (
     UnsafeCheckpointError,
     UnsupportedPipelineError,
 )
+from diffusion_lens.models import embedded_encoders
 from diffusion_lens.models.embedded import find_minilm
 from diffusion_lens.models.load import load_pipeline
 from tests.conftest import build_lens, tiny_sampler
@@ -34,6 +35,13 @@ def copy(saved, tmp_path):
 def test_the_embedded_model_passes_every_self_check(emoji):
     checks = examine(emoji)
     assert [f"{one.name}: {one.found} {one.error}" for one in checks if not one.passed] == []
+
+
+def test_a_missing_encoder_of_the_embedded_model_is_one_message(monkeypatch, tmp_path):
+    monkeypatch.setattr(embedded_encoders, "_MINILM_DISTRIBUTION", "not-installed")
+    monkeypatch.setattr(embedded_encoders, "_MINILM_HUB", str(tmp_path / "nowhere" / "at" / "all"))
+    with pytest.raises(UnknownModelError, match=r"pip install 'diffusion-lens\[emoji\]'"):
+        embedded_encoders.find_minilm.__wrapped__()
 
 
 def test_the_embedded_encoder_is_the_pretrained_one_and_is_checked():

@@ -11,7 +11,7 @@ from diffusion_lens.errors import ExperimentError
 from diffusion_lens.images.approximations import Approximations
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.runs.experiment import Captions, Experiment, Machine, Prompt, Prompts
-from diffusion_lens.runs.experiment_files import load_experiments
+from diffusion_lens.runs.experiment_files import find_study, load_experiments
 from diffusion_lens.runs.prompts import read_prompts
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
@@ -183,3 +183,12 @@ def test_files_that_hold_no_experiment_are_told(tmp_path):
         load_experiments([path])
     with pytest.raises(ExperimentError, match="No experiment was given"):
         load_experiments([])
+
+
+def test_studies_that_come_with_the_package_are_found_by_name():
+    data, base = load_experiments([find_study("paper/relations"), find_study("models/sdxl")])
+    assert data["claim"] and data["model"].startswith("stabilityai/") and base.name == "paper"
+    with pytest.raises(
+        ExperimentError, match=r"No study 'nothing' comes .* Known: .*relations.*paper/relations"
+    ):
+        find_study("nothing")

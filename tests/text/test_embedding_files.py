@@ -1,5 +1,6 @@
 """Files of words: what others write is read, what is written others read, and nothing is executed."""
 
+import logging
 import os
 
 import pytest
@@ -76,6 +77,70 @@ def test_pickles_of_others_are_read(tiny_lens, content, token, tmp_path):
     word = read_embedding(tmp_path / "kept.pt", tiny_lens("sd").pipeline)
     assert word.token == token
     assert torch.equal(word.vectors["text_encoder"], ROWS)
+
+
+@pytest.mark.parametrize("key", ["emb_params", "emp_params", "clip_l"])
+def test_a_word_whose_file_names_none_is_written_by_the_files_name(tiny_lens, key, tmp_path):
+    save_file({key: ROWS}, tmp_path / "EasyNegative.safetensors")
+    word = read_embedding(tmp_path / "EasyNegative.safetensors", tiny_lens("sd").pipeline)
+    assert word.token == "<EasyNegative>" and torch.equal(word.vectors["text_encoder"], ROWS)
+
+
+def test_parts_of_a_file_that_are_not_used_are_said(tiny_lens, caplog, tmp_path):
+    logging.getLogger("diffusion_lens").addHandler(caplog.handler)
+    save_file({"clip_l": ROWS, "clip_g": ROWS, "clip_l_out": ROWS}, tmp_path / "it.safetensors")
+    read_embedding(tmp_path / "it.safetensors", tiny_lens("sd").pipeline)
+    assert "clip_g, clip_l_out is not used. The pipeline reads clip_l (text_encoder)." in caplog.text
+
+
+def test_one_token_for_two_files_is_refused(new_lens, tmp_path):
+    lens = new_lens("sd")
+    for folder, rows in (("a", ROWS), ("b", -ROWS)):
+        (tmp_path / folder).mkdir()
+        save_file({"emb_params": rows}, tmp_path / folder / "it.safetensors")
+    with pytest.raises(InputError, match="'<it>' was given twice, with different vectors"):
+        lens.with_embeddings([tmp_path / "a", tmp_path / "b"])
+
+
+CRAFTED = {
+    "a number for words": {"string_to_param": 5},
+    "a list for words": {"string_to_param": [1, 2]},
+    "names that are numbers": {5: ROWS},
+    "names that are tuples": {(1, 2): ROWS},
+    "complex": {"<it>": torch.zeros(1, 32, dtype=torch.complex64)},
+    "integers": {"<it>": torch.zeros(1, 32, dtype=torch.int64)},
+    "quantised": {"<it>": torch.quantize_per_tensor(ROWS, 0.1, 0, torch.qint8)},
+    "sparse": {"<it>": ROWS.to_sparse()},
+    "on no device": {"<it>": ROWS.to("meta")},
+    "one number a billion times": {"<it>": torch.zeros(1).expand(10**9, 32)},
+    "a set": {1, 2},
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("content", CRAFTED.values(), ids=CRAFTED)
+def test_crafted_files_are_refused_in_one_line(tiny_lens, content, tmp_path):
+    torch.save(content, tmp_path / "it.pt")
+    with pytest.raises(InputError, match=r"it\.pt") as error:
+        read_embedding(tmp_path / "it.pt", tiny_lens("sd").pipeline)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"<!DOCTYPE html><html>", b"version https://git-lfs.github.com/spec/v1", b"root:x:0:0:", b""],
+)
+def test_what_is_no_file_of_torch_is_said(tiny_lens, content, tmp_path):
+    (tmp_path / "it.bin").write_bytes(content)
+    with pytest.raises(InputError, match="is no file of torch: it begins with"):
+        read_embedding(tmp_path / "it.bin", tiny_lens("sd").pipeline)
+
+
+def test_the_keys_of_a_lora_are_not_all_listed(tiny_lens, tmp_path):
+    save_file({f"lora_te_{i}.weight": ROWS for i in range(300)}, tmp_path / "it.safetensors")
+    with pytest.raises(InputError, match=r"and 294 more, and no word") as error:
+        read_embedding(tmp_path / "it.safetensors", tiny_lens("sd").pipeline)
+    assert len(str(error.value)) < 400
 
 
 def test_the_two_files_of_diffusers_sdxl_script_are_read_together(tiny_lens, tmp_path):

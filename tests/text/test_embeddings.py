@@ -1,5 +1,7 @@
 """Words are spoken by every family, and nothing but them is trained."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,15 @@ from diffusion_lens.errors import InputError
 from diffusion_lens.learning.concepts import Concept
 from diffusion_lens.learning.objective import DenoisingLoss, frozen
 from diffusion_lens.learning.training import Learner, Settings
-from diffusion_lens.text.embeddings import Embedding, encoder_slots, initial_embedding, use_embeddings
+from diffusion_lens.runs.plan import embeddings_in
+from diffusion_lens.text.embedding_tokens import unspoken
+from diffusion_lens.text.embeddings import (
+    Embedding,
+    encoder_slots,
+    expand,
+    initial_embedding,
+    use_embeddings,
+)
 
 FAMILIES = ["sd", "sdxl", "sd3", "flux"]
 
@@ -52,6 +62,56 @@ def test_words_of_several_vectors_stand_side_by_side_in_one_prompt(tiny_lens):
         ).images
     assert np.array_equal(plain.image("native", seed=3), learned.image("native", seed=3))
     assert np.array_equal((by_call[0] * 255).round().astype("uint8"), learned.image("native", seed=3))
+
+
+def test_only_whole_words_are_learned_ones_and_the_longest_is_read_first(tiny_lens):
+    pipe = tiny_lens("sd").pipeline
+    words = [
+        Embedding(token, {"text_encoder": torch.randn(count, 32)})
+        for token, count in [("emb", 2), ("sksq", 1), ("sksqV2", 1), ("<it", 1), ("<it>", 2)]
+    ]
+    assert expand("a red emblem, and the emb cat", words) == "a red emblem, and the emb:0 emb:1 cat"
+    assert expand("<it> <it emb", words) == "<it>:0 <it>:1 <it emb:0 emb:1"
+    with use_embeddings(pipe, words):
+        pieces = {
+            text: pipe.tokenizer.tokenize(text) for text in ("dsksqs", "a sksq", "a sksqV2", "sksq, a")
+        }
+    assert "sksq" not in pieces["dsksqs"]
+    assert "sksq" in pieces["a sksq"] and "sksq" in pieces["sksq, a"]
+    assert "sksqV2" in pieces["a sksqV2"] and "sksq" not in pieces["a sksqV2"]
+    held = embeddings_in(dict.fromkeys(("sksq", "sksqV2", "emb"), "0"), "a sksqV2 emblem", "dsksqs")
+    assert set(held) == {"sksqV2"}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "texts", "told"),
+    [
+        (["<it>"], ["a <it>"], None),
+        (["EasyNegative"], ["a fox", "EasyNegative"], None),
+        (
+            ["<EasyNegative>"],
+            ["a photo of EasyNegative"],
+            "'<EasyNegative>' ('EasyNegative' there is plain",
+        ),
+        (["EasyNegative"], ["easynegative, a fox"], "'EasyNegative' ('easynegative' there is plain text)"),
+        (["sks", "<it>"], ["desks"], "'<it>', 'sks': these learned words change nothing"),
+    ],
+)
+def test_a_word_that_no_prompt_holds_is_said(tokens, texts, told):
+    found = unspoken(tokens, texts)
+    assert found is None if told is None else told in found
+
+
+def test_a_call_says_which_learned_words_change_nothing(new_lens, caplog):
+    lens = new_lens("sd")
+    word = initial_embedding(lens.pipeline, "<it>", "cat")
+    caplog.set_level("WARNING")
+    logging.getLogger("diffusion_lens").addHandler(caplog.handler)
+    learned = lens.with_embeddings([word])
+    learned("a <it>", "native", steps=1, progress=False)
+    assert "change" not in caplog.text
+    learned("an it", "native", steps=1, progress=False)
+    assert "No prompt holds '<it>' ('it' there is plain text): it changes nothing." in caplog.text
 
 
 def test_a_clip_that_pools_at_the_largest_id_still_pools_at_its_end(new_lens):
@@ -167,7 +227,7 @@ def with_rows(token, count, width=32):
     [
         ([with_rows("fox", 1)], "in the vocabulary of text_encoder already"),
         ([with_rows("<a b>", 1)], "must be one word"),
-        ([with_rows("<it", 1), with_rows("<it>", 1)], "is part of"),
+        ([with_rows("<it>", 1), with_rows("<it>", 2)], "'<it>' was given twice"),
         ([with_rows("<it>", 15)], "holds 14 tokens"),
         ([with_rows("<it>", 1, 33)], "reads vectors of 32"),
         ([Embedding("<it>", {"text_encoder_2": torch.zeros(1, 32)})], "not for text_encoder"),

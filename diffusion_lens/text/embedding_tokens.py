@@ -1,0 +1,58 @@
+"""Where the tokens of learned embeddings stand in a text. Needs no torch."""
+
+import re
+from collections.abc import Collection, Iterable
+
+__all__ = ["is_word", "token_pattern", "tokens_in", "unspoken"]
+
+
+def is_word(token: str) -> bool:
+    """Whether a token begins and ends like a word, so that it could stand inside of another one."""
+    return bool(re.match(r"\w", token) and re.search(r"\w$", token))
+
+
+def token_pattern(tokens: Collection[str]) -> re.Pattern[str] | None:
+    """Matches any of some tokens as a tokenizer does; None where there is none.
+
+    Of tokens that begin alike the longest is matched, and letters or digits at the end of a token are
+    matched only where the word ends: `sks` is not in "desks".
+    """
+    if not tokens:
+        return None
+    listed = sorted(tokens, key=len, reverse=True)
+    return re.compile("|".join(_bounded(token) for token in listed))
+
+
+def tokens_in(text: str, tokens: Collection[str]) -> set[str]:
+    """Those of some tokens that a text holds."""
+    pattern = token_pattern(tokens)
+    return set() if pattern is None else {match.group() for match in pattern.finditer(text)}
+
+
+def unspoken(tokens: Collection[str], texts: Iterable[str]) -> str | None:
+    """A sentence on the tokens that no text holds, with what looks like one of them; None if all are there.
+
+    Args:
+        tokens: the tokens of learned embeddings.
+        texts: prompts and negative prompts.
+    """
+    listed = list(texts)
+    held = {token for text in listed for token in tokens_in(text, tokens)}
+    missing = sorted(set(tokens) - held)
+    if not missing:
+        return None
+    told = []
+    for token in missing:
+        alike = re.compile(_bounded(token.strip("<>")), re.IGNORECASE)
+        found = next((match.group() for text in listed for match in alike.finditer(text)), None)
+        told.append(f"{token!r} ({found!r} there is plain text)" if found else repr(token))
+    return (
+        f"No prompt holds {', '.join(told)}: {'these learned words change' if told[1:] else 'it changes'} "
+        "nothing. Write a learned word exactly so, or give it as NAME=FILE to write it as NAME."
+    )
+
+
+def _bounded(token: str) -> str:
+    before = r"(?<!\w)" if re.match(r"\w", token) else ""
+    after = r"(?!\w)" if re.search(r"\w$", token) else ""
+    return f"{before}{re.escape(token)}{after}"
