@@ -98,7 +98,7 @@ def sweep(
         sampler={"steps": steps, "guidance": guidance},
         machine={"device": device, "dtype": dtype, "batch_size": batch_size, "compile": compile},
     )
-    target = out or str(Path("runs") / "-".join(Path(one).stem for one in (*study, *experiment)))
+    target = out or str(Path("runs") / "-".join(Path(one).stem for one in (*study, *map(str, experiment))))
     part = _parse_shard(shard)
     check_names(asked.scorers)
     settings = read_settings(asked.scorer)

@@ -31,6 +31,7 @@ from diffusion_lens.images.approximations import Approximations
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.models.encoder_variants import EncoderVariant, model_name
 from diffusion_lens.runs.toml import plain_dataclass, read_dataclass
+from diffusion_lens.runs.values import check_values
 from diffusion_lens.text.interventions import parse_interventions
 from diffusion_lens.text.readouts import parse_readout
 
@@ -206,6 +207,7 @@ class Experiment:
                 EncoderVariant.parse(encoder)
         except InputError as error:
             raise ExperimentError(f"The experiment can't be read: {error}") from error
+        check_values(self)
         sources = ("inline", "file", "set", "captions")
         given = [name for name in sources if getattr(self.prompts, name)]
         if len(given) != 1:
@@ -263,7 +265,7 @@ class Experiment:
         """
         try:
             data = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ExperimentError(f"The experiment is no valid TOML: {error}.") from error
         return cls.from_dict(data)
 

@@ -55,7 +55,7 @@ def load_experiment(path: Path) -> dict[str, Any]:
             f"The experiment {path} can't be read: {error.strerror}. Give the path of a TOML file; "
             "`diffusion-lens new` writes one."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of text, of its numbers, nested too deep
         raise ExperimentError(f"{path} is no valid TOML: {error}.") from error
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from diffusion_lens.errors import ExperimentError, RunError
+from diffusion_lens.errors import DiffusionLensError, RunError
 from diffusion_lens.models.digest import ModelDigest
 from diffusion_lens.runs.experiment import Experiment, Prompt
 from diffusion_lens.runs.plan import Plan, Resolved, make_plan
 from diffusion_lens.runs.store import Scan, Store
+from diffusion_lens.runs.values import check_prompt
 
 __all__ = ["check_model", "check_same", "describe_plan", "load_plan", "name_cells", "still_resolved"]
 
@@ -38,6 +39,8 @@ def load_plan(manifest: Mapping[str, Any]) -> Plan:
     Raises:
         RunError: the manifest is of another version of the package.
     """
+    if not isinstance(manifest, Mapping):
+        raise RunError("The run's manifest.json is no manifest of a run; it was overwritten or damaged.")
     if manifest.get("format") != FORMAT:
         raise RunError(
             f"The run is of format {manifest.get('format')!r}, and this version of the package reads "
@@ -46,11 +49,14 @@ def load_plan(manifest: Mapping[str, Any]) -> Plan:
         )
     try:
         experiment = Experiment.from_dict(manifest["experiment"])
-        prompts = [Prompt(text, metadata) for text, metadata in manifest["prompts"]]
+        prompts = [Prompt(text, dict(metadata)) for text, metadata in manifest["prompts"]]
+        for prompt in prompts:
+            check_prompt(prompt)
         return make_plan(experiment, prompts, Resolved.from_dict(manifest["resolved"]))
-    except (KeyError, TypeError, ValueError, ExperimentError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError, DiffusionLensError) as error:
         raise RunError(
-            f"The run's manifest.json was written by another version of the package ({error})."
+            "The run's manifest.json is damaged, or was written by another version of the package "
+            f"({type(error).__name__}: {error}). Draw the experiment again into another --out."
         ) from error
 
 

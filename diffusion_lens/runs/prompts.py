@@ -11,6 +11,7 @@ from typing import Any
 
 from diffusion_lens.errors import ExperimentError, nearest
 from diffusion_lens.runs.experiment import Captions, Prompt, Prompts
+from diffusion_lens.runs.values import check_prompt
 
 __all__ = ["read_prompts"]
 
@@ -36,6 +37,7 @@ def read_prompts(source: Prompts, base: Path) -> tuple[Prompt, ...]:
     for prompt in found:
         if not prompt.prompt.strip():
             raise ExperimentError("One of the prompts is empty; leave it out.")
+        check_prompt(prompt)
     unique = {prompt.prompt: prompt for prompt in reversed(found)}
     if len(unique) < len(found):
         log.warning("%d prompts were given twice; each is drawn once.", len(found) - len(unique))
@@ -73,7 +75,7 @@ def _parse(text: str, name: str, column: str, *, quoted: bool = True) -> Iterato
     """
     ending = Path(name).suffix
     if ending == ".txt":
-        yield from (Prompt(line) for line in text.splitlines() if line.strip())
+        yield from (Prompt(line) for line in _lines(text) if line.strip())
         return
     rows: Iterator[dict[str, Any]]
     if ending in (".csv", ".tsv"):
@@ -87,7 +89,7 @@ def _parse(text: str, name: str, column: str, *, quoted: bool = True) -> Iterato
         rows = _json_lines(text, name)
     else:
         raise ExperimentError(f"{name} is of no known kind; allowed are .txt, .csv, .tsv and .jsonl.")
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(_whole(rows, name), start=1):
         if None in row or None in row.values():
             raise ExperimentError(f"Row {number} of {name} has not as many fields as the first line.")
         if not isinstance(row.get(column), str):
@@ -99,11 +101,25 @@ def _parse(text: str, name: str, column: str, *, quoted: bool = True) -> Iterato
         yield Prompt(row[column], metadata)
 
 
+def _lines(text: str) -> list[str]:
+    """The lines of a file; `str.splitlines` would also break at letters that a prompt may hold."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _whole(rows: Iterator[dict[str, Any]], name: str) -> Iterator[dict[str, Any]]:
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise ExperimentError(
+            f"{name} is no table ({error}). Is a quotation mark of a field never closed?"
+        ) from error
+
+
 def _json_lines(text: str, name: str) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(_lines(text), start=1):
         try:
             row = json.loads(line) if line.strip() else None
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ExperimentError(f"Line {number} of {name} is no JSON: {error}.") from error
         if isinstance(row, dict):
             yield {key: "" if value is None else value for key, value in row.items()}
@@ -124,7 +140,9 @@ def _matches(prompt: Prompt, where: Mapping[str, Any]) -> bool:
                 f"It has: {', '.join(prompt.metadata) or 'none'}."
             )
         allowed = wanted if isinstance(wanted, (list, tuple)) else [wanted]
-        if prompt.metadata[name] not in allowed:
+        value = prompt.metadata[name]
+        # numbers of a .csv or .tsv file are text
+        if value not in allowed and not (isinstance(value, str) and value in map(str, allowed)):
             return False
     return True
 

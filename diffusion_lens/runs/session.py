@@ -44,10 +44,9 @@ class Session:
 
     def remembered(self, device: str, size: int) -> int:
         """The batch size to begin with: less than `size` where memory ran out on such a device before."""
-        known = [self.store.read_json(name) for name in self.store.names("sessions", ".json")]
         halved: list[int] = [
             one["batch_size"]
-            for one in known
-            if one.get("device") == device and one["batch_size"] < one["asked_size"]
+            for one in self.store.sessions()
+            if one.get("device") == device and one.get("batch_size", 0) < one.get("asked_size", 0)
         ]
         return min([size, *halved[-1:]])

@@ -4,7 +4,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from diffusion_lens.runs.integrity import check_parts, read_part
 from diffusion_lens.runs.manifest import load_plan
@@ -87,9 +86,8 @@ def read_status(url: str | os.PathLike[str], *, quick: bool = False) -> Status:
 
 def _shares(store: Store, rate: Mapping[str, float]) -> dict[str, float]:
     shares = {}
-    for name in store.names("sessions", ".json"):
-        session: dict[str, Any] = store.read_json(name)
+    for session in store.sessions():
         device = session.get("device", "")
-        if device in rate and "flops_per_image" in session:
+        if device in rate and {"flops_per_image", "matmul_flops"} <= session.keys():
             shares[device] = rate[device] * session["flops_per_image"] / session["matmul_flops"]
     return shares

@@ -31,6 +31,8 @@ from diffusion_lens.errors import OutputError, RunError
 __all__ = ["Part", "Scan", "Store", "digest"]
 
 _MARK = b"diffusion_lens"
+_COLUMNS = ("cell", "prompt", "layer", "seed", "image", "missing", "seconds", "device")  # that readers need
+_NUMBERS = ("images", "seconds", "batch_size", "asked_size", "flops_per_image", "matmul_flops")
 _CARD = """---
 configs:
 - config_name: default
@@ -136,7 +138,7 @@ class Store:
         """
         try:
             return json.loads(self.fs.cat_file(self.path(name)))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(
                 f"{self.url}/{name} can't be read ({error}). {self.url} is no run, or a damaged one."
             ) from error
@@ -188,8 +190,29 @@ class Store:
         return [f"{folder}/{name}" for name in sorted(found)]
 
     def failures(self) -> dict[str, list[dict[str, Any]]]:
-        """What each file of failures holds, by name."""
-        return {name: self.read_json(name) for name in self.names("failed", ".json")}
+        """What each file of failures holds, by name.
+
+        Raises:
+            RunError: a file that holds no failures.
+        """
+        found = {name: self.read_json(name) for name in self.names("failed", ".json")}
+        for name, listed in found.items():
+            if not isinstance(listed, list) or not all(_is_failure(one) for one in listed):
+                raise _foreign(self.url, name)
+        return found
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """What is known of each session of drawing, in order.
+
+        Raises:
+            RunError: a file that describes no session.
+        """
+        found = {name: self.read_json(name) for name in self.names("sessions", ".json")}
+        for name, one in found.items():
+            numbers = [one[key] for key in _NUMBERS if key in one] if isinstance(one, dict) else [None]
+            if not all(isinstance(number, int | float) for number in numbers):
+                raise _foreign(self.url, name)
+        return list(found.values())
 
     def scan(self) -> Scan:
         """Look through the whole run; only ids are read, not images.
@@ -226,6 +249,9 @@ class Store:
                 part = pq.ParquetFile(file)
                 if _MARK not in (part.schema_arrow.metadata or {}):
                     return f"{name}: was not written by a sweep"
+                lacking = [column for column in _COLUMNS if column not in part.schema_arrow.names]
+                if lacking:
+                    return f"{name}: has no column {', '.join(lacking)}"
                 cells = part.read(["cell"]).column("cell").to_pylist()
                 return Part(name, tuple(cells), file.size)
         except (OSError, pa.ArrowException) as error:
@@ -241,6 +267,14 @@ class Store:
         """Remove files of the run."""
         for name in names:
             self.fs.rm_file(self.path(name))
+
+
+def _is_failure(one: Any) -> bool:
+    return isinstance(one, dict) and isinstance(one.get("cell"), str) and isinstance(one.get("reason"), str)
+
+
+def _foreign(url: str, name: str) -> RunError:
+    return RunError(f"{url}/{name} was not written by a sweep. Move it out of the folder.")
 
 
 def digest(cells: Iterable[str]) -> str:

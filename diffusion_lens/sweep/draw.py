@@ -99,11 +99,7 @@ class Run:
 
     def estimate(self, images: int) -> Estimate | None:
         """What so many images will take, by those that this run has; None before its first session."""
-        sessions = [
-            session
-            for name in self.store.names("sessions", ".json")
-            if (session := self.store.read_json(name)).get("images")
-        ]
+        sessions = [one for one in self.store.sessions() if one.get("images") and one.get("seconds")]
         if not sessions or self.scan.bytes_per_image is None:
             return None
         spent = sum(session["seconds"] for session in sessions)

@@ -94,6 +94,13 @@ def test_what_is_left_out_is_left_out():
         ('prompts = {set = "genval"}', "prompts.set is 'genval'; it must be .* Did you mean 'geneval'"),
         ("prompts = {}", "from one source and come from none"),
         ('prompts = {set = "geneval", file = "x.csv"}', r"come from \['file', 'set'\]"),
+        ("seeds = [-1]", "seeds: -1 is no seed; a seed is a whole number of at least 0"),
+        ("seeds = [99999999999999999999999]", "seeds: 99999999999999999999999 is no seed"),
+        ("[machine]\nstates = nan", "machine.states is nan; it must be gigabytes, 0 or more"),
+        ("[machine]\nbatch_size = 0", "machine.batch_size is 0; it must be a whole number of at least 1"),
+        ('prompts = {set = "geneval", limit = -1}', "prompts.limit is -1"),
+        ("prompts = {captions = {count = 2, seed = -1}}", "prompts.captions.seed is -1"),
+        pytest.param("a = " + "[" * 20_000, "is no valid TOML", id="nested"),
         ("[machine]\ncompile = true", "machine.compile is True; it must be 'auto' or 'on' or 'off'"),
     ],
 )
@@ -135,6 +142,13 @@ def test_prompts_come_from_files_with_their_columns(tmp_path):
         ("a.txt", "\n", "No prompt is left"),
         ("a.csv", "prompt,x\n ,1\n", "One of the prompts is empty"),
         ("a.pdf", "a", "allowed are .txt, .csv, .tsv and .jsonl"),
+        ("a.jsonl", '{"prompt": "a", "n": 99999999999999999999}', "'n' of the prompt 'a' is 9.* 64 bits"),
+        ("a.jsonl", '{"prompt": "a", "n": %s}' % ("9" * 5000), "Line 1 of .* is no JSON"),
+        ("a.jsonl", "[" * 100_000, "Line 1 of .* is no JSON"),
+        ("a.jsonl", r'{"prompt": "a \ud800"}', "A prompt is not valid Unicode"),
+        ("a.jsonl", r'{"prompt": "a", "m": "\ud800"}', "'m' of the prompt 'a' is not valid Unicode"),
+        ("a.jsonl", r'{"prompt": "a", "\ud800": 1}', "The name of a column is not valid Unicode"),
+        ("a.csv", 'prompt,n\n"' + "x" * 200_000, "is no table .* never closed"),
     ],
 )
 def test_files_that_hold_no_prompts_are_told(tmp_path, name, content, told):
@@ -192,3 +206,17 @@ def test_studies_that_come_with_the_package_are_found_by_name():
         ExperimentError, match=r"No study 'nothing' comes .* Known: .*relations.*paper/relations"
     ):
         find_study("nothing")
+
+
+def test_letters_that_some_take_for_line_ends_are_letters(tmp_path):
+    text = "a fox\u2028and a\x0bcar"
+    (tmp_path / "a.jsonl").write_text(json.dumps({"prompt": text}, ensure_ascii=False), encoding="utf-8")
+    (tmp_path / "a.txt").write_text(f"{text}\r\n", encoding="utf-8")
+    for name in ("a.jsonl", "a.txt"):
+        assert [one.prompt for one in read_prompts(Prompts(file=name), tmp_path)] == [text]
+
+
+def test_numbers_of_a_table_are_chosen_by_number(tmp_path):
+    (tmp_path / "a.csv").write_text("prompt,n\na fox,1\na car,2\n")
+    found = read_prompts(Prompts(file="a.csv", where={"n": [2]}), tmp_path)
+    assert [one.prompt for one in found] == ["a car"]

@@ -1,6 +1,13 @@
 """Bytes of a run that changed on the disk are seen by what reads it, and the images are named."""
 
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from diffusion_lens.errors import RunError
 from diffusion_lens.runs.export import export_run
@@ -8,6 +15,7 @@ from diffusion_lens.runs.images import RunImages, read_run
 from diffusion_lens.runs.status import read_status
 from diffusion_lens.sweep.open import run_sweep
 from tests.command_line import run
+from tests.scoring.made_runs import make_run
 from tests.sweep.helpers import make
 
 
@@ -41,6 +49,58 @@ def test_every_reader_of_images_names_the_images_to_draw_again(flipped, tmp_path
         assert "the same sweep then draws what is missing" in str(error.value)
     assert not (tmp_path / "out").exists()
     assert read_status(folder, quick=True).done == 8
+
+
+def strange_part(folder, columns):
+    mark = {b"diffusion_lens": b'{"format": 1}'}
+    table = pa.table({name: ["x"] for name in columns}).replace_schema_metadata(mark)
+    pq.write_table(table, folder / "images/part-x.parquet")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    make_run(folder, ["a red fox"], lambda cell, prompt: Image.new("RGB", (8, 8)), layers=[0], seeds=[0])
+    return folder
+
+
+FOREIGN = {
+    "failed/x.json": ["5", "[1]", "[{}]", "[" * 100_000],
+    "sessions/x.json": ["5", "[]", '{"images": "many"}'],
+    "manifest.json": [
+        "[]",
+        '{"format": 2}',
+        '{"format": 2, "experiment": [], "prompts": [], "resolved": null}',
+        *("prompts", "resolved", "experiment", "prompts.metadata", "resolved.settings"),
+    ],
+    "images/part-x.parquet": [("other",), ("cell",)],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [(name, one) for name, listed in FOREIGN.items() for one in listed], ids=str
+)
+def test_what_no_sweep_wrote_is_one_message_of_every_reader(drawn, tmp_path, name, content):
+    folder = Path(shutil.copytree(drawn, tmp_path / "run"))
+    file = folder / name
+    file.parent.mkdir(exist_ok=True)
+    if name.startswith("images"):
+        strange_part(folder, content)
+    elif content in ("prompts", "resolved", "experiment"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), content: None}))
+    elif content == "prompts.metadata":
+        file.write_text(json.dumps({**json.loads(file.read_text()), "prompts": [["a", None]]}))
+    elif content == "resolved.settings":
+        manifest = json.loads(file.read_text())
+        file.write_text(json.dumps({**manifest, "resolved": {**manifest["resolved"], "settings": [1]}}))
+    else:
+        file.write_text(content)
+    readers = [lambda: read_status(folder)]
+    if not name.startswith("sessions"):
+        readers += [lambda: RunImages(folder), lambda: export_run(folder, tmp_path / "out")]
+    for reader in readers:
+        with pytest.raises(RunError):
+            reader()
 
 
 def test_what_was_moved_out_is_drawn_again_to_the_same_bytes(flipped, tiny_lens, tmp_path):

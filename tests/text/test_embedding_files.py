@@ -109,7 +109,6 @@ CRAFTED = {
     "names that are tuples": {(1, 2): ROWS},
     "complex": {"<it>": torch.zeros(1, 32, dtype=torch.complex64)},
     "integers": {"<it>": torch.zeros(1, 32, dtype=torch.int64)},
-    "quantised": {"<it>": torch.quantize_per_tensor(ROWS, 0.1, 0, torch.qint8)},
     "sparse": {"<it>": ROWS.to_sparse()},
     "on no device": {"<it>": ROWS.to("meta")},
     "one number a billion times": {"<it>": torch.zeros(1).expand(10**9, 32)},
