@@ -1,8 +1,9 @@
 """How many cores there are, and how threads wait for work. Needs no torch, and counts before it is loaded.
 
 OpenMP lets idle threads spin: they hold the cores that another process needs. `OMP_WAIT_POLICY=passive`
-lets them sleep; README.md says what it gains and costs. It is set in the processes that this package
-starts, unless the user has set it.
+lets them sleep. Beside a busy process on two cores, `show` took 62 s without it and 8 s with it; on a
+quiet machine 6.8 s became 7.0 s. It is set in the processes that this package starts, unless the user has
+set it; a notebook sets it before torch is loaded.
 """
 
 import os

@@ -13,7 +13,7 @@ from diffusion_lens.analysis import findings_tables as parts
 from diffusion_lens.analysis.curves import FEW_PROMPTS, LEAST_PROMPTS
 from diffusion_lens.analysis.findings_labels import labels
 from diffusion_lens.analysis.findings_left_out import judges, missing, too_few
-from diffusion_lens.analysis.markdown import markdown
+from diffusion_lens.analysis.markdown import markdown, no_html
 
 __all__ = ["Shown", "Source", "findings"]
 
@@ -148,9 +148,9 @@ def findings(
         notes: what was left out and why.
         figures: the figures to show, the first of each kind; the others are listed.
     """
-    lines = [f"# {title}", ""]
+    lines = [f"# {no_html(title)}", ""]
     for claim in dict.fromkeys(source.claim for source in sources if source.claim):
-        lines += [f"**Claim to test:** {claim}", ""]
+        lines += [f"**Claim to test:** {no_html(claim)}", ""]
     lines += [*_runs(sources), *_seeds(sources)]
     for heading, meaning, found, kinds in (
         ("The published labels", "", labels(tables), ()),
@@ -225,4 +225,4 @@ def _index(figures: Sequence[Shown]) -> list[str]:
 
 def _left_out(notes: Sequence[str]) -> list[str]:
     told = [note for note in notes if not note.endswith("there is nothing to report")]
-    return ["## Left out, and why", "", *(f"- {note}" for note in told), ""] if told else []
+    return ["## Left out, and why", "", *(f"- {no_html(note)}" for note in told), ""] if told else []

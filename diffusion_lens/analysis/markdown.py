@@ -1,6 +1,7 @@
 """Cells and tables in Markdown."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from diffusion_lens.checks.checks import KIND_WORDS
 __all__ = [
     "estimate",
     "markdown",
+    "no_html",
     "number",
     "p_value",
     "pair_count",
@@ -22,9 +24,17 @@ def markdown(names: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str
     """A table in Markdown; nothing for no rows."""
     if not rows:
         return []
-    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in (names, *rows)]
+    cells = [
+        [no_html(str(cell)).replace("|", "\\|").replace("\n", " ") for cell in row]
+        for row in (names, *rows)
+    ]
     lines = [f"| {' | '.join(row)} |" for row in cells]
     return [lines[0], "|" + "---|" * len(names), *lines[1:]]
+
+
+def no_html(text: str) -> str:
+    """Text in which Markdown finds no element of HTML; a sign of "less than" stays as it is."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 def word(value: object) -> str:

@@ -108,7 +108,7 @@ def from_geneval(row: Mapping[str, Any], index: int = 0) -> CheckedPrompt:
             checks.append(_count_check(f"exclude-{j}", item["class"], item["count"], "fewer than"))
         tag = row["tag"]
         return CheckedPrompt(f"geneval-{index:03d}", row["prompt"], tuple(checks), tag, dict(row))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise CheckError(f"GenEval row {index} can't be read ({error!r}): {row!r}.") from error
 
 
@@ -130,7 +130,7 @@ def read_geneval(path: str | os.PathLike[str]) -> list[CheckedPrompt]:
     for number, line in enumerate(_text(path).split("\n"), 1):
         try:
             rows += [json.loads(line)] if line.strip() else []
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CheckError(f"{path}, line {number}, is no JSON: {error}.") from error
     return [from_geneval(row, index) for index, row in enumerate(rows)]
 

@@ -13,12 +13,16 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoTokenizer,
-    CLIPImageProcessorPil,
     CLIPModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
     CLIPVisionModelWithProjection,
 )
+
+try:
+    from transformers import CLIPImageProcessorPil
+except ImportError:  # older versions have the one, which needs no torchvision
+    from transformers import CLIPImageProcessor as CLIPImageProcessorPil
 
 from diffusion_lens.errors import UnknownModelError
 from diffusion_lens.models.embedded import EMBEDDED, weights_of

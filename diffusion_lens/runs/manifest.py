@@ -33,11 +33,14 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
     return dict(json.loads(json.dumps(described)))
 
 
-def load_plan(manifest: Mapping[str, Any]) -> Plan:
+def load_plan(manifest: Any) -> Plan:
     """The plan of a run.
 
+    Args:
+        manifest: what manifest.json holds.
+
     Raises:
-        RunError: the manifest is of another version of the package.
+        RunError: it is damaged, or of another version of the package.
     """
     if not isinstance(manifest, Mapping):
         raise RunError("The run's manifest.json is no manifest of a run; it was overwritten or damaged.")

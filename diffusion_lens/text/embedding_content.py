@@ -42,7 +42,7 @@ def read_content(path: Path) -> tuple[dict[str, Tensor], str | None]:
     return {key: _checked(path, value) for key, value in tensors.items()}, token
 
 
-def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], str | None]:
+def _read_safetensors(path: Path) -> tuple[Mapping[Any, Any], str | None]:
     try:
         with safe_open(path, framework="pt") as file:
             keys = list(file.keys())
@@ -51,7 +51,7 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], str | None]:
         raise InputError(f"{path} is no whole safetensors file ({error}). Get it again.") from None
 
 
-def _read_pickle(path: Path) -> Mapping[str, Any]:
+def _read_pickle(path: Path) -> Mapping[Any, Any]:
     with open(path, "rb") as file:
         start = file.read(48)
     if not start.startswith((b"PK", b"\x80")):
@@ -79,7 +79,7 @@ def _read_pickle(path: Path) -> Mapping[str, Any]:
     return _of_a1111(path, content) if "string_to_param" in content else content
 
 
-def _of_a1111(path: Path, content: Mapping[str, Any]) -> Mapping[str, Any]:
+def _of_a1111(path: Path, content: Mapping[Any, Any]) -> Mapping[Any, Any]:
     try:
         params = dict(content["string_to_param"].items())
     except Exception:  # a number, a list, or a ParameterDict made of one

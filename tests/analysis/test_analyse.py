@@ -173,6 +173,18 @@ def test_findings_state_the_numbers_of_the_tables(table):
     assert "## What comes first" in page and "nan" not in page
 
 
+def test_names_of_runs_are_no_html_in_findings(table):
+    name = "<img src=x onerror=alert(1)>"
+    page = findings(
+        analyse(table, resampling=FAST).tables,
+        name,
+        [Source(name, "m", "<b>x", 3, (0, 1), {}, "float32")],
+        notes=["a p < 0.1 of <script>"],
+    )
+    assert "<img" not in page and "<b>" not in page and "<script" not in page
+    assert "# &lt;img src=x" in page and "| &lt;img src=x" in page and "- a p < 0.1 of &lt;script>" in page
+
+
 def test_the_command_line_analyses_a_run(tmp_path, table):
     scores.write(table, tmp_path / "run")
     done = run(

@@ -87,9 +87,11 @@ def test_a_word_whose_file_names_none_is_written_by_the_files_name(tiny_lens, ke
 
 
 def test_parts_of_a_file_that_are_not_used_are_said(tiny_lens, caplog, tmp_path):
-    logging.getLogger("diffusion_lens").addHandler(caplog.handler)
-    save_file({"clip_l": ROWS, "clip_g": ROWS, "clip_l_out": ROWS}, tmp_path / "it.safetensors")
-    read_embedding(tmp_path / "it.safetensors", tiny_lens("sd").pipeline)
+    save_file(
+        {key: ROWS.clone() for key in ("clip_l", "clip_g", "clip_l_out")}, tmp_path / "it.safetensors"
+    )
+    with caplog.at_level(logging.WARNING, "diffusion_lens"):
+        read_embedding(tmp_path / "it.safetensors", tiny_lens("sd").pipeline)
     assert "clip_g, clip_l_out is not used. The pipeline reads clip_l (text_encoder)." in caplog.text
 
 
@@ -136,7 +138,7 @@ def test_what_is_no_file_of_torch_is_said(tiny_lens, content, tmp_path):
 
 
 def test_the_keys_of_a_lora_are_not_all_listed(tiny_lens, tmp_path):
-    save_file({f"lora_te_{i}.weight": ROWS for i in range(300)}, tmp_path / "it.safetensors")
+    save_file({f"lora_te_{i}.weight": ROWS.clone() for i in range(300)}, tmp_path / "it.safetensors")
     with pytest.raises(InputError, match=r"and 294 more, and no word") as error:
         read_embedding(tmp_path / "it.safetensors", tiny_lens("sd").pipeline)
     assert len(str(error.value)) < 400

@@ -105,12 +105,11 @@ def test_a_word_that_no_prompt_holds_is_said(tokens, texts, told):
 def test_a_call_says_which_learned_words_change_nothing(new_lens, caplog):
     lens = new_lens("sd")
     word = initial_embedding(lens.pipeline, "<it>", "cat")
-    caplog.set_level("WARNING")
-    logging.getLogger("diffusion_lens").addHandler(caplog.handler)
     learned = lens.with_embeddings([word])
-    learned("a <it>", "native", steps=1, progress=False)
-    assert "change" not in caplog.text
-    learned("an it", "native", steps=1, progress=False)
+    with caplog.at_level(logging.WARNING, "diffusion_lens"):
+        learned("a <it>", "native", steps=1, progress=False)
+        assert "change" not in caplog.text
+        learned("an it", "native", steps=1, progress=False)
     assert "No prompt holds '<it>' ('it' there is plain text): it changes nothing." in caplog.text
 
 
