@@ -90,6 +90,7 @@ BAD = [
     (["show", "x", "--device", "None"], "None"),
     (["show", "x", "--seed", "1"], "--seeds"),
     (["sweep", "x.toml", "--shard", "²/3"], "x.toml"),
+    (["analyze", "file", "--seed", "-1"], "error: --seed: '-1' is no seed"),
     (["sweep"], "error: No experiment was given"),
     (["sweep", "--study", "nothing"], "error: No study 'nothing' comes with the package. Known: "),
     (["doctor", "file"], "error: file is a file, and no checkpoint: those end in .safetensors"),

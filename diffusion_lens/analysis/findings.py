@@ -6,6 +6,7 @@ command when the data change.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -212,15 +213,19 @@ def _figures(figures: Sequence[Shown], kinds: Sequence[str]) -> list[str]:
     for kind in kinds:
         found = [one for one in figures if one.title == kind or one.title.startswith(f"{kind}-")]
         if found:
-            lines += [f"![{found[0].title}]({found[0].path})", "", f"*{found[0].caption}*", ""]
+            lines += [f"!{_link(found[0])}", "", f"*{no_html(found[0].caption)}*", ""]
     return lines
 
 
 def _index(figures: Sequence[Shown]) -> list[str]:
     if not figures:
         return []
-    rows = [f"- [{one.title}]({one.path})" for one in figures]
+    rows = [f"- {_link(one)}" for one in figures]
     return ["## All figures", "", "Each is there as .png and .pdf.", "", *rows, ""]
+
+
+def _link(figure: Shown) -> str:
+    return f"[{no_html(figure.title)}]({quote(figure.path)})"
 
 
 def _left_out(notes: Sequence[str]) -> list[str]:

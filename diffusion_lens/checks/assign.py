@@ -205,7 +205,7 @@ def _json(value: Any, column: str, prompt: Prompt) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckError(
             f"The column {column} of prompt {prompt.prompt!r} is no JSON: {error}. Write lists as JSON, "
             "or leave the column out."

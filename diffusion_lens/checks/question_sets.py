@@ -251,7 +251,7 @@ def from_tifa(rows: Iterable[Mapping[str, Any]]) -> list[CheckedPrompt]:
                     source=dict(row),
                 )
             )
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckError(f"A TIFA row can't be read ({error!r}): {row!r}.") from error
     return [
         CheckedPrompt(item, text, tuple(checks), item.rsplit("_", 1)[0])
@@ -267,7 +267,7 @@ def read_tifa(path: str | os.PathLike[str]) -> list[CheckedPrompt]:
     """
     try:
         rows = json.loads(_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckError(f"{path} is no JSON: {error}.") from error
     if not isinstance(rows, list):
         raise CheckError(f"{path} holds no list of questions.")

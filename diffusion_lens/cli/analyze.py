@@ -11,6 +11,7 @@ import tyro
 from diffusion_lens.cli.console import err, say
 from diffusion_lens.cli.console import out as console
 from diffusion_lens.cli.options import Overwrite, values
+from diffusion_lens.cli.values import Seed
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
 
@@ -52,7 +53,7 @@ def analyze(
     truth: Annotated[str, tyro.conf.arg(metavar="SCORER")] = "human",
     level: float = 0.95,
     resamples: int = 10_000,
-    seed: int = 0,
+    seed: Seed = 0,
     figures: bool = True,
     overwrite: Overwrite = False,
 ) -> None:

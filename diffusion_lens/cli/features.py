@@ -15,6 +15,7 @@ from diffusion_lens.cli.options import (
     default,
     values,
 )
+from diffusion_lens.cli.values import Seed
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
 
@@ -52,7 +53,7 @@ def features(
     ] = (),
     on: Annotated[str, tyro.conf.arg(metavar="PROMPT")] = "a dog",
     strength: float = 3.0,
-    seed: int = 0,
+    seed: Seed = 0,
     overwrite: Overwrite = False,
     sampler: SamplerOptions = SamplerOptions(),
     load: Load = Load(),

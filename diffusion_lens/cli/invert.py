@@ -7,6 +7,7 @@ import tyro
 
 from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import Load, Model, Overwrite, default, values
+from diffusion_lens.cli.values import Seed
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
 
@@ -50,7 +51,7 @@ def invert(
     dinov2: Annotated[str, tyro.conf.arg(metavar="MODEL")] = "facebook/dinov2-small",
     validate_every: int = 100,
     patience: Annotated[int | None, default("never stop early", "INT")] = None,
-    seed: int = 0,
+    seed: Seed = 0,
     load: Load = Load(),
 ) -> None:
     """Learn one or several embeddings from images. If it was stopped, the same command resumes it.

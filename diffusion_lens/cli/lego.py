@@ -8,6 +8,7 @@ import tyro
 from diffusion_lens.choices import Dtype
 from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import Device, Model, Overwrite, default, values
+from diffusion_lens.cli.values import Seed
 from diffusion_lens.cli.verbs import Topic, group, verb
 from diffusion_lens.errors import InputError
 
@@ -45,7 +46,7 @@ def learn(
     batch: int = 4,
     lr: float = 5e-3,
     bf16: Annotated[bool, default("the type of the model")] = False,
-    seed: int = 0,
+    seed: Seed = 0,
     device: Device = None,
     dtype: Annotated[Dtype | None, default("as in `show`", "DTYPE")] = None,
 ) -> None:

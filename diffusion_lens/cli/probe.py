@@ -8,6 +8,7 @@ import tyro
 
 from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import Device, Overwrite, Run, default
+from diffusion_lens.cli.values import Seed
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
 
@@ -40,7 +41,7 @@ def probe(
     checks: Annotated[Path | None, default("those of the run", "FILE")] = None,
     folds: int = 5,
     least: int = 4,
-    seed: int = 0,
+    seed: Seed = 0,
     device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from diffusion_lens.cli.console import fail, out, say
 from diffusion_lens.cli.options import Device, Run, default
+from diffusion_lens.cli.values import Seed
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.scoring.registry import scorers as registered
 
@@ -90,7 +91,7 @@ def score(
     checks: Annotated[Path | None, default("those of the prompts", "FILE")] = None,
     device: Device = None,
     baselines: bool = True,
-    seed: int = 0,
+    seed: Seed = 0,
     images_at_once: int = 64,
     scorers: ScorerFlags = _DEFAULTS,  # type: ignore[valid-type]
 ) -> None:

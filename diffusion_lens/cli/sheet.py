@@ -7,6 +7,7 @@ import tyro
 
 from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import Overwrite, Run, default, values
+from diffusion_lens.cli.values import Seed
 from diffusion_lens.cli.verbs import Topic, group, verb
 
 __all__ = ["read", "write"]
@@ -23,7 +24,7 @@ def write(
     kinds: Annotated[tuple[str, ...], values("KIND", "all")] = (),
     checks: Annotated[Path | None, default("those of the prompts", "FILE")] = None,
     show_prompt: Annotated[bool, default("hide it")] = False,
-    seed: int = 0,
+    seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a blinded, shuffled page of a run's images and questions, which saves answers as csv.

@@ -11,6 +11,7 @@ from diffusion_lens.choices import Dtype
 from diffusion_lens.cli.console import out as console
 from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import Device, Layers, Overwrite, default, values
+from diffusion_lens.cli.values import Seed
 from diffusion_lens.cli.verbs import Topic, group, verb
 from diffusion_lens.errors import InputError
 
@@ -22,7 +23,7 @@ group("testbed", "Draw the scenes of the embedded models, train the models, and 
 @verb("testbed scenes", Topic.MODELS, examples=["diffusion-lens testbed scenes --n 16"])
 def scenes(
     n: int = 16,
-    seed: int = 0,
+    seed: Seed = 0,
     flat: Annotated[bool, default("a few objects most often")] = False,
     out: Path = Path("scenes.png"),
     overwrite: Overwrite = False,
@@ -85,7 +86,7 @@ def train(
     decoder_only: Annotated[bool, default("train both halves")] = False,
     batch: Annotated[int | None, default("the stage's own", "INT")] = None,
     lr: Annotated[float | None, default("the stage's own", "NUMBER")] = None,
-    seed: Annotated[int | None, default("the stage's own", "INT")] = None,
+    seed: Annotated[Seed | None, default("the stage's own", "INT")] = None,
     channels: Annotated[tuple[int, ...] | None, values("INT", "the stage's own")] = None,
     contrast: Annotated[float | None, default("none; the recipe decides", "NUMBER")] = None,
     keep_every: Annotated[int | None, default("keep none", "SAMPLES")] = None,

@@ -4,12 +4,13 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from diffusion_lens.errors import DiffusionLensError
 
-__all__ = ["VALUES", "ValueRefusedError"]
+__all__ = ["VALUES", "Seed", "ValueRefusedError"]
 
 VALUES = ConstructorRegistry()
 """Readers of whole numbers, numbers, text and paths."""
@@ -42,6 +43,14 @@ def _read_integer(text: str) -> int:
     if not re.fullmatch(r"[+-]?[0-9]{1,20}", text) or abs(int(text)) > _LARGEST:
         raise ValueRefusedError(text, "is not a whole number of at most 64 bits, such as 20")
     return int(text)
+
+
+def _read_seed(text: str) -> int:
+    """A whole number of at least 0."""
+    seed = _read_integer(text)
+    if seed < 0:
+        raise ValueRefusedError(text, "is no seed; a seed is a whole number of at least 0, such as 0 or 42")
+    return seed
 
 
 def _read_number(text: str) -> float:
@@ -83,21 +92,26 @@ def _shorten(text: str) -> str:
     return ascii(text if len(text) <= 60 else f"{text[:50]}...")
 
 
+def _spec(kind: type, read: Callable[[str], object], metavar: str) -> PrimitiveConstructorSpec:
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda given: read(given[0]),
+        is_instance=lambda value: isinstance(value, kind) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
 def _add(kind: type, read: Callable[[str], object], metavar: str) -> None:
     @VALUES.primitive_rule
     def rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-        if info.type is not kind:
-            return None
-        return PrimitiveConstructorSpec(
-            nargs=1,
-            metavar=metavar,
-            instance_from_str=lambda given: read(given[0]),
-            is_instance=lambda value: isinstance(value, kind) and not isinstance(value, bool),
-            str_from_instance=lambda value: [str(value)],
-        )
+        return _spec(kind, read, metavar) if info.type is kind else None
 
 
 _add(int, _read_integer, "INT")
 _add(float, _read_number, "NUMBER")
 _add(str, _read_text, "TEXT")
 _add(Path, _read_path, "PATH")
+
+Seed = Annotated[int, _spec(int, _read_seed, "INT")]
+"""The type of an option that is a seed."""

@@ -7,7 +7,7 @@ import pytest
 
 from diffusion_lens.analysis.analyse import analyse
 from diffusion_lens.analysis.columns import Contrast
-from diffusion_lens.analysis.findings import Source, findings
+from diffusion_lens.analysis.findings import Shown, Source, findings
 from diffusion_lens.analysis.formats import readable, write_latex
 from diffusion_lens.cli.analyze import analyze
 from diffusion_lens.errors import ScoresError
@@ -180,6 +180,7 @@ def test_names_of_runs_are_no_html_in_findings(table):
         name,
         [Source(name, "m", "<b>x", 3, (0, 1), {}, "float32")],
         notes=["a p < 0.1 of <script>"],
+        figures=[Shown(f"figures/curves-{name}.png", f"curves-{name}", f"Of {name}.")],
     )
     assert "<img" not in page and "<b>" not in page and "<script" not in page
     assert "# &lt;img src=x" in page and "| &lt;img src=x" in page and "- a p < 0.1 of &lt;script>" in page

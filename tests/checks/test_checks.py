@@ -284,6 +284,7 @@ def test_checks_survive_the_disk(tmp_path_factory, made, text):
         (lambda: CheckedPrompt("p", "x", (Check("a", "object", "?", parents=("a",)),)), "circle: a -> a"),
         (lambda: Check("a;b", "object", "?"), "semicolon"),
         (lambda: from_geneval({"prompt": "x"}), "GenEval row 0"),
+        (lambda: from_geneval({"tag": "", "prompt": "x", "include": ["dog"]}), "GenEval row 0"),
         (lambda: from_dsg([{"item_id": "x"}]), "DSG row"),
         (lambda: from_tifa([{"id": "x"}]), "TIFA row"),
         (lambda: read_jsonl("nowhere.jsonl"), "can't be read"),
