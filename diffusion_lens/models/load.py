@@ -157,7 +157,7 @@ def choose_device(device: str | None) -> str:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # "meta" makes tensors, which hold nothing
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             f"Device {device!r} can't be used: {_first_line(error)} Leave it out to use the "
