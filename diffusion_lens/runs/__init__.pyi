@@ -3,6 +3,7 @@ from .experiment import Experiment as Experiment
 from .experiment import Machine as Machine
 from .experiment import Prompt as Prompt
 from .experiment import Prompts as Prompts
+from .experiment_files import find_study as find_study
 from .experiment_files import load_experiments as load_experiments
 from .export import Format as Format
 from .export import export_run as export_run
