@@ -208,12 +208,8 @@ def use_embeddings(pipe: Any, words: Sequence[Embedding]) -> Iterator[None]:
             tokenizer = find_tokenizer(pipe, slot)
             pieces = [piece for word in words for piece in word.placeholder_tokens]
             # the space before belongs to the token, or T5 would read one more piece; and as written
-            tokenizer.add_tokens(
-                [
-                    AddedToken(piece, lstrip=True, normalized=False, single_word=is_word(piece))
-                    for piece in pieces
-                ]
-            )
+            how = {"lstrip": True, "normalized": False}
+            tokenizer.add_tokens([AddedToken(one, single_word=is_word(one), **how) for one in pieces])
             ids = tokenizer.convert_tokens_to_ids(pieces)
             encoder = getattr(pipe, name)
             for embedding in _embeddings(encoder):
