@@ -9,22 +9,33 @@ from functools import lru_cache
 from itertools import count
 
 from diffusion_lens.testbed import scenes
+from diffusion_lens.testbed.contrastive import draw_twins
 from diffusion_lens.testbed.inverter import draw_scene
 from diffusion_lens.testbed.scenes import Scene
 
-__all__ = ["DENOISER_SCENES", "INVERTER_SCENES", "trained_scenes", "unseen_scenes"]
+__all__ = ["DENOISER_SCENES", "INVERTER_SCENES", "TWIN_SCENES", "trained_scenes", "unseen_scenes"]
 
-# no fewer than the trainings of the embedded models drew, both from their stream 0
-DENOISER_SCENES = 200_000
-INVERTER_SCENES = 20_000
+# no fewer than the longest training of each kind drew of stream 0, by the model card of the weights
+DENOISER_SCENES = 700_000
+TWIN_SCENES = 40_000
+INVERTER_SCENES = 80_000
 
 
 @lru_cache
-def trained_scenes(denoiser: int = DENOISER_SCENES, inverter: int = INVERTER_SCENES) -> frozenset[Scene]:
-    """All scenes that the trainings of denoiser and inverter drew, names left aside."""
+def trained_scenes(
+    denoiser: int = DENOISER_SCENES, inverter: int = INVERTER_SCENES, twins: int = TWIN_SCENES
+) -> frozenset[Scene]:
+    """All scenes that the trainings of denoiser and inverter drew, names left aside.
+
+    Args:
+        denoiser: how many scenes the plain trainings of the denoiser drew.
+        inverter: how many those of the inverter.
+        twins: how many those with the contrastive term, whose scenes come in twins.
+    """
     drawn = (scenes.sample(0, index) for index in range(denoiser))
+    exchanged = (draw_twins(0, index) for index in range(twins))
     read = (draw_scene(0, index) for index in range(inverter))
-    return frozenset(Scene(one.place, one.objects) for part in (drawn, read) for one in part)
+    return frozenset(Scene(one.place, one.objects) for part in (drawn, exchanged, read) for one in part)
 
 
 def unseen_scenes(draw: Callable[[int], Scene], trained: frozenset[Scene] | None = None) -> Iterator[Scene]:

@@ -11,6 +11,7 @@ from diffusion_lens.learning.training import Settings
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.clip import Clip
 from diffusion_lens.testbed import captions, scenes
+from diffusion_lens.testbed.contrastive import draw_twins
 from diffusion_lens.testbed.inverter import draw_scene
 from diffusion_lens.testbed.scenes import OBJECTS, Scene
 from experiments.studies import latent_inversion, latent_parts, lego, textual_inversion
@@ -109,8 +110,9 @@ def test_the_oracle_sees_the_concept_in_its_images_and_not_in_the_subjects(name)
 
 
 def test_no_test_scene_is_a_training_scene():
-    trained = trained_scenes(1500, 500)
-    bare = [Scene(one.place, one.objects) for one in (scenes.sample(0, 3), draw_scene(0, 7))]
+    trained = trained_scenes(1500, 500, 200)
+    drawn = (scenes.sample(0, 3), draw_scene(0, 7), draw_twins(0, 8), draw_twins(0, 9))
+    bare = [Scene(one.place, one.objects) for one in drawn]
     assert set(bare) <= trained
     # what a training drew is skipped, and what it did not is kept in order
     stream = [bare[0], scenes.sample(5, 0, ("pair",)), bare[1], scenes.sample(5, 1, ("pair",))]
@@ -189,7 +191,7 @@ def test_lego_runs(fast, tmp_path):
 
 def test_latent_inversion_runs(fast, tmp_path):
     inversion = LatentInversion(fast, LatentInversion.from_pretrained("emoji").inverter)
-    chosen = StudyScenes(trained_scenes(100, 100), steps=4)
+    chosen = StudyScenes(trained_scenes(100, 100, 100), steps=4)
     tables = latent_inversion.study(inversion, tmp_path, latent_inversion.QUICK_SCENES, chosen)
     summary = latent_inversion.summarise(tables)
     assert set(summary["part"]) == set(latent_parts.PARTS)
