@@ -27,7 +27,7 @@ class Series:
     """The cells of one prompt that differ by the layer alone, ascending.
 
     Attributes:
-        run: the run's name; with the readout or "native tap" where the run has more than one of a layer.
+        run: the run's name; where the run reads a layer in several ways, with what differs between them.
         encoder: the encoder whose layers they are.
         prompt: index of the prompt.
         seed: the seed.
@@ -74,7 +74,7 @@ class RunImages:
     def series(self) -> list[Series]:
         """All series of the run, those of a prompt together; cells that are not drawn yet are left out."""
         readings = self.plan.resolved.readings
-        kinds = {_kind(one) for one in readings}
+        differs = self._differs
         found: dict[tuple[int, str, str, int], list[Cell]] = {}
         twice = _doubled(readings)
         for cell in self.plan.cells:
@@ -82,9 +82,10 @@ class RunImages:
                 continue
             reading = readings[cell.reading]
             run = self.name
-            if len(kinds) > 1:
-                run += f" ({', '.join(part for part in _kind(reading) if part)})"
-            if reading.native and (*_kind(reading), reading.reading.encoder, reading.layer) in twice:
+            told = [part for name, part in _kind(reading).items() if name in differs and part]
+            if told:
+                run += f" ({', '.join(told)})"
+            if reading.native and _place(reading) in twice:
                 run += " at the native tap"
             key = (cell.prompt, run, reading.reading.encoder, cell.seed)
             found.setdefault(key, []).append(cell)
@@ -99,6 +100,20 @@ class RunImages:
             )
             for (prompt, run, encoder, seed), cells in sorted(found.items(), key=lambda item: item[0])
         ]
+
+    @property
+    def reading(self) -> str:
+        """How all of its layers are read, as "readout native, pooled hold"; what differs names a series."""
+        shared = _kind(self.plan.resolved.readings[0])
+        return ", ".join(
+            f"{name} {part}" for name, part in shared.items() if part and name not in self._differs
+        )
+
+    @cached_property
+    def _differs(self) -> set[str]:
+        """In what the readings of one layer differ."""
+        kinds = [_kind(one) for one in self.plan.resolved.readings]
+        return {name for name in kinds[0] if len({one[name] for one in kinds}) > 1}
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -180,16 +195,20 @@ def read_run(
     return tables
 
 
-def _kind(reading: ResolvedReading) -> tuple[str, ...]:
-    """What tells readings of one layer and encoder from each other."""
+def _kind(reading: ResolvedReading) -> dict[str, str]:
+    """What tells readings of one layer and encoder from each other, by its name."""
     columns = reading.reading.columns()
-    kind = (columns[name] for name in ("readout", "pooled", "slots", "interventions"))
-    return (*kind, reading.reading.site.series)
+    names = ("readout", "pooled", "slots", "interventions")
+    return {**{name: columns[name] for name in names}, "site": reading.reading.site.series}
+
+
+def _place(reading: ResolvedReading) -> tuple[str | int, ...]:
+    return (*_kind(reading).values(), reading.reading.encoder, reading.layer)
 
 
 def _doubled(readings: Sequence[ResolvedReading]) -> set[tuple[str | int, ...]]:
     """The layers that are read both as such and, with other slots, natively."""
     keys: dict[bool, set[tuple[str | int, ...]]] = {True: set(), False: set()}
     for one in readings:
-        keys[one.native].add((*_kind(one), one.reading.encoder, one.layer))
+        keys[one.native].add(_place(one))
     return keys[True] & keys[False]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
 from diffusion_lens.errors import RunError, ScorerError, ScoresError
+from diffusion_lens.runs.images import RunImages
 from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.baselines import partners
@@ -246,7 +247,9 @@ def test_several_readouts_of_one_layer_are_runs_of_their_own(tmp_path):
     make_run(tmp_path / "run", PROMPTS[:2], late, readouts=("native", "none"))
     score_run(tmp_path / "run", [OracleScorer()], settings=QUIET)
     table = scores.read(tmp_path / "run")
-    assert set(table["run"]) == {"run (native, hold, all)", "run (none, hold, all)"}
+    # the name says what differs; what all readings share is said once, of the run
+    assert set(table["run"]) == {"run (native)", "run (none)"}
+    assert RunImages(tmp_path / "run").reading == "pooled hold, slots all"
 
 
 def test_similarity_of_layers_has_known_values(tmp_path):
