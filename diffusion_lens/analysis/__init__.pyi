@@ -1,4 +1,4 @@
-from .analyse import FRAME as FRAME
+from .columns import FRAME as FRAME
 from .columns import Contrast as Contrast
 from .columns import check_experiment as check_experiment
 from .columns import whole_prompts_apart as whole_prompts_apart

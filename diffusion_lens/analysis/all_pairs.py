@@ -5,10 +5,10 @@ from itertools import combinations
 
 import pandas as pd
 
-from diffusion_lens.analysis.contrasts import contrast
+from diffusion_lens.analysis.contrasts import compare, select
 from diffusion_lens.analysis.significance import benjamini_hochberg
 from diffusion_lens.analysis.statistics import DEFAULT, Resampling
-from diffusion_lens.analysis.trajectories import Condition, groups
+from diffusion_lens.analysis.trajectories import Condition, Trajectories, groups
 from diffusion_lens.errors import ScoresError
 
 __all__ = ["all_pairs"]
@@ -31,26 +31,35 @@ def all_pairs(
     """
     rows = []
     for key, part in groups(table, by):
-        values = sorted(part[column].unique())
+        values = sorted(part[column].dropna().unique())
+        # a curve is compared with many others
+        sides = {value: _side(part, column, value, condition) for value in values}
         for first, second in combinations(values, 2):
-            try:
-                frame = contrast(
-                    part, {column: first}, {column: second}, condition=condition, resampling=resampling
-                )
-            except ScoresError as error:
-                frame = pd.DataFrame(
-                    {
-                        "first_group": [first],
-                        "second_group": [second],
-                        "number": [numbers[0]],
-                        "note": [str(error)],
-                    }
-                )
-            rows.append(frame[frame["number"].isin(numbers)].assign(**key))
+            one, two = sides[first], sides[second]
+            if isinstance(one, ScoresError) or isinstance(two, ScoresError):
+                broken = one if isinstance(one, ScoresError) else two
+                frame = pd.DataFrame({"number": [numbers[0]], "note": [str(broken)]})
+            else:
+                frame = compare(one, two, resampling.level).assign(condition=condition)
+            named = {**key, "first_group": str(first), "second_group": str(second)}
+            rows.append(frame[frame["number"].isin(numbers)].assign(**named))
     if not rows:
         return pd.DataFrame()
     found = pd.concat(rows, ignore_index=True)
     if "p" in found:
         adjusted = found.groupby("number")["p"]
         found["p_bh"] = adjusted.transform(lambda p: benjamini_hochberg(p.to_numpy(dtype=float)))
-    return found[[*by, *(name for name in found if name not in by)]]
+    front = [*by, "first_group", "second_group"]
+    ends = [name for name in ("condition", "note") if name in found]
+    between = [name for name in found if name not in (*front, *ends, "p_bh")]
+    return found[[*front, *between, *ends, *(name for name in ("p_bh",) if name in found)]]
+
+
+def _side(
+    table: pd.DataFrame, column: str, value: object, condition: Condition
+) -> Trajectories | ScoresError:
+    """The trajectories of one value, or why there are none."""
+    try:
+        return select(table, {column: value}, condition)
+    except ScoresError as error:
+        return error

@@ -1,13 +1,13 @@
 """`analyse`: all tables of an analysis in one go, and notes on what was left out and why."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pandas as pd
 
-from diffusion_lens.analysis.all_pairs import all_pairs
 from diffusion_lens.analysis.binding import binding
 from diffusion_lens.analysis.columns import (
+    FRAME,
     MOST_VALUES,
     Contrast,
     check_by,
@@ -16,29 +16,21 @@ from diffusion_lens.analysis.columns import (
     whole_prompts_apart,
 )
 from diffusion_lens.analysis.conditional import conditional_curves, constancy
-from diffusion_lens.analysis.contrasts import contrast
 from diffusion_lens.analysis.curves import curves, published_curves
 from diffusion_lens.analysis.emergence import distribution, times
 from diffusion_lens.analysis.judges import add_judges
 from diffusion_lens.analysis.label_study import are_labels, label_tables
-from diffusion_lens.analysis.order import all_orders, roles
+from diffusion_lens.analysis.order import all_orders
 from diffusion_lens.analysis.parents import depends, of_all
-from diffusion_lens.analysis.significance import benjamini_hochberg, holm
+from diffusion_lens.analysis.planned import add_contrasts
 from diffusion_lens.analysis.statistics import DEFAULT, Resampling
 from diffusion_lens.analysis.summary import summary
-from diffusion_lens.analysis.trajectories import groups, missing
-from diffusion_lens.analysis.trends import trend
-from diffusion_lens.checks.checks import CHOICE, KIND_WORDS, WHOLE
+from diffusion_lens.analysis.trajectories import gathered, missing
+from diffusion_lens.checks.checks import CHOICE, WHOLE
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.scoring.table import COLUMNS
 
-__all__ = ["FRAME", "Analysis", "analyse", "default_by"]
-
-FRAME = ("run", "scorer", "encoder")
-# a column with more values has too many pairs for a grid of comparisons
-_PAIRED_VALUES = 12
-# exploratory p values need no third digit
-_GRID_RESAMPLES = 2000
+__all__ = ["Analysis", "analyse", "default_by"]
 
 
 @dataclass
@@ -108,6 +100,9 @@ def analyse(
     """
     by = tuple(dict.fromkeys((*FRAME, *(default_by(table) if by is None else by))))
     check_by(table, by)
+    # tens of thousands of small groups are cut from it, and Python's own strings are cut in a fifth of the
+    # time that pandas' take
+    table = table.astype({name: object for name in table.select_dtypes("str").columns})
     of_labels = label_tables(table, resampling) if are_labels(table) else {}
     table = whole_prompts_apart(table)
     check_planned(planned, {name: table[name].dropna().unique() for name in table.columns})
@@ -120,23 +115,22 @@ def analyse(
     found.tables.update(of_labels)
     needed = {*COLUMNS, *by, *(one.column for one in planned), "baseline", "chance"} - {"prompt"}
     table = table[[name for name in table.columns if name in needed | set(by)]]
-    # tens of thousands of small groups are cut from it, and Python's own strings are cut in a fifth of the
-    # time that pandas' take
-    table = table.astype({name: object for name in table.select_dtypes("str").columns})
     asked, measured, every = _sort_out(prepare(table, by))
     within = tuple(name for name in by if name not in ("kind", "check"))
     if not measured.empty:
         found.add("measures", lambda: _measures(measured, within, resampling))
     if asked.empty:
         return found
-    found.add("missing", lambda: missing(of_all(asked), FRAME))
+    everything = of_all(asked)
+    found.add("missing", lambda: missing(everything, FRAME))
     _add_curves(found, asked, every, by, resampling)
-    found.add("emergence", lambda: distribution(of_all(asked), by, resampling=resampling))
-    found.add("times", lambda: times(of_all(asked), FRAME))
+    found.add("times", lambda: times(everything, FRAME))
     parts = asked[~asked["kind"].isin([WHOLE, CHOICE])]
     found.add("order", lambda: all_orders(parts, within, resampling=resampling))
-    _add_contrasts(found, of_all(asked), by, planned, resampling)
-    found.add("binding", lambda: binding(of_all(asked), within, resampling=resampling))
+    # a column that curves are cut by into parts is compared as it was
+    named = table[[name for name in table.columns if name in {one.column for one in planned}]]
+    add_contrasts(found.add, found.notes, everything, named, by, planned, resampling)
+    found.add("binding", lambda: binding(everything, within, resampling=resampling))
     add_judges(found.tables, found.notes, asked, by, truth, resampling)
     return found
 
@@ -162,7 +156,14 @@ def _measures(table: pd.DataFrame, within: Sequence[str], resampling: Resampling
 def _add_curves(
     found: Analysis, asked: pd.DataFrame, every: pd.DataFrame, by: Sequence[str], resampling: Resampling
 ) -> None:
-    found.add("curves", lambda: curves(of_all(every), by, resampling=resampling))
+    try:
+        # arranged once, and read by all tables
+        beside = gathered(of_all(every), by)
+        images = beside if len(every) == len(asked) else gathered(of_all(asked), by)
+    except ScoresError as error:
+        found.notes.append(f"curves: {error}")
+        return
+    found.add("curves", lambda: curves(beside, by, resampling=resampling))
     if depends(asked).any():
         found.add("conditional_curves", lambda: conditional_curves(asked, by, resampling=resampling))
         found.add("constancy", lambda: constancy(asked, by, resampling=resampling))
@@ -171,120 +172,18 @@ def _add_curves(
     probable = every.loc[unsure.index[unsure.astype(bool)]]
     if not probable.empty:
         found.add("curves_of_p", lambda: curves(of_all(probable), by, value="p", resampling=resampling))
-    everything = of_all(asked)
     found.add(
         "curves_given_final_correct",
-        lambda: curves(everything, by, condition="final-correct", resampling=resampling),
+        lambda: curves(images, by, condition="final-correct", resampling=resampling),
     )
     found.add(
         "curves_given_final_wrong",
-        lambda: curves(everything, by, condition="final-wrong", resampling=resampling),
+        lambda: curves(images, by, condition="final-wrong", resampling=resampling),
     )
-    found.add("published_curves", lambda: published_curves(everything, by))
-    found.add("summary", lambda: summary(of_all(every), by, resampling=resampling))
+    found.add("published_curves", lambda: published_curves(images, by))
+    found.add("summary", lambda: summary(beside, by, resampling=resampling))
     found.add(
         "summary_given_final_correct",
-        lambda: summary(everything, by, condition="final-correct", resampling=resampling),
+        lambda: summary(images, by, condition="final-correct", resampling=resampling),
     )
-
-
-def _add_contrasts(
-    found: Analysis,
-    table: pd.DataFrame,
-    by: Sequence[str],
-    planned: Sequence[Contrast],
-    resampling: Resampling,
-) -> None:
-    pairs = [one for one in planned if one.first is not None]
-    trends = [one for one in planned if one.first is None]
-    if pairs:
-        found.add("planned", lambda: _planned(found, table, by, pairs, resampling))
-    if trends:
-        found.add("trends", lambda: _trends(table, by, trends, resampling))
-    found.add("contrasts", lambda: _grid(found, table, by, resampling))
-
-
-def _alike(table: pd.DataFrame, by: Sequence[str], column: str) -> list[str]:
-    """What is held equal in a contrast, so that like is compared with like: never one kind with another."""
-    held = [*FRAME]
-    if column not in ("kind", "check"):
-        # what is asked; published questions of one kind are questions of their own
-        held += ["kind"] if len(roles(table)) * 2 < table["check"].nunique() else ["kind", "check"]
-    named = [name for name in by if name not in (*FRAME, "category", "kind", "check")]
-    return [name for name in dict.fromkeys((*held, *named)) if name != column]
-
-
-def _planned(
-    found: Analysis,
-    table: pd.DataFrame,
-    by: Sequence[str],
-    planned: Sequence[Contrast],
-    resampling: Resampling,
-) -> pd.DataFrame:
-    rows: list[pd.DataFrame] = []
-    for one in planned:
-        texts = table.assign(**{one.column: table[one.column].astype(str)})
-        one_sided: list[str] = []
-        for key, part in groups(texts, _alike(table, by, one.column)):
-            try:
-                frame = contrast(
-                    part, {one.column: one.first}, {one.column: one.second}, resampling=resampling
-                )
-            except ScoresError:
-                one_sided.append(_words(key))
-                continue
-            rows.append(frame.assign(**key, compared=one.column, contrast=str(one)))
-        if one_sided:
-            shown = "; ".join(one_sided[:4]) + (f"; and {len(one_sided) - 4} more" if one_sided[4:] else "")
-            found.notes.append(
-                f"planned {one}: left out where not both {one.first} and {one.second} were judged ({shown})"
-            )
-    if not rows:
-        raise ScoresError("none of the planned contrasts could be made")
-    return _adjusted(pd.concat(rows, ignore_index=True), "number")
-
-
-def _words(key: dict[str, object]) -> str:
-    named = {**key, "kind": KIND_WORDS.get(str(key["kind"]), key["kind"])} if "kind" in key else key
-    return ", ".join(str(value) for value in named.values() if str(value))
-
-
-def _trends(
-    table: pd.DataFrame, by: Sequence[str], planned: Sequence[Contrast], resampling: Resampling
-) -> pd.DataFrame:
-    rows = [
-        trend(table, one.column, _alike(table, by, one.column), resampling=resampling) for one in planned
-    ]
-    found = pd.concat(rows, ignore_index=True)
-    # the area is what was planned; layers are there to look at
-    main = found["number"] == "area"
-    return found.assign(p_holm=holm(found["p"].where(main).to_numpy(dtype=float)))
-
-
-def _grid(found: Analysis, table: pd.DataFrame, by: Sequence[str], resampling: Resampling) -> pd.DataFrame:
-    """Areas of all pairs of curves that differ in one column: exploratory."""
-    rows = []
-    for column in by:
-        others = [name for name in by if name != column]
-        values = table[column].nunique()
-        if column == "scorer" or values < 2:
-            continue
-        if values > _PAIRED_VALUES:
-            found.notes.append(f"contrasts: {column} has {values} values, too many to compare each two")
-            continue
-        quick = replace(resampling, resamples=min(resampling.resamples, _GRID_RESAMPLES))
-        frame = all_pairs(table, column, others, resampling=quick)
-        if not frame.empty:
-            rows.append(frame.assign(compared=column))
-    if not rows:
-        raise ScoresError("there is one curve only")
-    pairs = pd.concat(rows, ignore_index=True)
-    if "p" in pairs:
-        pairs["p_bh"] = benjamini_hochberg(pairs["p"].to_numpy(dtype=float))
-    return pairs
-
-
-def _adjusted(frame: pd.DataFrame, family: str) -> pd.DataFrame:
-    """Holm's adjustment over all rows of one number, or of one definition."""
-    frame["p_holm"] = frame.groupby(family)["p"].transform(lambda p: holm(p.to_numpy(dtype=float)))
-    return frame
+    found.add("emergence", lambda: distribution(images, by, resampling=resampling))

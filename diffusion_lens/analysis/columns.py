@@ -14,8 +14,10 @@ from diffusion_lens.scoring.metadata import column_name
 from diffusion_lens.scoring.table import COLUMNS
 
 __all__ = [
+    "FRAME",
     "MOST_VALUES",
     "Contrast",
+    "as_text",
     "check_by",
     "check_experiment",
     "check_planned",
@@ -24,6 +26,8 @@ __all__ = [
     "whole_prompts_apart",
 ]
 
+# what never shares a curve
+FRAME = ("run", "scorer", "encoder")
 # what differs between runs, or is decided when they are scored
 _LATER = frozenset({"run", "scorer", "model", "encoder"})
 # a column with more values makes no readable set of curves
@@ -75,6 +79,10 @@ class Contrast:
                 f"{text!r} is no contrast. Write column=first,second, such as kind=object,relation, or the "
                 "name of a column of numbers, such as length."
             )
+        if first.strip() == second.strip():
+            raise ScoresError(
+                f"{text!r} compares a value with itself. Name two values of {column.strip()}."
+            )
         return cls(column.strip(), first.strip(), second.strip())
 
     def __str__(self) -> str:
@@ -88,6 +96,11 @@ def is_number(column: pd.Series) -> bool:
     if there.empty or there.map(lambda value: isinstance(value, bool)).any():
         return False
     return bool(pd.to_numeric(there, errors="coerce").notna().all())
+
+
+def as_text(value: object) -> str:
+    """A value of a column as a contrast names it: 3 is "3", also where missing values made it 3.0."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def check_by(table: pd.DataFrame, by: Sequence[str]) -> None:
@@ -126,7 +139,7 @@ def check_planned(contrasts: Iterable[Contrast], values: Mapping[str, Iterable[o
     for one in contrasts:
         if one.column not in values:
             raise ScoresError(f"The contrast {str(one)!r}: {_unknown(one.column, values)}.")
-        known = [str(value) for value in dict.fromkeys(values[one.column])]
+        known = [as_text(value) for value in dict.fromkeys(values[one.column])]
         if one.first is None:
             if not is_number(pd.Series(known)):
                 raise ScoresError(

@@ -10,13 +10,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from diffusion_lens.analysis.confidence import difference_interval
+from diffusion_lens.analysis.confidence import difference_interval, difference_p
 from diffusion_lens.analysis.curves import why_no_interval
-from diffusion_lens.analysis.significance import (
-    permutation_test,
-    sign_flip_test,
-    smallest_difference,
-)
+from diffusion_lens.analysis.significance import smallest_difference
 from diffusion_lens.analysis.statistics import (
     DEFAULT,
     Jackknife,
@@ -30,7 +26,7 @@ from diffusion_lens.analysis.summary import MEASURES, layers_that_count, measure
 from diffusion_lens.analysis.trajectories import Condition, Trajectories, gather
 from diffusion_lens.errors import ScoresError
 
-__all__ = ["contrast", "difference_curve"]
+__all__ = ["Group", "compare", "contrast", "difference_curve", "select"]
 
 Group = Mapping[str, object]
 
@@ -50,15 +46,14 @@ def contrast(
         first: which rows make the first curve, by column: `{"kind": "object"}`.
         second: which rows make the second.
         condition: as for `curves.curves`, on each of them.
-        resampling: the level of intervals, and the permutations behind p.
+        resampling: the level of intervals.
 
     Returns:
         One row by number of `summary.MEASURES`: `first`, `second` and their `difference` with `low` and
-        `high`; `p`, two-sided: if `paired` from sign flips of prompts, else from a studentised permutation
-        of prompts, in both cases of jackknife pseudo-values, which for the area and the final rate are each
-        prompt's own number; `detectable`, the smallest difference that so many prompts would have shown
-        with a chance of 80 %; `prompts` (in both, if paired; else of the first) and `others` (of the
-        second, or in one of the two only and left out); `note`.
+        `high`; `p`, two-sided, of the test that inverts this interval (`confidence.difference_p`; of a
+        ratio, the t test), so that the two agree; `detectable`, the smallest difference that so many
+        prompts would have shown with a chance of 80 %; `prompts` (in both, if paired; else of the first)
+        and `others` (of the second, or in one of the two only and left out); `note`.
 
         Curves of most prompts in common are paired: a prompt then counts at the layers at which both sides
         judged it, so that the two rates are of the same prompts.
@@ -66,26 +61,32 @@ def contrast(
     Raises:
         ScoresError: a group is empty, or can't make one curve.
     """
-    one, two = _select(table, first, condition), _select(table, second, condition)
+    one, two = select(table, first, condition), select(table, second, condition)
+    frame = compare(one, two, resampling.level)
+    frame.insert(0, "first_group", _words(first))
+    frame.insert(1, "second_group", _words(second))
+    note = frame.pop("note")
+    return frame.assign(condition=condition, note=note)
+
+
+def compare(one: Trajectories, two: Trajectories, level: float) -> pd.DataFrame:
+    """The numbers of `contrast` of two curves that are gathered already."""
     common = sorted(set(one.prompts) & set(two.prompts))
     # one shared prompt among many does not make a paired study
     paired = 2 * len(common) > min(len(one.prompts), len(two.prompts))
     if paired:
-        frame = _paired(one, two, common, resampling)
+        frame = _paired(one, two, common, level)
         prompts, others = len(common), len(set(one.prompts) ^ set(two.prompts))
     else:
-        frame = _apart(one, two, resampling)
+        frame = _apart(one, two, level)
         prompts, others = len(one.prompts), len(two.prompts)
     least = prompts if paired else min(prompts, others)
-    frame.insert(0, "first_group", _words(first))
-    frame.insert(1, "second_group", _words(second))
     width = (frame["high"] - frame["low"]).to_numpy(dtype=float)
     return frame.assign(
-        detectable=smallest_difference(width, least, resampling.level),
+        detectable=smallest_difference(width, least, level),
         paired=paired,
         prompts=prompts,
         others=others,
-        condition=condition,
         note=why_no_interval(least),
     )
 
@@ -107,7 +108,7 @@ def difference_curve(
     Raises:
         ScoresError: no prompt or no layer in common.
     """
-    one, two = _select(table, first, condition), _select(table, second, condition)
+    one, two = select(table, first, condition), select(table, second, condition)
     common = sorted(set(one.prompts) & set(two.prompts))
     shared = [layer for layer in one.layers if layer in two.layers]
     same = [one.depths[one.layers.index(i)] == two.depths[two.layers.index(i)] for i in shared]
@@ -150,7 +151,12 @@ def _by_layer(
     )
 
 
-def _select(table: pd.DataFrame, group: Group, condition: Condition) -> Trajectories:
+def select(table: pd.DataFrame, group: Group, condition: Condition = "none") -> Trajectories:
+    """The trajectories of one side of a contrast.
+
+    Raises:
+        ScoresError: it is empty, or can't make one curve.
+    """
     chosen = np.ones(len(table), dtype=bool)
     for name, value in group.items():
         if name not in table:
@@ -180,9 +186,7 @@ def _both_judged(
     return np.where(known, ours, np.nan), np.where(known, theirs, np.nan)
 
 
-def _paired(
-    one: Trajectories, two: Trajectories, common: Sequence[str], resampling: Resampling
-) -> pd.DataFrame:
+def _paired(one: Trajectories, two: Trajectories, common: Sequence[str], level: float) -> pd.DataFrame:
     ours, theirs = _means_of(one, common), _means_of(two, common)
     if np.array_equal(one.depths, two.depths):
         ours, theirs = _both_judged(ours, theirs)
@@ -201,28 +205,28 @@ def _paired(
     counts = np.array([informed.sum(), final.sum(), informed.sum()] * 3)
     result = jackknife(totals(np.concatenate([ours, theirs], axis=1)), both, counts)
     sides, differences = result.estimate[: 2 * numbers], result.estimate[2 * numbers :]
-    low, high = result.shares(resampling.level)
+    low, high = result.shares(level)
+    correlation = [result.correlation(index, index + numbers) for index in range(numbers)]
     ends = difference_interval(
         (sides[:numbers], low[:numbers], high[:numbers]),
         (sides[numbers:], low[numbers : 2 * numbers], high[numbers : 2 * numbers]),
-        [result.correlation(index, index + numbers) for index in range(numbers)],
+        correlation,
     )
-    values = result.pseudo_values[:, 2 * numbers :]
-    # a prompt that is not judged says nothing of a difference
-    values = np.where(np.stack([informed, final, informed], axis=1), values, np.nan)
-    p = [sign_flip_test(column, resampling) for column in values.T]
-    plain = result.normal(resampling.level)
-    return _rows(sides, differences, ends, (plain[0][2 * numbers :], plain[1][2 * numbers :]), p)
+    ours_are, theirs_are = (
+        (sides[part], result.variance[part], counts[part])
+        for part in (slice(numbers), slice(numbers, 2 * numbers))
+    )
+    p = difference_p(ours_are, theirs_are, correlation, level)
+    plain = (end[2 * numbers :] for end in (*result.normal(level), result.normal_p()))
+    return _rows(sides, differences, (*ends, p), tuple(plain))
 
 
-def _apart(one: Trajectories, two: Trajectories, resampling: Resampling) -> pd.DataFrame:
+def _apart(one: Trajectories, two: Trajectories, level: float) -> pd.DataFrame:
     a, b = (_alone(found) for found in (one, two))
-    ours, theirs = ((side.estimate, *side.shares(resampling.level)) for side in (a, b))
+    ours, theirs = ((side.estimate, *side.shares(level)) for side in (a, b))
     ends = difference_interval(ours, theirs)
-    p = [
-        permutation_test(x, y, resampling)
-        for x, y in zip(a.pseudo_values.T, b.pseudo_values.T, strict=True)
-    ]
+    one_is, two_is = ((side.estimate, side.variance, side.counts) for side in (a, b))
+    p = difference_p(one_is, two_is, level=level)
     together = Jackknife(
         a.estimate - b.estimate,
         np.concatenate([a.deviations, -b.deviations]),
@@ -230,17 +234,16 @@ def _apart(one: Trajectories, two: Trajectories, resampling: Resampling) -> pd.D
         a.counts + b.counts - 1,
     )
     sides = np.concatenate([a.estimate, b.estimate])
-    return _rows(sides, together.estimate, ends, together.normal(resampling.level), p)
+    return _rows(sides, together.estimate, (*ends, p), (*together.normal(level), together.normal_p()))
 
 
 def _rows(
     sides: Float[np.ndarray, " twice"],
     differences: Float[np.ndarray, " number"],
-    shares: tuple[np.ndarray, np.ndarray],
-    plain: tuple[np.ndarray, np.ndarray],
-    p: Sequence[float],
+    shares: tuple[np.ndarray, ...],
+    plain: tuple[np.ndarray, ...],
 ) -> pd.DataFrame:
-    """One row by number; a ratio is no share, and has the plain interval."""
+    """One row by number, with both ends of its interval and p; a ratio is no share, and has plain ones."""
     number = len(MEASURES)
     is_share = np.array([name != "ratio" for name in MEASURES])
     return pd.DataFrame(
@@ -251,7 +254,7 @@ def _rows(
             "difference": differences,
             "low": np.where(is_share, shares[0], plain[0]),
             "high": np.where(is_share, shares[1], plain[1]),
-            "p": p,
+            "p": np.where(is_share, shares[2], plain[2]),
         }
     )
 

@@ -13,15 +13,18 @@ from jaxtyping import Float, Int
 
 from diffusion_lens.analysis.agreement import IMAGE_KEY
 from diffusion_lens.analysis.curves import why_no_interval
+from diffusion_lens.analysis.stacking import stack
 from diffusion_lens.analysis.statistics import DEFAULT, Resampling, jackknife, rates, totals
 from diffusion_lens.analysis.summary import area
 from diffusion_lens.analysis.trajectories import gather, groups
 from diffusion_lens.errors import ScoresError
 
-__all__ = ["METHODS", "corrected_areas", "corrected_curves", "layer_sample"]
+__all__ = ["METHODS", "corrected", "corrected_areas", "corrected_curves", "layer_sample"]
 
 METHODS: tuple[str, ...] = ("raw", "rogan_gladen", "prediction_powered")
 Strata = Literal["layer", "pooled"]
+# the columns of a group, what each prompt adds to its totals (see `_split`), layers and depths
+_Part = tuple[dict[str, object], Float[np.ndarray, "prompt column"], tuple[int, ...], np.ndarray]
 
 
 def layer_sample(table: pd.DataFrame, per_layer: int, *, seed: int = 0) -> pd.DataFrame:
@@ -73,8 +76,30 @@ def corrected_curves(
     Raises:
         ScoresError: a scorer is not there, or there are no answers of both.
     """
-    rows = []
-    for key, sums, layers, depths, _ in _parts(table, judge, truth, by):
+    return _curves(_parts(table, judge, truth, by), strata, resampling.level)
+
+
+def corrected(
+    table: pd.DataFrame,
+    judge: str,
+    truth: str = "human",
+    by: Sequence[str] = ("run", "encoder", "kind"),
+    *,
+    strata: Strata = "layer",
+    resampling: Resampling = DEFAULT,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both of `corrected_curves` and `corrected_areas`, for which answers are put together once.
+
+    Raises:
+        ScoresError: as `corrected_curves`.
+    """
+    parts = _parts(table, judge, truth, by)
+    return _curves(parts, strata, resampling.level), _areas(parts, strata, resampling.level)
+
+
+def _curves(parts: Sequence[_Part], strata: Strata, level: float) -> pd.DataFrame:
+    rows: list[dict[str, object]] = []
+    for key, sums, layers, depths in parts:
         width = len(layers)
 
         def statistic(
@@ -85,23 +110,22 @@ def corrected_curves(
         counts = _prompts_behind(sums, width)
         result = jackknife(sums, statistic, counts.ravel())
         rate, low, high = (
-            numbers.reshape(len(METHODS), width)
-            for numbers in (result.estimate, *result.shares(resampling.level))
+            numbers.reshape(len(METHODS), width) for numbers in (result.estimate, *result.shares(level))
         )
         whole = sums.sum(axis=0)[None]
         sensitivity, false_yes = _errors(whole, width, strata)
         labelled = _split(whole, width)[2][0]
         for index, method in enumerate(METHODS):
-            frame = pd.DataFrame({**key, "layer": layers, "depth": depths, "method": method})
-            frame["rate"], frame["low"], frame["high"] = rate[index], low[index], high[index]
-            frame["sensitivity"], frame["specificity"] = sensitivity[0], 1 - false_yes[0]
-            frame["labelled"], frame["prompts"] = labelled.astype(int), counts[index]
-            frame["note"] = [
+            row = {**key, "layer": layers, "depth": depths, "method": method}
+            row |= {"rate": rate[index], "low": low[index], "high": high[index]}
+            row |= {"sensitivity": sensitivity[0], "specificity": 1 - false_yes[0]}
+            row |= {"labelled": labelled.astype(int), "prompts": counts[index]}
+            row["note"] = [
                 _note(method, len(sums), *numbers)
                 for numbers in zip(sensitivity[0], false_yes[0], labelled, strict=True)
             ]
-            rows.append(frame)
-    return pd.concat(rows, ignore_index=True)
+            rows.append(row)
+    return stack(rows, list(rows[0]))
 
 
 def _prompts_behind(
@@ -127,8 +151,12 @@ def corrected_areas(
     Raises:
         ScoresError: as `corrected_curves`.
     """
-    rows = []
-    for key, sums, layers, depths, _ in _parts(table, judge, truth, by):
+    return _areas(_parts(table, judge, truth, by), strata, resampling.level)
+
+
+def _areas(parts: Sequence[_Part], strata: Strata, level: float) -> pd.DataFrame:
+    rows: list[dict[str, object]] = []
+    for key, sums, layers, depths in parts:
 
         def statistic(
             many: Float[np.ndarray, "many columns"],
@@ -140,15 +168,13 @@ def corrected_areas(
 
         counts = _prompts_behind(sums, len(layers)).min(axis=1)
         result = jackknife(sums, statistic, counts)
-        low, high = result.shares(resampling.level)
-        frame = pd.DataFrame({**key, "method": METHODS, "area": result.estimate, "low": low, "high": high})
-        rows.append(frame.assign(prompts=counts, note=[why_no_interval(int(count)) for count in counts]))
-    return pd.concat(rows, ignore_index=True)
+        low, high = result.shares(level)
+        row = {**key, "method": METHODS, "area": result.estimate, "low": low, "high": high}
+        rows.append(row | {"prompts": counts, "note": [why_no_interval(int(count)) for count in counts]})
+    return stack(rows, list(rows[0]))
 
 
-def _parts(
-    table: pd.DataFrame, judge: str, truth: str, by: Sequence[str]
-) -> list[tuple[dict[str, object], Float[np.ndarray, "prompt column"], tuple[int, ...], np.ndarray, int]]:
+def _parts(table: pd.DataFrame, judge: str, truth: str, by: Sequence[str]) -> list[_Part]:
     """What each prompt adds to the totals, by group: see `_split` for the columns."""
     scorers = sorted(table["scorer"].unique())
     unknown = [name for name in (judge, truth) if name not in scorers]
@@ -171,7 +197,7 @@ def _parts(
         for index, values in enumerate((np.ones_like(said), true, said, said * true)):
             np.add.at(sample[index], (row, column), values)
         sums = np.concatenate([totals(found.prompt_means()), *sample], axis=1)
-        parts.append((key, sums, found.layers, found.depths, len(both)))
+        parts.append((key, sums, found.layers, found.depths))
     if not parts:
         raise ScoresError(f"{judge} and {truth} never answered the same check on the same image.")
     return parts

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from diffusion_lens.analysis.stacking import stack
 from diffusion_lens.analysis.statistics import DEFAULT, Jackknife, Resampling, of_means
-from diffusion_lens.analysis.trajectories import Condition, Trajectories, Value, gather, groups
+from diffusion_lens.analysis.trajectories import Condition, Scores, Trajectories, Value, gathered
 
 __all__ = [
     "FEW_PROMPTS",
@@ -35,7 +36,7 @@ def on_enough_prompts(table: pd.DataFrame) -> pd.Series:
 
 
 def curves(
-    table: pd.DataFrame,
+    table: Scores,
     by: Sequence[str] = ("run", "scorer", "encoder", "kind"),
     *,
     condition: Condition = "none",
@@ -45,7 +46,7 @@ def curves(
     """The rate of right images by layer: the mean over prompts of each prompt's mean.
 
     Args:
-        table: validated scores.
+        table: validated scores, or what `gathered` made of them.
         by: one curve for each combination of values in these columns.
         condition: "final-correct" or "final-wrong" keeps the trajectories that are so at the deepest
             layer. Such a curve answers another question; the column `condition` says which it is.
@@ -59,33 +60,38 @@ def curves(
         it; `missing` cells; `condition`; and a `note` where there is no interval or little behind it. The
         last layer of a condition is 0 or 1 by construction and has no interval.
     """
-    rows = []
-    for key, part in groups(table, by):
-        found = gather(part, value).where(condition)
+    parts: list[dict[str, object]] = []
+    for key, whole in gathered(table, by, value).groups:
+        found = whole.where(condition)
         if len(found.prompts) == 0:
-            rows.append(pd.DataFrame([{**key, "condition": condition, "note": f"nothing is {condition}"}]))
+            parts.append({**key, "condition": condition, "note": f"nothing is {condition}"})
             continue
         means = found.prompt_means()
         result = of_means(means)
-        frame = pd.DataFrame({"layer": found.layers, "depth": found.depths, "rate": result.estimate})
-        for ends, level in (
-            (("low", "high"), resampling.level),
-            (("band_low", "band_high"), result.simultaneous_level(resampling)),
-        ):
-            frame[ends[0]], frame[ends[1]] = _ends(result, level, condition)
-        frame["prompts"] = result.counts
-        frame["cells"] = np.isfinite(found.values).sum(axis=0)
-        frame["missing"] = len(found.values) - frame["cells"]
-        frame["condition"] = condition
-        frame["note"] = [why_no_interval(int(count)) for count in result.counts]
-        for name, cell in reversed(list(key.items())):
-            frame.insert(0, name, cell)
-        rows.append(frame)
+        low, high = _ends(result, resampling.level, condition)
+        band_low, band_high = _ends(result, result.simultaneous_level(resampling), condition)
+        cells = np.isfinite(found.values).sum(axis=0)
+        part: dict[str, object] = {
+            **key,
+            "layer": found.layers,
+            "depth": found.depths,
+            "rate": result.estimate,
+            "low": low,
+            "high": high,
+            "band_low": band_low,
+            "band_high": band_high,
+            "prompts": result.counts,
+            "cells": cells,
+            "missing": len(found.values) - cells,
+            "condition": condition,
+            "note": [why_no_interval(int(count)) for count in result.counts],
+        }
+        parts.append(part)
     columns = [
         *(*by, "layer", "depth", "rate", "low", "high", "band_low", "band_high"),
         *("prompts", "cells", "missing", "condition", "note"),
     ]
-    return pd.concat(rows, ignore_index=True).reindex(columns=columns)
+    return stack(parts, columns)
 
 
 def why_no_interval(prompts: int) -> str:
@@ -107,7 +113,7 @@ def _ends(
 
 
 def published_curves(
-    table: pd.DataFrame, by: Sequence[str] = ("run", "scorer", "encoder", "category", "check")
+    table: Scores, by: Sequence[str] = ("run", "scorer", "encoder", "category", "check")
 ) -> pd.DataFrame:
     """Curves by the convention of the Diffusion Lens paper (Toker et al., ACL 2024, arXiv 2403.05846).
 
@@ -116,7 +122,7 @@ def published_curves(
     no confidence interval: seeds share their prompts.
 
     Args:
-        table: validated scores.
+        table: validated scores, or what `gathered` made of them.
         by: one curve for each combination of values in these columns.
 
     Returns:
@@ -124,8 +130,8 @@ def published_curves(
         (the denominator, over all seeds) and `seeds`.
     """
     rows = []
-    for key, part in groups(table, by):
-        found = gather(part).where("final-correct")
+    for key, whole in gathered(table, by).groups:
+        found = whole.where("final-correct")
         by_seed = _shares_by_seed(found)
         if not len(by_seed):
             continue

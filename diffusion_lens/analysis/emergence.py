@@ -13,8 +13,9 @@ from scipy.optimize import isotonic_regression
 
 from diffusion_lens.analysis.confidence import difference_interval
 from diffusion_lens.analysis.curves import why_no_interval
+from diffusion_lens.analysis.stacking import stack
 from diffusion_lens.analysis.statistics import DEFAULT, Jackknife, Resampling, jackknife
-from diffusion_lens.analysis.trajectories import Trajectories, gather, groups
+from diffusion_lens.analysis.trajectories import Scores, Trajectories, gather, gathered, groups
 
 __all__ = [
     "distribution",
@@ -174,7 +175,7 @@ def _or_missing(numbers: np.ndarray, known: object) -> pd.Series:
 
 
 def distribution(
-    table: pd.DataFrame,
+    table: Scores,
     by: Sequence[str] = ("run", "scorer", "encoder", "kind"),
     *,
     resampling: Resampling = DEFAULT,
@@ -188,13 +189,12 @@ def distribution(
         One row by group and layer: `emerged` with `low` and `high`, `emerged_of_ever` (the same among
         those that ever emerge), and the `never` share with `never_low` and `never_high`.
     """
-    rows = []
-    for key, part in groups(table, by):
-        found = gather(part)
+    parts: list[dict[str, object]] = []
+    for key, found in gathered(table, by).groups:
         pairs, columns = _censoring(found)
         known = columns.sum(axis=1) > 0
         if not known.any():
-            rows.append(pd.DataFrame([{**key, "note": "no answers"}]))
+            parts.append({**key, "note": "no answers"})
             continue
 
         def shares(
@@ -207,17 +207,26 @@ def distribution(
         result = jackknife(columns[known], shares)
         low, high = result.shares(resampling.level)
         ever = 1 - result.estimate[-1]
-        frame = pd.DataFrame({**key, "layer": found.layers, "depth": found.depths})
-        frame["emerged"], frame["low"], frame["high"] = result.estimate[:-1], low[:-1], high[:-1]
-        frame["emerged_of_ever"] = result.estimate[:-1] / ever if ever > 1e-9 else np.nan
-        frame["never"], frame["never_low"], frame["never_high"] = result.estimate[-1], low[-1], high[-1]
-        frame["prompts"], frame["note"] = int(known.sum()), why_no_interval(int(known.sum()))
-        rows.append(frame)
+        part: dict[str, object] = {
+            **key,
+            "layer": found.layers,
+            "depth": found.depths,
+            "emerged": result.estimate[:-1],
+            "low": low[:-1],
+            "high": high[:-1],
+            "emerged_of_ever": result.estimate[:-1] / ever if ever > 1e-9 else np.nan,
+            "never": result.estimate[-1],
+            "never_low": low[-1],
+            "never_high": high[-1],
+            "prompts": int(known.sum()),
+            "note": why_no_interval(int(known.sum())),
+        }
+        parts.append(part)
     names = [
         *(*by, "layer", "depth", "emerged", "low", "high", "emerged_of_ever"),
         *("never", "never_low", "never_high", "prompts", "note"),
     ]
-    return pd.concat(rows, ignore_index=True).reindex(columns=names)
+    return stack(parts, names)
 
 
 def _censoring(

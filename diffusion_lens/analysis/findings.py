@@ -51,9 +51,10 @@ _ORDER = (
 )
 _PLANNED = (
     "Decided on before anything was drawn. Like is compared with like: the same kind of check and the "
-    "same question, and, where both sides are of the same prompts, the same prompts at each layer. p is "
-    "adjusted for all planned comparisons (Holm). Detectable is the smallest true difference that so "
-    "many prompts would have shown with a chance of 80 %: a difference that is not found may still be "
+    "same question, and, where both sides are of the same prompts, the same prompts at each layer. p "
+    "inverts the interval: before it is adjusted for all planned comparisons (Holm), it is below 0.05 "
+    "exactly where the interval of 95 % leaves zero out. Detectable is the smallest true difference that "
+    "so many prompts would have shown with a chance of 80 %: a difference that is not found may still be "
     "of that size."
 )
 _TRENDS = (
@@ -105,6 +106,7 @@ class Source:
         settings: sampler settings.
         dtype: the type that images were computed in.
         undrawn: images that are not drawn yet.
+        reading: how all of its layers are read; what differs names the run in the tables.
     """
 
     run: str
@@ -115,6 +117,7 @@ class Source:
     settings: Mapping[str, object]
     dtype: str
     undrawn: int = 0
+    reading: str = ""
 
 
 @dataclass(frozen=True)
@@ -179,8 +182,10 @@ def findings(
         "",
         "Intervals are over prompts, of 95 % unless `analysis.json` says otherwise: Wilson's interval "
         "at the effective number of prompts, and differences put together from the intervals of their "
-        "two sides. A rate of 0 or 1 has one too: it is as uncertain as its number of prompts says. "
-        "All layers of a seed start from the same noise; so do all prompts, unless the experiment gives "
+        "two sides; the p of a difference inverts its interval, so that the two never disagree. A trend's "
+        "p is of permutations of prompts, another method than its interval's. A rate of 0 or 1 has an "
+        "interval too: it is as uncertain as its number of prompts says. All layers of a seed start from "
+        "the same noise; so do all prompts, unless the experiment gives "
         f"each noise of its own. Numbers of fewer than {FEW_PROMPTS} prompts are marked with *; of fewer "
         f"than {LEAST_PROMPTS}, they are in `tables/` and not here.",
     ]
@@ -188,10 +193,10 @@ def findings(
 
 
 def _runs(sources: Iterable[Source]) -> list[str]:
-    names = ["run", "model", "prompts", "seeds", "steps", "guidance", "dtype", "not drawn yet"]
+    names = ["run", "model", "reading", "prompts", "seeds", "steps", "guidance", "dtype", "not drawn yet"]
     rows = [
         [
-            *(one.run, f"`{one.model}`", one.prompts, len(one.seeds)),
+            *(one.run, f"`{one.model}`", one.reading, one.prompts, len(one.seeds)),
             *(one.settings.get("steps"), one.settings.get("guidance"), one.dtype, one.undrawn or "none"),
         ]
         for one in sources

@@ -6,7 +6,7 @@ from itertools import combinations
 import pandas as pd
 
 from diffusion_lens.analysis.agreement import agreement, several_raters
-from diffusion_lens.analysis.correction import corrected_areas, corrected_curves
+from diffusion_lens.analysis.correction import corrected
 from diffusion_lens.analysis.statistics import Resampling
 from diffusion_lens.errors import ScoresError
 
@@ -68,8 +68,7 @@ def _correct(
     curves, areas = [], []
     for judge in judges:
         try:
-            curve = corrected_curves(table, judge, truth, others, resampling=resampling)
-            area = corrected_areas(table, judge, truth, others, resampling=resampling)
+            curve, area = corrected(table, judge, truth, others, resampling=resampling)
         except ScoresError as error:
             notes.append(f"correction: {error}")
             continue

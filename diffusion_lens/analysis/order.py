@@ -1,18 +1,19 @@
 """Order of emergence: which of two things comes first, one noun or the other, the place or the object."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
-from diffusion_lens.analysis.confidence import difference_interval
+from diffusion_lens.analysis.confidence import difference_interval, difference_p
 from diffusion_lens.analysis.curves import LEAST_PROMPTS, why_no_interval
 from diffusion_lens.analysis.emergence import intervals
 from diffusion_lens.analysis.parents import depends
-from diffusion_lens.analysis.significance import holm, sign_flip_test
+from diffusion_lens.analysis.significance import holm
 from diffusion_lens.analysis.statistics import DEFAULT, Resampling, of_means
 from diffusion_lens.analysis.trajectories import gather, groups
 from diffusion_lens.errors import ScoresError
@@ -53,14 +54,14 @@ def order(
         column: "check" or "kind"; by kind, every check of the one meets every check of the other in the
             same prompt and seed.
         definition: of emergence.
-        resampling: the level of intervals, and the sign flips behind p.
+        resampling: the level of intervals.
 
     Returns:
         One row by group: the shares of pairs, each prompt counting once, in which both emerge,
         `first_earlier`, `second_earlier` or as a `tie`, and in which `only_first`, `only_second` or
-        `neither` does; `lead`, first_earlier - second_earlier, with `low`, `high` and the sign-flip `p`:
-        what never emerges is neither early nor late; `prompts`, `pairs`; pairs left out: `unknown` for
-        missing answers, `not_asked`.
+        `neither` does; `lead`, first_earlier - second_earlier, with `low`, `high` and the `p` that inverts
+        this interval (`confidence.difference_p`): what never emerges is neither early nor late; `prompts`,
+        `pairs`; pairs left out: `unknown` for missing answers, `not_asked`.
 
     Raises:
         ScoresError: the column is another, or no prompt has both checks.
@@ -68,7 +69,7 @@ def order(
     if column not in ("check", "kind"):
         raise ScoresError(f"Checks are paired by 'check' or 'kind', not by {column!r}.")
     rows = [
-        {**key, **_compare(_emergence(part, definition), column, first, second, definition, resampling)}
+        {**key, **_compare(_emergence(part)[definition], column, first, second, definition, resampling)}
         for key, part in groups(table, by)
     ]
     if all("lead" not in row for row in rows):
@@ -102,8 +103,7 @@ def all_orders(
         pairs = [("kind", *pair) for pair in combinations(sorted(part["kind"].unique()), 2)]
         for _, of_kind in part.groupby("kind"):
             pairs += [("check", *pair) for pair in combinations(roles(of_kind), 2)]
-        for definition in DEFINITIONS:
-            times = _emergence(part, definition)
+        for definition, times in _emergence(part).items():
             for pair in pairs:
                 rows.append({**key, **_compare(times, *pair, definition, resampling)})
     found = pd.DataFrame([row for row in rows if "lead" in row])
@@ -120,8 +120,22 @@ def roles(table: pd.DataFrame) -> list[str]:
     return sorted(prompts[prompts >= min(LEAST_PROMPTS, table["prompt_id"].nunique())].index)
 
 
+@dataclass(frozen=True)
+class _Times:
+    """When each trajectory emerges: after one depth and by another; an entry for each trajectory."""
+
+    series: Int[np.ndarray, " trajectory"]  # image series: trajectories of one share their images
+    prompt: Int[np.ndarray, " trajectory"]
+    check: np.ndarray
+    kind: np.ndarray
+    after: Float[np.ndarray, " trajectory"]
+    by: Float[np.ndarray, " trajectory"]
+    never: Bool[np.ndarray, " trajectory"]
+    asked: Bool[np.ndarray, " trajectory"]  # at every layer
+
+
 def _compare(
-    times: pd.DataFrame,
+    times: _Times,
     column: str,
     first: str,
     second: str,
@@ -129,13 +143,14 @@ def _compare(
     resampling: Resampling,
 ) -> dict[str, object]:
     """The row of one group."""
-    one, two = (times[times[column] == value] for value in (first, second))
-    pairs = one.merge(two, on=["run", "encoder", "prompt_id", "seed"], suffixes=("_1", "_2"))
-    pairs = pairs.loc[pairs["check_1"] != pairs["check_2"]]
-    asked = pairs["asked_1"].astype(bool) & pairs["asked_2"].astype(bool)
+    names = times.check if column == "check" else times.kind
+    one, two = _meet(times.series, np.flatnonzero(names == first), np.flatnonzero(names == second))
+    other = times.check[one] != times.check[two]
+    one, two = one[other], two[other]
+    asked = times.asked[one] & times.asked[two]
     not_asked = int((~asked).sum())
-    pairs = pairs.loc[asked]
-    outcome = _outcomes(pairs)
+    one, two = one[asked], two[asked]
+    outcome = _outcomes(times, one, two)
     known = np.asarray(outcome.any(axis=1))
     if not known.any():
         return {"note": f"no prompt with answers to both {first} and {second}"}
@@ -143,70 +158,92 @@ def _compare(
         "first": first,
         "second": second,
         "definition": definition,
-        **_numbers(pairs.loc[known, "prompt_id"], outcome[known], resampling),
+        **_numbers(times.prompt[one[known]], outcome[known], resampling),
         "pairs": int(known.sum()),
         "unknown": int((~known).sum()),
         "not_asked": not_asked,
     }
 
 
+def _meet(
+    series: Int[np.ndarray, " trajectory"], first: Int[np.ndarray, " one"], second: Int[np.ndarray, " two"]
+) -> tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]:
+    """Each of the first trajectories with each of the second of the same image series."""
+    second = second[np.argsort(series[second], kind="stable")]
+    start, stop = (np.searchsorted(series[second], series[first], side) for side in ("left", "right"))
+    meets = stop - start
+    inner = np.arange(meets.sum()) - np.repeat(np.cumsum(meets) - meets, meets)
+    return np.repeat(first, meets), second[np.repeat(start, meets) + inner]
+
+
 def _numbers(
-    prompts: pd.Series, outcome: Float[np.ndarray, "pair 6"], resampling: Resampling
+    prompts: Int[np.ndarray, " pair"], outcome: Float[np.ndarray, "pair 6"], resampling: Resampling
 ) -> dict[str, object]:
-    lead = outcome[:, :1] - outcome[:, 1:2]
-    columns = pd.DataFrame(np.concatenate([outcome, lead], axis=1))
-    means = columns.groupby(prompts.to_numpy()).mean().to_numpy(dtype=float)
-    result = of_means(means[:, :-1])
+    there, prompt = np.unique(prompts, return_inverse=True)
+    sums = np.zeros((len(there), outcome.shape[1]))
+    np.add.at(sums, prompt, outcome)
+    means = sums / np.bincount(prompt)[:, None]
+    result = of_means(means)
     low, high = result.shares(resampling.level)
+    correlation = result.correlation(0, 1)
     ends = difference_interval(
-        (result.estimate[0], low[0], high[0]),
-        (result.estimate[1], low[1], high[1]),
-        result.correlation(0, 1),
+        (result.estimate[0], low[0], high[0]), (result.estimate[1], low[1], high[1]), correlation
     )
+    one, two = ((result.estimate[side], result.variance[side], len(means)) for side in (0, 1))
     return {
         **dict(zip(_OUTCOMES, result.estimate, strict=True)),
         "lead": result.estimate[0] - result.estimate[1],
         "low": float(ends[0]),
         "high": float(ends[1]),
-        "p": sign_flip_test(means[:, -1], resampling),
+        "p": float(difference_p(one, two, correlation, resampling.level)),
         "prompts": len(means),
         "note": why_no_interval(len(means)),
     }
 
 
-def _emergence(part: pd.DataFrame, definition: Definition) -> pd.DataFrame:
-    """When each trajectory emerges, as an interval of depths, and whether it can be asked at all layers."""
+def _emergence(part: pd.DataFrame) -> dict[Definition, _Times]:
+    """When each trajectory emerges, by each definition."""
     found = gather(part)
     settled = depends(part)
     asked = np.ones(len(found.values), dtype=bool)
     if settled.any():
         never_asked = gather(part.assign(label=settled.astype("boolean"))).values > 0.5
         asked = np.asarray(~never_asked.any(axis=1))
-    values = found.values
-    if definition == "first right":
-        # what has been right once counts as right from then on
-        values = np.where(np.logical_or.accumulate(values > 0.5, axis=1), 1.0, values)
-    after, by = intervals(values)
-    never = values[:, -1] <= 0.5
-    depth = np.array([-1.0, *found.depths, np.inf])
+    series = np.zeros(len(found.values), dtype=np.int64)
+    for name in ("run", "encoder", "prompt_id", "seed"):
+        codes, different = pd.factorize(found.keys[name])
+        series = series * len(different) + codes
     kinds = part.drop_duplicates("check").set_index("check")["kind"]
-    names = ["run", "encoder", "prompt_id", "seed", "check"]
-    return found.keys[names].assign(
-        kind=found.keys["check"].map(kinds),
-        after=depth[after + 1],
-        by=depth[by + 1],
-        never=never,
-        asked=asked,
+    check = found.keys["check"]
+    # what has been right once counts as right from then on
+    since = np.where(np.logical_or.accumulate(found.values > 0.5, axis=1), 1.0, found.values)
+    depth = np.array([-1.0, *found.depths, np.inf])
+    times: dict[Definition, _Times] = {}
+    readings: tuple[tuple[Definition, np.ndarray], ...] = (
+        ("stays right", found.values),
+        ("first right", since),
     )
+    for definition, values in readings:
+        after, by = intervals(values)
+        times[definition] = _Times(
+            series=series,
+            # in alphabetical order
+            prompt=pd.factorize(found.keys["prompt_id"], sort=True)[0],
+            check=check.to_numpy(dtype=object),
+            kind=check.map(kinds).to_numpy(dtype=object),
+            after=depth[after + 1],
+            by=depth[by + 1],
+            never=values[:, -1] <= 0.5,
+            asked=asked,
+        )
+    return times
 
 
-def _outcomes(pairs: pd.DataFrame) -> Float[np.ndarray, "pair 6"]:
+def _outcomes(
+    times: _Times, one: Int[np.ndarray, " pair"], two: Int[np.ndarray, " pair"]
+) -> Float[np.ndarray, "pair 6"]:
     """One column for each of `_OUTCOMES`; all 0 where missing answers leave it open."""
-    after, by, never = (
-        [pairs[f"{name}_{side}"].to_numpy() for side in (1, 2)] for name in ("after", "by", "never")
-    )
-    after, by = [side.astype(float) for side in after], [side.astype(float) for side in by]
-    never = [side.astype(bool) for side in never]
+    after, by, never = ([of[one], of[two]] for of in (times.after, times.by, times.never))
     emerged = [np.isfinite(side) for side in by]
     both = emerged[0] & emerged[1]
     first = both & (by[0] <= after[1])

@@ -6,7 +6,7 @@ from scipy import stats
 
 from diffusion_lens.analysis.statistics import DEFAULT, Resampling
 
-__all__ = ["benjamini_hochberg", "holm", "permutation_test", "sign_flip_test", "smallest_difference"]
+__all__ = ["benjamini_hochberg", "holm", "sign_flip_test", "smallest_difference"]
 
 _CHUNK = 4_000_000  # weights held at once: 32 MB
 
@@ -40,47 +40,6 @@ def sign_flip_test(differences: Float[np.ndarray, " prompt"], resampling: Resamp
         flipped = 1.0 - 2.0 * rng.integers(0, 2, (rows, count), dtype=np.int8)
         as_far += int((abs(flipped @ differences) >= observed).sum())
     return (as_far + 1) / (resampling.resamples + 1)
-
-
-def permutation_test(
-    first: Float[np.ndarray, " prompt"],
-    second: Float[np.ndarray, " other"],
-    resampling: Resampling = DEFAULT,
-) -> float:
-    """Two-sided p of equal means in two sets of prompts, by exchanging prompts between them.
-
-    The difference is divided by its standard error in every permutation, so that the test also holds
-    where the two sets vary unequally (Janssen 1997, Statistics & Probability Letters 36, 9-21).
-
-    Returns:
-        The p value; NaN without at least two prompts in each set.
-    """
-    first, second = first[np.isfinite(first)], second[np.isfinite(second)]
-    n, m = len(first), len(second)
-    if min(n, m) < 2:
-        return np.nan
-    pooled = np.concatenate([first, second])
-    pooled = pooled - pooled.mean()
-    powers = np.stack([pooled, pooled**2], axis=1)
-
-    def statistic(taken: Float[np.ndarray, "many prompt"]) -> Float[np.ndarray, " many"]:
-        inside, outside = taken @ powers, (1 - taken) @ powers
-        variance = _variance(inside, n) / n + _variance(outside, m) / m
-        return abs(inside[:, 0] / n - outside[:, 0] / m) / np.sqrt(np.maximum(variance, 1e-30))
-
-    mine = np.repeat([1.0, 0.0], [n, m])[None]
-    observed = statistic(mine)[0] * (1 - 1e-9)
-    rng = np.random.default_rng(resampling.seed)
-    step = max(1, _CHUNK // (n + m))
-    as_far = 0
-    for start in range(0, resampling.resamples, step):
-        rows = min(step, resampling.resamples - start)
-        as_far += int((statistic(rng.permuted(np.repeat(mine, rows, 0), axis=1)) >= observed).sum())
-    return (as_far + 1) / (resampling.resamples + 1)
-
-
-def _variance(sums: Float[np.ndarray, "many 2"], count: int) -> Float[np.ndarray, " many"]:
-    return np.maximum(sums[:, 1] - sums[:, 0] ** 2 / count, 0) / (count - 1)
 
 
 def smallest_difference(

@@ -14,7 +14,7 @@ from diffusion_lens.analysis.emergence import (
     was_right_before,
 )
 from diffusion_lens.analysis.statistics import DEFAULT, Resampling, jackknife, of_means, rates, totals
-from diffusion_lens.analysis.trajectories import Condition, Trajectories, gather, groups
+from diffusion_lens.analysis.trajectories import Condition, Scores, Trajectories, gathered
 
 __all__ = ["MEASURES", "area", "layers_that_count", "measures", "summary"]
 
@@ -70,7 +70,7 @@ def layers_that_count(means: Float[np.ndarray, "prompt layer"]) -> Bool[np.ndarr
 
 
 def summary(
-    table: pd.DataFrame,
+    table: Scores,
     by: Sequence[str] = ("run", "scorer", "encoder", "kind"),
     *,
     condition: Condition = "none",
@@ -79,7 +79,7 @@ def summary(
     """The numbers of each curve.
 
     Args:
-        table: validated scores.
+        table: validated scores, or what `gathered` made of them.
         by: one row for each combination of values in these columns.
         condition: as for `curves.curves`.
         resampling: the level of the intervals.
@@ -93,8 +93,8 @@ def summary(
         `failed_prompts`; then `prompts`, `trajectories`, `layers`, `condition` and a `note`.
     """
     rows = []
-    for key, part in groups(table, by):
-        found = gather(part).where(condition)
+    for key, whole in gathered(table, by).groups:
+        found = whole.where(condition)
         row: dict[str, object] = {**key, "condition": condition, "prompts": len(found.prompts)}
         if found.prompts:
             row |= _numbers(found, condition, resampling.level)

@@ -13,7 +13,17 @@ from jaxtyping import Float, Int
 
 from diffusion_lens.errors import ScoresError
 
-__all__ = ["Condition", "Trajectories", "Value", "gather", "groups", "missing"]
+__all__ = [
+    "Condition",
+    "Gathered",
+    "Scores",
+    "Trajectories",
+    "Value",
+    "gather",
+    "gathered",
+    "groups",
+    "missing",
+]
 
 Condition = Literal["none", "final-correct", "final-wrong"]
 Value = Literal["label", "p"]
@@ -100,8 +110,11 @@ def gather(table: pd.DataFrame, value: Value = "label") -> Trajectories:
             f"Answers of {scorers} can't make one curve. Analyse them apart: by=['scorer', ...], "
             "--by scorer."
         )
-    rungs = table[["layer", "depth"]].drop_duplicates().sort_values("layer")
-    if rungs["layer"].duplicated().any():
+    layers, at, column = np.unique(
+        table["layer"].to_numpy(dtype=np.int64), return_index=True, return_inverse=True
+    )
+    depth = table["depth"].to_numpy(dtype=float)
+    if (depth != depth[at][column]).any():
         raise ScoresError(
             f"The encoders {sorted(table['encoder'].unique())} of {sorted(table['run'].unique())} are of "
             "unequal depth, so that their layers can't make one curve. Analyse them apart: "
@@ -112,10 +125,8 @@ def gather(table: pd.DataFrame, value: Value = "label") -> Trajectories:
         codes, found = pd.factorize(table[name])
         code = code * len(found) + codes
     series, first, row = np.unique(code, return_index=True, return_inverse=True)
-    layers = rungs["layer"].to_numpy()
     values = np.full((len(series), len(layers)), np.nan)
-    numbers = table[value].astype("Float64").to_numpy(dtype=float, na_value=np.nan)
-    values[row, np.searchsorted(layers, table["layer"])] = numbers
+    values[row, column] = table[value].to_numpy(dtype=float, na_value=np.nan)
     keys = table[[*_SERIES, "scorer"]].iloc[first].reset_index(drop=True)
     prompt, prompts = pd.factorize(keys["prompt_id"])
     return Trajectories(
@@ -124,7 +135,7 @@ def gather(table: pd.DataFrame, value: Value = "label") -> Trajectories:
         tuple(prompts),
         keys,
         tuple(int(layer) for layer in layers),
-        rungs["depth"].to_numpy(dtype=float),
+        depth[at],
     )
 
 
@@ -142,6 +153,48 @@ def groups(table: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[dict[str, A
         return
     for key, part in table.groupby(list(by), sort=True, dropna=False):
         yield dict(zip(by, key, strict=True)), part
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The trajectories of each group of a table: arranged once, for all the tables made of them.
+
+    Attributes:
+        by: the columns that make the groups.
+        value: what the trajectories hold.
+        groups: the values of these columns, and the trajectories.
+    """
+
+    by: tuple[str, ...]
+    value: Value
+    groups: tuple[tuple[dict[str, Any], Trajectories], ...]
+
+
+Scores = pd.DataFrame | Gathered
+"""A validated table of scores, or what `gathered` made of it by the same columns."""
+
+
+def gathered(table: Scores, by: Sequence[str], value: Value = "label") -> Gathered:
+    """Arrange each group of a table of scores by trajectory and layer.
+
+    Args:
+        table: validated scores; what is arranged so already is given back.
+        by: columns whose values are analysed apart.
+        value: as for `gather`.
+
+    Raises:
+        ScoresError: as `gather` and `groups`, or it is arranged by other columns.
+    """
+    if isinstance(table, pd.DataFrame):
+        return Gathered(
+            tuple(by), value, tuple((key, gather(part, value)) for key, part in groups(table, by))
+        )
+    if (table.by, table.value) != (tuple(by), value):
+        raise ScoresError(
+            f"These scores are gathered by {list(table.by)}, their {table.value}. Give the table itself "
+            f"for {list(by)}, {value}."
+        )
+    return table
 
 
 def missing(table: pd.DataFrame, by: Sequence[str] = ("run", "encoder", "scorer")) -> pd.DataFrame:

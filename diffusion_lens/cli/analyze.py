@@ -171,6 +171,7 @@ def _about(scores: tuple[Path, ...]) -> "tuple[list[About], tuple[str, ...]]":
                 resolved.settings,
                 resolved.dtype,
                 run.undrawn,
+                run.reading,
             )
         )
     return sources, tuple(declared)
@@ -181,7 +182,7 @@ def _tell(tables: "dict[str, pd.DataFrame]", notes: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from diffusion_lens.analysis.analyse import FRAME
+    from diffusion_lens.analysis.columns import FRAME
     from diffusion_lens.analysis.formats import readable
 
     summary = tables.get("summary")

@@ -19,6 +19,21 @@ _TAKEN = frozenset(
         *("baseline", "asked_of", "chance", "cell", "version", "question"),
         *("rate", "low", "high", "band_low", "band_high", "prompts", "cells", "missing", "note"),
         *("condition", "method", "number", "first", "second", "difference", "column", "end", "definition"),
+        *(
+            "area",
+            "final",
+            "ratio",
+            "half_depth",
+            "half_layer",
+            "never",
+            "flicker",
+            "trajectories",
+            "layers",
+        ),
+        *("first_group", "second_group", "compared", "contrast", "paired", "others", "detectable"),
+        *("emerged", "after", "by", "outcome", "lead", "pairs", "tie", "images", "prompts_are"),
+        *("atoms", "all", "product", "within", "gap", "sd", "seeds", "labelled", "sensitivity"),
+        *("specificity", "correlation", "p_holm", "p_bh", "panel", "row", "pair"),
     }
 )
 
@@ -40,12 +55,16 @@ def with_metadata(
 
     Returns:
         The table with the new columns behind its own; those that it has already are left as they are. A
-        prompt without a value has none.
+        prompt without a value has none. A column of values of several types is of text, as in the run.
     """
     rows = {
         one.prompt_id: {column_name(name): value for name, value in prompt.metadata.items()}
         for prompt, one in zip(prompts, asked, strict=True)
     }
     facts = pd.DataFrame.from_dict(rows, orient="index")
+    for name in facts.columns:
+        types = {type(one[name]) for one in rows.values() if name in one}
+        if len(types) > 1:
+            facts[name] = pd.Series({key: str(one[name]) for key, one in rows.items() if name in one})
     new = [name for name in facts.columns if name not in table]
     return table.assign(**{name: table["prompt_id"].map(facts[name]) for name in new})

@@ -12,6 +12,7 @@ from diffusion_lens.checks.checks import Check, CheckedPrompt
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.scoring.metadata import column_name, with_metadata
+from diffusion_lens.scoring.table import read, write
 from tests.analysis.simulate import FAST, RISING, as_table, images
 
 PROMPTS = [
@@ -31,6 +32,8 @@ def test_contrasts_are_two_values_or_a_column_of_numbers():
     for text in ("", "kind=", "kind=a", "=a,b", "kind=a,"):
         with pytest.raises(ScoresError, match="is no contrast"):
             Contrast.parse(text)
+    with pytest.raises(ScoresError, match="compares a value with itself"):
+        Contrast.parse("kind=object, object")
 
 
 def test_a_column_of_the_users_own_makes_curves_and_contrasts():
@@ -107,6 +110,18 @@ def test_numbers_are_cut_into_parts_of_as_many_prompts():
     }
 
 
+def test_a_column_that_is_cut_for_curves_is_compared_as_it_was():
+    made = table()
+    number = made["prompt_id"].str[1:].astype(int)
+    made["length"] = (number % 10).where(number % 7 != 0)  # some have none
+    found = analyse(
+        made, ["length"], planned=[Contrast("length"), Contrast("length", "3", "5")], resampling=FAST
+    )
+    assert found.tables["trends"]["prompts"].max() == 25
+    planned = found.tables["planned"]
+    assert set(planned["first_group"]) == {"3"} and planned["prompts"].tolist() == [3] * 3
+
+
 def test_trends_are_rank_correlations_over_prompts():
     prompts = 30
     values = (np.arange(prompts)[:, None, None] / prompts > np.array([1.1, 0.5, -0.1])).astype(float)
@@ -128,3 +143,14 @@ def test_columns_of_prompts_travel_beside_their_scores():
     # a name that scores use has a name of its own
     assert column_name("kind") == "prompt_kind" and column_name("category") == "category"
     assert found["prompt_kind"].tolist()[0] == "x" and found["prompt_kind"].isna().tolist()[1]
+    assert column_name("area") == "prompt_area"  # and one that tables of an analysis use
+
+
+def test_a_column_of_numbers_and_texts_is_of_text(tmp_path):
+    prompts = [Prompt("a red fox", {"words": 3}), Prompt("a blue car", {"words": "many"})]
+    asked = ask(prompts).prompts
+    made = pd.DataFrame({"prompt_id": [one.prompt_id for one in asked]}).assign(
+        layer=0, seed=0, check="object-0", scorer="oracle", label=True
+    )
+    written = write(with_metadata(made, prompts, asked), tmp_path / "scores.parquet")
+    assert read(written[0])["words"].tolist() == ["3", "many"]

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from diffusion_lens.analysis.confidence import difference_interval, share_interval
+from diffusion_lens.analysis.confidence import difference_interval, difference_p, share_interval
 from diffusion_lens.analysis.emergence import half_of_final, half_of_final_interval
-from diffusion_lens.analysis.significance import permutation_test, sign_flip_test
+from diffusion_lens.analysis.significance import sign_flip_test
 from diffusion_lens.analysis.statistics import Resampling, jackknife, of_means, rates, totals
 from diffusion_lens.analysis.summary import area, measures
-from tests.analysis.simulate import FAST, RISING, images
+from tests.analysis.simulate import RISING, images
 
 STUDIES = 250
 DEPTHS = np.linspace(0, 1, len(RISING))
@@ -145,13 +145,19 @@ def test_the_sign_flip_test_errs_as_often_as_it_says_without_ties():
     assert 0.01 < share < 0.095
 
 
-def test_the_permutation_test_holds_where_two_sets_vary_unequally():
-    """Sets of unequal size and spread, equal means: an unstudentised test would be wrong far too often."""
-    p = []
-    for study in range(STUDIES):
-        rng = np.random.default_rng((14, study))
-        p.append(permutation_test(rng.normal(0, 3, 15), rng.normal(0, 1, 60), FAST))
-    assert 0.01 < rejected(p) < 0.095
+@pytest.mark.parametrize(("prompts", "others"), [(8, 8), (18, 18), (48, 48), (12, 40)])
+@pytest.mark.parametrize(("seeds", "within"), [(1, 0.0), (4, 0.4)])
+def test_the_test_of_a_difference_never_errs_more_often_than_it_says(prompts, others, seeds, within):
+    """Equal rates of two sets of prompts, equal or unequal in number."""
+    rng = np.random.default_rng((14, prompts, seeds))
+    for rate in (0.02, 0.5, 0.9):
+        sides = [
+            (one.mean(axis=1), one.var(axis=1, ddof=1) / one.shape[1], one.shape[1])
+            for one in (shares(rng, count, seeds, rate, within) for count in (prompts, others))
+        ]
+        p = difference_p(*sides)
+        # three standard errors of 4000 studies above
+        assert (p <= 0.05).mean() < 0.061 and (p <= 0.01).mean() < 0.015, rate
 
 
 def test_half_of_final_is_near_the_truth_in_large_samples():

@@ -15,8 +15,9 @@ from diffusion_lens.analysis.emergence import (
     turnbull,
     was_right_before,
 )
+from diffusion_lens.analysis.stacking import stack
 from diffusion_lens.analysis.summary import area, measures, summary
-from diffusion_lens.analysis.trajectories import gather, missing
+from diffusion_lens.analysis.trajectories import gather, gathered, missing
 from diffusion_lens.errors import ScoresError
 from tests.analysis.simulate import FAST, RISING, as_table, images
 
@@ -239,3 +240,24 @@ def test_the_order_of_rows_does_not_matter(order):
     pd.testing.assert_frame_equal(
         curves(table.iloc[list(order)], resampling=FAST), curves(table, resampling=FAST)
     )
+
+
+def test_tables_of_what_is_gathered_once_are_those_of_the_scores():
+    table = small()
+    by = ("run", "scorer", "encoder", "kind")
+    once = gathered(table, by)
+    pd.testing.assert_frame_equal(curves(once, by), curves(table, by))
+    pd.testing.assert_frame_equal(summary(once, by), summary(table, by))
+    pd.testing.assert_frame_equal(published_curves(once, by), published_curves(table, by))
+    pd.testing.assert_frame_equal(distribution(once, by), distribution(table, by))
+    with pytest.raises(ScoresError, match="Give the table itself"):
+        curves(once, ("run",))
+
+
+def test_parts_of_tables_are_stacked():
+    parts = [{"run": "a", "layer": (0, 1), "rate": np.array([0.5, 1.0])}, {"run": "longer", "note": "none"}]
+    found = stack(parts, ["run", "layer", "rate", "note"])
+    assert found["run"].tolist() == ["a", "a", "longer"]
+    assert found["layer"].tolist()[:2] == [0, 1] and found.loc[2, ["layer", "rate"]].isna().all()
+    assert found["note"].isna().tolist() == [True, True, False]
+    assert stack([], ["run"]).columns.tolist() == ["run"]

@@ -6,11 +6,10 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from diffusion_lens.analysis.confidence import difference_interval, share_interval
+from diffusion_lens.analysis.confidence import difference_interval, difference_p, share_interval
 from diffusion_lens.analysis.significance import (
     benjamini_hochberg,
     holm,
-    permutation_test,
     sign_flip_test,
     smallest_difference,
 )
@@ -139,23 +138,48 @@ def test_sign_flips_of_many_prompts_agree_with_scipy():
     assert sign_flip_test(differences, Resampling(resamples=20_000)) == pytest.approx(theirs, abs=0.01)
 
 
-def test_permutations_agree_with_scipy():
-    rng = np.random.default_rng(5)
-    first, second = rng.normal(0.6, 2, 20), rng.normal(0, 1, 35)
+def sides(*answers: tuple[float, int]) -> list[tuple[float, float, int]]:
+    """Shares of independent answers, with their variance and number."""
+    return [(share, share * (1 - share) / (count - 1), count) for share, count in answers]
 
-    def welch(a, b, axis):
-        return stats.ttest_ind(a, b, axis=axis, equal_var=False).statistic
 
-    theirs = stats.permutation_test(
-        (first, second), welch, n_resamples=9999, vectorized=True, rng=np.random.default_rng(0)
-    ).pvalue
-    assert permutation_test(first, second) == pytest.approx(theirs, abs=0.02)
-    assert np.isnan(permutation_test(first, second[:1]))
+@given(
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.integers(2, 80),
+    st.integers(2, 80),
+    st.floats(-0.9, 0.9),
+    st.sampled_from([0.8, 0.95, 0.99]),
+)
+def test_a_difference_and_its_p_never_disagree(first, second, n, m, correlation, level):
+    parts = sides((first, n), (second, m))
+    low, high = difference_interval(*((one[0], *share_interval(*one, level)) for one in parts), correlation)
+    p = difference_p(*parts, correlation, level)
+    assert (p <= 1 - level) == (low > 0 or high < 0)
+
+
+def test_p_of_a_difference_is_that_of_the_score_test_in_large_samples():
+    p = difference_p(*sides((0.53, 4000), (0.5, 4000)))
+    theirs = stats.chi2_contingency([[2120, 1880], [2000, 2000]], correction=False).pvalue
+    assert p == pytest.approx(theirs, abs=0.001)
+
+
+def test_p_near_one_is_as_unsure_as_the_interval():
+    """All of 48 prompts right, against 0.92 of 48: zero is inside of the interval."""
+    parts = (1.0, 0.0, 48), (0.9167, 0.0008, 48)
+    low, _ = difference_interval(*((one[0], *share_interval(*one)) for one in parts))
+    assert low < 0 and 0.05 < difference_p(*parts) < 0.1
+
+
+def test_p_of_nothing():
+    assert np.isnan(difference_p((0.5, 0.0, 1), (0.4, 0.01, 9)))
+    assert np.isnan(difference_p((np.nan, 0.0, 9), (0.4, 0.01, 9)))
+    assert difference_p((0.4, 0.01, 9), (0.4, 0.02, 9)) == 1
 
 
 def test_p_is_never_zero():
     assert 0 < sign_flip_test(np.arange(1.0, 60)) < 0.001
-    assert 0 < permutation_test(np.arange(30.0), np.arange(30.0) + 900) < 0.001
+    assert difference_p((1.0, 0.0, 900), (0.0, 0.0, 900)) == pytest.approx(1e-6, rel=1e-3)
 
 
 @pytest.mark.parametrize("tests", [1, 2, 5, 40])
