@@ -9,6 +9,8 @@ Nothing is downloaded, and an image takes a fraction of a second on one core:
     image = tiny.build()("a red fox", **tiny.call).images[0]
 """
 
+import diffusers
+
 from diffusion_lens.testing import (
     cosmos,
     fibo,
@@ -26,6 +28,9 @@ from diffusion_lens.testing import (
     video,
 )
 from diffusion_lens.testing.parts import Tiny
+
+if hasattr(diffusers, "BriaFibo2Pipeline"):
+    from diffusion_lens.testing import fibo2
 
 __all__ = ["FAMILIES", "LENSED", "Tiny"]
 
@@ -45,6 +50,8 @@ FAMILIES: dict[str, Tiny] = {
     **glm_image.FAMILIES,
     **stable_cascade.FAMILIES,
 }
+if hasattr(diffusers, "BriaFibo2Pipeline"):
+    FAMILIES |= fibo2.FAMILIES
 """A tiny pipeline by the short name of its family."""
 
 LENSED = tuple(name for name in FAMILIES if name != "if-upscaler")
