@@ -1,7 +1,5 @@
 """Quantised text encoders draw as in the plain pipeline, and no two of them are taken for one another."""
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 import torch
@@ -83,20 +81,18 @@ def dynamic(module):
 
 
 @pytest.mark.parametrize(
-    ("library", "quantize"),
+    "quantize",
     [
-        ("gguf", gguf),
-        ("torch", dynamic),
-        ("optimum.quanto", quanto),
-        ("bitsandbytes", bitsandbytes_8),
-        ("bitsandbytes", bitsandbytes_4),
-        ("torchao", torchao),
+        gguf,
+        dynamic,
+        *(
+            pytest.param(one, marks=pytest.mark.quantized)
+            for one in (quanto, bitsandbytes_8, bitsandbytes_4, torchao)
+        ),
     ],
-    ids=lambda given: getattr(given, "__name__", ""),
+    ids=lambda given: given.__name__,
 )
-def test_the_native_image_and_the_digest_are_those_of_the_quantised_model(library, quantize):
-    if find_spec(library.partition(".")[0]) is None:
-        pytest.skip(f"{library} is not installed; `make test-quantized` brings it")
+def test_the_native_image_and_the_digest_are_those_of_the_quantised_model(quantize):
     pipe, original, other = (FAMILIES["sd"].build() for _ in range(3))
     with torch.no_grad():
         other.text_encoder.encoder.layers[1].mlp.fc1.weight[3, 3:9] += 0.5
