@@ -272,11 +272,13 @@ def test_an_intervention_that_does_nothing_gives_the_bit_equal_image(tiny_lens, 
 def test_an_intervention_that_does_nothing_gives_the_bit_equal_conditioning(tiny_lens, family):
     """Of the families whose encoders are those of others: the denoiser is given the same."""
     lens = tiny_lens(family)
+    read = '"{}"' if family == "glm-image" else "{}"  # its text encoder reads what is quoted
+    prompt, fox, car = (read.format(text) for text in (PROMPT, "a fox", "a car"))
     reader = lens.reader(lens.settings().sampler.options)
-    in_encoder = (Patch(PROMPT, place="encoder"), Scale("all", 1, place="encoder"))
-    steer = Steer(direction("a fox", "a car"), 0, tokens="all")
+    in_encoder = (Patch(prompt, place="encoder"), Scale("all", 1, place="encoder"))
+    steer = Steer(direction(fox, car), 0, tokens="all")
     given = []
-    for changes in ((), in_encoder, (Keep("all"), Patch(PROMPT), steer, Scale("all", 1))):
+    for changes in ((), in_encoder, (Keep("all"), Patch(prompt), steer, Scale("all", 1))):
         (reading,) = resolve_readings(
             lens.conditioner,
             LAYER,
@@ -284,8 +286,8 @@ def test_an_intervention_that_does_nothing_gives_the_bit_equal_conditioning(tiny
             interventions=parse_interventions(changes),
             options=reader.options,
         )
-        reader.prepare([PROMPT], [reading])
-        given.append(reader.condition(reader.encode([PROMPT], [reading]), reading).to_flat())
+        reader.prepare([prompt], [reading])
+        given.append(reader.condition(reader.encode([prompt], [reading]), reading).to_flat())
     for other in given[1:]:
         assert other.keys() == given[0].keys()
         assert all(torch.equal(value, other[name]) for name, value in given[0].items())
