@@ -121,7 +121,7 @@ docs: $(READY)
 
 # The notebooks as they are, in kernels; `make test` runs their cells with fewer denoising steps.
 notebooks: $(READY)
-	$(BIN)/python -m pytest -n 2 -o addopts= -W default --nbmake --nbmake-timeout=600 notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -o addopts= -W default --nbmake --nbmake-timeout=600 notebooks
 
 # Run them and keep their outputs, small, to be committed; a test says when that is due. NOTEBOOK=quickstart for one.
 NOTEBOOK :=
