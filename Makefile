@@ -68,7 +68,8 @@ WHAT_IFS := denoiser_places denoiser_uses patched_words traced_words said_words 
 SNAPSHOTS :=
 WORD_SNAPSHOTS :=
 CONTROL :=
-SWEEP := --dtype bfloat16
+# bfloat16 is faster on a GPU and on a CPU with AVX-512, and many times slower on other CPUs.
+DTYPE := float32
 
 results: $(READY) $(STUDIES:%=results/%/findings.md) $(LEARNED:%=results/%/summary.csv) \
 		$(WHAT_IFS:%=results/%/findings.md) results/over_training/findings.md results/words_over_training/findings.md
@@ -76,28 +77,28 @@ results: $(READY) $(STUDIES:%=results/%/findings.md) $(LEARNED:%=results/%/summa
 
 .SECONDEXPANSION:
 results/%/findings.md: experiments/%.toml $$(wildcard experiments/prompts/$$*.csv) $(READY)
-	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji
-	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji-clip --model emoji-clip --layers 0:12:2 --seeds 0 1
-	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/emoji-llm --model emoji-llm --layers 0:15:3 --seeds 0 1
-	$(if $(CONTROL),$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/$*/random --model $(CONTROL) --layers 0:12:6 --steps 20 --guidance 4)
+	$(BIN)/diffusion-lens sweep $< --dtype $(DTYPE) --out runs/$*/emoji
+	$(BIN)/diffusion-lens sweep $< --dtype $(DTYPE) --out runs/$*/emoji-clip --model emoji-clip --layers 0:12:2 --seeds 0 1
+	$(BIN)/diffusion-lens sweep $< --dtype $(DTYPE) --out runs/$*/emoji-llm --model emoji-llm --layers 0:15:3 --seeds 0 1
+	$(if $(CONTROL),$(BIN)/diffusion-lens sweep $< --dtype $(DTYPE) --out runs/$*/random --model $(CONTROL) --layers 0:12:6 --steps 20 --guidance 4)
 	$(BIN)/diffusion-lens analyze runs/$*/* --out results/$* --overwrite
 	$(BIN)/python -m experiments.studies.shrink results/$*
 
 results/denoiser_uses/findings.md: $(READY)
-	$(BIN)/python -m experiments.studies.denoiser_uses --out $(@D) $(if $(CONTROL),--control $(CONTROL))
+	$(BIN)/python -m experiments.studies.denoiser_uses --out $(@D) --dtype $(DTYPE) $(if $(CONTROL),--control $(CONTROL))
 
 $(filter-out %denoiser_uses/findings.md,$(WHAT_IFS:%=results/%/findings.md)): $(READY)
-	$(BIN)/python -m experiments.studies.$(notdir $(@D)) --out $(@D)
+	$(BIN)/python -m experiments.studies.$(notdir $(@D)) --out $(@D) --dtype $(DTYPE)
 
 results/over_training/findings.md: $(READY)
-	$(if $(SNAPSHOTS),$(BIN)/python -m experiments.studies.over_training $(SNAPSHOTS) --out $(@D))
+	$(if $(SNAPSHOTS),$(BIN)/python -m experiments.studies.over_training $(SNAPSHOTS) --out $(@D) --dtype $(DTYPE))
 
 results/words_over_training/findings.md: $(READY)
-	$(if $(WORD_SNAPSHOTS),$(BIN)/python -m experiments.studies.words_over_training $(WORD_SNAPSHOTS) --out $(@D))
+	$(if $(WORD_SNAPSHOTS),$(BIN)/python -m experiments.studies.words_over_training $(WORD_SNAPSHOTS) --out $(@D) --dtype $(DTYPE))
 
 # its words are of one model
 results/learned_words/findings.md: experiments/learned_words.toml experiments/prompts/learned_words.csv $(READY)
-	$(BIN)/diffusion-lens sweep $< $(SWEEP) --out runs/learned_words/emoji
+	$(BIN)/diffusion-lens sweep $< --dtype $(DTYPE) --out runs/learned_words/emoji
 	$(BIN)/diffusion-lens analyze runs/learned_words/* --out results/learned_words --overwrite
 	$(BIN)/python -m experiments.studies.shrink results/learned_words
 

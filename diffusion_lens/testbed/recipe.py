@@ -43,7 +43,7 @@ STATE = "recipe.json"
 CONTROL = "control"  # a denoiser on an untrained encoder, which the package has no weights of
 CONTRAST = 2.0  # weight of the contrastive term
 # of a model's minutes; its scenes are pairs alone, and what is rare is forgotten meanwhile
-CONTRAST_SHARE = 0.15
+CONTRAST_SHARE = 0.35
 # at the rate of a denoiser that begins, a trained one forgets what takes 100,000 samples to learn again
 RATE = 2e-4
 CONTRAST_RATE = 6e-4  # where it has yet to leave a saddle of its loss

@@ -153,7 +153,7 @@ def figures(tables: Tables) -> dict[str, Figure]:
 def main(
     out: Path = Path("results/denoiser_places"),
     runs: Path = Path("runs/denoiser_places"),
-    dtype: str = "bfloat16",
+    dtype: str = "float32",
     quick: bool = False,
 ) -> None:
     """Draw the experiment and write its tables, figure and page.

@@ -220,7 +220,7 @@ def main(
     runs: Path = Path("runs/denoiser_uses"),
     control: Path | None = None,
     models: Annotated[Sequence[str], tyro.conf.arg(metavar="MODEL [MODEL ...]")] = MODELS,
-    dtype: str = "bfloat16",
+    dtype: str = "float32",
     quick: bool = False,
 ) -> None:
     """Draw the experiment with each model and write its tables, figure and page.

@@ -1,6 +1,6 @@
 """The oracle against one observer: what was seen in shuffled images, written down before it was asked.
 
-    diffusion-lens sweep experiments/studies/oracle_by_eye.toml --dtype bfloat16 --out runs/oracle_by_eye
+    diffusion-lens sweep experiments/studies/oracle_by_eye.toml --out runs/oracle_by_eye
     python -m experiments.studies.oracle_by_eye
 
 The observer looked at contact sheets of all layers' images in random order, without prompt or layer, and

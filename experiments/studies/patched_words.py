@@ -172,7 +172,7 @@ def main(
     out: Path = Path("results/patched_words"),
     runs: Path = Path("runs/patched_words"),
     pairs: int = 12,
-    dtype: str = "bfloat16",
+    dtype: str = "float32",
     quick: bool = False,
 ) -> None:
     """Patch all pairs and write the tables, the figure and the page.

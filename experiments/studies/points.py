@@ -24,7 +24,7 @@ def draw_points(
     apart_axes: bool = False,
     title: str = "",
 ) -> Figure:
-    """Draw numbers with their intervals.
+    """Draw numbers with their intervals; of no numbers, say so in the figure.
 
     Args:
         table: one row by number, with `value`, `low` and `high`.
@@ -38,6 +38,11 @@ def draw_points(
         apart_axes: each row of panels has an axis x of its own.
         title: of the lines.
     """
+    if table.empty:  # as where a study is only tried
+        with style():
+            figure = Figure(figsize=(PAGE, 0.6))
+            figure.text(0.5, 0.5, "no number rests on enough prompts to be shown", ha="center", va="center")
+        return figure
     panels, lines = (list(dict.fromkeys(table[name])) for name in (panel, line))
     places = list(dict.fromkeys(table[x]))
     numeric = all(isinstance(one, (int, float)) for one in places)

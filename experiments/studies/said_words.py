@@ -230,7 +230,7 @@ def main(
     out: Path = Path("results/said_words"),
     runs: Path = Path("runs/said_words"),
     count: int = 12,
-    dtype: str = "bfloat16",
+    dtype: str = "float32",
     quick: bool = False,
 ) -> None:
     """Draw and say the words, and write the tables, the figure and the page.

@@ -167,7 +167,7 @@ def main(
     out: Path = Path("results/traced_words"),
     runs: Path = Path("runs/traced_words"),
     prompts: int = 30,
-    dtype: str = "bfloat16",
+    dtype: str = "float32",
     quick: bool = False,
 ) -> None:
     """Draw the prompts and write the tables, the figure and the page.

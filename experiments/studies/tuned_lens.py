@@ -215,7 +215,7 @@ def main(
     prompts: int = 24,
     captions: int = 1000,
     train_steps: int = 400,
-    dtype: str = "bfloat16",
+    dtype: str = "float32",
     quick: bool = False,
 ) -> None:
     """Fit and train the maps, draw the prompts and write the tables, the figure and the page.

@@ -4,8 +4,7 @@ r"""Over an ordinary training: at which layer, and after how many samples, words
     python -m experiments.studies.words_over_training FOLDER/diffusion.kept
 
 FOLDER holds an autoencoder (`vae/`, a copy of the embedded models' own). With --start it is the training of
-weights that are there, and `over_training` has the part of a training that teaches colours to bind. The
-folder of snapshots is as it says there.
+weights that are there, and `over_training` has the part of a training that teaches colours to bind.
 
 The same prompts (places, common and rare objects, common names) are drawn with each snapshot, from several
 layers and the same noise, and the oracle answers. The text encoder is frozen. A word that the embedding
@@ -18,24 +17,25 @@ from pathlib import Path
 
 import pandas as pd
 import tyro
-from matplotlib.figure import Figure
-from safetensors.torch import load_file
 
 from diffusion_lens.analysis.significance import benjamini_hochberg
-from diffusion_lens.lens.lens import DiffusionLens
-from diffusion_lens.runs.experiment import Experiment
-from experiments.studies.drawn import ALL, draw, settings_of
-from experiments.studies.over_training import LAYERS, changed_lines, choose, halves
+from experiments.studies.drawn import ALL
 from experiments.studies.pages import (
     INTERVALS,
     Tables,
     drawn_table,
-    enough,
     estimates,
     folders,
     write_study,
 )
-from experiments.studies.points import draw_points
+from experiments.studies.snapshots import (
+    LAYERS,
+    changed_lines,
+    draw_snapshots,
+    experiment,
+    figures,
+    halves,
+)
 from experiments.studies.tables import changes, in_order, shares
 
 __all__ = ["GROUPS", "figures", "page", "tabulate", "words"]
@@ -61,19 +61,6 @@ def words(count: int) -> dict[str, str]:
         ]
         found |= dict.fromkeys(plain[:count], group)
     return found
-
-
-def experiment(prompts: list[str], dtype: str, steps: int | None = None) -> Experiment:
-    """What is drawn with each snapshot."""
-    data = {
-        "model": "emoji",
-        "prompts": prompts,
-        "layers": list(LAYERS),
-        "noise": "own",
-        "machine": {"dtype": dtype},
-        "sampler": {} if steps is None else {"steps": steps},
-    }
-    return Experiment.from_dict(data)
 
 
 def tabulate(answers: pd.DataFrame, groups: dict[str, str]) -> dict[str, pd.DataFrame]:
@@ -116,12 +103,6 @@ def page(tables: Tables) -> str:
         "",
         "![Rates by samples and layer](figures/rates.png)",
         "",
-        "## What the training changed",
-        "",
-        "Last snapshot less first, on the same prompts and noise; p adjusted over this table "
-        "(Benjamini-Hochberg). Half of it: after how many samples half of the gain is there for the first "
-        "time, with an interval over resampled prompts; left out where the adjusted p is not below 0.05.",
-        "",
         *changed_lines(tables),
         "",
         "## All rates",
@@ -131,20 +112,13 @@ def page(tables: Tables) -> str:
     return "\n".join(lines) + "\n"
 
 
-def figures(tables: Tables) -> dict[str, Figure]:
-    """Rates over the training, a line a layer."""
-    rates = enough(tables["rates"])
-    drawn = draw_points(rates, "kind", "samples", "layer", label="images", columns=4, title="layer drawn")
-    return {"rates": drawn}
-
-
 def main(
     snapshots: tyro.conf.Positional[Path],
     out: Path = Path("results/words_over_training"),
     runs: Path = Path("runs/words_over_training"),
     count: int = 7,
     prompts: int = 6,
-    dtype: str = "bfloat16",
+    dtype: str = "float32",
     quick: bool = False,
 ) -> None:
     """Draw the prompts with each snapshot and write the tables, the figure and the page.
@@ -161,15 +135,8 @@ def main(
     out, runs = folders(out, runs, quick)
     groups = words(1 if quick else prompts)
     asked = experiment(list(groups), dtype, 2 if quick else None)
-    lens = DiffusionLens.from_pretrained("emoji", dtype=dtype, batch_size=64)
-    parts = []
-    for samples, path in choose(snapshots, count).items():
-        lens.pipeline.unet.load_state_dict(load_file(path))
-        parts.append(draw(asked, runs / path.stem, lens).assign(samples=samples))
-    drawn = {**settings_of(runs / path.stem), "snapshots": len(parts)}
-    drawn["images"] *= len(parts)
-    tables = tabulate(pd.concat(parts, ignore_index=True), groups)
-    write_study(out, {"drawn": pd.DataFrame([drawn]), **tables}, page, figures)
+    answers, drawn = draw_snapshots(asked, snapshots, runs, count)
+    write_study(out, {"drawn": drawn, **tabulate(answers, groups)}, page, figures)
 
 
 if __name__ == "__main__":

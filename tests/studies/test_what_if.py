@@ -14,6 +14,7 @@ from experiments.studies import (
     denoiser_uses,
     over_training,
     said_words,
+    snapshots,
     traced_words,
     tuned_lens,
     words_over_training,
@@ -138,9 +139,9 @@ def test_half_of_what_is_learned_is_there_after_so_many_samples():
         for number in range(8)
     ]
     table = pd.DataFrame(rows, columns=["prompt_id", "samples", "right"])
-    half, low, high = over_training.halfway(table, resamples=200)
+    half, low, high = snapshots.halfway(table, resamples=200)
     assert half == 200 and low <= 200 <= high
-    assert np.isnan(over_training.halfway(table.assign(right=1.0))[0]), "nothing is gained"
+    assert np.isnan(snapshots.halfway(table.assign(right=1.0))[0]), "nothing is gained"
 
 
 def test_an_object_with_the_other_ones_colour_is_told_from_one_of_no_colour():
@@ -179,10 +180,10 @@ def test_snapshots_are_spaced_evenly_and_fewer_than_two_are_refused(tmp_path):
     for samples in (0, 10, 20, 30, 40):
         (tmp_path / f"{samples:07d}.safetensors").touch()
     (tmp_path / "diffusion.safetensors").touch()
-    assert list(over_training.choose(tmp_path, 3)) == [0, 20, 40]
-    assert list(over_training.choose(tmp_path, 9)) == [0, 10, 20, 30, 40]
+    assert list(snapshots.choose(tmp_path, 3)) == [0, 20, 40]
+    assert list(snapshots.choose(tmp_path, 9)) == [0, 10, 20, 30, 40]
     with pytest.raises(InputError, match=r"holds 0 snapshots.*--keep-every"):
-        over_training.choose(tmp_path / "none", 3)
+        snapshots.choose(tmp_path / "none", 3)
 
 
 def test_first_layers_of_words_that_are_said_and_drawn():
@@ -238,7 +239,7 @@ def test_a_rate_of_one_is_as_uncertain_as_its_number_of_prompts():
 
 
 def test_a_study_runs_from_end_to_end_and_resumes(emoji, tmp_path):
-    asked = over_training.experiment(1, "float32", steps=1)
+    asked = snapshots.experiment([bound_prompts(1)[0].prompt], "float32", steps=1)
     found = draw(asked, tmp_path / "run", emoji)
     pd.testing.assert_frame_equal(found, draw(asked, tmp_path / "run", emoji))
     probed = pd.DataFrame({"prompt_id": list("abcde"), "layer": 0, "value": [0.5, 0.5, 0.75, 1.0, 1.0]})

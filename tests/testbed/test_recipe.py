@@ -85,7 +85,7 @@ def test_budget_is_split_by_need_over_parts_in_order(tmp_path: Path) -> None:
         "emoji-llm/plain",
     ]
     assert sum(minutes.values()) == pytest.approx(70)
-    assert minutes["emoji/plain"] == pytest.approx(17) and minutes["emoji-clip/distil"] == pytest.approx(10)
+    assert minutes["emoji/plain"] == pytest.approx(13) and minutes["emoji-clip/distil"] == pytest.approx(10)
     assert [part.settings.contrast for part in RECIPES["emoji"]] == [2.0, 0.0]
 
 
