@@ -177,7 +177,7 @@ def summarise(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def main(
-    out: Path = Path("results/lego"), model: str = "emoji", bf16: bool = True, quick: bool = False
+    out: Path = Path("results/lego"), model: str = "emoji", bf16: bool = False, quick: bool = False
 ) -> None:
     """Run the study, and write its tables and its figure.
 
