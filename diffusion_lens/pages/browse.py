@@ -189,8 +189,7 @@ class Browser:
                 cells.append(
                     FilmCell(cell, source, "", self.verdicts.whole(cell), f"{self.root}/cell/{cell}")
                 )
-            detail = ", ".join(f"{name} {value}" for name, value in strip.key.items() if name != "prompt")
-            rows.append(FilmStrip(str(strip.key["prompt"]), detail, tuple(cells)))
+            rows.append(FilmStrip(str(strip.key["prompt"]), strip.detail, tuple(cells)))
         width, height = self.shape
         return FilmView(tuple(self.index.columns), tuple(rows), width / height, max(width, height) <= 96)
 

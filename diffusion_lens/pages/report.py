@@ -200,8 +200,7 @@ def film(index: RunIndex, strips: Sequence[Strip], verdicts: Verdicts) -> FilmVi
             source = sources.get(found)
             why = "" if source else reasons.get(found, "no image")
             cells.append(FilmCell(found, source, why, verdicts.whole(found) if source else None))
-        detail = ", ".join(f"{name} {value}" for name, value in strip.key.items() if name != "prompt")
-        rows.append(FilmStrip(str(strip.key["prompt"]), detail, tuple(cells)))
+        rows.append(FilmStrip(str(strip.key["prompt"]), strip.detail, tuple(cells)))
     return FilmView(tuple(index.columns), tuple(rows), shape, side <= 96)
 
 

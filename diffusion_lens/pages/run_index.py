@@ -55,6 +55,12 @@ class Strip:
     key: Mapping[str, Any]
     cells: Mapping[str, str]
 
+    @property
+    def detail(self) -> str:
+        """What tells it from other strips of its prompt, as words; an empty value as "no" and its name."""
+        values = ((name, value) for name, value in self.key.items() if name != "prompt")
+        return ", ".join(f"no {name}" if value == "" else f"{name} {value}" for name, value in values)
+
 
 @dataclass(frozen=True)
 class RunIndex:

@@ -12,7 +12,7 @@ from PIL import Image
 from diffusion_lens.analysis.analyse import analyse
 from diffusion_lens.errors import RunError
 from diffusion_lens.pages.report import build_report, write_report
-from diffusion_lens.pages.run_index import RunIndex
+from diffusion_lens.pages.run_index import RunIndex, Strip
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.score_run import score_run
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
@@ -205,3 +205,9 @@ def test_a_foreign_folder_is_refused_by_what_it_holds(tmp_path: Path) -> None:
         RunIndex.open(tmp_path / "a.parquet")
     with pytest.raises(RunError, match="There is no"):
         RunIndex.open(tmp_path / "nothing")
+
+
+def test_a_strip_without_interventions_says_so_beside_those_with_some() -> None:
+    key = {"prompt": "a red fox", "seed": 1, "interventions": ""}
+    assert Strip(key, {}).detail == "seed 1, no interventions"
+    assert Strip({**key, "interventions": "drop(fox)"}, {}).detail == "seed 1, interventions drop(fox)"
