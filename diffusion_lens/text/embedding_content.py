@@ -3,6 +3,7 @@
 import pickle
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,34 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from diffusion_lens.errors import InputError, UnsafeCheckpointError
+from diffusion_lens.text.embedding_origin import VocabularySample, read_origin
 
-__all__ = ["SUFFIXES", "TOKEN", "read_content"]
+__all__ = ["ORIGIN", "SUFFIXES", "Content", "read_content"]
 
 SUFFIXES = (".safetensors", ".bin", ".pt")
-TOKEN = "token"  # of the metadata of a safetensors file
+ORIGIN = "diffusion_lens"  # of the metadata of a safetensors file: see `write_origin`
+_TOKEN = "token"  # of those that 0.1 wrote: the token alone
 _LARGEST = 2**24  # numbers in a tensor; a word of 75 vectors of 4096 has 300,000
 
 
-def read_content(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    """The tensors that a file holds by their names, and how its word is written where its metadata say so.
+@dataclass(frozen=True)
+class Content:
+    """What a file holds.
 
-    Of a file of A1111 the one tensor is under the word that the file names, or under "".
+    Attributes:
+        tensors: by their names; of a file of A1111 the one tensor is under the word that the file names, or
+            under "".
+        token: how the word is written, where the metadata say so.
+        origin: a sample of each encoder that it was learned with, where the metadata hold them.
+    """
+
+    tensors: Mapping[str, Tensor]
+    token: str | None = None
+    origin: Mapping[str, VocabularySample] = field(default_factory=dict)
+
+
+def read_content(path: Path) -> Content:
+    """Read a file.
 
     Raises:
         InputError: no such file, a damaged one, or one that holds no tensors by name.
@@ -31,22 +48,25 @@ def read_content(path: Path) -> tuple[dict[str, Tensor], str | None]:
     if not path.is_file():
         raise InputError(f"There is no embedding {path}. Give a file that `diffusion-lens invert` wrote.")
     if path.suffix == ".safetensors":
-        found, token = _read_safetensors(path)
+        found, metadata = _read_safetensors(path)
     elif path.suffix in SUFFIXES:
-        found, token = _read_pickle(path), None
+        found, metadata = _read_pickle(path), {}
     else:
         raise InputError(f"{path} is of no kind known. Allowed: {', '.join(SUFFIXES)}.")
     tensors = {key: value for key, value in found.items() if isinstance(value, Tensor)}
     if not all(isinstance(key, str) for key in tensors):
         raise InputError(f"{path} holds tensors under names that are no text, and no embedding.")
-    return {key: _checked(path, value) for key, value in tensors.items()}, token
+    checked = {key: _checked(path, value) for key, value in tensors.items()}
+    if ORIGIN in metadata:
+        return Content(checked, *read_origin(path, metadata[ORIGIN]))
+    return Content(checked, metadata.get(_TOKEN))
 
 
-def _read_safetensors(path: Path) -> tuple[Mapping[Any, Any], str | None]:
+def _read_safetensors(path: Path) -> tuple[Mapping[Any, Any], Mapping[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             keys = list(file.keys())
-            return {key: file.get_tensor(key) for key in keys}, (file.metadata() or {}).get(TOKEN)
+            return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is no whole safetensors file ({error}). Get it again.") from None
 

@@ -9,8 +9,9 @@
 | A1111, rinongal | a pickled `.pt` with `string_to_param` and perhaps `name` | yes | no |
 
 Pickles are read by `torch.load(weights_only=True)`, which runs no code of the file. Of a model with one
-encoder the first kind is written, of one with several the third, with the token in the metadata. A word
-whose file names no token is written `<NAME>`, by the file's name.
+encoder the first kind is written, of one with several the third. The metadata hold the token and a sample
+of each encoder that the word was learned with (`embedding_origin`). A word whose file names no token is
+written `<NAME>`, by the file's name.
 """
 
 import hashlib
@@ -28,7 +29,13 @@ from diffusion_lens.errors import InputError
 from diffusion_lens.files import write_whole
 from diffusion_lens.models.conditioner import Conditioner
 from diffusion_lens.models.stub_encoders import is_stub
-from diffusion_lens.text.embedding_content import SUFFIXES, TOKEN, read_content
+from diffusion_lens.text.embedding_content import ORIGIN, SUFFIXES, read_content
+from diffusion_lens.text.embedding_origin import (
+    VocabularySample,
+    check_origin,
+    sample_vocabulary,
+    write_origin,
+)
 from diffusion_lens.text.embeddings import Embedding, check_fit, encoder_slots
 
 __all__ = [
@@ -80,8 +87,9 @@ def write_embedding(path: Path, word: Embedding, pipe: Any) -> None:
     keys = encoder_keys(pipe)
     named = {word.token if len(keys) == 1 else keys[name]: rows for name, rows in word.vectors.items()}
     tensors = {key: rows.detach().float().cpu().contiguous() for key, rows in named.items()}
+    samples = {key: sample_vocabulary(getattr(pipe, name)) for name, key in keys.items()}
     # one entry: several would be written in any order, and bytes would differ
-    content = save(tensors, metadata={TOKEN: word.token})
+    content = save(tensors, metadata={ORIGIN: write_origin(word.token, samples)})
     write_whole(path, lambda file: file.write(content))
 
 
@@ -95,6 +103,7 @@ class EmbeddingFile:
         tensors: its vectors by their names in the file.
         second: vectors for a second encoder, of a file beside it.
         hash: of the content, 16 hex digits.
+        origin: a sample of each encoder that it was learned with, as far as the file says.
     """
 
     path: Path
@@ -102,12 +111,13 @@ class EmbeddingFile:
     tensors: Mapping[str, Tensor]
     second: Tensor | None
     hash: str
+    origin: Mapping[str, VocabularySample] = field(default_factory=dict)
 
     def embedding(self, pipe: Any) -> Embedding:
-        """The word, for a pipeline.
+        """The word, for a pipeline; a warning says that it was learned on a fine-tune of the encoders.
 
         Raises:
-            InputError: it is for another kind of model, or not finite.
+            InputError: it was learned with other encoders, is for another kind of model, or not finite.
         """
         path = self.path
         rows = {
@@ -128,6 +138,7 @@ class EmbeddingFile:
             check_fit(pipe, [word])
         except InputError as error:
             raise InputError(f"{path} can't be used: {error}") from None
+        check_origin(path, pipe, encoder_keys(pipe), self.origin)
         return word
 
     def _rows(self, pipe: Any) -> dict[str, Tensor]:
@@ -175,17 +186,19 @@ def read_embedding_file(path: Path, token: str | None = None) -> EmbeddingFile:
         InputError: no such file, a damaged one, or one of no kind known.
         UnsafeCheckpointError: a pickle that holds more than numbers.
     """
-    tensors, named = read_content(path)
+    content = read_content(path)
+    tensors, named = content.tensors, content.token
     hashed = hashlib.sha256(path.read_bytes())
     second, beside = None, _beside(path)
     if len(tensors) == 1 and tensors.keys().isdisjoint(_TOOLS):  # diffusers, or one of `_VECTORS`
         (key,) = tensors
         named = named or (None if key in _VECTORS else key)
-        other = read_content(beside)[0] if beside.is_file() else {}
+        other = read_content(beside).tensors if beside.is_file() else {}
         if other.keys() == tensors.keys():  # the same word, for a second encoder
             (second,) = other.values()
             hashed.update(beside.read_bytes())
-    return EmbeddingFile(path, token or named or f"<{path.stem}>", tensors, second, hashed.hexdigest()[:16])
+    token = token or named or f"<{path.stem}>"
+    return EmbeddingFile(path, token, tensors, second, hashed.hexdigest()[:16], content.origin)
 
 
 def read_embedding_files(embeddings: Sequence[str | Path], base: Path = Path()) -> list[EmbeddingFile]:
