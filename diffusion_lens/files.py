@@ -17,6 +17,7 @@ __all__ = [
     "ImageOrReason",
     "check_output",
     "check_outputs",
+    "check_within",
     "image_bytes",
     "image_cell",
     "image_metadata",
@@ -73,6 +74,25 @@ def check_outputs(folder: Path, names: Iterable[str], *, overwrite: bool) -> tup
     for path in paths:
         check_output(path, overwrite=overwrite)
     return paths
+
+
+def check_within(root: Path, name: str) -> None:
+    """Refuse to write below a folder through a symbolic link in it, which may lead anywhere.
+
+    Args:
+        root: the folder, which may itself be a link.
+        name: of the file, relative to it; the file's own link would be replaced, and is no fault.
+
+    Raises:
+        OutputError: a folder on the way is a link.
+    """
+    for folder in list((root / name).parents)[: len(Path(name).parents) - 1]:
+        if folder.is_symlink():
+            raise OutputError(
+                f"{folder} is a symbolic link to {folder.readlink()}, where {Path(name).name} would be "
+                "written. Remove the link, or put the folder itself in its place, and give the same "
+                "command again."
+            )
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:

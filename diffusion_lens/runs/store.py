@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +28,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from diffusion_lens.errors import OutputError, RunError
+from diffusion_lens.files import check_within
 
 __all__ = ["Part", "Scan", "Store", "digest"]
 
@@ -104,12 +106,18 @@ class Store:
         """Whether there is a run."""
         return bool(self.fs.exists(self.path("manifest.json")))
 
+    def check_within(self, name: str) -> None:
+        """Refuse a file that would be written through a symbolic link; see `files.check_within`."""
+        if self.local:
+            check_within(Path(self.root), name)
+
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole.
 
         Raises:
-            OutputError: it can't be written, or the disk is full.
+            OutputError: it can't be written, the disk is full, or a folder of the run is a link.
         """
+        self.check_within(name)
         folder, _, base = self.path(name).rpartition("/")
         partial = f"{folder}/.{base}.{self._writer}.partial"
         try:

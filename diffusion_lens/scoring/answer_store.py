@@ -68,11 +68,15 @@ class AnswerStore:
         store: the run's folder.
         scorer: the scorer's name.
         version: its version.
+
+    Raises:
+        OutputError: a folder that answers would go to is a symbolic link.
     """
 
     def __init__(self, store: Store, scorer: str, version: str) -> None:
         self.store, self.version = store, version
         self.folder = f"scores/parts/{quote(scorer, safe='@:+ ')}/{digest_of(version)}"
+        store.check_within(f"{self.folder}/part")
         self._next = 0
         self._waiting: list[dict[str, Any]] = []
 

@@ -37,7 +37,7 @@ import pandas as pd
 
 from diffusion_lens.checks.checks import KINDS, CheckedPrompt, Judgement, join_parents
 from diffusion_lens.errors import ScoresError
-from diffusion_lens.files import write_whole
+from diffusion_lens.files import check_within, write_whole
 from diffusion_lens.scoring.cells import fractions, labels, whole_numbers
 from diffusion_lens.scoring.gating import gate
 
@@ -262,6 +262,7 @@ def write(table: pd.DataFrame, path: str | os.PathLike[str]) -> list[Path]:
         raise ScoresError(
             f"{path} names no table of scores; end it in .parquet or .csv, or name a run's folder."
         )
+    check_within(path, "scores/table")
     (path / "scores").mkdir(parents=True, exist_ok=True)
     written = []
     for scorer, part in table.groupby("scorer"):

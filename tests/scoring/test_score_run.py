@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
-from diffusion_lens.errors import RunError, ScorerError, ScoresError
+from diffusion_lens.errors import OutputError, RunError, ScorerError, ScoresError
 from diffusion_lens.runs.images import RunImages
 from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.scoring import table as scores
@@ -307,6 +307,27 @@ def test_a_damaged_part_of_scores_is_named(tmp_path):
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(ScoresError, match=r"part-000000.*is cut short or damaged"):
         score_run(tmp_path / "run", [OracleScorer()], settings=QUIET)
+
+
+@pytest.mark.parametrize("linked", ["scores", "scores/parts"])
+def test_scores_are_not_written_through_a_link(tmp_path, linked):
+    make_run(tmp_path / "run", PROMPTS[:2], late)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "run" / linked).parent.mkdir(exist_ok=True)
+    (tmp_path / "run" / linked).symlink_to(elsewhere)
+    counting = Counting()
+    with pytest.raises(OutputError, match=rf"run/{linked} is a symbolic link to .*elsewhere, where"):
+        score_run(tmp_path / "run", [counting], settings=QUIET)
+    assert not counting.seen  # said before anything is judged
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_run_that_is_itself_a_link_is_scored(tmp_path):
+    make_run(tmp_path / "run", PROMPTS[:2], late)
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    score_run(tmp_path / "link", [OracleScorer()], settings=QUIET)
+    assert (tmp_path / "run/scores/oracle.parquet").exists()
 
 
 def test_the_command_line_scores_and_names_what_is_not_there(tmp_path):

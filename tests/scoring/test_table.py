@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
-from diffusion_lens.errors import ScoresError
+from diffusion_lens.errors import OutputError, ScoresError
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.scorer import Scorer, ScoreRequest
 
@@ -46,6 +46,15 @@ def test_each_scorer_has_a_file_and_names_are_no_paths(tmp_path):
     scores.write(made(), tmp_path)
     names = sorted(file.name for file in (tmp_path / "scores").iterdir())
     assert names == ["clip.parquet", "vqa%2Fa:b.parquet"]
+
+
+def test_a_table_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/scores").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="run/scores is a symbolic link to"):
+        scores.write(made(), tmp_path / "run")
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_broken_file_is_named_and_the_others_are_read(tmp_path, caplog):
