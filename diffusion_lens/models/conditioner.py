@@ -226,16 +226,16 @@ class Conditioner:
             named = self._run(prompt, options)
         return Conditioning({name: named[name] for name in self.family.positive})
 
-    def replace_encoders(self, modules: Mapping[str, torch.nn.Module]) -> None:
-        """Put other modules, such as stubs, in the place of text encoders of the same families."""
-        for name, module in modules.items():
-            set_component(self.pipe, name, module)
-            self.encoders[name] = TextEncoder(name, module, self.encoders[name].family)
-        self.pipe.maybe_free_model_hooks()  # accelerate's hooks hold what they offload
-
     def stub_encoders(self) -> None:
-        """Free the memory of the text encoders but for what drawing from kept states needs of them."""
-        self.replace_encoders({name: make_stub(encoder) for name, encoder in self.encoders.items()})
+        """Free the memory of the text encoders but for what drawing from kept states needs of them.
+
+        A stub has the fingerprint of its encoder: states, readouts and directions of the one fit the other.
+        """
+        for name, encoder in self.encoders.items():
+            stub = make_stub(encoder)
+            set_component(self.pipe, name, stub)
+            self.encoders[name] = TextEncoder(name, stub, encoder.family, encoder.tokenizer)
+        self.pipe.maybe_free_model_hooks()  # accelerate's hooks hold what they offload
         free_memory()
 
     def release(self) -> None:

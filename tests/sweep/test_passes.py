@@ -41,15 +41,18 @@ def test_each_prompt_is_encoded_once_for_all_its_readings(new_lens, tmp_path):
     assert len(passes) == 3
 
 
-def test_encoders_are_released_before_the_first_image(new_lens, tmp_path):
-    changes = {"prompts": ["a red fox", "a red car"]}
-    draw(new_lens("sd"), tmp_path / "plain", **changes)
-    machine = {"batch_size": 4, "encoders": "release"}
-    _, beside = draw(new_lens("sd"), tmp_path / "released", machine=machine, **changes)
+@pytest.mark.parametrize("states", [0.0, 1.0], ids=["in memory", "in the run"])
+def test_encoders_are_released_before_the_first_image(new_lens, tmp_path, states):
+    changes = {"prompts": ["a red fox", "a red car"], "layers": [0, "native"]}
+    lens = new_lens("sd")
+    fingerprint = lens.conditioner.encoders["text_encoder"].fingerprint
+    machine = {"batch_size": 4, "encoders": "release", "states": states}
+    _, beside = draw(lens, tmp_path / "released", machine=machine, **changes)
     assert beside and not any(beside)
-    _, beside = draw(new_lens("sd"), tmp_path / "again", machine={"batch_size": 4}, **changes)
+    assert lens.conditioner.encoders["text_encoder"].fingerprint == fingerprint
+    _, beside = draw(new_lens("sd"), tmp_path / "plain", machine={"batch_size": 4}, **changes)
     assert all(beside)
-    same(read(tmp_path / "released"), read(tmp_path / "again"))
+    same(read(tmp_path / "released"), read(tmp_path / "plain"))
 
 
 def test_a_word_that_a_prompt_lacks_fails_its_cells_alone(new_lens, tmp_path):
