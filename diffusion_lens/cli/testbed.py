@@ -2,7 +2,7 @@
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from rich.table import Table
@@ -14,6 +14,7 @@ from diffusion_lens.cli.options import Device, Layers, Overwrite, default, value
 from diffusion_lens.cli.values import Seed
 from diffusion_lens.cli.verbs import Topic, group, verb
 from diffusion_lens.errors import InputError
+from diffusion_lens.testbed.choices import EncoderName, RecipeName, StageName
 
 __all__ = ["evaluate", "scenes", "train"]
 
@@ -69,18 +70,13 @@ def scenes(
 )
 def train(
     folder: Path,
-    recipe: Annotated[
-        Literal["all", "emoji", "emoji-clip", "emoji-llm", "control"] | None, default("one stage")
-    ] = None,
-    stage: Annotated[
-        Literal["autoencoder", "clip", "distil", "diffusion", "joint", "inversion"] | None,
-        default("none; needed without --recipe and --quick"),
-    ] = None,
+    recipe: Annotated[RecipeName | None, default("one stage")] = None,
+    stage: Annotated[StageName | None, default("none; needed without --recipe and --quick")] = None,
     minutes: float = 30.0,
     resume: Annotated[bool, default("start anew")] = False,
     quick: Annotated[bool, default("full size")] = False,
     go_on: Annotated[bool, default("graft the others from emoji")] = False,
-    encoder: Annotated[Literal["minilm", "clip", "random", "smollm2"] | None, default("minilm")] = None,
+    encoder: Annotated[EncoderName | None, default("minilm")] = None,
     start: Annotated[Path | None, default("random weights", "FOLDER")] = None,
     decay_samples: Annotated[int | None, default("no decay", "INT")] = None,
     decoder_only: Annotated[bool, default("train both halves")] = False,

@@ -34,7 +34,10 @@ def check_values(experiment: "Experiment") -> None:
         least["prompts.captions.seed"] = prompts.captions.seed, 0
     for name, (value, bound) in least.items():
         if value is not None and not bound <= value < 2**63:
-            raise ExperimentError(f"{name} is {value}; it must be a whole number of at least {bound}.")
+            raise ExperimentError(
+                f"{name} is {_shortened(value)}; it must be a whole number of at least {bound} and below "
+                "2**63."
+            )
 
 
 def check_prompt(prompt: "Prompt") -> None:

@@ -20,6 +20,7 @@ from diffusion_lens.errors import InputError
 from diffusion_lens.models.int8 import load_denoiser
 from diffusion_lens.testbed import captions
 from diffusion_lens.testbed.autoencoder import VALIDATION_SEED
+from diffusion_lens.testbed.choices import EncoderName
 from diffusion_lens.testbed.chunks import Chunk, Chunks
 from diffusion_lens.testbed.contrastive import (
     EARLIEST,
@@ -43,7 +44,7 @@ VALIDATION_SCENES = 256
 class DiffusionSettings(StageSettings):
     """What the denoiser is and how it is trained."""
 
-    encoder: str = "minilm"  # one of ENCODERS
+    encoder: EncoderName = "minilm"
     channels: tuple[int, ...] = (128, 192)
     heads: int = 4  # of an attention
     batch: int = 64

@@ -16,12 +16,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.models.embedded_encoders import load_minilm, load_smollm2
+from diffusion_lens.testbed.choices import EncoderName
 from diffusion_lens.testbed.tokenizer import TOKENS as CLIP_TOKENS
 from diffusion_lens.testbed.tokenizer import train_tokenizer
 
-__all__ = ["ENCODERS", "CaptionEncoder", "fast_bfloat16", "text_config", "untrained"]
+__all__ = ["CaptionEncoder", "fast_bfloat16", "text_config", "untrained"]
 
-ENCODERS = ("minilm", "clip", "random", "smollm2")
 MINILM_TOKENS, SMOLLM2_TOKENS = 20, 24  # captions are padded and cut to these lengths
 
 
@@ -33,8 +33,8 @@ def fast_bfloat16(device: torch.device) -> bool:
 class CaptionEncoder:
     """A frozen text encoder: captions to the hidden states that a Stable Diffusion pipeline gives."""
 
-    def __init__(self, kind: str, folder: Path, device: torch.device) -> None:
-        """Load a kind of `ENCODERS`; `folder` holds (`clip`) or gets (`random`) its weights.
+    def __init__(self, kind: EncoderName, folder: Path, device: torch.device) -> None:
+        """Load an encoder; `folder` holds (`clip`) or gets (`random`) its weights.
 
         Raises:
             InputError: the clip stage has not been trained in `folder`.

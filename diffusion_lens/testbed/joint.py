@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.testbed.choices import EncoderName
 from diffusion_lens.testbed.chunks import Chunk
 from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
 from diffusion_lens.testbed.export import export_pipeline
@@ -25,7 +26,7 @@ __all__ = ["JointSettings", "JointStage"]
 class JointSettings(DiffusionSettings):
     """What the denoiser is and how both models are trained."""
 
-    encoder: str = "clip"
+    encoder: EncoderName = "clip"
     rate: float = 3e-4
     hold: float = 1.0  # weight of the end-of-text state's distance from what it was
 

@@ -15,17 +15,18 @@ from diffusion_lens.runs.experiment_files import find_study, load_experiments
 from diffusion_lens.runs.prompts import read_prompts
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
+counts = st.integers(1, 2**63 - 1)
 numbers = st.integers(-(2**63), 2**63 - 1)
 scalars = st.one_of(texts, numbers, st.floats(allow_nan=False), st.booleans())
 names = st.text(string.ascii_lowercase, min_size=1).filter(lambda name: name not in ("prompt", "metadata"))
 inline = st.lists(st.builds(Prompt, texts, st.dictionaries(names, scalars)), min_size=1)
 prompts = st.one_of(
-    st.builds(Prompts, inline=inline.map(tuple), limit=st.none() | st.integers(1)),
+    st.builds(Prompts, inline=inline.map(tuple), limit=st.none() | counts),
     st.builds(Prompts, file=texts, column=texts, where=st.dictionaries(names, st.lists(scalars))),
     st.builds(Prompts, set=st.sampled_from(["geneval", "partiprompts"])),
     st.builds(
         Prompts,
-        captions=st.builds(Captions, count=st.integers(1), held_out=st.sampled_from(["colour", None])),
+        captions=st.builds(Captions, count=counts, held_out=st.sampled_from(["colour", None])),
     ),
 )
 
@@ -57,9 +58,7 @@ experiments = st.builds(
     approximations=st.builds(
         Approximations, steps=st.none() | st.integers(1), guided=st.none() | st.floats(0, 1)
     ),
-    machine=st.builds(
-        Machine, batch_size=st.none() | st.integers(1), image=st.sampled_from(["png", "webp"])
-    ),
+    machine=st.builds(Machine, batch_size=st.none() | counts, image=st.sampled_from(["png", "webp"])),
 )
 
 
@@ -97,6 +96,7 @@ def test_what_is_left_out_is_left_out():
         ("seeds = [-1]", "seeds: -1 is no seed; a seed is a whole number of at least 0"),
         ("seeds = [99999999999999999999999]", "seeds: 99999999999999999999999 is no seed"),
         ("[machine]\nstates = nan", "machine.states is nan; it must be gigabytes, 0 or more"),
+        (f"[machine]\nbatch_size = {2**63}", "it must be a whole number of at least 1 and below"),
         ("[machine]\nbatch_size = 0", "machine.batch_size is 0; it must be a whole number of at least 1"),
         ('prompts = {set = "geneval", limit = -1}', "prompts.limit is -1"),
         ("prompts = {captions = {count = 2, seed = -1}}", "prompts.captions.seed is -1"),

@@ -1,12 +1,16 @@
 """`diffusion-lens testbed ...` as a user meets it."""
 
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import pytest
 from PIL import Image
 
+from diffusion_lens.testbed.choices import RecipeName, StageName
+from diffusion_lens.testbed.recipe import RECIPES
 from diffusion_lens.testbed.scenes import Scene
+from diffusion_lens.testbed.train import STAGES
 from tests.command_line import run
 
 
@@ -38,6 +42,11 @@ def test_train_says_what_is_missing(tmp_path: Path, arguments: tuple[str, ...], 
     done = run("testbed", "train", "--folder", "new", *arguments, cwd=tmp_path)
     assert done.returncode == 2 and told in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_help_names_the_recipes_and_stages_that_there_are() -> None:
+    assert set(get_args(RecipeName)) == RECIPES.keys()
+    assert set(get_args(StageName)) == STAGES.keys()
 
 
 def test_evaluate_writes_rates_and_every_answer(tmp_path: Path) -> None:
