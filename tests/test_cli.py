@@ -35,6 +35,19 @@ def test_help_has_examples_and_defaults_in_words(one):
     assert one.summary.endswith((".", "?")) and one.summary[0].isupper()
 
 
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        ("show", "image of each layer. (default: 0)"),
+        ("when", "image of each layer. (default: 0 1 2 3)"),
+        ("diagnose", "image of each layer. (default: 0 1 2 3)"),
+        ("testbed evaluate", "native hidden state. (default: native)"),
+    ],
+)
+def test_an_option_that_verbs_share_has_the_default_of_each(verb, said):
+    assert said in re.sub(r"[│\s]+", " ", run(*verb.split(), "--help").stdout)
+
+
 @pytest.mark.parametrize(("one", "example"), EXAMPLES, ids=[example for _, example in EXAMPLES])
 def test_examples_in_help_are_understood(one, example):
     program, *words = shlex.split(example)

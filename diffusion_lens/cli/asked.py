@@ -1,19 +1,21 @@
 """An experiment as a command asks for it: its files, with the options laid over them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from diffusion_lens.cli.options import values
+from diffusion_lens.choices import Compile, Dtype
+from diffusion_lens.cli.options import default, values
 
 if TYPE_CHECKING:
     from diffusion_lens.runs.experiment import Experiment
 
-__all__ = ["OWN", "Experiments", "Study", "read_asked"]
+__all__ = ["DrawingOverrides", "Experiments", "Overrides", "Study", "read_asked"]
 
-OWN = "the experiment's own"
+_OWN = "the experiment's own"
 Experiments = Annotated[
     tuple[Path, ...],
     tyro.conf.Positional,
@@ -30,17 +32,68 @@ Study = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Overrides:
+    """What is taken in place of the experiment's own.
+
+    Attributes:
+        model: An embedded model, a folder in diffusers format, or a model id of the hub.
+        layers: The layers, as in `show`.
+        seeds: The seeds; each gives one image of each prompt and layer.
+        limit: How many of the prompts are taken.
+        steps: The number of denoising steps.
+        guidance: The guidance scale.
+        device: The device that the model runs on: cpu, cuda, cuda:1 or mps.
+        dtype: The type of the weights: float32, bfloat16 or float16.
+    """
+
+    model: Annotated[str | None, default(_OWN, "MODEL")] = None
+    layers: Annotated[tuple[str, ...], values("LAYER", _OWN)] = ()
+    seeds: Annotated[tuple[int, ...], values("SEED", _OWN)] = ()
+    limit: Annotated[int | None, default("all prompts", "INT")] = None
+    steps: Annotated[int | None, default(_OWN, "INT")] = None
+    guidance: Annotated[float | None, default(_OWN, "NUMBER")] = None
+    device: Annotated[str | None, default(_OWN, "DEVICE")] = None
+    dtype: Annotated[Dtype | None, default(_OWN, "DTYPE")] = None
+
+
+@dataclass(frozen=True)
+class DrawingOverrides(Overrides):
+    """What is taken in place of the experiment's own.
+
+    Attributes:
+        encoders: The encoders whose layers are drawn, one after the other; with all, the encoders move
+            together.
+        readouts: The readouts: native, final, none or tuned:FILE, as in `show`.
+        batch_size: How many images are denoised together.
+        compile: Compile the denoiser. auto does so on CUDA where the plan is long enough to win.
+        scorers: The scorers that judge the images once they are drawn; `score` describes them.
+    """
+
+    encoders: Annotated[tuple[str, ...], values("ENCODER", _OWN)] = ()
+    readouts: Annotated[tuple[str, ...], values("READOUT", _OWN)] = ()
+    batch_size: Annotated[int | None, default(_OWN, "INT")] = None
+    compile: Annotated[Compile | None, default(_OWN)] = None
+    scorers: Annotated[tuple[str, ...], values("SCORER", _OWN)] = ()
+
+
+# the tables of an experiment's file that values stand in; others stand in none
+_TABLES = {
+    "sampler": ("steps", "guidance"),
+    "machine": ("device", "dtype", "batch_size", "compile"),
+    "prompts": ("limit",),
+}
+
+
 def read_asked(
-    files: Sequence[Path], study: Sequence[str] = (), limit: int | None = None, **tables: Mapping[str, Any]
+    files: Sequence[Path], study: Sequence[str], overrides: Overrides
 ) -> tuple["Experiment", Path]:
     """The experiment, and where its relative paths start.
 
     Args:
         files: TOML files, of which a later one overrides an earlier one.
         study: names of studies that come with the package, which the files override.
-        limit: how many of the prompts are drawn; all if None.
-        tables: values that override the files', by table: `sampler`, `machine`, or `top` for those of no
-            table. A value that is None or empty was not given.
+        overrides: values that override the files'. One that is None or empty was not given.
 
     Raises:
         ExperimentError: a file can't be read, or a value can't be.
@@ -49,13 +102,13 @@ def read_asked(
     from diffusion_lens.runs.experiment_files import find_study, load_experiments
 
     data, base = load_experiments([*map(find_study, study), *files])
-    for table, flags in tables.items():
-        given = {name: value for name, value in flags.items() if value not in (None, ())}
-        target = data if table == "top" else data.setdefault(table, {}) if given else {}
+    given = {name: value for name, value in asdict(overrides).items() if value not in (None, ())}
+    if "limit" in given and isinstance(data.get("prompts"), list):
+        data["prompts"] = {"inline": data["prompts"]}
+    for table, names in _TABLES.items():
+        of_table = {name: given.pop(name) for name in names if name in given}
+        target = data.setdefault(table, {}) if of_table else {}
         if isinstance(target, dict):  # anything else is refused when it is read
-            target.update(given)
-    if limit is not None:
-        listed = data.get("prompts")
-        data["prompts"] = {**({"inline": listed} if isinstance(listed, list) else listed or {})}
-        data["prompts"]["limit"] = limit
+            target.update(of_table)
+    data.update(given)
     return Experiment.from_dict(data), base

@@ -1,15 +1,15 @@
 """`diffusion-lens bench ...`: what the lens and learning cost, beside what they replace."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 from rich.table import Table
 
-from diffusion_lens.choices import Dtype
 from diffusion_lens.cli.console import out as console
 from diffusion_lens.cli.console import say
-from diffusion_lens.cli.options import BatchSize, Device, Model, Overwrite, default
+from diffusion_lens.cli.options import BatchSize, Compute, Model, Overwrite, default
 from diffusion_lens.cli.verbs import Topic, group, verb
 
 __all__ = ["bench_learning", "bench_lens"]
@@ -35,12 +35,11 @@ def bench_lens(
     rounds: int = 3,
     tune: Annotated[bool, default("measure as it is")] = False,
     processes: Annotated[int | None, default("one a core for an embedded model on the CPU", "INT")] = None,
-    device: Device = None,
-    dtype: Annotated[Dtype | None, default("as in `show`", "DTYPE")] = None,
     batch_size: BatchSize = None,
     approximations: Annotated[bool, default("skip them")] = False,
     out: Annotated[Path | None, default("write no files", "FOLDER")] = None,
     overwrite: Overwrite = False,
+    compute: Compute = Compute(),
 ) -> None:
     """Measure how much faster the lens is than one call of the pipeline for each image, or for each layer.
 
@@ -53,7 +52,6 @@ def bench_lens(
         tune: Try batch sizes, attention kernels, fused projections and compilation first, and measure
             with what helps. It needs an architecture.
         processes: Measure this number of processes as well, which share the cores.
-        dtype: The type of the weights: float32, bfloat16 or float16.
         approximations: Measure also what each approximation saves, and how it changes the images of every
             layer: by pixels, and on an embedded model by the oracle's answers.
         out: A folder for the numbers, and a README that names the machine and the command.
@@ -84,10 +82,10 @@ def bench_lens(
     optimizations: Optimizations | None = None
     trials: list[Timing] = []
     if architecture is None:
-        lens = DiffusionLens.from_pretrained(model, device=device, dtype=dtype, batch_size=batch_size)
+        lens = DiffusionLens.from_pretrained(model, **asdict(compute), batch_size=batch_size)
     else:
-        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        kind = None if dtype is None else getattr(torch, dtype)
+        place = compute.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        kind = None if compute.dtype is None else getattr(torch, compute.dtype)
 
         def build(images: int | None) -> DiffusionLens:
             return build_architecture(architecture, device=place, dtype=kind, size=size, batch_size=images)
@@ -145,21 +143,17 @@ def bench_learning(
     model: Model = "emoji",
     rounds: int = 5,
     batch: int = 4,
-    device: Device = None,
-    dtype: Annotated[Dtype | None, default("as in `show`", "DTYPE")] = None,
     out: Annotated[Path | None, default("write no files", "FOLDER")] = None,
     overwrite: Overwrite = False,
+    compute: Compute = Compute(),
 ) -> None:
     """Measure how fast an embedding is learned: its vectors alone, against the whole embedding matrix.
 
     Args:
         rounds: The number of steps of each way that are measured; the fastest counts.
         batch: The number of images in a step.
-        dtype: The type of the weights: float32, bfloat16 or float16.
         out: A folder for learning.csv.
     """
-    from dataclasses import asdict
-
     import pandas as pd
 
     from diffusion_lens.bench import learning
@@ -168,7 +162,7 @@ def bench_learning(
 
     if out is not None:
         check_output(out / "learning.csv", overwrite=overwrite)
-    timings = learning.bench_learning(load_pipeline(model, device=device, dtype=dtype), batch, rounds)
+    timings = learning.bench_learning(load_pipeline(model, **asdict(compute)), batch, rounds)
     table = Table("way", "batch", "s / step", "speedup", "MiB kept for training", box=None)
     for one in timings:
         speedup, kept = f"{one.speedup:.2f}", f"{one.state_mib:.3g}"

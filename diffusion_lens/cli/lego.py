@@ -5,9 +5,8 @@ from typing import Annotated
 
 import tyro
 
-from diffusion_lens.choices import Dtype
 from diffusion_lens.cli.console import say
-from diffusion_lens.cli.options import Device, Model, Overwrite, default, values
+from diffusion_lens.cli.options import Load, Model, Overwrite, default, values
 from diffusion_lens.cli.values import Seed
 from diffusion_lens.cli.verbs import Topic, group, verb
 from diffusion_lens.errors import InputError
@@ -47,8 +46,7 @@ def learn(
     lr: float = 5e-3,
     bf16: Annotated[bool, default("the type of the model")] = False,
     seed: Seed = 0,
-    device: Device = None,
-    dtype: Annotated[Dtype | None, default("as in `show`", "DTYPE")] = None,
+    load: Load = Load(),
 ) -> None:
     """Learn an adjective, a state or a relation. If it was stopped, the same command resumes it.
 
@@ -73,7 +71,6 @@ def learn(
         lr: The learning rate.
         bf16: Compute in bfloat16; the vectors stay float32.
         seed: The seed of the first vectors, the order of images and the noise.
-        dtype: The type of the weights: float32, bfloat16 or float16.
     """
     from diffusion_lens.files import check_output
     from diffusion_lens.learning.concepts import TEMPLATES, read_concept
@@ -97,10 +94,7 @@ def learn(
         sentences or SENTENCES,
     )
     settings = Settings(steps=steps, batch=batch, lr=lr, bf16=bf16, seed=seed)
-
-    from diffusion_lens.lens.lens import DiffusionLens
-
-    lens = DiffusionLens.from_pretrained(model, device=device, dtype=dtype)
+    lens = load.lens(model)
     training = path.with_suffix(".training")
     learner = LegoLearner(lens.pipeline, concepts, settings, [context])
     for file, one in zip(files, invert(lens, learner, training), strict=True):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchSize",
+    "Compute",
     "Device",
     "Layers",
     "Load",
@@ -37,8 +38,12 @@ def default(words: str, metavar: str | None = None, help: str | None = None) -> 
 
 
 def values(metavar: str, words: str, help: str | None = None) -> Any:
-    """Annotate an option that takes several values."""
-    return default(words, f"{metavar} [{metavar} ...]", help)
+    """Annotate an option that takes several values, and whose default is better said in words."""
+    return default(words, _several(metavar), help)
+
+
+def _several(metavar: str) -> str:
+    return f"{metavar} [{metavar} ...]"
 
 
 def _positional(metavar: str, help: str) -> Any:
@@ -61,15 +66,17 @@ Model = Annotated[
 ]
 Layers = Annotated[
     tuple[str, ...],
-    values(
-        "LAYER",
-        "all",
-        "Layers to draw: all, native, a number (0 is the embedding, -1 the last layer), a range with both "
-        "ends such as 0:24:4, or what a part of blocks adds: 6.attn, 6.head.3, all.mlp; native+6.attn adds "
-        "it once more to the native hidden state.",
+    tyro.conf.arg(
+        metavar=_several("LAYER"),
+        help="Layers to draw: all, native, a number (0 is the embedding, -1 the last layer), a range with "
+        "both ends such as 0:24:4, or what a part of blocks adds: 6.attn, 6.head.3, all.mlp; native+6.attn "
+        "adds it once more to the native hidden state.",
     ),
 ]
-Seeds = Annotated[tuple[int, ...], values("SEED", "0", "Each seed gives one image of each layer.")]
+Seeds = Annotated[
+    tuple[int, ...],
+    tyro.conf.arg(metavar=_several("SEED"), help="Each seed gives one image of each layer."),
+]
 Device = Annotated[
     str | None,
     default(
@@ -83,11 +90,25 @@ Overwrite = Annotated[bool, tyro.conf.arg(help="Replace files that exist.", help
 
 
 @dataclass(frozen=True)
-class Load:
+class Compute:
+    """Where the model computes, and in which type.
+
+    Attributes:
+        dtype: The type of the weights: float32, bfloat16 or float16. bfloat16 is faster where the hardware
+            has it.
+    """
+
+    device: Device = None
+    dtype: Annotated[
+        Dtype | None, default("float32 on the CPU, the model's own on an accelerator", "DTYPE")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Load(Compute):
     """How the model is loaded.
 
     Attributes:
-        dtype: The type of the weights.
         offload: Keeps on the accelerator only the model, or with sequential only the layer, that is at
             work.
         family: How the pipeline takes its text, for a class that the lens does not know: the name of a
@@ -106,10 +127,6 @@ class Load:
             trust.
     """
 
-    device: Device = None
-    dtype: Annotated[
-        Dtype | None, default("float32 on the CPU, the model's own on an accelerator", "DTYPE")
-    ] = None
     offload: Offload = "none"
     family: Annotated[str | None, default("by the class of the pipeline", "FAMILY")] = None
     encoder_family: Annotated[tuple[str, ...], values("FAMILY", "by the class of the encoder")] = ()

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from diffusion_lens.choices import Compile, Dtype
-from diffusion_lens.cli.asked import OWN, Experiments, Study, read_asked
+from diffusion_lens.cli.asked import DrawingOverrides, Experiments, Study, read_asked
 from diffusion_lens.cli.console import fail, say
-from diffusion_lens.cli.options import Device, default, values
+from diffusion_lens.cli.options import default
 from diffusion_lens.cli.score import run_scorers
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
@@ -35,25 +34,13 @@ def sweep(
     /,
     study: Study = (),
     out: Annotated[str | None, default("runs/ and the names of the files", "RUN")] = None,
-    model: Annotated[str | None, default(OWN, "MODEL")] = None,
-    layers: Annotated[tuple[str, ...], values("LAYER", OWN)] = (),
-    seeds: Annotated[tuple[int, ...], values("SEED", OWN)] = (),
-    encoders: Annotated[tuple[str, ...], values("ENCODER", OWN)] = (),
-    readouts: Annotated[tuple[str, ...], values("READOUT", OWN)] = (),
-    limit: Annotated[int | None, default("all prompts", "INT")] = None,
-    steps: Annotated[int | None, default(OWN, "INT")] = None,
-    guidance: Annotated[float | None, default(OWN, "NUMBER")] = None,
-    device: Device = None,
-    dtype: Annotated[Dtype | None, default(OWN, "DTYPE")] = None,
-    batch_size: Annotated[int | None, default(OWN, "INT")] = None,
-    compile: Annotated[Compile | None, default(OWN)] = None,
     engine: Literal["local", "processes", "ray"] = "local",
     workers: Annotated[int | None, default("one a GPU, or one a CPU core without a GPU", "INT")] = None,
     shard: Annotated[str, tyro.conf.arg(metavar="INDEX/COUNT")] = "1/1",
-    scorers: Annotated[tuple[str, ...], values("SCORER", OWN)] = (),
     conditionings: Annotated[str | None, default("encode the prompts", "FOLDER")] = None,
     retry_failed: Annotated[bool, default("skip them")] = False,
     dry_run: Annotated[bool, default("draw")] = False,
+    overrides: DrawingOverrides = DrawingOverrides(),
 ) -> None:
     """Draw an experiment. If it was stopped, the same command resumes it.
 
@@ -61,24 +48,11 @@ def sweep(
         experiment: One or more TOML files, which experiments/README.md describes. A later file overrides
             an earlier one, such as a model's file the study's. The options below override all files.
         out: The run's folder, or a URL that fsspec can open.
-        model: An embedded model, a folder in diffusers format, or a model id of the hub.
-        layers: The layers to draw, as in `show`.
-        seeds: The seeds; each gives one image of each prompt and layer.
-        encoders: The encoders whose layers are drawn, one after the other; with all, the encoders move
-            together.
-        readouts: The readouts: native, final, none or tuned:FILE, as in `show`.
-        limit: How many of the prompts are drawn.
-        steps: The number of denoising steps.
-        guidance: The guidance scale.
-        dtype: The type of the weights: float32, bfloat16 or float16.
-        batch_size: How many images are denoised together.
-        compile: Compile the denoiser. auto does so on CUDA where the plan is long enough to win.
         engine: local draws in this process. processes draws in one process on each GPU of this machine,
             or on each core of its CPU. ray draws on all devices of a Ray cluster.
         workers: The number of workers of the other engines.
         shard: Which part of the run this process draws: 3/16 is the third of sixteen that share the
             folder.
-        scorers: The scorers that judge the images once they are drawn; `score` describes them.
         conditionings: Draw from what `encode` wrote to this folder, without any text encoder.
         retry_failed: Draw again what could not be drawn.
         dry_run: Plan and estimate only: one batch is drawn and thrown away, and nothing is written.
@@ -89,15 +63,7 @@ def sweep(
     from diffusion_lens.scoring.registry import check_names, read_settings
     from diffusion_lens.sweep.open import look_at_run, open_run
 
-    top = {"model": model, "layers": layers, "seeds": seeds, "encoders": encoders, "readouts": readouts}
-    asked, base = read_asked(
-        experiment,
-        study,
-        limit,
-        top={**top, "scorers": scorers},
-        sampler={"steps": steps, "guidance": guidance},
-        machine={"device": device, "dtype": dtype, "batch_size": batch_size, "compile": compile},
-    )
+    asked, base = read_asked(experiment, study, overrides)
     target = out or str(Path("runs") / "-".join(Path(one).stem for one in (*study, *map(str, experiment))))
     part = _parse_shard(shard)
     check_names(asked.scorers)

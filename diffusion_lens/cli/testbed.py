@@ -1,16 +1,15 @@
 """`diffusion-lens testbed ...`: the scenes, the training and the evaluation of the embedded models."""
 
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from rich.table import Table
 
-from diffusion_lens.choices import Dtype
 from diffusion_lens.cli.console import out as console
 from diffusion_lens.cli.console import say
-from diffusion_lens.cli.options import Device, Layers, Overwrite, default, values
+from diffusion_lens.cli.options import Compute, Device, Layers, Overwrite, default, values
 from diffusion_lens.cli.values import Seed
 from diffusion_lens.cli.verbs import Topic, group, verb
 from diffusion_lens.errors import InputError
@@ -212,8 +211,8 @@ def evaluate(
     seeds: Annotated[tuple[int, ...], values("SEED", "0 1")] = (0, 1),
     synonyms: bool = True,
     steps: int = 20,
-    dtype: Annotated[Dtype | None, default("float32", "DTYPE")] = None,
     overwrite: Overwrite = False,
+    compute: Compute = Compute(),
 ) -> None:
     """Count how often an embedded model draws what captions state, at each layer, as the oracle sees it.
 
@@ -226,8 +225,6 @@ def evaluate(
         seeds: The seeds of the images of each caption and layer.
         synonyms: Do not ask for the words that training held back.
         steps: The number of denoising steps.
-        dtype: The type of the weights: float32, bfloat16 or float16; bfloat16 is faster where the
-            hardware has it.
     """
     import pandas as pd
 
@@ -242,7 +239,7 @@ def evaluate(
     asked = accuracy.questions(captions, synonyms)
     parts = []
     for model in models:
-        lens = DiffusionLens.from_pretrained(model, dtype=dtype, batch_size=64)
+        lens = DiffusionLens.from_pretrained(model, **asdict(compute), batch_size=64)
         found = accuracy.evaluate(lens, asked, layers, seeds, steps)
         name = EMBEDDED[model].encoder if model in EMBEDDED else Path(model).name.removeprefix("emoji-")
         parts.append(found.assign(encoder=name))

@@ -5,7 +5,7 @@ from typing import Annotated
 import tyro
 
 from diffusion_lens.cli.console import out, say
-from diffusion_lens.cli.options import Device, Model, Seeds
+from diffusion_lens.cli.options import BatchSize, Load, Model, Seeds
 from diffusion_lens.cli.verbs import Topic, verb
 
 __all__ = ["when"]
@@ -33,8 +33,9 @@ def when(
     /,
     model: Model = "emoji",
     seeds: Seeds = (0, 1, 2, 3),
-    device: Device = None,
     scorer: str = "oracle",
+    batch_size: BatchSize = None,
+    load: Load = Load(),
 ) -> None:
     """Report from which layer on something is right in the images of a prompt.
 
@@ -48,15 +49,14 @@ def when(
 
     from diffusion_lens.analysis.emergence_of import checks_about
     from diffusion_lens.checks.assign import ask
-    from diffusion_lens.lens.lens import DiffusionLens
     from diffusion_lens.runs.experiment import Prompt
     from diffusion_lens.scoring.registry import check_names
 
     # before anything is drawn
     checks_about(ask([Prompt(prompt)]).prompts[0], word)
     check_names([scorer])
-    result = DiffusionLens.from_pretrained(model, device=device)(prompt, layers="all", seeds=list(seeds))
-    for found in result.emergence(word, scorer, device=device):
+    result = load.lens(model, batch_size=batch_size)(prompt, layers="all", seeds=list(seeds))
+    for found in result.emergence(word, scorer, device=load.device):
         say(str(found))
         view = Table("layer", "right", "", box=None)
         for layer, rate, cells in found.rates.itertuples(index=False):
