@@ -117,6 +117,7 @@ def train(
     from diffusion_lens.models.quiet import quiet_libraries
 
     with quiet_libraries():
+        from diffusion_lens.testbed.diffusion import DiffusionSettings
         from diffusion_lens.testbed.train import STAGES, train_quickly
         from diffusion_lens.testbed.train import train as run
 
@@ -145,12 +146,13 @@ def train(
     unknown = changes.keys() - {field.name for field in fields(kind)}
     if unknown:
         raise InputError(f"Stage {stage} has no setting {', '.join(sorted(unknown))}; leave it out.")
+    default = kind() if encoder is None or stage != "diffusion" else DiffusionSettings.of(encoder)
     progress = run(
         stage,
         folder,
         minutes,
         resume,
-        settings=replace(kind(), **changes),
+        settings=replace(default, **changes),
         start=start,
         decay_samples=decay_samples,
         keep_every=keep_every,

@@ -8,8 +8,9 @@ scenes are pairs, since what belongs to which of two objects takes longest to le
 come in twins and the term of `contrastive` is added.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
@@ -54,6 +55,14 @@ class DiffusionSettings(StageSettings):
     passes: int = 4  # times that a chunk is used
     contrast: float = 0.0  # weight of the contrastive term
     workers: int = 0  # processes that render scenes ahead
+
+    @classmethod
+    def of(cls, encoder: EncoderName, **changes: Any) -> "DiffusionSettings":
+        """The settings for an encoder: of a slow one, fewer scenes are encoded, and used more often."""
+        settings = cls(encoder=encoder)
+        if encoder == "smollm2":  # a caption takes it half as long as the denoiser's step takes
+            settings = replace(settings, chunk=4096, passes=8)
+        return replace(settings, **changes)
 
 
 def build(settings: DiffusionSettings, latent_channels: int, side: int, width: int) -> UNet2DConditionModel:

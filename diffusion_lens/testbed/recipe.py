@@ -8,7 +8,7 @@
 `FOLDER` gets `vae/`, one folder for each model in diffusers format, and `recipe.json`: which recipe this
 is and how many seconds each part has had. The autoencoder, the CLIP and the denoiser to start from are
 those of the package. Each denoiser is trained with the contrastive term at the full rate, and then without
-it while the rate falls to zero, over as many samples as the speed so far lets the rest of its minutes hold.
+it while the rate falls to zero, over the rest of its minutes.
 What ships is thus a plain diffusion model. `emoji-clip` and `emoji-llm` start from the denoiser of `emoji`,
 grafted (see `graft`), so that what takes a denoiser longest, what belongs to which of two objects, is there
 already; the text tower of `emoji-clip` is made ready for that by the distil stage. So does `control`, whose
@@ -47,7 +47,6 @@ CONTRAST_SHARE = 0.35
 # at the rate of a denoiser that begins, a trained one forgets what takes 100,000 samples to learn again
 RATE = 2e-4
 CONTRAST_RATE = 6e-4  # where it has yet to leave a saddle of its loss
-MEASURED = 0.1  # share of a last stage's minutes after which its decay is planned
 QUICK_STEPS, QUICK_CAPTIONS = 3, 32  # of each stage; of a graft
 QUICK: dict[str, Any] = {"channels": (32, 32), "chunk": 16, "batch": 8, "warmup": 2, "passes": 1}
 
@@ -88,23 +87,15 @@ def _denoiser(model: str, stage: str, share: float, settings: DiffusionSettings)
 
 
 RECIPES: dict[str, tuple[Part, ...]] = {
-    "emoji": _denoiser("emoji", "diffusion", 1.0, DiffusionSettings(encoder="minilm", rate=RATE)),
+    "emoji": _denoiser("emoji", "diffusion", 1.0, DiffusionSettings.of("minilm", rate=RATE)),
     "emoji-clip": (
         Part("emoji-clip", "distil", "distil", 0.5, DistilSettings()),
         *_denoiser("emoji-clip", "joint", 1.0, JointSettings(rate=RATE)),
     ),
-    # its encoder needs half as long for a caption as the denoiser for a step
-    "emoji-llm": _denoiser(
-        "emoji-llm",
-        "diffusion",
-        1.0,
-        DiffusionSettings(encoder="smollm2", rate=RATE, chunk=4096, passes=8),
-    ),
+    "emoji-llm": _denoiser("emoji-llm", "diffusion", 1.0, DiffusionSettings.of("smollm2", rate=RATE)),
 }
 RECIPES["all"] = tuple(part for parts in list(RECIPES.values()) for part in parts)
-RECIPES[CONTROL] = _denoiser(
-    CONTROL, "diffusion", 1.0, DiffusionSettings(encoder="random", rate=RATE, chunk=4096)
-)
+RECIPES[CONTROL] = _denoiser(CONTROL, "diffusion", 1.0, DiffusionSettings.of("random", rate=RATE))
 
 
 @dataclass
@@ -249,14 +240,7 @@ def _train_part(
         start = None if path.exists() else _prepare(part, folder, recipe, device)
         train(part.stage, where, minutes, path.exists(), start=start, **options)
     else:
-        before, share = read_progress(path), 1.0
-        samples = before.decay_samples
-        if before.decay_from is None:
-            # without the contrastive term the speed is another: measure it, then plan the decay
-            after, share = train(part.stage, where, MEASURED * minutes, True, **options), 1 - MEASURED
-            speed = (after.samples - before.samples) / max(after.seconds - before.seconds, 1e-6)
-            samples = max(settings.batch, round(speed * 60 * minutes * share))
-        train(part.stage, where, minutes * share, True, decay_samples=samples, **options)
+        train(part.stage, where, minutes, True, decay=True, **options)
     recipe.done[part.name] = _spent(recipe, part, folder)
     recipe.save(folder)
 

@@ -106,6 +106,7 @@ def train(
     *,
     settings: StageSettings | None = None,
     start: str | Path | None = None,
+    decay: bool = False,
     decay_samples: int | None = None,
     max_steps: int | None = None,
     log_every: int = 10,
@@ -122,7 +123,8 @@ def train(
         resume: go on from the checkpoint; without it, one that is there is an error.
         settings: what to train; the stage's defaults if None.
         start: weights to start from, a folder in diffusers format (not with `resume`).
-        decay_samples: let the rate fall to zero over so many samples from here, then stop.
+        decay: let the rate fall to zero over the minutes of this run.
+        decay_samples: the same over so many samples from here, then stop.
         max_steps: stop after so many steps of this run.
         log_every: steps per row of the log.
         validate_minutes: minutes between validations, which go into the log's last column.
@@ -150,12 +152,10 @@ def train(
             trainer.load()
         elif trainer.path.exists():
             raise InputError(f"{trainer.path} exists: give --resume to go on, or another folder")
-        if decay_samples is not None and trainer.progress.decay_from is None:
+        if (decay or decay_samples is not None) and trainer.progress.decay_from is None:
             if resume:  # from here a later run can go on at the full rate
                 shutil.copyfile(trainer.path, where / f"{stage}.before-decay.safetensors")
-            trainer.progress = replace(
-                trainer.progress, decay_from=trainer.progress.samples, decay_samples=decay_samples
-            )
+            trainer.progress = _begin_decay(trainer.progress, 60 * minutes, decay_samples)
         if minutes > 0:
             try:
                 autocast = fast_bfloat16(chosen)
@@ -165,6 +165,13 @@ def train(
                     trainer.stage.close()
         _export(trainer)
     return trainer.progress
+
+
+def _begin_decay(progress: Progress, seconds: float, samples: int | None) -> Progress:
+    """The rate falls from here, over so many samples, or else seconds."""
+    if samples is None:
+        return replace(progress, decay_by="seconds", decay_from=progress.seconds, decay_over=seconds)
+    return replace(progress, decay_by="samples", decay_from=float(progress.samples), decay_over=float(samples))
 
 
 @contextmanager

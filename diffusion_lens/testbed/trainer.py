@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -58,22 +58,28 @@ class Progress:
     step: int = 0
     samples: int = 0
     seconds: float = 0.0
-    decay_from: int | None = None  # samples at which the cosine decay began
-    decay_samples: int = 0
+    decay_by: Literal["samples", "seconds"] = "samples"  # what the decay of the rate is counted in
+    decay_from: float | None = None  # where it began
+    decay_over: float = 0.0
+
+    @property
+    def decayed(self) -> float:
+        """The share of the decay that is over, from 0 to 1."""
+        if self.decay_from is None:
+            return 0.0
+        now = self.samples if self.decay_by == "samples" else self.seconds
+        return min(1.0, (now - self.decay_from) / max(1e-9, self.decay_over))
 
     @property
     def finished(self) -> bool:
         """Whether the rate has fallen to zero."""
-        return self.decay_from is not None and self.samples >= self.decay_from + self.decay_samples
+        return self.decayed >= 1
 
 
 def learning_rate(progress: Progress, settings: StageSettings) -> float:
-    """Warm-up by steps, then constant; a cosine to zero by samples once a decay was begun."""
+    """Warm-up by steps, then constant; a cosine to zero once a decay was begun."""
     rate = settings.rate * min(1.0, (progress.step + 1) / settings.warmup)
-    if progress.decay_from is None:
-        return rate
-    share = min(1.0, (progress.samples - progress.decay_from) / max(1, progress.decay_samples))
-    return rate * 0.5 * (1 + math.cos(math.pi * share))
+    return rate * 0.5 * (1 + math.cos(math.pi * progress.decayed))
 
 
 class Trainer:

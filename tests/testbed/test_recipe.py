@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from transformers import CLIPTextModelWithProjection
 from diffusion_lens.errors import InputError
 from diffusion_lens.models.embedded import weights_of
 from diffusion_lens.models.int8 import load_denoiser
+from diffusion_lens.testbed.diffusion import DiffusionSettings
 from diffusion_lens.testbed.recipe import RECIPES, Recipe, _prepare, plan, run_recipe
-from diffusion_lens.testbed.trainer import read_progress
+from diffusion_lens.testbed.trainer import FREE_SETTINGS, read_progress
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +153,12 @@ def test_two_recipes_in_one_folder_are_refused(tmp_path: Path, emoji: Path) -> N
         with pytest.raises(InputError, match="another process trains recipe"):
             run_recipe("emoji", emoji, 1.0, True, quick=True)
         other.communicate()
+
+
+def test_a_stage_resumes_what_a_recipe_began(tmp_path: Path) -> None:
+    for parts in RECIPES.values():
+        for part in parts:
+            if part.stage == "diffusion":
+                same = DiffusionSettings.of(part.settings.encoder)
+                free = {name: getattr(same, name) for name in FREE_SETTINGS}
+                assert replace(part.settings, **free) == same

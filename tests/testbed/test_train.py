@@ -26,7 +26,7 @@ from diffusion_lens.testbed.clip import ClipSettings, ClipStage
 from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
 from diffusion_lens.testbed.inverter import InversionSettings, LatentInverter
 from diffusion_lens.testbed.train import QUICK, train
-from diffusion_lens.testbed.trainer import Progress, Trainer, learning_rate
+from diffusion_lens.testbed.trainer import Progress, Trainer, learning_rate, read_progress
 
 TINY_AUTOENCODER = AutoencoderSettings(
     channels=(8, 8, 8, 8), latent_channels=4, side=32, batch=2, rate=2e-3, warmup=3
@@ -210,13 +210,28 @@ def test_captions_are_dropped_to_the_encoding_of_nothing(trained: Path, tmp_path
     assert float(chunk.latents.std()) == pytest.approx(1, abs=0.2)
 
 
-def test_rate_warms_up_by_steps_and_decays_by_samples() -> None:
+def test_rate_warms_up_by_steps_and_decays_by_samples_or_seconds() -> None:
     settings = AutoencoderSettings(warmup=10, rate=1.0)
     assert learning_rate(Progress(step=0), settings) == pytest.approx(0.1)
     assert learning_rate(Progress(step=500), settings) == 1.0
-    half = Progress(step=500, samples=150, decay_from=100, decay_samples=100)
+    half = Progress(step=500, samples=150, decay_from=100.0, decay_over=100.0)
     assert learning_rate(half, settings) == pytest.approx(0.5)
-    assert Progress(samples=200, decay_from=100, decay_samples=100).finished
+    assert Progress(samples=200, decay_from=100.0, decay_over=100.0).finished
+    late = Progress(step=500, samples=150, seconds=75.0, decay_by="seconds", decay_from=0.0, decay_over=100.0)
+    assert learning_rate(late, settings) == pytest.approx(0.5 * (1 + math.cos(0.75 * math.pi)))
+    assert not late.finished and replace(late, seconds=100.0).finished
+
+
+def test_a_decay_over_the_minutes_of_a_run_goes_on_where_it_was_stopped(
+    trained: Path, tmp_path: Path
+) -> None:
+    copy(trained, tmp_path, "autoencoder.safetensors", "autoencoder.csv")
+    before = read_progress(tmp_path / "autoencoder.safetensors")
+    stopped = autoencoder(tmp_path, 2, resume=True, decay=True)
+    assert stopped.decay_by == "seconds" and stopped.decay_over == 60
+    assert stopped.decay_from == before.seconds and 0 < stopped.decayed < 1
+    later = autoencoder(tmp_path, 2, resume=True, decay=True)
+    assert later.decay_from == stopped.decay_from and later.decayed > stopped.decayed
 
 
 def test_export_alone_leaves_checkpoint_and_log(trained: Path, tmp_path: Path) -> None:
