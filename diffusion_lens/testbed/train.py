@@ -171,7 +171,9 @@ def _begin_decay(progress: Progress, seconds: float, samples: int | None) -> Pro
     """The rate falls from here, over so many samples, or else seconds."""
     if samples is None:
         return replace(progress, decay_by="seconds", decay_from=progress.seconds, decay_over=seconds)
-    return replace(progress, decay_by="samples", decay_from=float(progress.samples), decay_over=float(samples))
+    return replace(
+        progress, decay_by="samples", decay_from=float(progress.samples), decay_over=float(samples)
+    )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from diffusion_lens.figures.style import PAGE, style
+from experiments.studies.points import draw_nothing
 
 __all__ = ["draw_grids"]
 
@@ -18,7 +19,7 @@ def draw_grids(
     label: str,
     p: str = "p_bh",
 ) -> Figure:
-    """Draw one heat map by panel.
+    """Draw one heat map by panel; of no numbers, say so in the figure.
 
     Args:
         table: one line by panel, row and `layer`, with the number and its adjusted p.
@@ -29,6 +30,8 @@ def draw_grids(
         label: of the colours.
         p: the column of the adjusted p; a star stands where it is below 0.05.
     """
+    if table.empty:
+        return draw_nothing()
     panels = list(dict.fromkeys(table[panel]))
     low, high = limits
     with style():

@@ -8,7 +8,15 @@ from matplotlib.ticker import PercentFormatter
 
 from diffusion_lens.figures.style import PAGE, line_style, style
 
-__all__ = ["draw_points"]
+__all__ = ["draw_nothing", "draw_points"]
+
+
+def draw_nothing() -> Figure:
+    """What stands in place of a figure of no numbers, as where a study is only tried."""
+    with style():
+        figure = Figure(figsize=(PAGE, 0.6), layout="none")
+        figure.text(0.5, 0.5, "no number rests on enough prompts to be shown", ha="center", va="center")
+    return figure
 
 
 def draw_points(
@@ -38,11 +46,8 @@ def draw_points(
         apart_axes: each row of panels has an axis x of its own.
         title: of the lines.
     """
-    if table.empty:  # as where a study is only tried
-        with style():
-            figure = Figure(figsize=(PAGE, 0.6))
-            figure.text(0.5, 0.5, "no number rests on enough prompts to be shown", ha="center", va="center")
-        return figure
+    if table.empty:
+        return draw_nothing()
     panels, lines = (list(dict.fromkeys(table[name])) for name in (panel, line))
     places = list(dict.fromkeys(table[x]))
     numeric = all(isinstance(one, (int, float)) for one in places)

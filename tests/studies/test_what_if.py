@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.figures.style import save
 from experiments.studies import (
     denoiser_places,
     denoiser_uses,
@@ -21,8 +22,10 @@ from experiments.studies import (
 )
 from experiments.studies.bound import WORDS, bound_prompts
 from experiments.studies.drawn import ALL, ASKED, draw
+from experiments.studies.heat import draw_grids
 from experiments.studies.pages import read_tables, write_study
 from experiments.studies.patched_words import FAMILIES, pairs_of
+from experiments.studies.points import draw_points
 from experiments.studies.tables import shares
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -251,3 +254,11 @@ def test_a_study_runs_from_end_to_end_and_resumes(emoji, tmp_path):
     page = (tmp_path / "out" / "findings.md").read_text()
     assert page == over_training.page(read_tables(tmp_path / "out")) and "0.75" in page
     assert (tmp_path / "out/figures/rates.png").is_file()
+
+
+def test_a_study_of_too_few_prompts_has_figures_that_say_so(tmp_path: Path) -> None:
+    none = pd.DataFrame(columns=["kind", "layer", "readout", "rate", "low", "high", "change", "p_bh"])
+    grids = draw_grids(none, "kind", "readout", "change", (-1, 0), label="change")
+    for figure in (draw_points(none, "kind", "layer", "readout", label="images"), grids):
+        assert "enough prompts" in figure.texts[0].get_text()
+        assert all(path.exists() for path in save(figure, tmp_path / "figure"))

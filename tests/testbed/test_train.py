@@ -217,7 +217,9 @@ def test_rate_warms_up_by_steps_and_decays_by_samples_or_seconds() -> None:
     half = Progress(step=500, samples=150, decay_from=100.0, decay_over=100.0)
     assert learning_rate(half, settings) == pytest.approx(0.5)
     assert Progress(samples=200, decay_from=100.0, decay_over=100.0).finished
-    late = Progress(step=500, samples=150, seconds=75.0, decay_by="seconds", decay_from=0.0, decay_over=100.0)
+    late = Progress(
+        step=500, samples=150, seconds=75.0, decay_by="seconds", decay_from=0.0, decay_over=100.0
+    )
     assert learning_rate(late, settings) == pytest.approx(0.5 * (1 + math.cos(0.75 * math.pi)))
     assert not late.finished and replace(late, seconds=100.0).finished
 
