@@ -1,7 +1,9 @@
-"""Files: written whole or not at all, and images as values of parquet columns."""
+"""Files: read within bounds, written whole or not at all, and images as values of parquet columns."""
 
+import errno
 import io
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +23,42 @@ __all__ = [
     "image_bytes",
     "image_cell",
     "image_metadata",
+    "read_file",
     "read_image",
+    "read_text",
     "write_whole",
 ]
 
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 """The type of an image column, in the layout of Hugging Face `datasets`."""
+
+
+_LARGEST = 2**28  # bytes of a text, such as prompts or questions
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file; not of a device or pipe, which may never end.
+
+    Raises:
+        OSError: it can't be read, or is no file.
+    """
+    if Path(path).exists() and not Path(path).is_file():
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return Path(path).read_bytes()
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a file or pipe in UTF-8, with or without a byte order mark; a line's end is one letter.
+
+    Raises:
+        OSError: it can't be read, or is larger than 256 MiB.
+        UnicodeDecodeError: it is of another encoding.
+    """
+    with open(path, "rb") as file:
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise OSError(errno.EFBIG, f"it is larger than {_LARGEST >> 20} MiB", str(path))
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
 
 
 @dataclass(frozen=True)
@@ -46,8 +78,10 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     """Make sure before any work that a file can be written there.
 
     Raises:
-        OutputError: it exists and `overwrite` is off, or its folder can't be made or written.
+        OutputError: it exists and `overwrite` is off, it is a folder, or its own can't be made or written.
     """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder. Choose the path of a file, such as one inside of it.")
     if path.exists() and not overwrite:
         raise OutputError(
             f"{path} exists. Choose another path, or allow replacing it with --overwrite (overwrite=True)."

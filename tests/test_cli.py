@@ -96,6 +96,8 @@ BAD = [
     (["show", "x", "--out", "fox.pdf"], "error: fox.pdf names no image"),
     (["show", "x", "--out", "file/fox.png"], "error: file/fox.png can't be written"),
     (["show", "x", "--out", "x" * 300 + ".png"], "is too long for a file system"),
+    (["show", "x", "--out", "folder.png", "--overwrite"], "error: folder.png is a folder"),
+    (["show", "x", "--intervene", "keep(" * 20_000], " [...] "),
     (["show", "x", "--seeds", "one"], "error: --seeds: 'one' is not a whole number"),
     (["show", "x", "--seeds", "9" * 30], "not a whole number of at most 64 bits"),
     (["show", "x", "--guidance", "nan"], "is not a number"),
@@ -118,10 +120,18 @@ BAD = [
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda part: ascii(part)[:40])
 def test_errors_are_one_message_and_exit_code_2(tmp_path, arguments, message):
     (tmp_path / "file").write_text("")
+    (tmp_path / "folder.png").mkdir()
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert message in " ".join(line.strip("│ ") for line in (done.stdout + done.stderr).splitlines())
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.png"]
+
+
+def test_images_that_all_overflowed_are_an_exit_code(tmp_path):
+    words = ["show", "a fox", "--layers", "native", "--steps", "1", "--guidance", "1e308", "--out", "x.png"]
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 1 and "not finite" in done.stderr
+    assert (tmp_path / "x.parquet").exists()  # which says so too
 
 
 def test_files_are_replaced_only_when_asked(tmp_path):

@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 
 import pandas as pd
+from packaging.requirements import Requirement
 
 import diffusion_lens
 
@@ -34,6 +35,21 @@ def test_modules_are_small():
     }
     assert not [f"{path}: {lines} lines" for path, lines in sizes.items() if lines > 300]
     assert statistics.median(sizes.values()) < 150
+
+
+def test_each_python_of_the_workflow_has_versions_to_install():
+    root = Path(__file__).parents[1]
+    workflow = (root / ".github/workflows/ci.yml").read_text()
+    pythons = re.search(r"python: \[(.+)\]", workflow).group(1).replace('"', "").split(", ")
+    needed = re.search(r'requires-python = ">=(.+)"', (root / "pyproject.toml").read_text()).group(1)
+    assert pythons[0] == needed
+    lines = (root / "constraints.txt").read_text().splitlines()
+    pinned = [Requirement(line) for line in lines if not line.startswith("#")]
+    for python in pythons:
+        here = [
+            one for one in pinned if one.marker is None or one.marker.evaluate({"python_version": python})
+        ]
+        assert sorted(one.name for one in here) == ["diffusers", "torch", "transformers"], python
 
 
 def test_the_demo_is_the_picture_in_the_readme():

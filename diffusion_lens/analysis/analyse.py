@@ -102,7 +102,9 @@ def analyse(
     check_by(table, by)
     # tens of thousands of small groups are cut from it, and Python's own strings are cut in a fifth of the
     # time that pandas' take
-    table = table.astype({name: object for name in table.select_dtypes("str").columns})
+    table = table.astype(
+        {name: object for name, kind in table.dtypes.items() if isinstance(kind, pd.StringDtype)}
+    )
     of_labels = label_tables(table, resampling) if are_labels(table) else {}
     table = whole_prompts_apart(table)
     check_planned(planned, {name: table[name].dropna().unique() for name in table.columns})

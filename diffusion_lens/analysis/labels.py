@@ -22,6 +22,7 @@ import pandas as pd
 from diffusion_lens.analysis.label_cells import HEADERS, FileName, parse_gpt, parse_human, parse_name
 from diffusion_lens.checks.label_questions import label_check
 from diffusion_lens.errors import ScoresError
+from diffusion_lens.files import read_file, read_text
 from diffusion_lens.scoring import table as scores
 
 __all__ = ["Labels", "load", "read"]
@@ -130,7 +131,7 @@ def _read_folder(scorer: str, folder: Path, report: _Report, cut: int | float) -
             report.add(scorer, "file ignored", 1, f"{file.name} is no .csv")
             continue
         try:
-            content = file.read_bytes()
+            content = read_file(file)
             name = parse_name(file.name, scorer)
             digest = hashlib.sha256(content).hexdigest()
             if (name, digest) in seen:
@@ -231,7 +232,7 @@ def _with_prompt_files(table: pd.DataFrame, folder: Path, report: _Report) -> pd
     for stem, experiments in _PROMPT_FILES.items():
         file = folder / f"{stem} - Sheet1.csv"
         try:
-            lines = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline="")))
+            lines = list(csv.DictReader(io.StringIO(read_text(file), newline="")))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             report.add("", "prompt file not read", 1, f"{file.name}: {error}")
             continue

@@ -34,6 +34,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from diffusion_lens import files
 from diffusion_lens.checks.checks import WHOLE, Check, CheckedPrompt, join_parents, split_parents
 from diffusion_lens.errors import CheckError
 from diffusion_lens.files import write_whole
@@ -58,6 +59,9 @@ def read_table(path: str | os.PathLike[str]) -> list[CheckedPrompt]:
     except csv.Error as error:
         raise CheckError(f"{path} can't be read as a table of checks: {error}.") from error
     _refuse_unknown(reader.fieldnames or (), _COLUMNS, f"{path}")
+    double = {name for name in reader.fieldnames or () if (reader.fieldnames or []).count(name) > 1}
+    if double:
+        raise CheckError(f"{path} has the columns {sorted(double)} twice. Remove or rename one of each.")
     lacking = [name for name in NEEDED if name not in (reader.fieldnames or ())]
     if lacking:
         raise CheckError(f"{path} lacks the columns {lacking}; a table of checks needs {list(NEEDED)}.")
@@ -182,7 +186,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
         CheckError: it can't be read.
     """
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return files.read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise CheckError(f"{path} can't be read as checks: {error}.") from error
 

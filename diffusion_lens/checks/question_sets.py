@@ -11,12 +11,12 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from diffusion_lens.checks.checks import Check, CheckedPrompt, Kind
 from diffusion_lens.checks.english import article, number_word, plural
 from diffusion_lens.errors import CheckError
+from diffusion_lens.files import read_text
 
 __all__ = ["from_dsg", "from_geneval", "from_tifa", "read_dsg", "read_geneval", "read_tifa"]
 
@@ -276,6 +276,6 @@ def read_tifa(path: str | os.PathLike[str]) -> list[CheckedPrompt]:
 
 def _text(path: str | os.PathLike[str]) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise CheckError(f"{path} can't be read: {error}.") from error

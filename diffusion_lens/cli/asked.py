@@ -87,7 +87,7 @@ _TABLES = {
 
 def read_asked(
     files: Sequence[Path], study: Sequence[str], overrides: Overrides
-) -> tuple["Experiment", Path]:
+) -> "tuple[Experiment, Path]":
     """The experiment, and where its relative paths start.
 
     Args:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.files import read_text
 
 __all__ = ["read_captions"]
 
@@ -11,8 +12,10 @@ def read_captions(model: str, path: Path | None, count: int) -> tuple[str, ...]:
     """The captions of a file, one a line, or those of the testbed; at most `count`.
 
     Raises:
-        InputError: the file can't be read, or none is given and the model is not embedded.
+        InputError: fewer than 1, the file can't be read, or none is given and the model is not embedded.
     """
+    if count < 1:
+        raise InputError(f"{count} captions were asked for; a fit needs at least 1.")
     from diffusion_lens.models.embedded import EMBEDDED
     from diffusion_lens.runs.experiment import Captions, Prompts
     from diffusion_lens.runs.prompts import read_prompts
@@ -26,7 +29,7 @@ def read_captions(model: str, path: Path | None, count: int) -> tuple[str, ...]:
         listed = Prompts(captions=Captions(count=count))
         return tuple(one.prompt for one in read_prompts(listed, Path()))
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The captions can't be read from {path} ({error}). Give a text file.") from error
     return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))[:count]

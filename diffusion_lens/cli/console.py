@@ -7,6 +7,8 @@ from rich.console import Console
 
 __all__ = ["err", "fail", "out", "prepare_streams", "say", "warn"]
 
+_LONGEST = 4000  # letters of a message
+
 
 class _Output(Console):
     def on_broken_pipe(self) -> None:
@@ -30,7 +32,9 @@ def warn(text: str) -> None:
 
 
 def fail(text: str) -> None:
-    """Print what went wrong, to standard error."""
+    """Print what went wrong, to standard error; of what a user gave by the page, its ends."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]} [...] {text[-_LONGEST // 2 :]}"
     err.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
 
 

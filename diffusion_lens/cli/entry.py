@@ -11,6 +11,7 @@ from diffusion_lens.cli.console import err, fail, prepare_streams, say, warn
 from diffusion_lens.cli.values import VALUES, ValueRefusedError
 from diffusion_lens.cli.verbs import build_app, find_verb
 from diffusion_lens.errors import DiffusionLensError
+from diffusion_lens.models.quiet import drop_torchvision_notes
 from diffusion_lens.threads import wait_passively
 
 __all__ = ["CONFIG", "main"]
@@ -104,3 +105,4 @@ def _prepare_log() -> None:
         logger.addHandler(RichHandler(console=err, show_time=False, show_path=False))
     logger.propagate = False
     logger.setLevel(logging.INFO)
+    drop_torchvision_notes()

@@ -10,6 +10,7 @@ from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import Layers, Overwrite, Prompts, Seeds, default
 from diffusion_lens.cli.verbs import Topic, group, verb
 from diffusion_lens.errors import InputError
+from diffusion_lens.files import read_text
 
 if TYPE_CHECKING:
     from diffusion_lens.learning.latent_inversion import LatentInversion
@@ -220,7 +221,7 @@ def _load(model: str, inverter: Path | None) -> "LatentInversion":
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in read_text(path).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} can't be read ({error}). Give a text file of captions, one a line."

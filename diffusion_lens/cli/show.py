@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -90,6 +91,8 @@ def show(
     result.save_table(table)
     write_whole(grid, lambda file: result.grid().save(file, grid.suffix[1:].lower().replace("jpg", "jpeg")))
     say(f"grid   {grid}\ntable  {table}")
+    if result.table["missing"].notna().all():
+        sys.exit(1)  # each was said in a warning
 
 
 def _short_hash(asked: object) -> str:

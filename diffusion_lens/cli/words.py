@@ -7,6 +7,7 @@ from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import Layers, Load, Model, Overwrite, Prompts, ReadingOptions, default
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
+from diffusion_lens.files import read_text
 
 __all__ = ["words"]
 
@@ -79,7 +80,7 @@ def words(
 
 def _read_words(path: Path) -> tuple[str, ...]:
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The words can't be read from {path} ({error}). Give a text file.") from error
     return tuple(line.strip() for line in lines if line.strip())

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.learning.image_files import SUFFIXES, read_image
+from diffusion_lens.files import read_text
+from diffusion_lens.learning.image_files import SUFFIXES, check_ground, read_image
 
 __all__ = ["TEMPLATES", "Concept", "read_concept"]
 
@@ -111,10 +112,11 @@ def read_concept(
         ground: the colour behind transparent pixels, by a name or code of CSS.
 
     Raises:
-        InputError: there is no such folder, it holds no images, or one can't be read.
+        InputError: there is no such folder, it holds no images, one can't be read, or no such colour.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder. Give a folder with three to five images.")
+    check_ground(ground)
     shown = sorted(one for one in folder.iterdir() if one.is_file() and not one.name.startswith("."))
     files = [path for path in shown if path.suffix.lower() in SUFFIXES]
     captions = {path.with_suffix(".txt") for path in files}
@@ -145,7 +147,7 @@ def _own_captions(image: Path, token: str) -> tuple[str, ...]:
     if not beside.is_file():
         return ()
     try:
-        lines = beside.read_text(encoding="utf-8").splitlines()
+        lines = read_text(beside).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{beside} can't be read as text: {error}.") from None
     return tuple(line.strip().replace(token, "{}") for line in lines if line.strip())

@@ -4,11 +4,11 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from diffusion_lens.errors import InputError
 
-__all__ = ["SUFFIXES", "as_rgb", "read_image"]
+__all__ = ["SUFFIXES", "as_rgb", "check_ground", "read_image"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """The files that are read as images."""
@@ -44,9 +44,26 @@ def read_image(path: Path, ground: str = "white") -> Image.Image:
             f"{path} is huge: {error} Scale it down to the size that the model draws."
         ) from None
     except (OSError, ValueError, SyntaxError) as error:
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "its content is of another kind" if unknown else error
         raise InputError(
-            f"{path} can't be read as an image ({error}). Remove it, or save it as one of "
+            f"{path} can't be read as an image ({reason}). Remove it, or save it as one of "
             f"{', '.join(SUFFIXES)} with 8 or 16 bits a channel."
+        ) from None
+
+
+def check_ground(ground: str) -> None:
+    """Make sure that a colour to lie behind transparent pixels is one.
+
+    Raises:
+        InputError: it is not.
+    """
+    try:
+        ImageColor.getrgb(ground)
+    except ValueError:
+        raise InputError(
+            f"{ground!r} is no colour to lie behind transparent pixels. Write a name or code of CSS, such "
+            "as white or #808080."
         ) from None
 
 

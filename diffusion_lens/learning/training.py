@@ -7,6 +7,7 @@ alone, so that a training that was killed resumes from its last checkpoint and e
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -68,8 +69,12 @@ class Settings:
         for name in ("steps", "batch", "validate_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if not self.lr > 0:
+        if self.patience is not None and self.patience < 1:
+            raise InputError(f"patience is {self.patience}; it must be at least 1, or left out.")
+        if not 0 < self.lr < math.inf:
             raise InputError(f"The learning rate lr is {self.lr}; it must be above 0.")
+        if self.snr_gamma is not None and not 0 < self.snr_gamma < math.inf:
+            raise InputError(f"snr_gamma is {self.snr_gamma}; it must be above 0, or left out.")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """One door to a live pipeline: an embedded name, a folder, or a model on the hub."""
 
 import inspect
-import json
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -16,7 +15,9 @@ from diffusion_lens.errors import (
 )
 from diffusion_lens.models.embedded import EMBEDDED, load_embedded
 from diffusion_lens.models.memory import explain_memory
-from diffusion_lens.models.pipelines import PipelineFamily, find_family, known_families, resolve_family
+from diffusion_lens.models.missing_package import missing_package
+from diffusion_lens.models.pipeline_index import family_of, first_line, pipeline_class
+from diffusion_lens.models.pipelines import PipelineFamily, resolve_family
 from diffusion_lens.models.quiet import quiet_libraries
 from diffusion_lens.models.single_file import (
     check_single_file,
@@ -95,10 +96,10 @@ def load_pipeline(
                 check_single_file(file, config, allow_pickle=allow_pickle)
                 config = config or find_config(file)
             try:
-                kind = _pipeline_class(config or model, revision, trust_remote_code)
+                kind = pipeline_class(config or model, revision, trust_remote_code)
             except UnknownModelError as error:
                 raise error if file is None else missing_config(file, config, error) from None
-            family = family or _family_of(kind)
+            family = family or family_of(kind)
             _refuse_unknown(options, _parts_of(kind), () if file else _PLACING)
             chosen = dtype or ("float32" if device == "cpu" or family is None else family.half)
             options |= {"dtype": getattr(torch, chosen), "revision": revision}
@@ -160,7 +161,7 @@ def choose_device(device: str | None) -> str:
         torch.zeros(1, device=device).item()  # "meta" makes tensors, which hold nothing
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"Device {device!r} can't be used: {_first_line(error)} Leave it out to use the "
+            f"Device {device!r} can't be used: {first_line(error)} Leave it out to use the "
             "fastest device at hand."
         ) from None
     return device
@@ -192,91 +193,29 @@ def _parts_of(kind: str) -> tuple[str, ...]:
     return tuple(inspect.signature(found.__init__).parameters)
 
 
-def _family_of(kind: str) -> PipelineFamily | None:
-    """The family of a pipeline class, so that nothing large is fetched for one that is unknown.
-
-    None for a class that comes with the model, which is known only once it is loaded.
-    """
-    import diffusers
-
-    found = getattr(diffusers, kind, None)
-    return known_families().get(kind) if found is None else find_family(found)
-
-
-def _pipeline_class(model: str | os.PathLike[str], revision: str | None, trust_remote_code: bool) -> str:
-    """The pipeline's class name, read before anything large is fetched.
-
-    Raises:
-        UnknownModelError: neither a folder nor on the hub.
-        UnsupportedPipelineError: no pipeline, or one of no known family.
-        UnsafeCheckpointError: the pipeline is code of its own.
-    """
-    folder = Path(model)
-    if folder.is_dir():
-        index = folder / "model_index.json"
-        if not index.is_file():
-            raise UnsupportedPipelineError(
-                f"{folder} is a folder without model_index.json, so no diffusers pipeline. Give a folder "
-                "written by pipe.save_pretrained(...)."
-            )
-    else:
-        index = _hub_index(str(model), revision)
-    try:
-        kind = json.loads(index.read_text())["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnsupportedPipelineError(
-            f"{index} can't be read as a pipeline's description ({error}). Save or download it again."
-        ) from error
-    if not isinstance(kind, str):
-        if not isinstance(kind, list) or len(kind) != 2:
-            raise UnsupportedPipelineError(f"{index} names no pipeline class but {kind!r}.")
-        if not trust_remote_code:
-            raise UnsafeCheckpointError(
-                f"{model} is a pipeline with code of its own ({kind[0]}), which would run on this "
-                "machine. If you trust it, allow it with trust_remote_code=True."
-            )
-        kind = kind[-1]
-    return str(kind)
-
-
-def _hub_index(model: str, revision: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    known = f"Embedded models: {', '.join(EMBEDDED)}."
-    if model.count("/") != 1:
-        raise UnknownModelError(
-            f"There is no model {model!r}: it is no embedded model, no folder here, and no hub id "
-            f"(owner/name). {known}"
-        )
-    try:
-        return Path(hf_hub_download(model, "model_index.json", revision=revision))
-    except Exception as error:  # the hub client raises many kinds; its first line tells them apart
-        raise UnknownModelError(
-            f"There is no pipeline {model!r} in this machine's cache or within reach on the hub "
-            f"({_first_line(error)}). Check the name, the "
-            f"network, and for gated models `hf auth login`. {known}"
-        ) from error
-
-
 def _from_pretrained(model: str | os.PathLike[str], **options: Any) -> Any:
     from diffusers import DiffusionPipeline
     from safetensors import SafetensorError
 
     try:
         return DiffusionPipeline.from_pretrained(str(model), **options)
+    except ImportError as error:
+        raise missing_package(model, error) from error
     except (OSError, ValueError, KeyError, AttributeError, TypeError, SafetensorError) as error:
         text = str(error)
+        if "has not been imported" in text:  # its index names a package that diffusers does not know
+            raise missing_package(model, error) from error
         if "trust_remote_code" in text:
             raise UnsafeCheckpointError(
                 f"{model} has parts with code of their own, which would run on this machine "
-                f"({_first_line(error)}). If you trust it, allow it with trust_remote_code=True."
+                f"({first_line(error)}). If you trust it, allow it with trust_remote_code=True."
             ) from error
         if options["use_safetensors"] and _has_pickles(model, text):
             raise UnsafeCheckpointError(
-                f"{model} has weights that are not safetensors ({_first_line(error)}). Pickles can run "
+                f"{model} has weights that are not safetensors ({first_line(error)}). Pickles can run "
                 "any code; if you trust them, allow them with allow_pickle=True."
             ) from error
-        raise UnsupportedPipelineError(f"{model} can't be loaded: {_first_line(error)}") from error
+        raise UnsupportedPipelineError(f"{model} can't be loaded: {first_line(error)}") from error
 
 
 def _has_pickles(model: str | os.PathLike[str], text: str) -> bool:
@@ -286,8 +225,3 @@ def _has_pickles(model: str | os.PathLike[str], text: str) -> bool:
     if not absent or not folder.is_dir():
         return absent
     return any(path.suffix in (".bin", ".ckpt", ".pt", ".pth") for path in folder.rglob("*"))
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"

@@ -1,18 +1,31 @@
 """Silence for the libraries where they talk about what the package handles itself."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["quiet_libraries"]
+__all__ = ["drop_torchvision_notes", "quiet_libraries"]
+
+
+def drop_torchvision_notes() -> None:
+    """Drop transformers' notes that torchvision is not installed, for the rest of the process.
+
+    diffusers imports image processors that prefer torchvision, which nothing here uses, and transformers
+    notes each. For processes that are the package's own; needs neither library to be loaded.
+    """
+    logging.getLogger("transformers.utils.import_utils").addFilter(_without_torchvision)
+
+
+def _without_torchvision(record: logging.LogRecord) -> bool:
+    return "requires torchvision (not installed)" not in record.getMessage()
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Without the notes and loading bars of diffusers and transformers, and the hub's on each try.
 
-    diffusers imports image processors that prefer torchvision, which nothing here uses, and transformers
-    notes that at every import; bars of a second's loading only clutter (those of downloads stay); and both
-    tell at each pass that a prompt was cut, which the lens says once, with the words.
+    Among them those of `drop_torchvision_notes`; bars of a second's loading, which only clutter (those of
+    downloads stay); and that a prompt was cut, which the lens says once, with the words.
     """
     from diffusers.utils import logging as diffusers_logging
     from huggingface_hub.utils import logging as hub_logging

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_lens.errors import UnknownModelError, UnsafeCheckpointError, UnsupportedPipelineError
+from diffusion_lens.models.missing_package import missing_package
 
 __all__ = ["check_single_file", "find_config", "load_single_file", "missing_config"]
 
@@ -113,6 +114,8 @@ def load_single_file(file: Path, kind: str, config: str, **options: Any) -> Any:
         )
     try:
         return load(str(file), config=config, **options)
+    except ImportError as error:
+        raise missing_package(file, error) from error
     except SingleFileComponentError as error:
         name, cls = _ABSENT.search(str(error)).groups()  # type: ignore[union-attr]
         raise UnsupportedPipelineError(

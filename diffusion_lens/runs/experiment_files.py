@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_lens.errors import ExperimentError
+from diffusion_lens.files import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -48,7 +49,7 @@ def load_experiment(path: Path) -> dict[str, Any]:
         ExperimentError: it can't be read, or is no TOML.
     """
     try:
-        loaded: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        loaded: dict[str, Any] = tomllib.loads(read_text(path))
         return loaded
     except OSError as error:
         raise ExperimentError(

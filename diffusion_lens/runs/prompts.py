@@ -7,9 +7,10 @@ import logging
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from diffusion_lens.errors import ExperimentError, nearest
+from diffusion_lens.files import read_text
 from diffusion_lens.runs.experiment import Captions, Prompt, Prompts
 from diffusion_lens.runs.values import check_prompt
 
@@ -21,6 +22,7 @@ _SETS = {
     "geneval": ("sets/geneval/evaluation_metadata.jsonl", "prompt"),
     "partiprompts": ("sets/partiprompts/PartiPrompts.tsv", "Prompt"),
 }
+_MOST_CAPTIONS = 1_000_000  # they are all in memory
 
 
 def read_prompts(source: Prompts, base: Path) -> tuple[Prompt, ...]:
@@ -62,7 +64,7 @@ def _read(source: Prompts, base: Path) -> Iterator[Prompt]:
     elif source.file:
         path = base / source.file
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = read_text(path)
         except (OSError, UnicodeDecodeError) as error:
             raise ExperimentError(f"The prompts {path} can't be read: {error}.") from error
         yield from _parse(text, str(path), source.column)
@@ -81,10 +83,10 @@ def _parse(text: str, name: str, column: str, *, quoted: bool = True) -> Iterato
     if ending in (".csv", ".tsv"):
         lines = io.StringIO(text, newline="")
         delimiter = "," if ending == ".csv" else "\t"
-        if quoted:
-            rows = csv.DictReader(lines, delimiter=delimiter)
-        else:
-            rows = csv.DictReader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+        reader = csv.DictReader(lines, delimiter=delimiter, quoting=quoting)
+        _check_columns(reader, name)
+        rows = reader
     elif ending == ".jsonl":
         rows = _json_lines(text, name)
     else:
@@ -98,7 +100,21 @@ def _parse(text: str, name: str, column: str, *, quoted: bool = True) -> Iterato
                 f"are columns {', '.join(row)}; name the right one with column."
             )
         metadata = {key.lower(): _scalar(value) for key, value in row.items() if key != column}
+        if len(metadata) < len(row) - 1:
+            raise ExperimentError(
+                f"Row {number} of {name} has columns that differ in capital letters alone: "
+                f"{', '.join(row)}. Rename one of them."
+            )
         yield Prompt(row[column], metadata)
+
+
+def _check_columns(reader: "csv.DictReader[str]", name: str) -> None:
+    try:
+        columns = list(reader.fieldnames or ())
+    except csv.Error:
+        return  # which the first row says again
+    if double := next((one for one in columns if columns.count(one) > 1), None):
+        raise ExperimentError(f"{name} has two columns {double!r}. Rename or remove one of them.")
 
 
 def _lines(text: str) -> list[str]:
@@ -118,13 +134,21 @@ def _whole(rows: Iterator[dict[str, Any]], name: str) -> Iterator[dict[str, Any]
 def _json_lines(text: str, name: str) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(_lines(text), start=1):
         try:
-            row = json.loads(line) if line.strip() else None
+            row = json.loads(line, object_pairs_hook=_each_once) if line.strip() else None
         except (ValueError, RecursionError) as error:
             raise ExperimentError(f"Line {number} of {name} is no JSON: {error}.") from error
         if isinstance(row, dict):
             yield {key: "" if value is None else value for key, value in row.items()}
         elif row is not None:
             raise ExperimentError(f"Line {number} of {name} is no JSON object.")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, which would keep the last of two values of one key."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a key stands twice among {', '.join(key for key, _ in pairs)}")
+    return found
 
 
 def _scalar(value: Any) -> Any:
@@ -159,6 +183,10 @@ def _captions(wanted: Captions) -> Iterator[Prompt]:
                 f"{kind!r} is no kind of scene.{nearest(kind, scenes.KINDS)} Allowed: "
                 f"{', '.join(scenes.KINDS)}."
             )
+    if not 0 < wanted.count <= _MOST_CAPTIONS:
+        raise ExperimentError(
+            f"The count of captions is {wanted.count}; it must be from 1 to {_MOST_CAPTIONS:,}."
+        )
     seen: set[str] = set()
     index = 0
     while len(seen) < wanted.count:

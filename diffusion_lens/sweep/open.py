@@ -158,7 +158,7 @@ def _prepare(
     return run
 
 
-def _read_embeddings(experiment: Experiment, base: Path) -> tuple["EmbeddingFile", ...]:
+def _read_embeddings(experiment: Experiment, base: Path) -> "tuple[EmbeddingFile, ...]":
     if not experiment.embeddings:
         return ()
     from diffusion_lens.text.embedding_files import read_embedding_files

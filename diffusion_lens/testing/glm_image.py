@@ -12,11 +12,15 @@ from transformers import (
     ByT5Tokenizer,
     GlmImageConfig,
     GlmImageForConditionalGeneration,
-    GlmImageImageProcessorPil,
     GlmImageProcessor,
     T5Config,
     T5EncoderModel,
 )
+
+try:
+    from transformers import GlmImageImageProcessorPil
+except ImportError:  # older versions have the one, which needs no torchvision
+    from transformers import GlmImageImageProcessor as GlmImageImageProcessorPil
 
 from diffusion_lens.testing.llm_tokenizers import glm_image_tokenizer
 from diffusion_lens.testing.newer import PARTS

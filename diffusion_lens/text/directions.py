@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusion_lens.errors import InputError, LayerError
-from diffusion_lens.files import write_whole
+from diffusion_lens.files import read_file, write_whole
 from diffusion_lens.models.site_keys import SiteKey
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class DirectionFile:
 
 def _read(path: str | os.PathLike[str]) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return read_file(path)
     except OSError as error:
         raise InputError(
             f"The direction {path} can't be read ({error}). Give a file that exists."

@@ -1,9 +1,12 @@
-"""Where the tokens of learned embeddings stand in a text. Needs no torch."""
+"""Where the tokens of learned embeddings stand in a text, and whether they fit. Needs no torch."""
 
 import re
 from collections.abc import Collection, Iterable
+from typing import Any
 
-__all__ = ["is_word", "token_pattern", "tokens_in", "unspoken"]
+from diffusion_lens.errors import InputError
+
+__all__ = ["check_room", "is_word", "token_pattern", "tokens_in", "unspoken"]
 
 
 def is_word(token: str) -> bool:
@@ -56,3 +59,17 @@ def _bounded(token: str) -> str:
     before = r"(?<!\w)" if re.match(r"\w", token) else ""
     after = r"(?!\w)" if re.search(r"\w$", token) else ""
     return f"{before}{re.escape(token)}{after}"
+
+
+def check_room(token: str, vectors: int, encoder: str, tokenizer: Any) -> None:
+    """Make sure that a prompt has room for a learned word.
+
+    Raises:
+        InputError: it has more vectors than a prompt of this encoder holds tokens.
+    """
+    room = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
+    if vectors > room:
+        raise InputError(
+            f"{token} has {vectors} vectors, and a prompt of {encoder} holds {room} tokens. Use "
+            "fewer vectors: one or a few are enough."
+        )

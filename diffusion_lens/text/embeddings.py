@@ -25,7 +25,7 @@ from diffusion_lens.models.hooks import replace_forward
 from diffusion_lens.models.pipelines import Slot, find_family
 from diffusion_lens.models.stages import holders, text_stage
 from diffusion_lens.models.tokens import find_tokenizer
-from diffusion_lens.text.embedding_tokens import is_word, token_pattern
+from diffusion_lens.text.embedding_tokens import check_room, is_word, token_pattern
 
 __all__ = [
     "Embedding",
@@ -109,12 +109,13 @@ def initial_embedding(
         seed: of the drawn rows.
 
     Raises:
-        InputError: no vector, or an initialiser that a tokenizer doesn't know.
+        InputError: no vector, more than a prompt holds, or an initialiser that a tokenizer doesn't know.
     """
     if vectors < 1:
         raise InputError(f"{token} was asked for with {vectors} vectors; a word has at least 1.")
     rows = {}
     for name, slot in encoder_slots(pipe).items():
+        check_room(token, vectors, name, find_tokenizer(pipe, slot))
         matrix = getattr(pipe, name).get_input_embeddings().weight.detach().float().cpu()
         if init is None:
             generator = torch.Generator().manual_seed(seed)
@@ -178,12 +179,7 @@ def _check_token(word: Embedding, encoder: str, tokenizer: Any) -> None:
             f"The token {word.token!r} is in the vocabulary of {encoder} already. Choose one that no text "
             "has, such as <mycat>."
         )
-    room = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
-    if word.count > room:
-        raise InputError(
-            f"{word.token} has {word.count} vectors, and a prompt of {encoder} holds {room} tokens. Use "
-            "fewer vectors: one or a few are enough."
-        )
+    check_room(word.token, word.count, encoder, tokenizer)
 
 
 @contextmanager

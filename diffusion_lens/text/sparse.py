@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.files import write_whole
+from diffusion_lens.files import read_file, write_whole
 from diffusion_lens.text.directions import DirectionFile
 
 __all__ = ["SparseFeatures", "keep_largest"]
@@ -132,7 +132,7 @@ class SparseFeatures:
             InputError: the file is missing, damaged, or holds something else.
         """
         try:
-            content = Path(path).read_bytes()
+            content = read_file(path)
             tensors = load(content)
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
             described: dict[str, Any] = json.loads(header["__metadata__"]["sparse"])

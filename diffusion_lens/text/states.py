@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from diffusion_lens.errors import InputError, LayerError
-from diffusion_lens.files import write_whole
+from diffusion_lens.files import read_file, write_whole
 from diffusion_lens.models.site_keys import SiteKey
 
 __all__ = ["LayerStates"]
@@ -189,7 +189,7 @@ class LayerStates:
             InputError: the file is missing, cut short, or holds something else.
         """
         try:
-            content = Path(path).read_bytes()
+            content = read_file(path)
         except OSError as error:
             raise _unusable(str(path), error) from error
         return cls.from_bytes(content, str(path))

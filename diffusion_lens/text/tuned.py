@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion_lens.errors import InputError, LayerError
-from diffusion_lens.files import write_whole
+from diffusion_lens.files import read_file, write_whole
 from diffusion_lens.models.pipelines import Slot
 from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.text.norm_readout import NATIVE_READOUT
@@ -180,7 +180,7 @@ class Tuned:
 
 def _read(path: str | os.PathLike[str]) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return read_file(path)
     except OSError as error:
         raise InputError(
             f"The tuned readout {path} can't be read ({error}). Make it with diffusion-lens tune."

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.learning.concepts import read_concept
 from diffusion_lens.learning.image_files import as_rgb, read_image
 
 
@@ -60,6 +61,12 @@ def test_numbers_of_no_known_scale_and_other_formats_are_refused(tmp_path):
     for name, message in expected.items():
         with pytest.raises(InputError, match=re.escape(message)):
             read_image(tmp_path / name)
+
+
+def test_a_ground_that_is_no_colour_is_refused_before_an_image_needs_it(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"'nocolour' is no colour .* such as white"):
+        read_concept(tmp_path, "<it>", ground="nocolour")
 
 
 def test_no_program_is_started_for_an_image(tmp_path, monkeypatch):

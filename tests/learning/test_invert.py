@@ -105,6 +105,15 @@ def test_the_best_rows_are_kept_and_patience_ends(new_lens, tmp_path):
         load_state(tmp_path / "state.safetensors", again)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"patience": -1}, {"snr_gamma": -5.0}, {"lr": float("inf")}, {"steps": 0}], ids=str
+)
+def test_settings_that_nothing_is_learned_with_are_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(InputError, match=f"{name} is .*; it must be"):
+        Settings(**wrong)
+
+
 def test_several_concepts_are_learned_in_one_run(tiny_lens, tmp_path):
     concepts = [concept(), concept("<that>", vectors=2)]
     lens, settings = tiny_lens("sdxl"), Settings(steps=2, batch=1, validate_every=1)

@@ -35,7 +35,7 @@ def test_every_self_check_passes(tiny_lens, family):
 
 def test_every_family_of_the_table_is_tested():
     tested = {type(FAMILIES[family].build()).__name__ for family in LENSED}
-    assert tested == set(PIPELINES)
+    assert tested == {name for name in PIPELINES if hasattr(diffusers, name)}
 
 
 @pytest.mark.parametrize("family", LENSED)

@@ -1,22 +1,21 @@
 """Families that take help to encode or to draw: FIBO, Cosmos, Ideogram 4, Stable Cascade, GLM-Image."""
 
+import json
+import sys
+
 import numpy as np
 import pytest
 import torch
-from diffusers.pipelines.bria_fibo2.pipeline_bria_fibo2 import (
-    DEFAULT_NEGATIVE_PROMPT,
-    TEXT_ENCODER_OUT_LAYERS,
-)
 from diffusers.pipelines.ideogram4.pipeline_ideogram4 import QWEN3_VL_ACTIVATION_LAYERS
 
 from diffusion_lens import DiffusionLens, Sampler
-from diffusion_lens.errors import PromptError, SamplerError
+from diffusion_lens.errors import PromptError, SamplerError, UnsupportedPipelineError
 from diffusion_lens.lens.tolerance import pairs
 from diffusion_lens.models.pipelines import PIPELINES
 from diffusion_lens.models.replace_encoders import replace_encoders
 from diffusion_lens.models.tokens import align_prompt
 from diffusion_lens.testing import FAMILIES
-from diffusion_lens.testing.cosmos import REFUSED
+from diffusion_lens.testing.cosmos import REFUSED, SafetyChecker
 from diffusion_lens.text.embeddings import initial_embedding
 
 PROMPT = "a red fox"
@@ -69,12 +68,41 @@ def test_cosmos_refuses_what_its_safety_checker_refuses(tiny_lens, family):
         lens(prompt, "native", progress=False)
 
 
+def test_cosmos_says_that_its_mask_of_padding_needs_torchvision(new_lens, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    lens = new_lens("cosmos2")
+    lens.pipeline.transformer.register_to_config(concat_padding_mask=True)
+    with pytest.raises(UnsupportedPipelineError, match="needs torchvision, which is not installed"):
+        lens(PROMPT, "native", progress=False)
+
+
+def test_cosmos_says_that_its_safety_checker_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cosmos_guardrail", None)
+    pipe = FAMILIES["cosmos2"].build()
+    pipe.register_modules(safety_checker=None)
+    pipe.save_pretrained(tmp_path)
+    said = r"needs a package that is not here \(`?cosmos_guardrail`? is not"
+    with pytest.raises(UnsupportedPipelineError, match=said):
+        DiffusionLens.from_pretrained(tmp_path)
+    given = DiffusionLens.from_pretrained(tmp_path, safety_checker=SafetyChecker())
+    with pytest.raises(PromptError, match="The safety checker of this Cosmos"):
+        given(f"a {REFUSED}", "native", progress=False)
+    index = tmp_path / "model_index.json"
+    named = {"safety_checker": ["cosmos_guardrail", "CosmosSafetyChecker"]}
+    index.write_text(json.dumps(json.loads(index.read_text()) | named))
+    with pytest.raises(UnsupportedPipelineError, match=said):
+        DiffusionLens.from_pretrained(tmp_path)
+
+
+@pytest.mark.skipif("fibo2" not in FAMILIES, reason="diffusers has FIBO 2 from 0.42 on")
 def test_a_caption_of_fibo_2_is_read_as_it_is_written(tiny_lens):
+    from diffusers.pipelines.bria_fibo2 import pipeline_bria_fibo2 as fibo2
+
     lens, family = tiny_lens("fibo2"), PIPELINES["BriaFibo2Pipeline"]
-    assert family.absent_negative == DEFAULT_NEGATIVE_PROMPT
-    assert family.slots[0].tap.positions(36, {"text_encoder_out_layers": TEXT_ENCODER_OUT_LAYERS}) == (
-        *(5, 7, 9, 11, 13, 16, 18, 20, 22, 24, 27, 29, 31, 33, 35),
-    )
+    assert family.absent_negative == fibo2.DEFAULT_NEGATIVE_PROMPT
+    assert family.slots[0].tap.positions(
+        36, {"text_encoder_out_layers": fibo2.TEXT_ENCODER_OUT_LAYERS}
+    ) == (*(5, 7, 9, 11, 13, 16, 18, 20, 22, 24, 27, 29, 31, 33, 35),)
     caption = '{"short_description":"a red fox","objects":["a fox"]}'
     call = {**FAMILIES["fibo2"].call, "guidance_scale": 3.0, "output_type": "np"}
     plain = lens.pipeline(caption, generator=torch.Generator().manual_seed(0), **call).images[0]

@@ -91,9 +91,14 @@ def test_an_unknown_model_is_told_the_embedded_ones(model, message):
 def test_a_folder_that_is_no_pipeline(tmp_path, copy):
     with pytest.raises(UnsupportedPipelineError, match=r"is a folder without model_index\.json"):
         load_pipeline(tmp_path)
-    (copy / "model_index.json").write_text("{ cut of")
-    with pytest.raises(UnsupportedPipelineError, match="can't be read as a pipeline's description"):
-        load_pipeline(copy)
+    for text in ("{ cut of", "[" * 200_000):
+        (copy / "model_index.json").write_text(text)
+        with pytest.raises(UnsupportedPipelineError, match="can't be read as a pipeline's description"):
+            load_pipeline(copy)
+    for name in ("logging", "models", "__version__"):  # of diffusers, and no class
+        (copy / "model_index.json").write_text(f'{{"_class_name": "{name}"}}')
+        with pytest.raises(UnsupportedPipelineError, match=f"'{name}' names no pipeline class"):
+            load_pipeline(copy)
 
 
 def test_a_cut_checkpoint_is_one_message(copy):

@@ -2,6 +2,7 @@
 
 import json
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -149,6 +150,13 @@ def test_prompts_come_from_files_with_their_columns(tmp_path):
         ("a.jsonl", r'{"prompt": "a", "m": "\ud800"}', "'m' of the prompt 'a' is not valid Unicode"),
         ("a.jsonl", r'{"prompt": "a", "\ud800": 1}', "The name of a column is not valid Unicode"),
         ("a.csv", 'prompt,n\n"' + "x" * 200_000, "is no table .* never closed"),
+        ("a.csv", "prompt,n,n\na fox,1,2\n", "a.csv has two columns 'n'"),
+        ("a.csv", "prompt,n,N\na fox,1,2\n", "columns that differ in capital letters alone: prompt, n, N"),
+        (
+            "a.jsonl",
+            '{"prompt": "a", "prompt": "b"}',
+            "Line 1 of .* a key stands twice among prompt, p",
+        ),
     ],
 )
 def test_files_that_hold_no_prompts_are_told(tmp_path, name, content, told):
@@ -156,6 +164,13 @@ def test_files_that_hold_no_prompts_are_told(tmp_path, name, content, told):
         (tmp_path / name).write_text(content)
     with pytest.raises(ExperimentError, match=told):
         read_prompts(Prompts(file=name), tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no file without an end")
+def test_a_file_without_an_end_is_not_read_for_ever(tmp_path):
+    (tmp_path / "a.csv").symlink_to("/dev/zero")
+    with pytest.raises(ExperimentError, match=r"a\.csv can't be read: .*larger than 256 MiB"):
+        read_prompts(Prompts(file="a.csv"), tmp_path)
 
 
 def test_public_sets_are_whole(tmp_path):
@@ -186,12 +201,16 @@ def test_captions_are_those_of_their_scenes(tmp_path):
     assert all(held_out(Scene.from_json(one.metadata["scene"])) for one in held)
     with pytest.raises(ExperimentError, match=r"'pairs' is no kind of scene. Did you mean 'pair'"):
         read_prompts(Prompts(captions=Captions(kinds=("pairs",))), tmp_path)
+    with pytest.raises(ExperimentError, match="The count of captions is 10000000000000; it must be"):
+        read_prompts(Prompts(captions=Captions(count=10**13)), tmp_path)
     with pytest.raises(ExperimentError, match="There are not 300 different captions"):
         read_prompts(Prompts(captions=Captions(count=300, kinds=("entity",))), tmp_path)
 
 
 def test_files_that_hold_no_experiment_are_told(tmp_path):
     path = tmp_path / "bad.toml"
+    path.write_text('model = "emoji"', encoding="utf-8-sig")  # as some editors of Windows write it
+    assert load_experiments([path])[0] == {"model": "emoji"}
     path.write_text("layers = [")
     with pytest.raises(ExperimentError, match=r"bad\.toml is no valid TOML"):
         load_experiments([path])

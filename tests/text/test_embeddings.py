@@ -241,3 +241,5 @@ def test_an_unknown_initialiser_is_refused(tiny_lens, emoji):
         initial_embedding(emoji.pipeline, "<it>", "犬猫䨺")
     with pytest.raises(InputError, match="at least 1"):
         initial_embedding(emoji.pipeline, "<it>", "cat", vectors=0)
+    with pytest.raises(InputError, match="has 1000000000000 vectors, and a prompt of"):
+        initial_embedding(emoji.pipeline, "<it>", vectors=10**12)

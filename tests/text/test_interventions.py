@@ -455,6 +455,19 @@ def test_a_pipeline_that_does_not_pad_says_what_it_can_do(tiny_lens):
 
 
 @pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("scale(fox, inf)", r"factor of scale is inf; it must be a finite number"),
+        ("steer(a cat minus a dog, nan)", r"strength of steer is nan; it must be a finite number"),
+        ("keep()", r"'keep\(\)' lacks tokens\. keep takes tokens, rest\.$"),
+    ],
+)
+def test_what_nothing_can_be_drawn_with_is_refused(written, message):
+    with pytest.raises(InputError, match=message):
+        parse_intervention(written)
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         ["keep(fox)", "keep(car)"],

@@ -1,10 +1,11 @@
 """Families of NVIDIA Cosmos, whose safety checker looks at prompts and images as in the pipeline."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from diffusion_lens.errors import PromptError
+from diffusion_lens.errors import PromptError, UnsupportedPipelineError
 from diffusion_lens.models.families.common import EMBEDS, LAST, ONE
 from diffusion_lens.models.family import PipelineFamily, Slot, Tap
 
@@ -16,6 +17,11 @@ _ACCEPTED: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 
 def _encode(pipe: Any, arguments: dict[str, Any]) -> Any:
     """`encode_prompt` after the safety checker, which `__call__` asks about prompts, not embeddings."""
+    if pipe.transformer.config.concat_padding_mask and find_spec("torchvision") is None:
+        raise UnsupportedPipelineError(
+            f"The denoiser of this {type(pipe).__name__} needs torchvision, which is not installed: it "
+            "sizes its mask of padding with it. Install the torchvision that belongs to your torch."
+        )
     given = arguments["prompt"]
     prompts = [given] if isinstance(given, str) else list(given)
     checker = pipe.safety_checker

@@ -18,6 +18,7 @@ from typing import Any
 
 from diffusion_lens.errors import DiffusionLensError, RunError
 from diffusion_lens.models.load import choose_device
+from diffusion_lens.models.quiet import drop_torchvision_notes
 from diffusion_lens.runs.plan import Cell
 from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.sweep.engines.actor import Actor, Job
@@ -151,6 +152,7 @@ def _work(line: Connection, job: Job, device: str, threads: int) -> None:
     """What a process does: load the model, then draw what comes, until the line ends."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they are for the process that deals the batches
         signal.signal(number, signal.SIG_IGN)
+    drop_torchvision_notes()
     import torch
 
     torch.set_num_threads(threads)

@@ -6,10 +6,10 @@ import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from diffusion_lens.errors import InputError, LayerError
+from diffusion_lens.files import read_text
 from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.text.interventions.base import Context, Intervention, check_choice
 from diffusion_lens.text.interventions.layers import LayerSet, check_layers, holds_layer, write_layers
@@ -142,7 +142,7 @@ def _write_prompts(given: str | Sequence[str]) -> str:
     listed = given.split(";") if isinstance(given, str) else list(given)
     if isinstance(given, (str, os.PathLike)) and str(given).endswith(".txt"):
         try:
-            listed = Path(given).read_text("utf-8").splitlines()
+            listed = read_text(given).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"The prompts of ablate can't be read from {given} ({error}).") from error
     written = [one.strip() for one in listed if one.strip()]

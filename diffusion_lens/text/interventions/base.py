@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from diffusion_lens.text.interventions.tokens import TokenPlaces
     from diffusion_lens.text.states import LayerStates
 
-__all__ = ["PLACES", "Context", "Intervention", "Place", "Source", "check_choice"]
+__all__ = ["PLACES", "Context", "Intervention", "Place", "Source", "check_choice", "finite"]
 
 Place = Literal["readout", "encoder"]
 """Where a change is made: "readout" changes only the state that is drawn; "encoder" changes the output of
@@ -146,6 +147,18 @@ class Intervention:
     def _set(self, name: str, value: object) -> None:
         """Bring a value into its one written form, when the intervention is made."""
         object.__setattr__(self, name, value)
+
+
+def finite(intervention: str, name: str, value: float | int) -> float:
+    """A number that an intervention multiplies by.
+
+    Raises:
+        InputError: it is not finite.
+    """
+    number = float(value)
+    if not math.isfinite(number):
+        raise InputError(f"{name} of {intervention} is {number}; it must be a finite number, such as 2.")
+    return number
 
 
 def check_choice(intervention: str, name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from diffusion_lens.errors import LayerError
 from diffusion_lens.models.site_keys import SiteKey
-from diffusion_lens.text.interventions.base import PLACES, Context, Intervention, Place, check_choice
+from diffusion_lens.text.interventions.base import (
+    PLACES,
+    Context,
+    Intervention,
+    Place,
+    check_choice,
+    finite,
+)
 from diffusion_lens.text.interventions.layers import LayerSet, check_layers, holds_layer, write_layers
 from diffusion_lens.text.interventions.tokens import Tokens, write_tokens
 
@@ -47,7 +54,7 @@ class Scale(Intervention):
 
     def __post_init__(self) -> None:
         self._set("tokens", write_tokens(self.tokens))
-        self._set("factor", float(self.factor))
+        self._set("factor", finite(self.name, "factor", self.factor))
         self._set("layers", write_layers(self.layers))
         check_choice(self.name, "of", self.of, ("norm", "variance"))
         check_choice(self.name, "place", self.place, PLACES)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, ClassVar
 from diffusion_lens.errors import InputError
 from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.text.directions import DirectionFile, file_digest
-from diffusion_lens.text.interventions.base import PLACES, Context, Intervention, Place, check_choice
+from diffusion_lens.text.interventions.base import (
+    PLACES,
+    Context,
+    Intervention,
+    Place,
+    check_choice,
+    finite,
+)
 from diffusion_lens.text.interventions.layers import LayerSet, check_layers, holds_layer, write_layers
 from diffusion_lens.text.interventions.tokens import Tokens, write_tokens
 
@@ -76,7 +83,7 @@ class Steer(Intervention):
 
     def __post_init__(self) -> None:
         self._set("toward", str(self.toward))
-        self._set("strength", float(self.strength))
+        self._set("strength", finite(self.name, "strength", self.strength))
         self._set("tokens", write_tokens(self.tokens))
         self._set("layers", write_layers(self.layers))
         self._set("digest", str(self.digest))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from diffusion_lens.errors import InputError, nearest
@@ -66,6 +66,13 @@ def parse_intervention(text: str) -> Intervention:
         if name not in names or name in given:
             raise InputError(f"{text!r} can't be read: {kind.name} takes {', '.join(names)}, each once.")
         given[name] = value
+    lacking = [
+        one.name
+        for one in fields(kind)
+        if one.default is MISSING and one.default_factory is MISSING and one.name not in given
+    ]
+    if lacking:
+        raise InputError(f"{text!r} lacks {', '.join(lacking)}. {kind.name} takes {', '.join(names)}.")
     try:
         return kind(**given)
     except (TypeError, ValueError) as error:
