@@ -24,6 +24,7 @@ from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
 
 __all__ = ["show"]
+_MOST_WORDS = 100  # under one image
 
 
 @verb(
@@ -66,6 +67,8 @@ def show(
     asked = {name: value for name, value in locals().items() if name not in ("out", "overwrite")}
     if not prompts:
         raise InputError('No prompt was given. For example: diffusion-lens show "a purple cat"')
+    if not 0 <= words <= _MOST_WORDS:  # known before anything is drawn
+        raise InputError(f"--words is {words}; it must be from 0 to {_MOST_WORDS}.")
     if words and release_encoders:
         raise InputError("--words reads the encoders once more; leave --release-encoders out.")
     from diffusion_lens.files import check_output, write_whole

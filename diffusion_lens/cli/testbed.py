@@ -18,6 +18,7 @@ from diffusion_lens.testbed.choices import EncoderName, RecipeName, StageName
 __all__ = ["evaluate", "scenes", "train"]
 
 group("testbed", "Draw the scenes of the embedded models, train the models, and count what they get right.")
+_MOST_SCENES = 10_000
 
 
 @verb("testbed scenes", Topic.MODELS, examples=["diffusion-lens testbed scenes --n 16"])
@@ -41,8 +42,8 @@ def scenes(
     from diffusion_lens.testbed.scenes import render_batch, sample
     from diffusion_lens.testbed.sprites import sheet
 
-    if n < 1:
-        raise InputError(f"{n} scenes can't be drawn; ask for one or more.")
+    if not 1 <= n <= _MOST_SCENES:
+        raise InputError(f"{n} scenes can't be drawn on a sheet; ask for 1 to {_MOST_SCENES:,}.")
     records = out.with_suffix(".jsonl")
     for path in (out, records):
         check_output(path, overwrite=overwrite)

@@ -75,7 +75,7 @@ def tune(
     check_output(out, overwrite=overwrite)
     if jacobian and denoise:
         raise InputError("--denoise trains fitted maps on, and --jacobian fits none: give one of them.")
-    texts, scenes = _read(model, captions, count or (40 if jacobian else 1000), denoise)
+    texts, scenes = _read(model, captions, (40 if jacobian else 1000) if count is None else count, denoise)
     from diffusion_lens.text.fit_jacobian import fit_jacobian
     from diffusion_lens.text.fit_tuned import fit_tuned
 
