@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from diffusion_lens.cli.console import err, say
+from diffusion_lens.cli.console import Output, err, say
 from diffusion_lens.cli.console import out as console
 from diffusion_lens.cli.options import Overwrite, values
 from diffusion_lens.cli.values import Seed
@@ -179,7 +179,6 @@ def _about(scores: tuple[Path, ...]) -> "tuple[list[About], tuple[str, ...]]":
 
 def _tell(tables: "dict[str, pd.DataFrame]", notes: list[str]) -> None:
     """The numbers that matter on the screen, and what is missing."""
-    from rich.console import Console
     from rich.table import Table
 
     from diffusion_lens.analysis.columns import FRAME
@@ -200,7 +199,7 @@ def _tell(tables: "dict[str, pd.DataFrame]", notes: list[str]) -> None:
             view.add_row(*map(_plain, row))
         # whole, also where it goes to a file
         wide = view.__rich_measure__(console, console.options.update(width=1000)).maximum
-        Console(width=max(wide, console.width)).print(view, crop=False)
+        Output(width=max(wide, console.width)).print(view, crop=False)
         for note in dict.fromkeys(summary["note"]):
             if note:
                 err.print(note, markup=False, highlight=False, style="yellow")

@@ -5,19 +5,21 @@ import sys
 
 from rich.console import Console
 
-__all__ = ["err", "fail", "out", "prepare_streams", "say", "warn"]
+__all__ = ["Output", "err", "fail", "out", "prepare_streams", "say", "warn"]
 
 _LONGEST = 4000  # letters of a message
 
 
-class _Output(Console):
+class Output(Console):
+    """A console whose reader may have read enough."""
+
     def on_broken_pipe(self) -> None:
         """Go on without a reader: a verb's work is worth more than what it prints of it."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-out = _Output()
+out = Output()
 err = Console(stderr=True)
 
 

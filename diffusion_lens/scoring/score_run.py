@@ -9,6 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -35,6 +36,8 @@ from diffusion_lens.scoring.scorer import Reference, Scorer, ScoreRequest, Sourc
 __all__ = ["Scored", "Settings", "score_run"]
 
 log = logging.getLogger(__name__)
+
+_PROBE = "scores/.probe"
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ def score_run(
     images = RunImages(url)
     if not images.scan.done:
         raise RunError(f"{images.store.url} has no images yet. Draw them first: diffusion-lens sweep.")
+    _check_writable(images.store)
     asked = ask(images.plan.prompts, given)
     for source, count in asked.sources.items():
         log.info("%d of %d prompts have their checks from %s.", count, len(asked.prompts), source)
@@ -126,6 +130,13 @@ def score_run(
     if settings.baselines and len(asked.prompts) < 2:
         log.warning("There is one prompt only, so no other to shuffle it with: that baseline is left out.")
     return [_score(images, asked, missing, other, scorer, settings) for scorer in scorers]
+
+
+def _check_writable(store: Store) -> None:
+    """Make sure before any scorer is asked that its answers can be kept."""
+    store.write(_PROBE, b"")
+    with suppress(FileNotFoundError):  # of another process
+        store.fs.rm_file(store.path(_PROBE))
 
 
 def _score(

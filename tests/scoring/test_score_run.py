@@ -323,6 +323,15 @@ def test_scores_are_not_written_through_a_link(tmp_path, linked):
     assert not list(elsewhere.iterdir())
 
 
+def test_no_scorer_is_asked_whose_answers_can_not_be_kept(tmp_path):
+    make_run(tmp_path / "run", PROMPTS[:1], late)
+    (tmp_path / "run/scores").write_text("a file in the place of the folder")
+    scorer = Counting()
+    with pytest.raises(OutputError, match="can't be written"):
+        score_run(tmp_path / "run", [scorer], settings=QUIET)
+    assert not scorer.seen
+
+
 def test_a_run_that_is_itself_a_link_is_scored(tmp_path):
     make_run(tmp_path / "run", PROMPTS[:2], late)
     (tmp_path / "link").symlink_to(tmp_path / "run")
