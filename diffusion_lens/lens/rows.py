@@ -9,22 +9,11 @@ import pandas as pd
 from PIL import Image
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.runs.table import VARIANT_COLUMNS
 
 __all__ = ["GridRow", "Order", "difference_image", "differing", "grid_columns", "grid_rows"]
 
 Order = Literal["prompt", "seed"]
-# what tells two images of one prompt, layer and seed apart
-_READING = (
-    "model",
-    "encoder",
-    "readout",
-    "pooled",
-    "slots",
-    "interventions",
-    "edits",
-    "embeddings",
-    "approximations",
-)
 
 
 @dataclass(frozen=True)
@@ -88,7 +77,7 @@ def grid_columns(table: pd.DataFrame, layers: Sequence[int | str] | None = None)
 
 def differing(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
     """The columns of a reading whose values are not the same in two tables."""
-    shared = [name for name in _READING if name in first and name in second]
+    shared = [name for name in VARIANT_COLUMNS if name in first and name in second]
     return [name for name in shared if set(first[name].dropna()) != set(second[name].dropna())]
 
 
@@ -109,7 +98,7 @@ def grid_rows(table: pd.DataFrame, order: Order = "prompt", named: Sequence[str]
     column = "upscaled" if "upscaled" in table else "image"
     several = [
         name
-        for name in _READING
+        for name in VARIANT_COLUMNS
         if name in table and (name in named or table[name].nunique(dropna=False) > 1)
     ]
     keys = ["prompt", *several, "seed"]

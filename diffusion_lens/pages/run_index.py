@@ -19,28 +19,18 @@ from fsspec.core import url_to_fs
 
 from diffusion_lens.errors import RunError
 from diffusion_lens.pages.run_parts import NEEDED, find_parts, read_images_of, read_rows
+from diffusion_lens.runs.table import VARIANT_COLUMNS
 
 __all__ = ["RunIndex", "Strip"]
 
 log = logging.getLogger(__name__)
 
 ANSWERS = ("cell", "scorer", "check", "kind", "p", "label", "reason")
-# what tells two images of one prompt, seed and layer apart
-READING = (
-    "model",
-    "encoder",
-    "readout",
-    "pooled",
-    "slots",
-    "interventions",
-    "embeddings",
-    "approximations",
-)
 # what the package itself writes; everything else is a column of the user's
-_OTHERS = """cell native site identical edits revision steps guidance height width negative_prompt scheduler
+_OTHERS = """cell native site identical revision steps guidance height width negative_prompt scheduler
 options upscale upscaled missing batch seconds dtype device optimizations version torch diffusers commit
 digest column order"""
-OWN = frozenset((*NEEDED, *READING, *_OTHERS.split()))
+OWN = frozenset((*NEEDED, *VARIANT_COLUMNS, *_OTHERS.split()))
 
 
 @dataclass(frozen=True)
@@ -153,7 +143,9 @@ class RunIndex:
             table: rows of `table`; all by default.
         """
         rows = self.table if table is None else table
-        several = [name for name in READING if name in rows and self.table[name].nunique(dropna=False) > 1]
+        several = [
+            name for name in VARIANT_COLUMNS if name in rows and self.table[name].nunique(dropna=False) > 1
+        ]
         keys = ["prompt", *several, "seed"]
         found = []
         for values, group in rows.groupby(keys, sort=False, dropna=False):
@@ -225,7 +217,7 @@ def _in_order(table: pd.DataFrame, manifest: Mapping[str, Any]) -> pd.DataFrame:
     place = {
         prompt: planned.get(prompt, len(planned) + i) for i, prompt in enumerate(table["prompt"].unique())
     }
-    by = ["_prompt", *(name for name in READING if name in table), "seed", "order"]
+    by = ["_prompt", *(name for name in VARIANT_COLUMNS if name in table), "seed", "order"]
     table["_prompt"] = table["prompt"].map(place)
     return table.sort_values(by, kind="stable").drop(columns="_prompt").reset_index(drop=True)
 

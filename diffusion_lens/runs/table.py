@@ -13,7 +13,16 @@ from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.runs.plan import Cell, Plan
 from diffusion_lens.text.reading import ResolvedReading
 
-__all__ = ["COLUMNS", "IMAGE_COLUMNS", "DrawnCell", "Origin", "make_row", "rows_of", "schema_of"]
+__all__ = [
+    "COLUMNS",
+    "IMAGE_COLUMNS",
+    "VARIANT_COLUMNS",
+    "DrawnCell",
+    "Origin",
+    "make_row",
+    "rows_of",
+    "schema_of",
+]
 
 IMAGE_COLUMNS = ("image", "upscaled")
 _IDENTITY = {"cell": pa.string(), "prompt": pa.string()}
@@ -55,6 +64,18 @@ _REST = {
 }
 COLUMNS: tuple[str, ...] = (*_IDENTITY, *_REST)
 """The columns that every table has, besides those that a user's prompts bring."""
+VARIANT_COLUMNS = (
+    "model",
+    "encoder",
+    "readout",
+    "pooled",
+    "slots",
+    "interventions",
+    "edits",
+    "embeddings",
+    "approximations",
+)
+"""What tells two images of one prompt, layer and seed apart."""
 _SCALARS = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 
 

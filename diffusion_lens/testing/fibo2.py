@@ -3,8 +3,9 @@
 from diffusers import BriaFibo2Pipeline, BriaFibo2Transformer2DModel, FlowMatchEulerDiscreteScheduler
 from transformers import Qwen3VLForConditionalGeneration
 
+from diffusion_lens.testing.autoencoders import flux2_vae
 from diffusion_lens.testing.llm_tokenizers import TextProcessor, qwen_tokenizer
-from diffusion_lens.testing.newer import flux2_vae, qwen3_vl_config
+from diffusion_lens.testing.newer import qwen3_vl_config
 from diffusion_lens.testing.parts import LAYERS, SIZE, WIDTH, Tiny, enlivened
 
 __all__ = ["FAMILIES"]

@@ -25,6 +25,7 @@ from transformers import (
     T5EncoderModel,
 )
 
+from diffusion_lens.testing.autoencoders import small_vae
 from diffusion_lens.testing.llm_tokenizers import llama_tokenizer, qwen_tokenizer
 from diffusion_lens.testing.parts import (
     LAYERS,
@@ -37,7 +38,6 @@ from diffusion_lens.testing.parts import (
     clip_config,
     enlivened,
     qwen_vl,
-    small_vae,
     t5_parts,
     token_ids,
 )

@@ -3,8 +3,9 @@
 from diffusers import FlowMatchEulerDiscreteScheduler, Ideogram4Pipeline, Ideogram4Transformer2DModel
 from transformers import Qwen3VLModel
 
+from diffusion_lens.testing.autoencoders import flux2_vae
 from diffusion_lens.testing.llm_tokenizers import qwen_tokenizer
-from diffusion_lens.testing.newer import PARTS, flux2_vae, qwen3_vl_config
+from diffusion_lens.testing.newer import PARTS, qwen3_vl_config
 from diffusion_lens.testing.parts import LONG, WIDTH, Tiny, enlivened
 
 __all__ = ["FAMILIES"]

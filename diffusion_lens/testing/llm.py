@@ -1,7 +1,6 @@
 """Tiny pipelines of families that read one layer of a language model."""
 
 from diffusers import (
-    AutoencoderDC,
     AutoencoderKLQwenImage,
     CogView4Pipeline,
     CogView4Transformer2DModel,
@@ -24,6 +23,7 @@ from transformers import (
     Qwen3Model,
 )
 
+from diffusion_lens.testing.autoencoders import dc_vae, small_vae
 from diffusion_lens.testing.llm_tokenizers import (
     gemma_tokenizer,
     glm_tokenizer,
@@ -36,7 +36,6 @@ from diffusion_lens.testing.parts import (
     Tiny,
     enlivened,
     qwen_vl,
-    small_vae,
     token_ids,
 )
 
@@ -50,21 +49,7 @@ def _sana() -> SanaPipeline:
     return SanaPipeline(
         tokenizer=tokenizer,
         text_encoder=Gemma2Model(Gemma2Config(**TEXT, **token_ids(tokenizer))),
-        vae=AutoencoderDC(
-            latent_channels=4,
-            attention_head_dim=4,
-            encoder_block_types=("ResBlock", "ResBlock", "EfficientViTBlock"),
-            decoder_block_types=("ResBlock", "ResBlock", "EfficientViTBlock"),
-            encoder_block_out_channels=(8, 8, 8),
-            decoder_block_out_channels=(8, 8, 8),
-            encoder_layers_per_block=(1, 1, 1),
-            decoder_layers_per_block=(1, 1, 1),
-            encoder_qkv_multiscales=((), (), (5,)),
-            decoder_qkv_multiscales=((), (), (5,)),
-            downsample_block_type="conv",
-            upsample_block_type="interpolate",
-            scaling_factor=0.5,
-        ),
+        vae=dc_vae(blocks=3),
         transformer=SanaTransformer2DModel(
             in_channels=4,
             out_channels=4,

@@ -3,7 +3,6 @@
 from typing import Any
 
 from diffusers import (
-    AutoencoderKLFlux2,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Pipeline,
@@ -24,6 +23,7 @@ from transformers import (
     T5EncoderModel,
 )
 
+from diffusion_lens.testing.autoencoders import flux2_vae, small_vae
 from diffusion_lens.testing.llm_tokenizers import (
     llama_tokenizer,
     mistral_processor,
@@ -37,7 +37,6 @@ from diffusion_lens.testing.parts import (
     WIDTH,
     Tiny,
     enlivened,
-    small_vae,
     token_ids,
 )
 from diffusion_lens.testing.tokenizers import clip_tokenizer, t5_tokenizer
@@ -105,15 +104,7 @@ def _hidream() -> HiDreamImagePipeline:
 def _flux2_parts(guidance: bool) -> dict[str, Any]:
     """Return what FLUX.2 and FLUX.2 klein share: the autoencoder, denoiser and scheduler."""
     return {
-        "vae": AutoencoderKLFlux2(
-            block_out_channels=(4, 4),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            layers_per_block=1,
-            latent_channels=4,
-            norm_num_groups=1,
-            sample_size=16,
-        ),
+        "vae": flux2_vae(),
         "transformer": Flux2Transformer2DModel(
             in_channels=16,
             num_layers=1,

@@ -3,7 +3,6 @@
 from typing import Any
 
 from diffusers import (
-    AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     CogVideoXDDIMScheduler,
     CogView3PlusPipeline,
@@ -32,6 +31,7 @@ from transformers import (
     Qwen3VLModel,
 )
 
+from diffusion_lens.testing.autoencoders import flux2_vae, small_vae
 from diffusion_lens.testing.llm_tokenizers import (
     TextProcessor,
     llama_tokenizer,
@@ -46,12 +46,11 @@ from diffusion_lens.testing.parts import (
     WIDTH,
     Tiny,
     enlivened,
-    small_vae,
     t5_parts,
     token_ids,
 )
 
-__all__ = ["FAMILIES", "PARTS", "flux2_vae", "qwen3_vl_config"]
+__all__ = ["FAMILIES", "PARTS", "qwen3_vl_config"]
 
 
 # Qwen's chat template for content that is text, or a list of parts of which the first is text
@@ -97,19 +96,6 @@ def _qwen_vae() -> AutoencoderKLQwenImage:
         temperal_downsample=[False, True],
         latents_mean=[0.0] * 4,
         latents_std=[1.0] * 4,
-    )
-
-
-def flux2_vae() -> AutoencoderKLFlux2:
-    """Return the autoencoder of FLUX.2, which several families took over."""
-    return AutoencoderKLFlux2(
-        block_out_channels=(4, 4),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        layers_per_block=1,
-        latent_channels=4,
-        norm_num_groups=1,
-        sample_size=16,
     )
 
 

@@ -1,7 +1,6 @@
 """Tiny pipelines of families of 2025 and 2026: Kandinsky 5, PRX, LongCat-Image, Sana Sprint and more."""
 
 from diffusers import (
-    AutoencoderDC,
     AutoencoderKLMagvit,
     EasyAnimatePipeline,
     EasyAnimateTransformer3DModel,
@@ -30,6 +29,7 @@ from transformers import (
 )
 from transformers.models.t5gemma.configuration_t5gemma import T5GemmaModuleConfig
 
+from diffusion_lens.testing.autoencoders import dc_vae, small_vae
 from diffusion_lens.testing.llm_tokenizers import (
     TextProcessor,
     gemma_tokenizer,
@@ -46,7 +46,6 @@ from diffusion_lens.testing.parts import (
     clip_config,
     enlivened,
     qwen_vl,
-    small_vae,
     token_ids,
 )
 from diffusion_lens.testing.tokenizers import clip_tokenizer
@@ -167,21 +166,7 @@ def _sana_sprint() -> SanaSprintPipeline:
     return SanaSprintPipeline(
         tokenizer=tokenizer,
         text_encoder=Gemma2Model(Gemma2Config(**TEXT, **token_ids(tokenizer))),
-        vae=AutoencoderDC(
-            latent_channels=4,
-            attention_head_dim=4,
-            encoder_block_types=("ResBlock", "EfficientViTBlock"),
-            decoder_block_types=("ResBlock", "EfficientViTBlock"),
-            encoder_block_out_channels=(8, 8),
-            decoder_block_out_channels=(8, 8),
-            encoder_layers_per_block=(1, 1),
-            decoder_layers_per_block=(1, 1),
-            encoder_qkv_multiscales=((), (5,)),
-            decoder_qkv_multiscales=((), (5,)),
-            downsample_block_type="conv",
-            upsample_block_type="interpolate",
-            scaling_factor=0.5,
-        ),
+        vae=dc_vae(blocks=2),
         transformer=SanaTransformer2DModel(
             in_channels=4,
             out_channels=4,

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from diffusers import (
-    AutoencoderKL,
     DDIMScheduler,
     DiffusionPipeline,
     UNet2DConditionModel,
@@ -40,9 +39,7 @@ __all__ = [
     "ddim",
     "enlivened",
     "latent_unet",
-    "latent_vae",
     "qwen_vl",
-    "small_vae",
     "t5_parts",
     "t5_sizes",
     "token_ids",
@@ -206,33 +203,6 @@ def qwen_vl(tokenizer: PreTrainedTokenizerBase) -> Qwen2_5_VLForConditionalGener
         },
     )
     return Qwen2_5_VLForConditionalGeneration(config)
-
-
-def latent_vae() -> AutoencoderKL:
-    """Return an autoencoder with 4 latent channels that halves each side."""
-    return AutoencoderKL(
-        block_out_channels=(8, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=4,
-        scaling_factor=0.5,
-        shift_factor=0.1,
-    )
-
-
-def small_vae(channels: int, blocks: int = 2, shift: float | None = 0.1) -> AutoencoderKL:
-    """Return an image autoencoder that shrinks by two per block after the first."""
-    return AutoencoderKL(
-        block_out_channels=(4,) * blocks,
-        down_block_types=("DownEncoderBlock2D",) * blocks,
-        up_block_types=("UpDecoderBlock2D",) * blocks,
-        latent_channels=channels,
-        norm_num_groups=1,
-        sample_size=16,
-        scaling_factor=0.5,
-        shift_factor=shift,
-    )
 
 
 def latent_unet(**settings: Any) -> UNet2DConditionModel:

@@ -18,6 +18,7 @@ from transformers import (
     CLIPTextModelWithProjection,
 )
 
+from diffusion_lens.testing.autoencoders import latent_vae, small_vae
 from diffusion_lens.testing.llm_tokenizers import (
     chatglm_tokenizer,
 )
@@ -33,8 +34,6 @@ from diffusion_lens.testing.parts import (
     ddim,
     enlivened,
     latent_unet,
-    latent_vae,
-    small_vae,
     t5_parts,
 )
 from diffusion_lens.testing.tokenizers import clip_tokenizer

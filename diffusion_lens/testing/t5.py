@@ -28,6 +28,7 @@ from transformers import (
     UMT5EncoderModel,
 )
 
+from diffusion_lens.testing.autoencoders import latent_vae
 from diffusion_lens.testing.parts import (
     SIZE,
     T5_SIZE,
@@ -36,7 +37,6 @@ from diffusion_lens.testing.parts import (
     amplified,
     clip_config,
     ddim,
-    latent_vae,
     t5_parts,
     t5_sizes,
 )

@@ -20,13 +20,13 @@ from diffusers import (
 )
 from transformers import UMT5Config, UMT5EncoderModel
 
+from diffusion_lens.testing.autoencoders import small_vae
 from diffusion_lens.testing.parts import (
     SIZE,
     T5_SIZE,
     T5_WIDTH,
     Tiny,
     enlivened,
-    small_vae,
     t5_parts,
     t5_sizes,
 )

@@ -8,32 +8,23 @@ The file's digest is part of the id of every intervention that uses it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusion_lens.errors import InputError, LayerError
-from diffusion_lens.files import read_file, write_whole
 from diffusion_lens.models.site_keys import SiteKey
+from diffusion_lens.text.described_files import DAMAGED, DescribedFile
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DirectionFile", "file_digest"]
+__all__ = ["DIRECTION", "DirectionFile"]
 
-
-def file_digest(path: str | os.PathLike[str]) -> str:
-    """What tells the content of a file from others: 16 hex digits.
-
-    Raises:
-        InputError: it can't be read.
-    """
-    return hashlib.sha256(_read(path)).hexdigest()[:16]
+DIRECTION = DescribedFile("direction", "a direction", "Make it with fit_direction(...).save(path).")
+"""The kind of file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +49,8 @@ class DirectionFile:
         Raises:
             OutputError: it can't be written.
         """
-        from safetensors.torch import save
-
         described = {"pairs": self.pairs, "fingerprints": self.fingerprints, "layers": self.layers}
-        tensors = {name: one.contiguous() for name, one in self.vectors.items()}
-        content = save(tensors, metadata={"direction": json.dumps(described)})
-        write_whole(Path(path), lambda file: file.write(content))
+        DIRECTION.write(path, described, self.vectors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], digest: str = "") -> DirectionFile:
@@ -76,13 +63,7 @@ class DirectionFile:
         Raises:
             InputError: it is missing, damaged, or of another digest.
         """
-        found = file_digest(path)
-        if digest and found != digest:
-            raise InputError(
-                f"{path} is not the direction that was asked for: its digest is {found}, not {digest}. "
-                "Give the file that the run began with, or leave digest out for a new run."
-            )
-        return _parse(str(path), found)
+        return _parse(str(path), DIRECTION.check_digest(path, digest))
 
     def vector(self, encoder: str, fingerprint: str, layer: SiteKey) -> torch.Tensor:
         """The direction `[width]` of a layer.
@@ -105,31 +86,15 @@ class DirectionFile:
         return self.vectors[encoder][self.layers[encoder].index(layer)]
 
 
-def _read(path: str | os.PathLike[str]) -> bytes:
-    try:
-        return read_file(path)
-    except OSError as error:
-        raise InputError(
-            f"The direction {path} can't be read ({error}). Give a file that exists."
-        ) from error
-
-
 @lru_cache(maxsize=8)
 def _parse(path: str, _digest: str) -> DirectionFile:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    content = _read(path)
+    content = DIRECTION.read(path)
     try:
-        tensors = load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        described = json.loads(header["__metadata__"]["direction"])
+        described, tensors = DIRECTION.from_bytes(content)
         layers = {name: tuple(numbers) for name, numbers in described["layers"].items()}
         if {name: len(one) for name, one in layers.items()} != {n: len(v) for n, v in tensors.items()}:
             raise ValueError("its layers are not those of its vectors")
         pairs = tuple((one, other) for one, other in described["pairs"])
         return DirectionFile(pairs, described["fingerprints"], layers, tensors)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} is no whole file of directions ({error}). Make it with fit_direction(...).save(path)."
-        ) from error
+    except DAMAGED as error:
+        raise DIRECTION.damaged(path, error) from error

@@ -11,23 +11,19 @@ section 2.3): z = TopK(ReLU(encode (x - centre))), and x is about decode z + cen
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.files import read_file, write_whole
+from diffusion_lens.text.described_files import DAMAGED, DescribedFile
 from diffusion_lens.text.directions import DirectionFile
 
 __all__ = ["SparseFeatures", "keep_largest"]
 
+_FILE = DescribedFile("sparse", "sparse features", "Make it with diffusion-lens features.")
 _TENSORS = ("encode", "decode", "centre", "typical")
 
 
@@ -119,10 +115,9 @@ class SparseFeatures:
         Raises:
             OutputError: it can't be written.
         """
-        tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
+        tensors = {name: getattr(self, name) for name in _TENSORS}
         described = {name: value for name, value in vars(self).items() if name not in _TENSORS}
-        content = save(tensors, metadata={"sparse": json.dumps(described)})
-        write_whole(Path(path), lambda file: file.write(content))
+        _FILE.write(path, described, tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SparseFeatures:
@@ -131,13 +126,9 @@ class SparseFeatures:
         Raises:
             InputError: the file is missing, damaged, or holds something else.
         """
+        content = _FILE.read(path)
         try:
-            content = read_file(path)
-            tensors = load(content)
-            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-            described: dict[str, Any] = json.loads(header["__metadata__"]["sparse"])
+            described, tensors = _FILE.from_bytes(content)
             return cls(**described, **{name: tensors[name] for name in _TENSORS})
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} is no whole file of sparse features ({error}). Make it with features."
-            ) from error
+        except DAMAGED as error:
+            raise _FILE.damaged(str(path), error) from error

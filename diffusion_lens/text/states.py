@@ -5,23 +5,25 @@ Each prompt's states carry a digest of what the encoder gave. Whoever changes th
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 
 from diffusion_lens.errors import InputError, LayerError
-from diffusion_lens.files import read_file, write_whole
 from diffusion_lens.models.site_keys import SiteKey
+from diffusion_lens.text.described_files import DAMAGED, DescribedFile
 
 __all__ = ["LayerStates"]
+
+_FILE = DescribedFile(
+    "layer_states",
+    "layer states",
+    "Make it again with LayerStates.save or result.save; one that a sweep kept may be deleted.",
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,8 +155,8 @@ class LayerStates:
             digests=sum((part.digests for part in parts), ()),
         )
 
-    def to_bytes(self) -> bytes:
-        """The content of a safetensors file, which `from_bytes` reads back."""
+    def _parts(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """What a file holds: a description, and the tensors."""
         tensors = {"states": self.states, "input_ids": self.input_ids, "mask": self.mask}
         if self.pooled is not None:
             tensors["pooled"] = self.pooled
@@ -166,11 +168,11 @@ class LayerStates:
             "tokens": self.tokens,
             "digests": self.digests,
         }
-        saved: bytes = save(
-            {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
-            metadata={"layer_states": json.dumps(described)},
-        )
-        return saved
+        return described, tensors
+
+    def to_bytes(self) -> bytes:
+        """The content of a safetensors file, which `from_bytes` reads back."""
+        return _FILE.to_bytes(*self._parts())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to one safetensors file.
@@ -178,8 +180,7 @@ class LayerStates:
         Raises:
             OutputError: it can't be written.
         """
-        content = self.to_bytes()
-        write_whole(Path(path), lambda file: file.write(content))
+        _FILE.write(path, *self._parts())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "LayerStates":
@@ -188,11 +189,7 @@ class LayerStates:
         Raises:
             InputError: the file is missing, cut short, or holds something else.
         """
-        try:
-            content = read_file(path)
-        except OSError as error:
-            raise _unusable(str(path), error) from error
-        return cls.from_bytes(content, str(path))
+        return cls.from_bytes(_FILE.read(path), str(path))
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str) -> "LayerStates":
@@ -206,28 +203,18 @@ class LayerStates:
             InputError: they are cut short, or hold something else.
         """
         try:
-            tensors = load(content)
-            # safetensors opens with its header: eight bytes of length, then JSON
-            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-            described = json.loads(header["__metadata__"]["layer_states"])
-        except (SafetensorError, ValueError, KeyError) as error:
-            raise _unusable(name, error) from error
-        return cls(
-            encoder=described["encoder"],
-            fingerprint=described["fingerprint"],
-            prompts=tuple(described["prompts"]),
-            layers=tuple(described["layers"]),
-            tokens=tuple(tuple(row) for row in described["tokens"]),
-            states=tensors["states"],
-            input_ids=tensors["input_ids"],
-            mask=tensors["mask"],
-            pooled=tensors.get("pooled"),
-            digests=tuple(described.get("digests", ())),
-        )
-
-
-def _unusable(name: str, error: Exception) -> InputError:
-    return InputError(
-        f"{name} is not a whole file of layer states ({error}). Make it again with LayerStates.save or "
-        "result.save; one that a sweep kept may be deleted."
-    )
+            described, tensors = _FILE.from_bytes(content)
+            return cls(
+                encoder=described["encoder"],
+                fingerprint=described["fingerprint"],
+                prompts=tuple(described["prompts"]),
+                layers=tuple(described["layers"]),
+                tokens=tuple(tuple(row) for row in described["tokens"]),
+                states=tensors["states"],
+                input_ids=tensors["input_ids"],
+                mask=tensors["mask"],
+                pooled=tensors.get("pooled"),
+                digests=tuple(described.get("digests", ())),
+            )
+        except DAMAGED as error:
+            raise _FILE.damaged(name, error) from error

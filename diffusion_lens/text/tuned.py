@@ -10,20 +10,17 @@ affine, fitted in closed form, and the identity at the native layer itself.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion_lens.errors import InputError, LayerError
-from diffusion_lens.files import read_file, write_whole
 from diffusion_lens.models.pipelines import Slot
 from diffusion_lens.models.site_keys import SiteKey
+from diffusion_lens.text.described_files import DAMAGED, DescribedFile
 from diffusion_lens.text.norm_readout import NATIVE_READOUT
 
 if TYPE_CHECKING:
@@ -33,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EncoderMaps", "Tuned", "TunedFile"]
 
+_FILE = DescribedFile("tuned", "a tuned readout", "Make it with diffusion-lens tune.")
 _WRITTEN = re.compile(r"(?P<path>.+?)(?:#(?P<digest>[0-9a-f]{16}))?")
 
 
@@ -79,22 +77,19 @@ class TunedFile:
         Raises:
             OutputError: it can't be written.
         """
-        from safetensors.torch import save
-
         tensors: dict[str, torch.Tensor] = {}
         described: dict[str, Any] = {"captions": self.captions, "ridge": self.ridge}
         described |= {"steps": self.steps, "encoders": {}}
         for name, one in self.encoders.items():
             for position in one.weight:
-                tensors[f"{name} {position} weight"] = one.weight[position].contiguous()
-                tensors[f"{name} {position} bias"] = one.bias[position].contiguous()
+                tensors[f"{name} {position} weight"] = one.weight[position]
+                tensors[f"{name} {position} bias"] = one.bias[position]
             described["encoders"][name] = {
                 "fingerprint": one.fingerprint,
                 "layers": one.layers,
                 "errors": [dict(row) for row in one.errors],
             }
-        content = save(tensors, metadata={"tuned": json.dumps(described)})
-        write_whole(Path(path), lambda file: file.write(content))
+        _FILE.write(path, described, tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], digest: str = "") -> TunedFile:
@@ -107,13 +102,7 @@ class TunedFile:
         Raises:
             InputError: it is missing, damaged, or of another digest.
         """
-        found = _digest(path)
-        if digest and found != digest:
-            raise InputError(
-                f"{path} is not the tuned readout that was asked for: its digest is {found}, not {digest}. "
-                "Give the file that the run began with, or leave the digest out for a new run."
-            )
-        return _parse(str(path), found)
+        return _parse(str(path), _FILE.check_digest(path, digest))
 
 
 @dataclass(frozen=True)
@@ -138,7 +127,7 @@ class Tuned:
         found = _WRITTEN.fullmatch(text)
         if found is None:
             raise InputError("The readout tuned needs a file: tuned:maps.safetensors. Make one with tune.")
-        return cls(found["path"], found["digest"] or _digest(found["path"]))
+        return cls(found["path"], found["digest"] or _FILE.digest(found["path"]))
 
     @property
     def id(self) -> str:
@@ -178,39 +167,11 @@ class Tuned:
         return True
 
 
-def _read(path: str | os.PathLike[str]) -> bytes:
-    try:
-        return read_file(path)
-    except OSError as error:
-        raise InputError(
-            f"The tuned readout {path} can't be read ({error}). Make it with diffusion-lens tune."
-        ) from error
-
-
-def _digest(path: str | os.PathLike[str]) -> str:
-    try:
-        changed = Path(path).stat()
-    except OSError:
-        _read(path)  # which says what is wrong
-        raise
-    return _digest_of(str(path), changed.st_mtime_ns, changed.st_size)
-
-
-@lru_cache(maxsize=8)
-def _digest_of(path: str, _changed: int, _size: int) -> str:
-    return hashlib.sha256(_read(path)).hexdigest()[:16]
-
-
 @lru_cache(maxsize=2)
 def _parse(path: str, _digest: str) -> TunedFile:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    content = _read(path)
+    content = _FILE.read(path)
     try:
-        tensors = load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        described = json.loads(header["__metadata__"]["tuned"])
+        described, tensors = _FILE.from_bytes(content)
         encoders = {}
         for name, one in described["encoders"].items():
             positions = sorted(int(key.split()[1]) for key in tensors if key.startswith(f"{name} "))
@@ -222,7 +183,5 @@ def _parse(path: str, _digest: str) -> TunedFile:
                 tuple(one["errors"]),
             )
         return TunedFile(described["captions"], described["ridge"], encoders, described.get("steps", 0))
-    except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise InputError(
-            f"{path} is no whole file of a tuned readout ({error}). Make it with diffusion-lens tune."
-        ) from error
+    except DAMAGED as error:
+        raise _FILE.damaged(path, error) from error

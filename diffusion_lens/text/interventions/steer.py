@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.models.site_keys import SiteKey
-from diffusion_lens.text.directions import DirectionFile, file_digest
+from diffusion_lens.text.directions import DIRECTION, DirectionFile
 from diffusion_lens.text.interventions.base import (
     PLACES,
     Context,
@@ -90,7 +90,7 @@ class Steer(Intervention):
         check_choice(self.name, "place", self.place, PLACES)
         if self._is_file:
             if not self.digest:
-                self._set("digest", file_digest(self.toward))
+                self._set("digest", DIRECTION.digest(self.toward))
         elif self.digest:
             raise InputError(f"{self.id}: only a direction of a file has a digest.")
         else:
