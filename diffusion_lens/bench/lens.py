@@ -34,9 +34,9 @@ from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.models.hardware import count_flops, measure_matmul
 from diffusion_lens.runs.experiment import Experiment, Machine, Prompt, Prompts
 from diffusion_lens.runs.plan import batches, make_plan
-from diffusion_lens.sweep.engines.actor import Job
 from diffusion_lens.sweep.engines.pool import draw_with
 from diffusion_lens.sweep.engines.processes import use_processes
+from diffusion_lens.sweep.job import Job
 from diffusion_lens.sweep.open import run_sweep
 from diffusion_lens.sweep.resolve import resolve
 
@@ -152,9 +152,8 @@ def _processes(
         machine=machine,
     )
     plan = make_plan(experiment, prompts, resolve(lens, experiment))
-    job = Job(experiment, plan.prompts, plan.resolved, len(plan))
     cut = list(batches(plan.cells, size))[: 2 * count]
-    with use_processes(job, count) as (team, workers):
+    with use_processes(Job.of(plan), count) as (team, workers):
 
         def draw() -> int:
             return sum(len(made) for made in draw_with(team, workers, cut, lambda: False))

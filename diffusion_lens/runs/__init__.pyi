@@ -32,6 +32,7 @@ from .store import Scan as Scan
 from .store import Store as Store
 from .table import COLUMNS as COLUMNS
 from .table import IMAGE_COLUMNS as IMAGE_COLUMNS
+from .table import VARIANT_COLUMNS as VARIANT_COLUMNS
 from .table import DrawnCell as DrawnCell
 from .table import Origin as Origin
 from .table import make_row as make_row

@@ -1,10 +1,10 @@
 from .conditionings import Conditionings as Conditionings
 from .draw import Estimate as Estimate
 from .draw import Run as Run
-from .engines.actor import Job as Job
 from .engines.pool import draw_with as draw_with
 from .engines.processes import count_cores as count_cores
 from .engines.processes import use_processes as use_processes
+from .job import Job as Job
 from .open import look_at_run as look_at_run
 from .open import open_run as open_run
 from .open import run_sweep as run_sweep

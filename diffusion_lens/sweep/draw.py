@@ -18,9 +18,9 @@ from diffusion_lens.runs.session import Session
 from diffusion_lens.runs.store import Scan, Store
 from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.runs.writer import Writer
-from diffusion_lens.sweep.engines.actor import Job
 from diffusion_lens.sweep.engines.choose import ENGINES, draw_elsewhere
 from diffusion_lens.sweep.engines.stop import use_stop
+from diffusion_lens.sweep.job import Job
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
@@ -92,6 +92,12 @@ class Run:
     embeddings: tuple["EmbeddingFile", ...] = ()
     conditionings: "Conditionings | None" = None
 
+    @property
+    def job(self) -> Job:
+        """What its workers must know."""
+        folder = None if self.conditionings is None else self.conditionings.store.url
+        return Job.of(self.plan, self.embeddings, folder)
+
     def todo(self, *, retry_failed: bool = False) -> list[Cell]:
         """The cells of this shard that have no row; those that failed only if they are to be retried."""
         past = self.scan.done if retry_failed else self.scan.done | self.scan.failed.keys()
@@ -114,20 +120,15 @@ class Run:
         Returns:
             None where nothing is to do, or the batch could not be drawn.
         """
-        from diffusion_lens.sweep.resolve import load_lens
-
         todo = self.todo()
         known = self.estimate(len(todo))
         if known is not None or not todo:
             return known
-        plan = self.plan
-        lens = self.lens or load_lens(plan.experiment, self.store, self.embeddings, self.conditionings)
         with TemporaryDirectory() as folder:
             # encoders that are not loaded need the states that the run keeps
-            kept = plan.experiment.machine.encoders == "leave"
-            store = self.store if kept else Store(folder)
-            worker = self._worker(lens, store)
-            batch = worker.draw(next(batches(todo, plan.resolved.batch_size)))
+            kept = self.plan.experiment.machine.encoders == "leave"
+            worker = self._worker(self.store if kept else Store(folder))
+            batch = worker.draw(next(batches(todo, self.plan.resolved.batch_size)))
         if all(one.failed is not None for one in batch):
             return None
         return replace(self._extrapolate(batch, len(todo)), device=str(worker.where["device"]))
@@ -201,19 +202,14 @@ class Run:
         session.end(images=drawn, failed=reasons.total(), seconds=seconds, stopped=asked)
         return Summary(drawn, dict(reasons), left, seconds, asked)
 
-    def _worker(self, lens: "DiffusionLens", store: Store) -> "Worker":
+    def _worker(self, store: Store) -> "Worker":
+        """Who draws in this process, with the model, which is loaded where it is not yet."""
+        from diffusion_lens.sweep.resolve import load_lens
         from diffusion_lens.sweep.worker import Worker
 
-        plan = self.plan
-        return Worker(
-            lens,
-            plan.experiment,
-            plan.prompts,
-            plan.resolved,
-            len(plan),
-            store=store,
-            conditionings=self.conditionings,
-        )
+        if self.lens is None:
+            self.lens = load_lens(self.plan.experiment, self.store, self.embeddings, self.conditionings)
+        return Worker(self.lens, self.job, store=store, conditionings=self.conditionings)
 
     def _extrapolate(self, batch: list[DrawnCell], images: int) -> Estimate:
         """What so many images will take, by one batch."""
@@ -233,33 +229,25 @@ class Run:
         stopped: Callable[[], bool],
         session: "Session",
     ) -> Generator[list[DrawnCell], None, None]:
-        plan = self.plan
-        cut = batches(todo, plan.resolved.batch_size)
-        if engine != "local":
-            from diffusion_lens.models.memory import free_memory
-
-            self.lens = None  # room for those of the workers
-            free_memory()
-            given = None if self.conditionings is None else self.conditionings.store.url
-            job = Job(plan.experiment, plan.prompts, plan.resolved, len(plan), self.embeddings, given)
-            yield from draw_elsewhere(engine, job, cut, stopped, workers)
+        cut = batches(todo, self.plan.resolved.batch_size)
+        if engine == "local":
+            yield from self._draw_here(todo, cut, stopped, session)
             return
-        from diffusion_lens.sweep.resolve import load_lens
+        from diffusion_lens.models.memory import free_memory
 
-        if self.lens is None:
-            self.lens = load_lens(plan.experiment, self.store, self.embeddings, self.conditionings)
-        yield from self._draw_here(self.lens, todo, cut, stopped, session)
+        self.lens = None  # room for those of the workers
+        free_memory()
+        yield from draw_elsewhere(engine, self.job, cut, stopped, workers)
 
     def _draw_here(
         self,
-        lens: "DiffusionLens",
         todo: Sequence[Cell],
         cut: Iterable[list[Cell]],
         stopped: Callable[[], bool],
         session: "Session",
     ) -> Iterator[list[DrawnCell]]:
         plan = self.plan
-        worker = self._worker(lens, self.store)
+        worker = self._worker(self.store)
         worker.batch_size = session.remembered(worker.where["device"], plan.resolved.batch_size)
         size = plan.resolved.batch_size
         session.begin(**worker.where, asked_size=size, batch_size=worker.batch_size)

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from diffusion_lens.runs.manifest import (
     name_cells,
     still_resolved,
 )
-from diffusion_lens.runs.plan import make_plan
+from diffusion_lens.runs.plan import Plan, Resolved, make_plan
 from diffusion_lens.runs.prompts import read_prompts
 from diffusion_lens.runs.store import Store
 from diffusion_lens.runs.table import schema_of
@@ -63,16 +63,13 @@ def open_run(
             conditionings are not of what is to be drawn.
         OutputError: the folder can't be written.
     """
-    store = _store_of(out, shard)
-    # neither prompts nor embeddings need the run
-    prompts = read_prompts(experiment.prompts, base)
-    embeddings = _read_embeddings(experiment, base)
-    given = _read_conditionings(conditionings)
+    asked = _Asked.read(experiment, out, base, shard, lens, conditionings)
+    store = asked.store
     with use_lock(store, shard):
         if shard[1] == 1:
             store.tidy()
-        run = _prepare(experiment, store, prompts, embeddings, shard, lens, given)
-        lens = None  # the run's alone, which may let go of it
+        run = asked.prepare()
+        del asked, lens  # the lens is the run's alone, which may let go of it
         described = describe_plan(run.plan)
         if not store.exists() or store.read_json("manifest.json") != described:
             store.write_json("manifest.json", described)
@@ -101,61 +98,85 @@ def look_at_run(
     Raises:
         DiffusionLensError: as `open_run`, but for what only writing shows.
     """
-    store = _store_of(out, shard)
-    prompts = read_prompts(experiment.prompts, base)
-    embeddings, given = _read_embeddings(experiment, base), _read_conditionings(conditionings)
-    return _prepare(experiment, store, prompts, embeddings, shard, lens, given)
+    return _Asked.read(experiment, out, base, shard, lens, conditionings).prepare()
 
 
-def _store_of(out: str | os.PathLike[str], shard: tuple[int, int]) -> Store:
-    index, count = shard
-    if not 1 <= index <= count:
-        raise InputError(f"Shard {index} of {count} does not exist; shards count from 1, as in 1/{count}.")
-    return Store(out)
+@dataclass(frozen=True)
+class _Asked:
+    """A run as it was asked for: all that can be read before its folder is held."""
 
+    experiment: Experiment
+    store: Store
+    shard: tuple[int, int]
+    prompts: Sequence[Prompt]
+    embeddings: tuple["EmbeddingFile", ...]
+    conditionings: "Conditionings | None"
+    lens: "DiffusionLens | None"
 
-def _prepare(
-    experiment: Experiment,
-    store: Store,
-    prompts: Sequence[Prompt],
-    embeddings: tuple["EmbeddingFile", ...],
-    shard: tuple[int, int],
-    lens: "DiffusionLens | None",
-    conditionings: "Conditionings | None",
-) -> Run:
-    """The plan, and what there is of it."""
-    if lens is not None:
-        lens = lens.with_embeddings(embeddings)
-    resolved = before = None
-    if store.exists():
-        before = load_plan(store.read_json("manifest.json"))
-        check_same(store.url, before, experiment)
-        if schema_of(before.prompts) != schema_of(prompts):
+    @classmethod
+    def read(
+        cls,
+        experiment: Experiment,
+        out: str | os.PathLike[str],
+        base: Path,
+        shard: tuple[int, int],
+        lens: "DiffusionLens | None",
+        conditionings: "str | os.PathLike[str] | None",
+    ) -> "_Asked":
+        """Read prompts, embeddings and conditionings; for arguments see `open_run`."""
+        index, count = shard
+        if not 1 <= index <= count:
+            raise InputError(
+                f"Shard {index} of {count} does not exist; shards count from 1, as in 1/{count}."
+            )
+        embeddings = _read_embeddings(experiment, base)
+        return cls(
+            experiment,
+            Store(out),
+            shard,
+            read_prompts(experiment.prompts, base),
+            embeddings,
+            _read_conditionings(conditionings),
+            None if lens is None else lens.with_embeddings(embeddings),
+        )
+
+    def prepare(self) -> Run:
+        """The plan, and what there is of it; asks the model what it does not know from the folder."""
+        before, resolved = self._before()
+        scan = self.store.scan()
+        lens = self.lens
+        if resolved is None:
+            from diffusion_lens.sweep.resolve import load_lens, resolve
+
+            if lens is None:
+                lens = load_lens(self.experiment, self.store, self.embeddings, self.conditionings)
+            resolved = resolve(lens, self.experiment)
+            if before is not None:
+                now = {name: getattr(resolved, name) for name in ("fingerprint", "settings", "dtype")}
+                check_model(before.resolved, now)
+        texts = [one.prompt for one in self.prompts] + [resolved.settings.get("negative_prompt") or ""]
+        if warning := unspoken([one.token for one in self.embeddings], texts):
+            log.warning(warning)
+        resolved = replace(resolved, embeddings={one.token: one.hash for one in self.embeddings})
+        plan = make_plan(self.experiment, self.prompts, resolved)
+        orphaned = scan.done - {cell.id for cell in plan.cells}
+        run = Run(self.store, plan, scan, self.shard, orphaned, lens, self.embeddings, self.conditionings)
+        if self.conditionings is not None:
+            self.conditionings.check(plan, run.todo(retry_failed=True))
+        return run
+
+    def _before(self) -> tuple[Plan | None, Resolved | None]:
+        """The plan of the run that is in the folder, and what of it need not be asked again."""
+        if not self.store.exists():
+            return None, None
+        before = load_plan(self.store.read_json("manifest.json"))
+        check_same(self.store.url, before, self.experiment)
+        if schema_of(before.prompts) != schema_of(self.prompts):
             raise RunError(
-                f"The prompts' metadata have other columns than those in {store.url}. Keep the "
+                f"The prompts' metadata have other columns than those in {self.store.url}. Keep the "
                 "columns, or choose another --out."
             )
-        resolved = still_resolved(before, experiment)
-    scan = store.scan()
-    if resolved is None:
-        from diffusion_lens.sweep.resolve import load_lens, resolve
-
-        if lens is None:
-            lens = load_lens(experiment, store, embeddings, conditionings)
-        resolved = resolve(lens, experiment)
-        if before is not None:
-            now = {name: getattr(resolved, name) for name in ("fingerprint", "settings", "dtype")}
-            check_model(before.resolved, now)
-    texts = [one.prompt for one in prompts] + [resolved.settings.get("negative_prompt") or ""]
-    if warning := unspoken([one.token for one in embeddings], texts):
-        log.warning(warning)
-    resolved = replace(resolved, embeddings={one.token: one.hash for one in embeddings})
-    plan = make_plan(experiment, prompts, resolved)
-    orphaned = scan.done - {cell.id for cell in plan.cells}
-    run = Run(store, plan, scan, shard, orphaned, lens, embeddings, conditionings)
-    if conditionings is not None:
-        conditionings.check(plan, run.todo(retry_failed=True))
-    return run
+        return before, still_resolved(before, self.experiment)
 
 
 def _read_embeddings(experiment: Experiment, base: Path) -> "tuple[EmbeddingFile, ...]":

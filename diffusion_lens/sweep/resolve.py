@@ -19,7 +19,7 @@ from diffusion_lens.text.interventions import parse_interventions
 from diffusion_lens.text.readouts import parse_readout
 from diffusion_lens.text.resolve import resolve_readings
 
-__all__ = ["columns_of", "load_lens", "resolve", "settings_of"]
+__all__ = ["identify", "load_lens", "resolve"]
 
 
 def load_lens(
@@ -66,7 +66,7 @@ def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
     Raises:
         EncoderError, LayerError, SamplerError: the experiment asks for something that it does not have.
     """
-    settings = settings_of(lens, experiment)
+    settings, identity = identify(lens, experiment)
     options = lens.conditioner.encode_options(settings.sampler.options)
     readings = [
         reading
@@ -88,22 +88,23 @@ def resolve(lens: DiffusionLens, experiment: Experiment) -> Resolved:
     return Resolved(
         # "all" and the only encoder of a pipeline give the same readings
         readings=tuple({reading.reading: reading for reading in readings}.values()),
-        settings=columns_of(settings, experiment),
-        fingerprint=str(digest_pipeline(lens.pipeline)),
-        dtype=lens.dtype,
+        **identity,
         batch_size=experiment.machine.batch_size or lens.denoiser.batch_size,
         embeddings=dict(lens.embeddings.hashes),
     )
 
 
-def settings_of(lens: DiffusionLens, experiment: Experiment) -> Settings:
-    """The sampler settings that a model makes of an experiment's."""
+def identify(lens: DiffusionLens, experiment: Experiment) -> tuple[Settings, dict[str, Any]]:
+    """What a live model makes of an experiment's sampler settings, and what must stay as it is in a run.
+
+    Returns:
+        The settings; and `settings` (with the approximations, as columns of the table), `fingerprint` and
+        `dtype` of `Resolved`.
+    """
     steps = experiment.approximations.steps or experiment.sampler.steps
-    return lens.settings(replace(experiment.sampler, steps=steps))
-
-
-def columns_of(settings: Settings, experiment: Experiment) -> dict[str, Any]:
-    """Those settings, and the approximations, as the table's columns name them."""
-    approximations = str(experiment.approximations)
+    settings = lens.settings(replace(experiment.sampler, steps=steps))
     columns = settings.columns()
-    return {**columns, "approximations": approximations} if approximations else columns
+    if approximations := str(experiment.approximations):
+        columns = {**columns, "approximations": approximations}
+    fingerprint = str(digest_pipeline(lens.pipeline))
+    return settings, {"settings": columns, "fingerprint": fingerprint, "dtype": lens.dtype}

@@ -11,19 +11,17 @@ from diffusion_lens.images.optimizations import Optimizations, choose_optimizati
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.provenance import where_drawn
 from diffusion_lens.models.conditioning import Conditioning
-from diffusion_lens.models.digest import digest_pipeline
 from diffusion_lens.models.hardware import count_flops, measure_matmul
-from diffusion_lens.runs.experiment import Experiment, Prompt
 from diffusion_lens.runs.manifest import check_model
-from diffusion_lens.runs.plan import Cell, Resolved
+from diffusion_lens.runs.plan import Cell
 from diffusion_lens.runs.store import Store
 from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.sweep.conditionings import Conditionings
-from diffusion_lens.sweep.resolve import columns_of, settings_of
+from diffusion_lens.sweep.job import Job
+from diffusion_lens.sweep.resolve import identify
 from diffusion_lens.sweep.states_cache import StatesCache
 from diffusion_lens.text.encode import States
 from diffusion_lens.text.reader import all_edits, source_prompts
-from diffusion_lens.text.reading import ResolvedReading
 
 __all__ = ["Worker"]
 
@@ -35,10 +33,7 @@ class Worker:
 
     Args:
         lens: the model.
-        experiment: what is drawn.
-        prompts: its prompts.
-        resolved: what the model was when the run began.
-        images: the images of the whole plan; see `choose_optimizations`.
+        job: what is drawn.
         optimizations: what is done for speed; the experiment's choice if None.
         store: the run, where states are kept if the experiment says so.
         conditionings: what the cells are drawn from; encoded here if None.
@@ -51,33 +46,27 @@ class Worker:
     def __init__(
         self,
         lens: DiffusionLens,
-        experiment: Experiment,
-        prompts: Sequence[Prompt],
-        resolved: Resolved,
-        images: int,
+        job: Job,
+        *,
         optimizations: Optimizations | None = None,
         store: Store | None = None,
         conditionings: Conditionings | None = None,
     ) -> None:
-        self.conditionings = conditionings
-        self.lens, self.experiment, self.prompts, self.resolved = lens, experiment, prompts, resolved
-        self.settings = settings_of(lens, experiment)
-        columns = columns_of(self.settings, experiment)
-        now = {"fingerprint": str(digest_pipeline(lens.pipeline)), "settings": columns, "dtype": lens.dtype}
-        check_model(resolved, now)
+        self.lens, self.job, self.conditionings = lens, job, conditionings
+        machine = job.experiment.machine
+        self.settings, now = identify(lens, job.experiment)
+        check_model(job.resolved, now)
         device = lens.conditioner.device
         if optimizations is None:
-            optimizations = choose_optimizations(experiment.machine.compile, device.type, images)
+            optimizations = choose_optimizations(machine.compile, device.type, job.images)
         optimize(lens.pipeline, optimizations)
-        approximate(lens.denoiser, experiment.approximations)
+        approximate(lens.denoiser, job.experiment.approximations)
         lens.denoiser.fill = optimizations.compile is not None
         self.optimizations = str(optimizations)
         self.where = where_drawn(device)
         self.reader = lens.reader(self.settings.sampler.options)
-        release = experiment.machine.encoders == "release"
-        self.cache = StatesCache(
-            store, experiment.machine.states, resolved.embeddings_of, in_memory=release
-        )
+        release = machine.encoders == "release"
+        self.cache = StatesCache(store, machine.states, job.resolved.embeddings_of, in_memory=release)
         self.cache.keep_stubs(self.reader)
         self.drawn = 0
         self._prepared: set[str] = set()
@@ -102,11 +91,11 @@ class Worker:
         """
         for index in dict.fromkeys(cell.prompt for cell in cells):
             self._encode(index)
-        self._negative_conditioning(self.prompts[cells[0].prompt].prompt)
+        self._negative_conditioning(self.job.prompts[cells[0].prompt].prompt)
         if self.cache.room < 0:
             raise RunError(
                 'encoders = "release" needs room for the states of every prompt: raise machine.states '
-                f"above {self.experiment.machine.states}."
+                f"above {self.job.experiment.machine.states}."
             )
         self.lens.conditioner.stub_encoders()
 
@@ -205,21 +194,21 @@ class Worker:
     def request(self, cell: Cell) -> ImageRequest:
         """What a cell's image is made from; cells come ordered, so that only the last is kept."""
         if self.conditionings is not None:
-            return self.conditionings.request(cell, self.resolved.readings[cell.reading].only)
+            return self.conditionings.request(cell, self.job.resolved.readings[cell.reading].only)
         key = (cell.prompt, cell.reading)
         if self._positive is None or self._positive[0] != key:
             if self._states is None or self._states[0] != cell.prompt:
                 self._states = cell.prompt, self._encode(cell.prompt)
-            reading = self.resolved.readings[cell.reading]
+            reading = self.job.resolved.readings[cell.reading]
             positive, inside = self.reader.conditions(self._states[1], reading)
             self._positive = key, ImageRequest(positive, Conditioning(), 0, inside, reading.only)
-        negative = self._negative_conditioning(self.prompts[cell.prompt].prompt)
+        negative = self._negative_conditioning(self.job.prompts[cell.prompt].prompt)
         return replace(self._positive[1], negative=negative, seed=cell.seed)
 
     def _encode(self, prompt: int) -> States:
         """The states of one prompt, for all readings of the plan."""
-        readings = self._readings
-        text = self.prompts[prompt].prompt
+        readings = self.job.resolved.readings
+        text = self.job.prompts[prompt].prompt
         for source in source_prompts(readings, text):
             if source not in self._prepared:
                 self.reader.keep_source(source, self.cache.states(self.reader, source, readings))
@@ -228,10 +217,6 @@ class Worker:
         for edits in all_edits(readings):
             self.reader.keep_edited(text, edits, self.cache.states(self.reader, text, readings, edits))
         return self.cache.states(self.reader, text, readings)
-
-    @property
-    def _readings(self) -> Sequence[ResolvedReading]:
-        return self.resolved.readings
 
     def _negative_conditioning(self, prompt: str) -> Conditioning:
         if self._negative is None:

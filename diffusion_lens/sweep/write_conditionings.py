@@ -85,7 +85,7 @@ def encode_experiment(
     run = look_at_run(experiment, out, base=base, lens=lens)
     plan = run.plan
     live = run.lens or load_lens(plan.experiment, embeddings=run.embeddings)
-    worker = Worker(live, plan.experiment, plan.prompts, plan.resolved, len(plan), Optimizations())
+    worker = Worker(live, run.job, optimizations=Optimizations())
     writer = _Writer(store, shard_bytes)
     for cell in plan.cells:
         prompt, reading = plan.prompts[cell.prompt].prompt, plan.reading(cell)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -129,6 +130,7 @@ class SparseFeatures:
         content = _FILE.read(path)
         try:
             described, tensors = _FILE.from_bytes(content)
-            return cls(**described, **{name: tensors[name] for name in _TENSORS})
+            values: dict[str, Any] = {**described, **{name: tensors[name] for name in _TENSORS}}
+            return cls(**values)
         except DAMAGED as error:
             raise _FILE.damaged(str(path), error) from error

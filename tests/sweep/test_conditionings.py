@@ -58,8 +58,7 @@ def test_no_encoder_is_called(made, tmp_path):
 def test_a_worker_of_another_engine_draws_from_them(made, tmp_path):
     base, experiment = made
     plan = look_at_run(experiment, tmp_path / "none").plan
-    job = Job(experiment, plan.prompts, plan.resolved, len(plan), conditionings=str(base / "made"))
-    drawn = Actor(job).draw(plan.cells[:4])
+    drawn = Actor(Job.of(plan, conditionings=str(base / "made"))).draw(plan.cells[:4])
     expected = read(base / "plain").set_index("cell")["image"]
     assert [one.image for one in drawn] == [expected[one.cell.id]["bytes"] for one in drawn]
 

@@ -8,6 +8,8 @@ from types import FrameType
 
 import diffusion_lens
 from diffusion_lens.runs.experiment import Experiment
+from diffusion_lens.runs.plan import Plan
+from diffusion_lens.sweep.job import Job
 from tests.command_line import run
 from tests.conftest import build_lens
 from tests.sweep.helpers import read
@@ -21,6 +23,7 @@ PACKAGE = Path(diffusion_lens.__file__).parent
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
 ROOMS: list[str] = PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
 Step = tuple[str, str]  # the function that gives the experiment on, and the one that takes it
+HELD = (Experiment, Plan, Job)  # an experiment, and what holds it whole
 
 
 def place(frame: FrameType | None) -> str | None:
@@ -35,7 +38,7 @@ def place(frame: FrameType | None) -> str | None:
 
 @contextmanager
 def followed(steps: list[Step]) -> Iterator[None]:
-    """Note each call that takes an experiment as an argument, or gives one back."""
+    """Note each call that takes an experiment, or what holds it, as an argument, or gives one back."""
 
     def note(frame: FrameType, event: str, value: object) -> None:
         if event not in ("call", "return") or not frame.f_code.co_filename.startswith(str(PACKAGE)):
@@ -43,7 +46,7 @@ def followed(steps: list[Step]) -> Iterator[None]:
         code = frame.f_code
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         held = [frame.f_locals.get(name) for name in names] if event == "call" else [value]
-        if any(isinstance(one, Experiment) for one in held):
+        if any(isinstance(one, HELD) for one in held):
             here = place(frame)
             assert here is not None
             steps.append((place(frame.f_back) or here, here))

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Iterator
 from diffusion_lens.errors import InputError
 from diffusion_lens.runs.plan import Cell
 from diffusion_lens.runs.table import DrawnCell
-from diffusion_lens.sweep.engines.actor import Job
+from diffusion_lens.sweep.job import Job
 
 __all__ = ["ENGINES", "draw_elsewhere"]
 

@@ -21,8 +21,9 @@ from diffusion_lens.models.load import choose_device
 from diffusion_lens.models.quiet import drop_torchvision_notes
 from diffusion_lens.runs.plan import Cell
 from diffusion_lens.runs.table import DrawnCell
-from diffusion_lens.sweep.engines.actor import Actor, Job
+from diffusion_lens.sweep.engines.actor import Actor
 from diffusion_lens.sweep.engines.pool import WorkerLostError
+from diffusion_lens.sweep.job import Job
 from diffusion_lens.threads import count_cores, passive_children
 
 __all__ = ["ProcessTeam", "count_cores", "use_processes"]

@@ -10,8 +10,9 @@ from typing import Any
 from diffusion_lens.errors import InputError, RunError
 from diffusion_lens.runs.plan import Cell
 from diffusion_lens.runs.table import DrawnCell
-from diffusion_lens.sweep.engines.actor import Actor, Job
+from diffusion_lens.sweep.engines.actor import Actor
 from diffusion_lens.sweep.engines.pool import WorkerLostError
+from diffusion_lens.sweep.job import Job
 from diffusion_lens.threads import passive_children
 
 __all__ = ["use_ray"]
