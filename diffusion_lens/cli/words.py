@@ -58,7 +58,7 @@ def words(
     if out is not None:
         check_output(out, overwrite=overwrite)
     listed = None if candidates is None else _read_words(candidates)
-    from diffusion_lens.lens.call import make_reading
+    from diffusion_lens.lens.asked import make_reading
     from diffusion_lens.lens.words import say_layers
 
     lens = load.lens(model)

@@ -1,7 +1,7 @@
+from .asked import make_reading as make_reading
 from .attention import WordAttention as WordAttention
 from .attention import check_word as check_word
 from .attention import overlay as overlay
-from .call import make_reading as make_reading
 from .denoiser_states import DrawnImage as DrawnImage
 from .doctor import examine as examine
 from .encoder_comparison import EncoderComparison as EncoderComparison

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,14 +13,18 @@ from torch import Tensor
 
 from diffusion_lens.errors import InputError, UnsupportedPipelineError
 from diffusion_lens.images.attention_maps import AttentionRecorder
+from diffusion_lens.images.sampler import Sampler
+from diffusion_lens.lens.call import Call
 from diffusion_lens.lens.grid import contact_sheet
+from diffusion_lens.lens.model import Model
+from diffusion_lens.lens.words import Spoken
+from diffusion_lens.text.encode import States
 from diffusion_lens.text.interventions.tokens import Tokens
-
-if TYPE_CHECKING:
-    from diffusion_lens.lens.lens import DiffusionLens
-    from diffusion_lens.lens.result import Result
+from diffusion_lens.text.reading import Reading
 
 __all__ = ["WordAttention", "attend_word", "check_word", "overlay"]
+
+_SAMPLER = ("steps", "guidance", "height", "width", "negative_prompt", "scheduler")
 
 
 @dataclass(frozen=True)
@@ -114,19 +118,21 @@ class WordAttention:
         )
 
 
-def check_word(lens: "DiffusionLens", prompt: str, tokens: Tokens) -> None:
+def check_word(model: Model, prompt: str, tokens: Tokens) -> None:
     """Refuse what `attend_word` would, before anything is drawn.
 
     Raises:
         PromptError: the prompt lacks the word.
         UnsupportedPipelineError: the denoiser's attention is of no known kind; it is named.
     """
-    AttentionRecorder(lens.pipeline, 0, ())
-    _places(lens, prompt, tokens, {})
+    AttentionRecorder(model.pipeline, 0, ())
+    _places(model, prompt, tokens, {})
 
 
 def attend_word(
-    result: "Result",
+    spoken: Spoken | None,
+    table: pd.DataFrame,
+    states: States,
     tokens: Tokens,
     *,
     prompt: str | None = None,
@@ -138,7 +144,9 @@ def attend_word(
     Works with U-Nets and with transformers of joint attention whose processors are diffusers' own.
 
     Args:
-        result: what a lens drew that is still there.
+        spoken: how the images were drawn, by a model that must still be there.
+        table: the images.
+        states: the hidden states that they rest on.
         tokens: the word, or tokens; see `diffusion_lens.text.interventions.tokens`.
         prompt: only of this prompt.
         layers: only of these layers: numbers, or "native".
@@ -149,19 +157,19 @@ def attend_word(
         PromptError: the prompt lacks the word.
         UnsupportedPipelineError: the denoiser's attention is of no known kind; it is named.
     """
-    lens = None if result.spoken is None else result.spoken.lens()
-    if result.spoken is None or lens is None:
+    model = None if spoken is None else spoken.model()
+    if spoken is None or model is None:
         raise InputError("The model of this result is gone, or it was read from a file. Draw it again.")
-    AttentionRecorder(lens.pipeline, 0, ())  # or it is refused
-    table = result.table if prompt is None else result.table[result.table["prompt"] == prompt]
+    AttentionRecorder(model.pipeline, 0, ())  # or it is refused
+    table = table if prompt is None else table[table["prompt"] == prompt]
     layer = table["layer"].astype(object).where(~table["native"].astype(bool), "native")
     wanted = layer.isin(layers or list(layer)) & table["seed"].isin(seeds or list(table["seed"]))
     table = table[wanted]
     if table.empty:
         raise InputError(f"The result holds no image of prompt {prompt!r}, layers {layers}, seeds {seeds}.")
-    by_columns = {tuple(map(str, one.columns().values())): one for one in result.spoken.readings}
-    names = list(result.spoken.readings[0].columns())
-    places = {text: _places(lens, text, tokens, result.spoken.options) for text in table["prompt"].unique()}
+    by_columns = {tuple(map(str, one.columns().values())): one for one in spoken.readings}
+    names = list(spoken.readings[0].columns())
+    places = {text: _places(model, text, tokens, spoken.options) for text in table["prompt"].unique()}
     images, recorded = [], []
     for row in table.to_dict("records"):
         reading = by_columns[tuple(str(row[name]) for name in names)]
@@ -169,21 +177,15 @@ def attend_word(
             raise InputError(
                 f"Maps of images under {reading.only} can't be recorded. Draw them without it."
             )
-        recorder = AttentionRecorder(lens.pipeline, *places[row["prompt"]])
+        recorder = AttentionRecorder(model.pipeline, *places[row["prompt"]])
         with recorder.record():
-            settings = {name: _value(row[name]) for name in ("steps", "guidance", "height", "width")}
-            more = {name: _value(row[name]) for name in ("negative_prompt", "scheduler")}
-            drawn = lens(
-                row["prompt"],
-                reading.reading,
-                row["seed"],
-                states=result.states,
-                progress=False,
-                **settings,
-                **more,
-                **result.spoken.options,
+            given = {name: _value(row[name]) for name in _SAMPLER}
+            sampler = Sampler(**given, options=spoken.options)
+            call = Call.resolve(
+                model, row["prompt"], reading.reading, row["seed"], Reading(), sampler, states=states
             )
-        images.append(drawn.table["image"].iloc[0])
+            drawn = next(call.rows())
+        images.append(drawn["image"])
         recorded.append(recorder.maps)
     rows = table[["cell", "prompt", "layer", "native", "seed"]].reset_index(drop=True)
     size = next((one.size for one in images if one is not None), (1, 1))
@@ -194,16 +196,14 @@ def attend_word(
     return WordAttention(tokens, rows.assign(image=images), maps)
 
 
-def _places(
-    lens: "DiffusionLens", prompt: str, tokens: Tokens, options: Mapping[str, Any]
-) -> tuple[int, list[int]]:
+def _places(model: Model, prompt: str, tokens: Tokens, options: Mapping[str, Any]) -> tuple[int, list[int]]:
     """How many tokens the denoiser is given, and which of them are made of the states of some tokens.
 
     These states are changed, and it is seen what of the pipeline's text argument changes with them: a
     pipeline may cut a template away, or join the states of two encoders one after the other.
     """
-    reader = lens.reader(options)
-    (reading,) = lens.readings("native", reader=reader)
+    reader = model.reader(options)
+    (reading,) = model.readings("native", reader=reader)
     states = reader.encode([prompt], [reading])
     marked = {}
     for name, one in states.items():
@@ -215,7 +215,7 @@ def _places(
     before, after = (reader.condition(one, reading).get("prompt_embeds") for one in (states, marked))
     if not isinstance(before, torch.Tensor) or not isinstance(after, torch.Tensor) or before.ndim != 3:
         raise UnsupportedPipelineError(
-            f"The tokens of {type(lens.pipeline).__name__} can't be told in what its denoiser is given."
+            f"The tokens of {type(model.pipeline).__name__} can't be told in what its denoiser is given."
         )
     moved = (before != after).any(-1)[0].nonzero()[:, 0].tolist()
     return before.shape[1], moved

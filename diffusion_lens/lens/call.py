@@ -3,89 +3,29 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from tqdm.auto import tqdm
 
-from diffusion_lens.choices import Pooled
 from diffusion_lens.images.denoise import Denoiser, ImageRequest
 from diffusion_lens.images.sampler import Sampler, check_seeds
+from diffusion_lens.lens.asked import Asked, resolve_asked
+from diffusion_lens.lens.model import Model
 from diffusion_lens.lens.provenance import where_drawn
 from diffusion_lens.lens.settings import Settings
-from diffusion_lens.models.conditioner import Conditioner
 from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.runs.plan import cell_ids, embeddings_in
 from diffusion_lens.runs.table import Origin, make_row
 from diffusion_lens.text.embedding_tokens import unspoken
 from diffusion_lens.text.encode import States, check_prompts, select
-from diffusion_lens.text.interventions import Intervention, parse_interventions
-from diffusion_lens.text.layers import LayerRequest
 from diffusion_lens.text.reader import Reader
-from diffusion_lens.text.reading import ALL_ENCODERS, Reading, ResolvedReading, Slots
-from diffusion_lens.text.readouts import Readout, parse_readout
-from diffusion_lens.text.resolve import resolve_readings
-from diffusion_lens.text.sites import NATIVE
-
-if TYPE_CHECKING:
-    from diffusion_lens.lens.lens import DiffusionLens
+from diffusion_lens.text.reading import Reading, ResolvedReading
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Asked", "Call", "make_reading", "resolve_asked"]
-
-Asked = LayerRequest | Reading | Sequence[LayerRequest | Reading]
-"""The layers that a call asks for: a request, a `Reading` that says by itself how, or several of both."""
-
-
-def make_reading(
-    encoder: str = ALL_ENCODERS,
-    readout: str | Readout = "native",
-    pooled: Pooled = "hold",
-    slots: Slots = "all",
-    interventions: Sequence[str | Intervention] = (),
-) -> Reading:
-    """A reading of the native site, of which some values may be written as text."""
-    parsed = parse_readout(readout) if isinstance(readout, str) else readout
-    changes = parse_interventions(interventions)
-    return Reading(encoder, NATIVE, parsed, pooled, slots, changes)
-
-
-def resolve_asked(
-    conditioner: Conditioner, layers: Asked, how: Reading, options: Mapping[str, Any]
-) -> tuple[ResolvedReading, ...]:
-    """What was asked for means for a live pipeline, each reading once, in the order asked.
-
-    Args:
-        conditioner: the pipeline's text side.
-        layers: what was asked for.
-        how: how those layers are read that are not a `Reading` themselves.
-        options: the options of `encode_prompt`.
-
-    Raises:
-        EncoderError, LayerError, InputError: something asked for does not exist.
-    """
-    several = isinstance(layers, Iterable) and not isinstance(layers, str)
-    asked: Sequence[Any] = list(layers) if several else [layers]  # type: ignore[arg-type]
-    plain = [one for one in asked if not isinstance(one, Reading)]
-    groups: list[tuple[Any, Reading]] = [(plain, how)] if plain or not asked else []
-    groups += [(one.site.layer_request, one) for one in asked if isinstance(one, Reading)]
-    found = {
-        resolved.reading: resolved
-        for requests, reading in groups
-        for resolved in resolve_readings(
-            conditioner,
-            requests,
-            encoder=reading.encoder,
-            readout=reading.readout,
-            pooled=reading.pooled,
-            slots=reading.slots,
-            interventions=reading.interventions,
-            options=options,
-        )
-    }
-    return tuple(found.values())
+__all__ = ["Call"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +59,7 @@ class Call:
     @classmethod
     def resolve(
         cls,
-        lens: "DiffusionLens",
+        model: Model,
         prompts: str | Sequence[str],
         layers: Asked,
         seeds: int | Sequence[int],
@@ -134,28 +74,30 @@ class Call:
             PromptError, LayerError, EncoderError, SamplerError, InputError: something asked for can't be.
         """
         texts, numbers = check_prompts(prompts), check_seeds(seeds)
-        lens.conditioner.check_present()
-        settings = lens.settings(sampler, upscale)
-        reader = lens.reader(settings.sampler.options)
-        readings = resolve_asked(lens.conditioner, layers, how, reader.options)
+        model.conditioner.check_present()
+        settings = model.settings(sampler, upscale)
+        reader = model.reader(settings.sampler.options)
+        readings = resolve_asked(model.conditioner, layers, how, reader.options)
         given = states is not None
         if states is None:
             states = reader.encode(texts, readings)
         else:
-            states = select(lens.conditioner, states, texts, readings)
+            states = select(model.conditioner, states, texts, readings)
         reader.prepare(texts, readings)
         origin = Origin(
-            lens.name,
-            lens.revision,
+            model.name,
+            model.revision,
             settings.columns(),
-            str(lens.denoiser.approximations),
-            lens.dtype,
-            where=where_drawn(lens.conditioner.device),
+            str(model.denoiser.approximations),
+            model.dtype,
+            where=where_drawn(model.conditioner.device),
         )
-        hashes = lens.embeddings.hashes
+        hashes = model.embeddings.hashes
         if warning := unspoken(hashes, [*texts, settings.sampler.negative_prompt or ""]):
             log.warning(warning)
-        return cls(texts, readings, numbers, settings, reader, lens.denoiser, origin, hashes, states, given)
+        return cls(
+            texts, readings, numbers, settings, reader, model.denoiser, origin, hashes, states, given
+        )
 
     def __len__(self) -> int:
         return len(self.prompts) * len(self.readings) * len(self.seeds)

@@ -1,30 +1,25 @@
 """`DiffusionLens`: see what a text encoder knows at each of its layers, as the pipeline draws it."""
 
-import copy
 import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diffusion_lens.choices import Pooled
-from diffusion_lens.images.denoise import Denoiser
 from diffusion_lens.images.sampler import Sampler
-from diffusion_lens.lens.call import Asked, Call, make_reading, resolve_asked
+from diffusion_lens.lens.asked import Asked, make_reading
+from diffusion_lens.lens.call import Call
+from diffusion_lens.lens.model import Model
 from diffusion_lens.lens.result import Result
-from diffusion_lens.lens.settings import Settings
-from diffusion_lens.lens.stages import check_second_stage, default_sampler, load_stages
+from diffusion_lens.lens.stages import default_sampler, load_stages
 from diffusion_lens.lens.words import Spoken
-from diffusion_lens.models.conditioner import Conditioner
 from diffusion_lens.models.encoder_variants import model_name
 from diffusion_lens.models.encoders import EncoderFamily
-from diffusion_lens.models.memory import choose_batch, free_memory
 from diffusion_lens.models.pipelines import PipelineFamily
-from diffusion_lens.text.embedding_files import GivenEmbedding, KnownEmbeddings
-from diffusion_lens.text.encode import States, check_prompts
+from diffusion_lens.text.embedding_files import GivenEmbedding
+from diffusion_lens.text.encode import States
 from diffusion_lens.text.interventions import Intervention
-from diffusion_lens.text.layers import LayerPlan
-from diffusion_lens.text.reader import Reader
-from diffusion_lens.text.reading import ALL_ENCODERS, Reading, ResolvedReading, Slots
+from diffusion_lens.text.reading import ALL_ENCODERS, Slots
 from diffusion_lens.text.readouts import Readout
 
 if TYPE_CHECKING:
@@ -33,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["DiffusionLens"]
 
 
-class DiffusionLens:
+class DiffusionLens(Model):
     """A lens on a live text-to-image pipeline.
 
     Args:
@@ -61,29 +56,6 @@ class DiffusionLens:
         result.grid()
         ```
     """
-
-    def __init__(
-        self,
-        pipe: Any,
-        *,
-        family: PipelineFamily | str | None = None,
-        encoders: Mapping[str, EncoderFamily | str] | None = None,
-        upscaler: Any = None,
-        defaults: Sampler | None = None,
-        batch_size: int | None = None,
-        name: str | None = None,
-        revision: str | None = None,
-        embeddings: Sequence[GivenEmbedding] = (),
-    ) -> None:
-        self.conditioner = Conditioner(pipe, family, encoders)
-        device = self.conditioner.device
-        batch = choose_batch(pipe, device, batch_size)
-        check_second_stage(upscaler)
-        self.denoiser = Denoiser(pipe, self.conditioner.family, device, batch, upscaler)
-        self.defaults = defaults or Sampler()
-        self.revision = revision
-        self.embeddings = KnownEmbeddings().add(self.conditioner, embeddings)
-        self.name = name or getattr(pipe, "name_or_path", None) or type(pipe).__name__
 
     @classmethod
     def from_pretrained(
@@ -125,46 +97,10 @@ class DiffusionLens:
             embeddings=embeddings,
         )
 
-    @property
-    def pipeline(self) -> Any:
-        """The live pipeline."""
-        return self.conditioner.pipe
-
-    @property
-    def dtype(self) -> str:
-        """The type that the pipeline computes in, such as "float32"."""
-        return str(self.pipeline.dtype).removeprefix("torch.")
-
     def __repr__(self) -> str:
         encoders = [f"{name} of {one.depth} layers" for name, one in self.conditioner.encoders.items()]
         described = ", ".join(encoders) or "encoders released"
         return f"DiffusionLens({self.name}: {type(self.pipeline).__name__}, {described})"
-
-    def with_embeddings(self, embeddings: Sequence[GivenEmbedding]) -> "DiffusionLens":
-        """Another lens on the same pipeline, whose prompts may hold further learned embeddings.
-
-        Raises:
-            InputError: one can't be read or does not fit the encoders.
-        """
-        other = copy.copy(self)
-        other.embeddings = self.embeddings.add(self.conditioner, embeddings)
-        return other
-
-    def plan(self, encoder: str = ALL_ENCODERS, slots: Slots = "all", **options: Any) -> LayerPlan:
-        """The layers that can be drawn: their number, the native one, and what moves with them."""
-        self.conditioner.check_present()
-        return LayerPlan(self.conditioner, encoder, slots, self.conditioner.encode_options(options))
-
-    def settings(self, sampler: Sampler | None = None, upscale: Sampler | None = None) -> Settings:
-        """Sampler settings over the lens's defaults, resolved on this pipeline."""
-        return Settings(
-            self.conditioner, self.denoiser, (sampler or Sampler()).over(self.defaults), upscale
-        )
-
-    def reader(self, options: Mapping[str, Any] | None = None) -> Reader:
-        """The pipeline's text side, under options of `__call__` that its encoders see."""
-        encoded = self.conditioner.encode_options(options or {})
-        return Reader(self.conditioner, encoded, self.embeddings.fitted)
 
     def __call__(
         self,
@@ -255,44 +191,8 @@ class DiffusionLens:
         call = Call.resolve(self, prompts, layers, seeds, make_reading(**how), sampler or Sampler())
         yield from call.rows()
 
-    def readings(
-        self, layers: Asked = "all", how: Reading | None = None, reader: Reader | None = None
-    ) -> tuple[ResolvedReading, ...]:
-        """What readings of some layers mean for this model, each once, in the order asked.
-
-        Args:
-            layers: as for a call.
-            how: how those are read that are not a `Reading` themselves; natively if None.
-            reader: with options of `encode_prompt`, which in FLUX.2 name the layers that it reads.
-
-        Raises:
-            EncoderError, LayerError, InputError: something asked for does not exist.
-        """
-        return resolve_asked(self.conditioner, layers, how or Reading(), (reader or self.reader()).options)
-
-    def encode(self, prompts: str | Sequence[str], layers: Asked = "all", **options: Any) -> States:
-        """Read prompts once and keep the states, by encoder, to be saved or drawn from (`states=`).
-
-        Args:
-            prompts: one prompt or several.
-            layers: as for a call; the layers that can be drawn later.
-            options: arguments of the pipeline's `__call__` that its encoders see.
-
-        Raises:
-            PromptError, LayerError, SamplerError: something asked for can't be.
-        """
-        settings = self.settings(Sampler(options=options))
-        self.conditioner.check_present()
-        reader = self.reader(settings.sampler.options)
-        return reader.encode(check_prompts(prompts), self.readings(layers, reader=reader))
-
     def explore(self, prompt: str = "", *, layers: str = "all", seeds: str = "0") -> "LensWidget":
         """A prompt field in a notebook, drawn by its kernel; see `diffusion_lens.lens.widget`."""
         from diffusion_lens.lens.widget import LensWidget
 
         return LensWidget(self, prompt, layers, seeds)
-
-    def release_encoders(self) -> None:
-        """Free the memory of the text encoders; no further prompt can be read after that."""
-        self.conditioner.release()
-        free_memory()

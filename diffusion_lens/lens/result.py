@@ -163,7 +163,7 @@ class Result:
         """Where the denoiser reads a word; see `diffusion_lens.lens.attention.attend_word`."""
         from diffusion_lens.lens.attention import attend_word
 
-        return attend_word(self, tokens, **chosen)
+        return attend_word(self.spoken, self.table, self.states, tokens, **chosen)
 
     def compare(self, other: "Result") -> Comparison:
         """This result and another, layer by layer and seed by seed, with their difference.

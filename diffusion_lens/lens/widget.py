@@ -6,11 +6,15 @@ It needs a running kernel, and is blank in a saved notebook; a result shows itse
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 
 from diffusion_lens.errors import DiffusionLensError, InputError
+from diffusion_lens.images.sampler import Sampler
+from diffusion_lens.lens.call import Call
+from diffusion_lens.lens.model import Model
+from diffusion_lens.text.reading import Reading
 
 try:
     import anywidget
@@ -19,9 +23,6 @@ except ImportError as error:
     raise InputError(
         f"lens.explore() needs {error.name}: pip install 'diffusion-lens[notebook]'."
     ) from error
-
-if TYPE_CHECKING:
-    from diffusion_lens.lens.lens import DiffusionLens
 
 __all__ = ["LensWidget"]
 
@@ -32,7 +33,7 @@ class LensWidget(anywidget.AnyWidget):
     """A live view of a lens: prompt, seeds and layers go in, images come out one layer after the other.
 
     Args:
-        lens: the lens; its model draws in this kernel.
+        model: what draws, in this kernel.
         prompt: what stands in the field at first.
         layers: layers as one writes them, with spaces between them, such as "all" or "0 6 native".
         seeds: seeds with spaces between them.
@@ -44,11 +45,9 @@ class LensWidget(anywidget.AnyWidget):
     layers = traitlets.Unicode("all").tag(sync=True)
     seeds = traitlets.Unicode("0").tag(sync=True)
 
-    def __init__(
-        self, lens: "DiffusionLens", prompt: str = "", layers: str = "all", seeds: str = "0"
-    ) -> None:
+    def __init__(self, model: Model, prompt: str = "", layers: str = "all", seeds: str = "0") -> None:
         super().__init__(prompt=prompt, layers=layers, seeds=seeds)
-        self._lens = lens
+        self._model = model
         self.on_msg(self._answer)
 
     def _answer(self, _widget: object, asked: Mapping[str, Any], _buffers: Sequence[bytes]) -> None:
@@ -65,14 +64,16 @@ class LensWidget(anywidget.AnyWidget):
         if not all(seed.isdecimal() for seed in seeds):
             raise InputError(f"Seeds are whole numbers with spaces between them, not {' '.join(seeds)!r}.")
         numbers = [int(seed) for seed in seeds]
-        resolved = self._lens.readings([int(one) if one.isdecimal() else one for one in layers])
+        resolved = self._model.readings([int(one) if one.isdecimal() else one for one in layers])
         readings = [one.reading for one in resolved]
         names = [f"{one.layer}, native" if one.native else one.reading.site.id for one in resolved]
         self.send({"kind": "plan", "columns": names, "seeds": numbers})
-        states = self._lens.encode(prompt, readings)
+        states = self._model.encode(prompt, readings)
         for column, reading in enumerate(readings):
-            result = self._lens(prompt, [reading], numbers, states=states, progress=False)
-            for row in result.table.to_dict("records"):
+            call = Call.resolve(
+                self._model, prompt, [reading], numbers, Reading(), Sampler(), states=states
+            )
+            for row in call.rows():
                 place = {"kind": "image", "column": column, "seed": int(row["seed"])}
                 image = row.get("upscaled") or row["image"]
                 if image is None:

@@ -4,19 +4,17 @@ import os
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.lens.asked import Asked
+from diffusion_lens.lens.model import Model
 from diffusion_lens.text.encode import States, check_prompts
 from diffusion_lens.text.interventions.tokens import Tokens
 from diffusion_lens.text.reading import Reading, ResolvedReading
 from diffusion_lens.text.vocabulary import SaidBy, Vocabulary
-
-if TYPE_CHECKING:
-    from diffusion_lens.lens.call import Asked
-    from diffusion_lens.lens.lens import DiffusionLens
 
 __all__ = ["Spoken", "add_words", "say_layers"]
 
@@ -28,12 +26,12 @@ class Spoken:
     """How the states of a result were drawn, so that they can be said as they were drawn.
 
     Attributes:
-        lens: the lens; a result does not keep its model in memory.
+        model: what drew it; a result does not keep its model in memory.
         readings: how each layer was read.
         options: the arguments of the pipeline's `__call__` that its encoders see.
     """
 
-    lens: "weakref.ref[DiffusionLens]"
+    model: "weakref.ref[Model]"
     readings: tuple[ResolvedReading, ...]
     options: Mapping[str, Any]
 
@@ -47,21 +45,21 @@ class Spoken:
         through: str | os.PathLike[str] | None,
     ) -> pd.DataFrame:
         """See `Result.words`."""
-        lens = self.lens()
-        if lens is None:
+        model = self.model()
+        if model is None:
             raise InputError(
                 "The lens that drew this result is gone, and with it its encoders. Keep it in a variable: "
                 "lens = DiffusionLens.from_pretrained(...)."
             )
-        lens.conditioner.check_present()
-        reader = lens.reader(self.options)
+        model.conditioner.check_present()
+        reader = model.reader(self.options)
         return _table(Vocabulary(reader, words, through), states, self.readings, k, tokens, by)
 
 
 def say_layers(
-    lens: "DiffusionLens",
+    lens: Model,
     prompts: str | Sequence[str],
-    layers: "Asked" = "all",
+    layers: Asked = "all",
     *,
     k: int = 5,
     tokens: Tokens = "content",

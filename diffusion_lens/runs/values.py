@@ -1,28 +1,26 @@
 """Values of an experiment and of its prompts that can't be drawn or stored, refused before any work."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from diffusion_lens.errors import ExperimentError, SamplerError
 from diffusion_lens.images.sampler import check_seeds
-
-if TYPE_CHECKING:
-    from diffusion_lens.runs.experiment import Experiment, Prompt
+from diffusion_lens.runs.experiment_parts import Machine, Prompt, Prompts
 
 __all__ = ["check_prompt", "check_values"]
 
 
-def check_values(experiment: "Experiment") -> None:
+def check_values(seeds: Sequence[int], prompts: Prompts, machine: Machine) -> None:
     """Refuse numbers of an experiment that nothing can be drawn with.
 
     Raises:
         ExperimentError: a seed, a count, a limit or a size that is out of its range.
     """
     try:
-        check_seeds(experiment.seeds)
+        check_seeds(seeds)
     except SamplerError as error:
         raise ExperimentError(f"seeds: {error}") from None
-    machine, prompts = experiment.machine, experiment.prompts
     if not (math.isfinite(machine.states) and machine.states >= 0):
         raise ExperimentError(f"machine.states is {machine.states}; it must be gigabytes, 0 or more.")
     least = {
@@ -40,7 +38,7 @@ def check_values(experiment: "Experiment") -> None:
             )
 
 
-def check_prompt(prompt: "Prompt") -> None:
+def check_prompt(prompt: Prompt) -> None:
     """Refuse a prompt or metadata that a table can't hold.
 
     Raises:
