@@ -1,9 +1,11 @@
 """What the package promises as a whole."""
 
+import ast
 import importlib
 import pkgutil
 import re
 import statistics
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pandas as pd
@@ -50,6 +52,22 @@ def test_each_python_of_the_workflow_has_versions_to_install():
             one for one in pinned if one.marker is None or one.marker.evaluate({"python_version": python})
         ]
         assert sorted(one.name for one in here) == ["diffusers", "torch", "transformers"], python
+
+
+def test_no_modules_import_each_other_in_a_circle_not_even_for_types():
+    package = Path(diffusion_lens.__file__).parent
+    modules = {
+        ".".join(path.relative_to(package.parent).with_suffix("").parts): path
+        for path in package.rglob("*.py")
+        if path.stem != "__init__"
+    }
+    imports = TopologicalSorter()
+    for name, path in modules.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                named = [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
+                imports.add(name, *(one for one in named if one in modules))
+    imports.prepare()  # or it raises a CycleError that names the circle
 
 
 def test_the_demo_is_the_picture_in_the_readme():

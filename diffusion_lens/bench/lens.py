@@ -138,7 +138,7 @@ def bench(
 def _processes(
     lens: DiffusionLens, seeds: int, of_prompt: int, steps: int | None, count: int
 ) -> Iterator[Callable[[], int]]:
-    """What draws two whole batches a process, in processes that have the model loaded."""
+    """Start processes that load the model; the function given draws two batches in each of them."""
     size = lens.denoiser.batch_size
     needed = math.ceil(2 * count * size / of_prompt)
     prompts = [Prompt(f"{PROMPT}, number {number}") for number in range(needed)]

@@ -58,7 +58,7 @@ class Template:
         return ["".join(found) for found in _SLOT.findall(self.text)]
 
     def _neighbours(self, index: int, slot: str) -> tuple[str, ...]:
-        """The object slots that a slot speaks of."""
+        """The object slots that an attribute or a relation belongs to."""
         slots, role = self.slots, _role(slot)
         after = next((other for other in slots[index + 1 :] if _role(other) == "object"), None)
         before = next((other for other in reversed(slots[:index]) if _role(other) == "object"), None)

@@ -34,7 +34,7 @@ Study = Annotated[
 
 @dataclass(frozen=True)
 class Overrides:
-    """What is taken in place of the experiment's own.
+    """Values that override those of the files.
 
     Attributes:
         model: An embedded model, a folder in diffusers format, or a model id of the hub.
@@ -59,7 +59,7 @@ class Overrides:
 
 @dataclass(frozen=True)
 class DrawingOverrides(Overrides):
-    """What is taken in place of the experiment's own.
+    """Values that override those of the files.
 
     Attributes:
         encoders: The encoders whose layers are drawn, one after the other; with all, the encoders move

@@ -14,7 +14,7 @@ class Output(Console):
     """A console whose reader may have read enough."""
 
     def on_broken_pipe(self) -> None:
-        """Go on without a reader: a verb's work is worth more than what it prints of it."""
+        """Go on where nobody reads the output any more: what a verb writes to files is still wanted."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

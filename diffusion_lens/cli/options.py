@@ -150,7 +150,7 @@ class Load(Compute):
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Without Python's search for garbage: it takes a fifth of the time of importing and loading."""
+    """Run the body without garbage collection, which takes a fifth of the time of importing and loading."""
     on = gc.isenabled()
     gc.disable()
     try:

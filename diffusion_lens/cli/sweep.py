@@ -124,13 +124,13 @@ def _announce(run: "Run", todo: int, target: str, estimate: "Estimate | None") -
         (one.reading.encoder, one.reading.readout.id, one.reading.columns()["interventions"])
         for one in run.plan.resolved.readings
     )
-    views = ", ".join(
+    readings = ", ".join(
         f"{encoder} ({', '.join(part for part in (readout, changes) if part)}, {count} layers)"
         for (encoder, readout, changes), count in counts.items()
     )
     seeds = len(run.plan.experiment.seeds)
     lines = [
-        f"{target}: {len(run.plan)} images = {len(run.plan.prompts)} prompts x {views} x {seeds} seeds",
+        f"{target}: {len(run.plan)} images = {len(run.plan.prompts)} prompts x {readings} x {seeds} seeds",
         f"done {len(run.plan) - len(run.todo(retry_failed=True))}, failed {len(run.scan.failed)}, "
         f"to draw now {todo}",
     ]
@@ -143,7 +143,7 @@ def _announce(run: "Run", todo: int, target: str, estimate: "Estimate | None") -
 
 
 def _tell(estimate: "Estimate") -> None:
-    """Say what the rest will take, between two looks of the progress bar."""
+    """Say what the rest will take, above the progress bar."""
     from tqdm.auto import tqdm
 
     with tqdm.external_write_mode():

@@ -117,14 +117,14 @@ class Denoiser:
                     ) from error
                 images = None  # gone on below, when the error no longer holds the batch's memory
             if images is None:
-                self._spare(len(filled), decoding)
+                self._reduce_memory(len(filled), decoding)
                 continue
             seconds = (time.perf_counter() - start) / len(batch)
             for image in images[: len(batch)]:
                 waiting.popleft()
                 yield replace(image, batch=len(filled), seconds=seconds)
 
-    def _spare(self, size: int, decoding: bool) -> None:
+    def _reduce_memory(self, size: int, decoding: bool) -> None:
         """Take less memory from now on."""
         if decoding:
             self.one_by_one = True

@@ -34,7 +34,7 @@ def make_reading(
 def resolve_asked(
     conditioner: Conditioner, layers: Asked, how: Reading, options: Mapping[str, Any]
 ) -> tuple[ResolvedReading, ...]:
-    """What was asked for means for a live pipeline, each reading once, in the order asked.
+    """What the layers that were asked for mean for a live pipeline: each reading once, in that order.
 
     Args:
         conditioner: the pipeline's text side.

@@ -17,7 +17,7 @@ from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.call import Call
 from diffusion_lens.lens.grid import contact_sheet
 from diffusion_lens.lens.model import Model
-from diffusion_lens.lens.words import Spoken
+from diffusion_lens.lens.words import DrawnBy
 from diffusion_lens.text.encode import States
 from diffusion_lens.text.interventions.tokens import Tokens
 from diffusion_lens.text.reading import Reading
@@ -130,7 +130,7 @@ def check_word(model: Model, prompt: str, tokens: Tokens) -> None:
 
 
 def attend_word(
-    spoken: Spoken | None,
+    drawn_by: DrawnBy | None,
     table: pd.DataFrame,
     states: States,
     tokens: Tokens,
@@ -144,7 +144,7 @@ def attend_word(
     Works with U-Nets and with transformers of joint attention whose processors are diffusers' own.
 
     Args:
-        spoken: how the images were drawn, by a model that must still be there.
+        drawn_by: the model that drew the images, which must still be there, and how it drew them.
         table: the images.
         states: the hidden states that they rest on.
         tokens: the word, or tokens; see `diffusion_lens.text.interventions.tokens`.
@@ -157,8 +157,8 @@ def attend_word(
         PromptError: the prompt lacks the word.
         UnsupportedPipelineError: the denoiser's attention is of no known kind; it is named.
     """
-    model = None if spoken is None else spoken.model()
-    if spoken is None or model is None:
+    model = None if drawn_by is None else drawn_by.model()
+    if drawn_by is None or model is None:
         raise InputError("The model of this result is gone, or it was read from a file. Draw it again.")
     AttentionRecorder(model.pipeline, 0, ())  # or it is refused
     table = table if prompt is None else table[table["prompt"] == prompt]
@@ -167,9 +167,9 @@ def attend_word(
     table = table[wanted]
     if table.empty:
         raise InputError(f"The result holds no image of prompt {prompt!r}, layers {layers}, seeds {seeds}.")
-    by_columns = {tuple(map(str, one.columns().values())): one for one in spoken.readings}
-    names = list(spoken.readings[0].columns())
-    places = {text: _places(model, text, tokens, spoken.options) for text in table["prompt"].unique()}
+    by_columns = {tuple(map(str, one.columns().values())): one for one in drawn_by.readings}
+    names = list(drawn_by.readings[0].columns())
+    places = {text: _places(model, text, tokens, drawn_by.options) for text in table["prompt"].unique()}
     images, recorded = [], []
     for row in table.to_dict("records"):
         reading = by_columns[tuple(str(row[name]) for name in names)]
@@ -180,7 +180,7 @@ def attend_word(
         recorder = AttentionRecorder(model.pipeline, *places[row["prompt"]])
         with recorder.record():
             given = {name: _value(row[name]) for name in _SAMPLER}
-            sampler = Sampler(**given, options=spoken.options)
+            sampler = Sampler(**given, options=drawn_by.options)
             call = Call.resolve(
                 model, row["prompt"], reading.reading, row["seed"], Reading(), sampler, states=states
             )

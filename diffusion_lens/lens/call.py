@@ -18,7 +18,7 @@ from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.runs.plan import cell_ids, embeddings_in
 from diffusion_lens.runs.table import Origin, make_row
-from diffusion_lens.text.embedding_tokens import unspoken
+from diffusion_lens.text.embedding_tokens import describe_unused
 from diffusion_lens.text.encode import States, check_prompts, select
 from diffusion_lens.text.reader import Reader
 from diffusion_lens.text.reading import Reading, ResolvedReading
@@ -93,7 +93,7 @@ class Call:
             where=where_drawn(model.conditioner.device),
         )
         hashes = model.embeddings.hashes
-        if warning := unspoken(hashes, [*texts, settings.sampler.negative_prompt or ""]):
+        if warning := describe_unused(hashes, [*texts, settings.sampler.negative_prompt or ""]):
             log.warning(warning)
         return cls(
             texts, readings, numbers, settings, reader, model.denoiser, origin, hashes, states, given

@@ -12,7 +12,7 @@ from diffusion_lens.lens.call import Call
 from diffusion_lens.lens.model import Model
 from diffusion_lens.lens.result import Result
 from diffusion_lens.lens.stages import default_sampler, load_stages
-from diffusion_lens.lens.words import Spoken
+from diffusion_lens.lens.words import DrawnBy
 from diffusion_lens.models.encoder_variants import model_name
 from diffusion_lens.models.encoders import EncoderFamily
 from diffusion_lens.models.pipelines import PipelineFamily
@@ -163,7 +163,7 @@ class DiffusionLens(Model):
         sampler = Sampler(steps, guidance, height, width, negative_prompt, scheduler, options)
         call = Call.resolve(self, prompts, layers, seeds, how, sampler, upscale, states)
         release = self.release_encoders if release_encoders else None
-        drawn_by = Spoken(weakref.ref(self), call.readings, call.settings.sampler.options)
+        drawn_by = DrawnBy(weakref.ref(self), call.readings, call.settings.sampler.options)
         return Result(call.draw(release, progress=progress), call.states, drawn_by)
 
     def stream(

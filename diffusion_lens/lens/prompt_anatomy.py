@@ -74,7 +74,7 @@ class PromptAnatomy:
     given: tuple[GivenArgument, ...]
 
     def lines(self) -> Iterator[str]:
-        """It in words, a line by encoder and argument."""
+        """The anatomy in words: a line for each encoder and argument."""
         for one in self.read:
             side = one.pad_side if one.pad_side == "both sides" else f"the {one.pad_side}"
             pads = f"{one.pads} pads on {side}" if one.pads else "no padding"

@@ -23,7 +23,7 @@ from diffusion_lens.lens.viewer import embed, viewer_page
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.attention import WordAttention
-    from diffusion_lens.lens.words import Spoken
+    from diffusion_lens.lens.words import DrawnBy
     from diffusion_lens.text.interventions.tokens import Tokens
     from diffusion_lens.text.states import LayerStates
     from diffusion_lens.text.vocabulary import SaidBy
@@ -41,12 +41,12 @@ class Result:
             pipeline), `seed`, `missing` (why there is no image, or None), `image` and, for pipelines of
             two stages, `upscaled` (PIL images).
         states: the hidden states by encoder; empty for a result that was read from a run.
-        spoken: how these states are said in words; None for a result that was read from a file.
+        drawn_by: what drew the images, and how; None for a result that was read from a file.
     """
 
     table: pd.DataFrame
     states: Mapping[str, "LayerStates"]
-    spoken: "Spoken | None" = field(default=None, compare=False)
+    drawn_by: "DrawnBy | None" = field(default=None, compare=False)
 
     def image(
         self, layer: int | str, seed: int = 0, prompt: str | None = None, *, upscaled: bool = False
@@ -140,9 +140,9 @@ class Result:
             InputError: the result was read from a file, its lens is gone, or a value can't be.
             EncoderError: the encoders were released, or have no head that was asked for.
         """
-        if self.spoken is None:
+        if self.drawn_by is None:
             raise InputError("This result was read from a file, without its model. Draw it to say it.")
-        return self.spoken.words(self.states, k, tokens, by, words, through)
+        return self.drawn_by.words(self.states, k, tokens, by, words, through)
 
     def with_words(
         self,
@@ -163,7 +163,7 @@ class Result:
         """Where the denoiser reads a word; see `diffusion_lens.lens.attention.attend_word`."""
         from diffusion_lens.lens.attention import attend_word
 
-        return attend_word(self.spoken, self.table, self.states, tokens, **chosen)
+        return attend_word(self.drawn_by, self.table, self.states, tokens, **chosen)
 
     def compare(self, other: "Result") -> Comparison:
         """This result and another, layer by layer and seed by seed, with their difference.

@@ -16,14 +16,14 @@ from diffusion_lens.text.interventions.tokens import Tokens
 from diffusion_lens.text.reading import Reading, ResolvedReading
 from diffusion_lens.text.vocabulary import SaidBy, Vocabulary
 
-__all__ = ["Spoken", "add_words", "say_layers"]
+__all__ = ["DrawnBy", "add_words", "say_layers"]
 
 _READING = ("prompt", *Reading().columns())
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """How the states of a result were drawn, so that they can be said as they were drawn.
+class DrawnBy:
+    """What drew the images of a result, and how: to draw them again, or to say their states in words.
 
     Attributes:
         model: what drew it; a result does not keep its model in memory.

@@ -1,4 +1,4 @@
-"""Silence for the libraries where they talk about what the package handles itself."""
+"""Libraries kept from printing what the package reports or handles itself."""
 
 import logging
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def _without_torchvision(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Without the notes and loading bars of diffusers and transformers, and the hub's on each try.
+    """Run the body without the notes and loading bars of diffusers, transformers and the hub.
 
     Among them those of `drop_torchvision_notes`; bars of a second's loading, which only clutter (those of
     downloads stay); and that a prompt was cut, which the lens says once, with the words.

@@ -1,4 +1,4 @@
-"""A client of OpenAI's chat completions that a broken or lying server can't stop, fill or confuse.
+"""A client of OpenAI's chat completions, bounded in time and size, whatever a server sends.
 
 Every request has a deadline for the whole answer, a limit to its size, and a limited number of tries. What
 comes back is checked before it is used: `parse_choice` and `first_token_masses` return nothing rather than

@@ -89,7 +89,7 @@ class Run:
     shard: tuple[int, int]
     orphaned: frozenset[str]
     lens: "DiffusionLens | None" = None
-    embeddings: tuple["EmbeddingFile", ...] = ()
+    embeddings: "tuple[EmbeddingFile, ...]" = ()
     conditionings: "Conditionings | None" = None
 
     @property

@@ -31,7 +31,7 @@ class Job:
     prompts: tuple[Prompt, ...]
     resolved: Resolved
     images: int
-    embeddings: tuple["EmbeddingFile", ...] = ()
+    embeddings: "tuple[EmbeddingFile, ...]" = ()
     conditionings: str | None = None
 
     @classmethod

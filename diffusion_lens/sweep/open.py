@@ -24,7 +24,7 @@ from diffusion_lens.runs.prompts import read_prompts
 from diffusion_lens.runs.store import Store
 from diffusion_lens.runs.table import schema_of
 from diffusion_lens.sweep.draw import Run, Summary
-from diffusion_lens.text.embedding_tokens import unspoken
+from diffusion_lens.text.embedding_tokens import describe_unused
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
@@ -109,7 +109,7 @@ class _Asked:
     store: Store
     shard: tuple[int, int]
     prompts: Sequence[Prompt]
-    embeddings: tuple["EmbeddingFile", ...]
+    embeddings: "tuple[EmbeddingFile, ...]"
     conditionings: "Conditionings | None"
     lens: "DiffusionLens | None"
 
@@ -155,7 +155,7 @@ class _Asked:
                 now = {name: getattr(resolved, name) for name in ("fingerprint", "settings", "dtype")}
                 check_model(before.resolved, now)
         texts = [one.prompt for one in self.prompts] + [resolved.settings.get("negative_prompt") or ""]
-        if warning := unspoken([one.token for one in self.embeddings], texts):
+        if warning := describe_unused([one.token for one in self.embeddings], texts):
             log.warning(warning)
         resolved = replace(resolved, embeddings={one.token: one.hash for one in self.embeddings})
         plan = make_plan(self.experiment, self.prompts, resolved)

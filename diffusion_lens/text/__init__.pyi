@@ -4,8 +4,8 @@ from .embedding_files import KnownEmbeddings as KnownEmbeddings
 from .embedding_files import read_embedding as read_embedding
 from .embedding_files import read_embedding_files as read_embedding_files
 from .embedding_files import write_embedding as write_embedding
+from .embedding_tokens import describe_unused as describe_unused
 from .embedding_tokens import tokens_in as tokens_in
-from .embedding_tokens import unspoken as unspoken
 from .embeddings import Embedding as Embedding
 from .embeddings import check_fit as check_fit
 from .embeddings import initial_embedding as initial_embedding

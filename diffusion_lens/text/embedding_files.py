@@ -95,7 +95,7 @@ def write_embedding(path: Path, word: Embedding, pipe: Any) -> None:
 
 @dataclass(frozen=True)
 class EmbeddingFile:
-    """What a file holds, before it is known which pipeline is to speak it.
+    """What a file holds, before it is known which pipeline reads it.
 
     Attributes:
         path: the file.

@@ -6,7 +6,7 @@ from typing import Any
 
 from diffusion_lens.errors import InputError
 
-__all__ = ["check_room", "is_word", "token_pattern", "tokens_in", "unspoken"]
+__all__ = ["check_room", "describe_unused", "is_word", "token_pattern", "tokens_in"]
 
 
 def is_word(token: str) -> bool:
@@ -32,7 +32,7 @@ def tokens_in(text: str, tokens: Collection[str]) -> set[str]:
     return set() if pattern is None else {match.group() for match in pattern.finditer(text)}
 
 
-def unspoken(tokens: Collection[str], texts: Iterable[str]) -> str | None:
+def describe_unused(tokens: Collection[str], texts: Iterable[str]) -> str | None:
     """A sentence on the tokens that no text holds, with what looks like one of them; None if all are there.
 
     Args:

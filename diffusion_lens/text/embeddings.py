@@ -1,4 +1,4 @@
-"""Learned words: rows outside the embedding matrix, spoken by a live pipeline while a `with` lasts.
+"""Learned words: vectors outside the embedding matrix, which a pipeline reads while a `with` lasts.
 
 A word is a token in prompts and, for each text encoder, one or more vectors that stand at its place in
 the embedding output. The vocabulary's own matrix is neither grown nor written to: the vectors are put
@@ -143,7 +143,7 @@ def _known_ids(tokenizer: Any, text: str, encoder: str) -> list[int]:
 
 
 def check_fit(pipe: Any, words: Sequence[Embedding]) -> None:
-    """Make sure that a pipeline can speak some words together.
+    """Make sure that a pipeline can read some words together.
 
     Raises:
         InputError: a token that can't be told from other text, or vectors that don't fit the encoders.

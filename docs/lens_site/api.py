@@ -41,10 +41,23 @@ def _page(module: str, names: list[str]) -> str:
         thing = getattr(found, name)
         if inspect.isclass(thing):
             options = "" if issubclass(thing, Exception) else "   :members:\n"
+            options += "   :inherited-members:\n" if _has_hidden_base(thing) else ""
             text += f".. autoclass:: {module}.{name}\n{options}\n"
         elif inspect.isfunction(thing):
             text += f".. autofunction:: {module}.{name}\n\n"
     return text
+
+
+def _has_hidden_base(thing: type) -> bool:
+    """Whether a class has a base that no room lists, so that its members are shown nowhere else."""
+    for base in thing.__mro__[1:]:
+        package, _, rest = base.__module__.partition(".")
+        if package != _ROOT or issubclass(base, Exception):
+            continue
+        room = importlib.import_module(f"{_ROOT}.{rest.split('.')[0]}")
+        if base.__name__ not in room.__all__:
+            return True
+    return False
 
 
 def _title(name: str) -> str:

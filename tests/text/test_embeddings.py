@@ -12,7 +12,7 @@ from diffusion_lens.learning.concepts import Concept
 from diffusion_lens.learning.objective import DenoisingLoss, frozen
 from diffusion_lens.learning.training import Learner, Settings
 from diffusion_lens.runs.plan import embeddings_in
-from diffusion_lens.text.embedding_tokens import unspoken
+from diffusion_lens.text.embedding_tokens import describe_unused
 from diffusion_lens.text.embeddings import (
     Embedding,
     encoder_slots,
@@ -97,7 +97,7 @@ def test_only_whole_words_are_learned_ones_and_the_longest_is_read_first(tiny_le
     ],
 )
 def test_a_word_that_no_prompt_holds_is_said(tokens, texts, told):
-    found = unspoken(tokens, texts)
+    found = describe_unused(tokens, texts)
     assert found is None if told is None else told in found
 
 

@@ -15,8 +15,8 @@ __all__ = ["Team", "WorkerLostError", "draw_with"]
 log = logging.getLogger(__name__)
 
 _AHEAD = 2  # batches that a worker holds: one to draw, one to go on with
-_DEATHS = 2  # workers that one batch may take down
-_BARREN = 3  # workers in a row that may be lost before any of them drew anything
+_LOSSES_OF_A_BATCH = 2  # workers that may be lost while they hold one batch first
+_LOST_IN_A_ROW = 3  # workers in a row that may be lost before any of them drew anything
 
 
 class WorkerLostError(Exception):
@@ -51,7 +51,7 @@ class Team(Protocol):
 @dataclass
 class _Batch:
     cells: list[Cell]
-    deaths: int = 0
+    losses: int = 0
 
 
 def draw_with(
@@ -70,7 +70,7 @@ def draw_with(
     """
     coming, again = iter(todo), deque[_Batch]()
 
-    def following() -> _Batch | None:
+    def next_batch() -> _Batch | None:
         if stop():
             return None
         if again:
@@ -79,12 +79,12 @@ def draw_with(
         return None if cells is None else _Batch(cells)
 
     held: dict[Any, deque[_Batch]] = {worker: deque() for worker in workers}
-    proven: set[Any] = set()
-    barren = 0
+    have_drawn: set[Any] = set()
+    lost_in_a_row = 0
     while True:
         for _ in range(_AHEAD):
             for worker, batches in held.items():
-                batch = following() if len(batches) < _AHEAD else None
+                batch = next_batch() if len(batches) < _AHEAD else None
                 if batch is not None:
                     batches.append(batch)
                     team.send(worker, batch.cells)
@@ -98,23 +98,23 @@ def draw_with(
             lost = held.pop(worker)
             if stop():
                 continue
-            barren += worker not in proven
-            if barren > _BARREN:
+            lost_in_a_row += worker not in have_drawn
+            if lost_in_a_row > _LOST_IN_A_ROW:
                 raise RunError(
-                    f"{barren} workers in a row were lost before they drew anything: {error} Try "
+                    f"{lost_in_a_row} workers in a row were lost before they drew anything: {error} Try "
                     "--engine local, which shows what is wrong."
                 ) from None
             log.warning("A worker was lost; its batches are drawn by others.")
             workers[workers.index(worker)] = team.start()
             held.update({one: deque() for one in workers if one not in held})
-            lost[0].deaths += 1
-            again.extend(batch for batch in lost if batch.deaths < _DEATHS)
+            lost[0].losses += 1
+            again.extend(batch for batch in lost if batch.losses < _LOSSES_OF_A_BATCH)
             for batch in lost:
-                if batch.deaths >= _DEATHS:
-                    reason = f"{_DEATHS} workers were lost while they drew its batch"
+                if batch.losses >= _LOSSES_OF_A_BATCH:
+                    reason = f"{_LOSSES_OF_A_BATCH} workers were lost while they drew its batch"
                     yield [DrawnCell(cell, failed=reason) for cell in batch.cells]
             continue
-        proven.add(worker)
-        barren = 0
+        have_drawn.add(worker)
+        lost_in_a_row = 0
         held[worker].popleft()
         yield made

@@ -39,7 +39,7 @@ class _Process:
         self.line, there = context.Pipe()
         self.device = device
         self.process = context.Process(target=_work, args=(there, job, device, threads), daemon=True)
-        with _deaf_to_interrupts(), passive_children():
+        with _ignoring_interrupts(), passive_children():
             self.process.start()
         there.close()  # so that the end of the process is the end of the line
 
@@ -137,8 +137,8 @@ def _context() -> Any:
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """What is started in the body never hears Ctrl-C, which is for the process that deals the batches."""
+def _ignoring_interrupts() -> Iterator[None]:
+    """Processes started in the body ignore Ctrl-C: the process that deals the batches stops them."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may say so; the process will say so itself
         return
