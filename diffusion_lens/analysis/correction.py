@@ -1,7 +1,8 @@
 """Judge correction: curves of an automatic judge, put right by a sample that people labelled.
 
 A judge may err more on the odd images of early layers, which bends a curve and not only shifts it. So the
-sample is stratified by layer, and each layer is corrected by its own errors.
+sample is stratified by layer (`diffusion_lens.scoring.sheet.sample_questions` draws one), and each layer is
+corrected by its own errors.
 """
 
 from collections.abc import Sequence
@@ -19,25 +20,12 @@ from diffusion_lens.analysis.summary import area
 from diffusion_lens.analysis.trajectories import gather, groups
 from diffusion_lens.errors import ScoresError
 
-__all__ = ["METHODS", "corrected", "corrected_areas", "corrected_curves", "layer_sample"]
+__all__ = ["METHODS", "corrected", "corrected_areas", "corrected_curves"]
 
 METHODS: tuple[str, ...] = ("raw", "rogan_gladen", "prediction_powered")
 Strata = Literal["layer", "pooled"]
 # the columns of a group, what each prompt adds to its totals (see `_split`), layers and depths
 _Part = tuple[dict[str, object], Float[np.ndarray, "prompt column"], tuple[int, ...], np.ndarray]
-
-
-def layer_sample(table: pd.DataFrame, per_layer: int, *, seed: int = 0) -> pd.DataFrame:
-    """Choose rows to be labelled by hand: the same number from each layer, at random.
-
-    Args:
-        table: rows of one scorer, one by image and check.
-        per_layer: rows from each layer (and run and encoder); all, where there are no more.
-        seed: of the choice.
-    """
-    strata = table.groupby(["run", "encoder", "layer"], group_keys=False)
-    chosen = strata.sample(frac=1, random_state=np.random.default_rng(seed))
-    return chosen.groupby(["run", "encoder", "layer"]).head(per_layer).reset_index(drop=True)
 
 
 def corrected_curves(

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from diffusion_lens.analysis import correction
-from diffusion_lens.analysis.correction import METHODS, corrected_areas, corrected_curves, layer_sample
+from diffusion_lens.analysis.correction import METHODS, corrected_areas, corrected_curves
 from diffusion_lens.analysis.statistics import jackknife, totals
 from diffusion_lens.errors import ScoresError
 from tests.analysis.simulate import FAST, as_table, images
@@ -123,13 +123,3 @@ def test_layers_without_labels_are_said():
         corrected_curves(tables(judge, human), "clip")
     with pytest.raises(ScoresError, match="never answered"):
         corrected_curves(tables(judge, human * NA), "vqa")
-
-
-def test_the_sample_for_labelling_is_even_over_layers():
-    judge, _ = study(np.random.default_rng(7), prompts=20)
-    table = as_table(judge, scorer="vqa")
-    chosen = layer_sample(table, 7, seed=1)
-    assert chosen["layer"].value_counts().to_dict() == {0: 7, 1: 7, 2: 7}
-    assert not chosen.equals(layer_sample(table, 7, seed=2))
-    pd.testing.assert_frame_equal(chosen, layer_sample(table, 7, seed=1))
-    assert len(layer_sample(table, 10_000)) == len(table)
