@@ -43,6 +43,7 @@ from .pipelines import PipelineFamily as PipelineFamily
 from .pipelines import Slot as Slot
 from .pipelines import find_family as find_family
 from .pipelines import known_families as known_families
+from .quiet import drop_torchvision_notes as drop_torchvision_notes
 from .quiet import quiet_libraries as quiet_libraries
 from .replace_encoders import build_encoder as build_encoder
 from .site_keys import SiteKey as SiteKey

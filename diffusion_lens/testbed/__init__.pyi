@@ -14,6 +14,7 @@ from .captions import with_article as with_article
 from .choices import EncoderName as EncoderName
 from .choices import RecipeName as RecipeName
 from .choices import StageName as StageName
+from .diffusion import DiffusionSettings as DiffusionSettings
 from .inverter import LatentInverter as LatentInverter
 from .inverter import draw_scene as draw_scene
 from .judge import count_objects as count_objects

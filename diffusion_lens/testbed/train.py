@@ -28,7 +28,6 @@ the seed and the step alone, so that a run that was stopped and resumed makes th
 that was not.
 """
 
-import csv
 import logging
 import shutil
 import time
@@ -52,9 +51,10 @@ from diffusion_lens.testbed.encoders import fast_bfloat16
 from diffusion_lens.testbed.inverter import InversionSettings, InversionStage
 from diffusion_lens.testbed.joint import JointSettings, JointStage
 from diffusion_lens.testbed.trainer import Progress, StageSettings, Trainer
+from diffusion_lens.testbed.training_log import TrainingLog
 
 log = logging.getLogger(__name__)
-COLUMNS = ("step", "seconds", "samples", "loss", "lr", "samples_per_second", "validation")
+_VALIDATE_MINUTES = 5.0  # between validations
 STAGES = {
     "autoencoder": (AutoencoderStage, AutoencoderSettings),
     "clip": (ClipStage, ClipSettings),
@@ -77,27 +77,6 @@ QUICK: dict[str, tuple[StageSettings, int]] = {
 }
 
 
-class Log:
-    """The CSV file of a stage, cut back to the checkpoint when a run is resumed."""
-
-    def __init__(self, path: Path, after: int) -> None:
-        """Open it; rows of steps beyond `after` belong to work that was lost."""
-        rows: list[dict[str, str]] = []
-        if after and path.exists():
-            with path.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= after]
-        self.path = path
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-
-    def write(self, row: dict[str, object]) -> None:
-        """Add one row."""
-        with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
-
-
 def train(
     stage: str,
     folder: str | Path,
@@ -110,7 +89,6 @@ def train(
     decay_samples: int | None = None,
     max_steps: int | None = None,
     log_every: int = 10,
-    validate_minutes: float = 5.0,
     keep_every: int | None = None,
     device: str | None = None,
 ) -> Progress:
@@ -127,7 +105,6 @@ def train(
         decay_samples: the same over so many samples from here, then stop.
         max_steps: stop after so many steps of this run.
         log_every: steps per row of the log.
-        validate_minutes: minutes between validations, which go into the log's last column.
         keep_every: samples after which the averaged weights are kept each time, in half precision, as
             `<stage>.kept/<samples>.safetensors`; those of the start too.
         device: "cpu" or "cuda"; the GPU if there is one.
@@ -159,7 +136,7 @@ def train(
         if minutes > 0:
             try:
                 autocast = fast_bfloat16(chosen)
-                _loop(trainer, minutes, max_steps, log_every, validate_minutes, autocast, keep_every)
+                _loop(trainer, minutes, max_steps, log_every, autocast, keep_every)
             finally:
                 if isinstance(trainer.stage, DiffusionStage):
                     trainer.stage.close()
@@ -247,12 +224,11 @@ def _loop(
     minutes: float,
     max_steps: int | None,
     log_every: int,
-    validate_minutes: float,
     autocast: bool,
     keep_every: int | None,
 ) -> None:
     """Make steps, with a checkpoint a minute and a validation now and then."""
-    lines = Log(trainer.folder / f"{trainer.stage.name}.csv", trainer.progress.step)
+    lines = TrainingLog(trainer.folder / f"{trainer.stage.name}.csv", trainer.progress.step)
     began = saved = validated = marked = time.monotonic()
     before = trainer.progress.seconds
     first = trainer.progress.step
@@ -272,7 +248,7 @@ def _loop(
         now = time.monotonic()
         trainer.progress = replace(trainer.progress, seconds=before + now - began)
         validation: float | str = ""
-        if now - validated >= 60 * validate_minutes:
+        if now - validated >= 60 * _VALIDATE_MINUTES:
             with trainer.averaged():
                 validation = trainer.stage.validate()
             validated = time.monotonic()

@@ -8,7 +8,7 @@ import pytest
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.figures import training
-from diffusion_lens.testbed.train import COLUMNS
+from diffusion_lens.testbed.training_log import COLUMNS
 
 COMMITTED = Path(__file__).parents[2] / "results" / "testbed" / "training.csv"
 
