@@ -1,7 +1,6 @@
 """Is a check of a prompt in the encoder's states? Ridge probes on captions that differ in it alone."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,7 +49,6 @@ def probe_check(
     check: Check,
     encoder: str,
     pairs: int = 40,
-    on_caption: Callable[[int], object] = lambda done: None,
 ) -> Decodability | None:
     """Whether a check of a prompt can be read off each layer of an encoder by a linear probe.
 
@@ -64,7 +62,6 @@ def probe_check(
         check: one of its checks.
         encoder: the encoder.
         pairs: pairs of captions that differ in the check.
-        on_caption: called after each caption, with 1.
 
     Returns:
         None where it is not known: the prompt is no caption of the testbed, or no caption can be without
@@ -83,7 +80,6 @@ def probe_check(
     named = check.subject if all(_holds(text, check.subject) for text in [*texts, prompt]) else None
     for text in [*texts, prompt]:
         vectors.append(_features(reader, reader.encode([text], readings)[encoder], depth, named))
-        on_caption(1)
     stacked = np.stack(vectors, axis=1)
     labels = np.tile([True, False], len(made))
     groups = np.repeat(np.arange(len(made)), 2)

@@ -1,6 +1,6 @@
 """`diagnose`: for each thing that a prompt states, where it is lost, and whether a cheap repair helps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,6 @@ def diagnose(
     enough: float = 0.75,
     pairs: int = 40,
     device: str | None = None,
-    on_caption: Callable[[int], object] = lambda done: None,
     **options: Any,
 ) -> Diagnosis:
     """Find where each check of a prompt is lost, and try repairs on seeds that they were not chosen by.
@@ -79,7 +78,6 @@ def diagnose(
         enough: the share of right images from which on a check counts as drawn.
         pairs: pairs of captions that each probe is fitted on; 0 fits none.
         device: where the scorer's model runs.
-        on_caption: called after each caption that is read, with 1.
         options: further arguments of a call of the lens, such as `steps`.
 
     Raises:
@@ -117,7 +115,7 @@ def diagnose(
         here = _values(answers, check.id).reindex(drawn["cell"]).to_numpy()
         by_layer = pd.Series(here).groupby(drawn["layer"].to_numpy()).mean()
         rate = float(np.mean(here[native.to_numpy()]))
-        read = probe_check(lens, prompt, check, encoder, pairs, on_caption) if known else None
+        read = probe_check(lens, prompt, check, encoder, pairs) if known else None
         verdict, layer = find_verdict(by_layer.to_dict(), rate, read, plan.native_layer, enough=enough)
         if verdict not in ("drawn", "not judged"):
             lost.append(check)

@@ -20,26 +20,24 @@ def draw_dots(
     *,
     row: Sequence[str],
     panel: str = "kind",
-    y: str = "rate",
     control: str | None = None,
     label: str = "right, of all images",
 ) -> Figure:
     """Draw a dot with its interval by row and panel; a control, such as a baseline, is a grey bar.
 
     Args:
-        table: one row by dot, with `low` and `high`, such as curves of one layer.
+        table: one row by dot, with `rate`, `low` and `high`, such as curves of one layer.
         row: the columns that name the rows.
         panel: the column whose values become panels.
-        y: the column drawn, a share between 0 and 1.
         control: the column of the control.
         label: of the horizontal axes.
 
     Raises:
         InputError: there is nothing to draw.
     """
-    table = kinds_in_words(table[table[y].notna()] if y in table else table[:0])
+    table = kinds_in_words(table[table["rate"].notna()] if "rate" in table else table[:0])
     if table.empty:
-        raise InputError(f"There is nothing to draw: no row of the table has {y!r}.")
+        raise InputError("There is nothing to draw: no row of the table has a rate.")
     named = table.assign(row=table[list(row)].astype(str).agg(", ".join, axis=1))
     rows, panels = list(dict.fromkeys(named["row"])), list(dict.fromkeys(named[panel]))
     columns = min(3, len(panels))
@@ -52,7 +50,7 @@ def draw_dots(
             part = named[named[panel] == name]
             at = len(rows) - 1 - np.array([rows.index(one) for one in part["row"]])
             axis.hlines(at, part["low"], part["high"], color=COLOURS[0], linewidth=1.3)
-            axis.plot(part[y], at, "o", color=COLOURS[0], clip_on=False, zorder=3)
+            axis.plot(part["rate"], at, "o", color=COLOURS[0], clip_on=False, zorder=3)
             if control is not None:
                 axis.plot(part[control], at, "|", color="#808080", markersize=7, clip_on=False)
             counts = f"{part['prompts'].min():.0f}", f"{part['prompts'].max():.0f}"

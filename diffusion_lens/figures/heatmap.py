@@ -18,28 +18,24 @@ from diffusion_lens.figures.style import style
 __all__ = ["draw_heatmap", "draw_tokens", "heatmap_data"]
 
 
-def heatmap_data(
-    table: pd.DataFrame, *, row: str | Sequence[str], x: str = "layer", y: str = "rate"
-) -> pd.DataFrame:
+def heatmap_data(table: pd.DataFrame, *, row: str | Sequence[str]) -> pd.DataFrame:
     """The numbers of a heat map: one row by curve, one column by layer, earliest curves on top.
 
     Args:
         table: of `analysis.curves.curves` or the like.
         row: the column (or columns) that names the rows.
-        x: the column that becomes columns.
-        y: the column that becomes the colour.
 
     Raises:
         InputError: there is nothing to draw, or two cells are at one place.
     """
     names = [row] if isinstance(row, str) else list(row)
-    known = kinds_in_words(table[table[y].notna()] if y in table else table[:0])
+    known = kinds_in_words(table[table["rate"].notna()] if "rate" in table else table[:0])
     if known.empty:
-        raise InputError(f"There is nothing to draw: no row of the table has {y!r}.")
-    if known.duplicated([*names, x]).any():
+        raise InputError("There is nothing to draw: no row of the table has a rate.")
+    if known.duplicated([*names, "layer"]).any():
         raise InputError(f"Rows named by {names} hold several curves; name more columns.")
     words = [", ".join(str(part) for part in parts if str(part)) for parts in known[names].to_numpy()]
-    grid = known.assign(row=words).pivot(index="row", columns=x, values=y)
+    grid = known.assign(row=words).pivot(index="row", columns="layer", values="rate")
     return grid.loc[grid.mean(axis=1).sort_values(ascending=False, kind="stable").index]
 
 
@@ -47,27 +43,21 @@ def draw_heatmap(
     table: pd.DataFrame,
     *,
     row: str | Sequence[str],
-    x: str = "layer",
-    y: str = "rate",
     panel: str | None = None,
-    label: str = "images that are right",
 ) -> Figure:
     """Draw a heat map; each cell says its number, and a cell without one stays white.
 
     Args:
         table: as for `heatmap_data`.
         row: as for `heatmap_data`.
-        x: as for `heatmap_data`.
-        y: as for `heatmap_data`; a share between 0 and 1.
         panel: the column whose values get a panel each, one above the other, with columns of its own; a
             single one if None.
-        label: of the colours.
 
     Raises:
         InputError: as `heatmap_data`.
     """
     parts = [("", table)] if panel is None else list(table.groupby(panel, sort=False))
-    grids = [(str(name), heatmap_data(part, row=row, x=x, y=y)) for name, part in parts]
+    grids = [(str(name), heatmap_data(part, row=row)) for name, part in parts]
     rows = [len(grid) for _, grid in grids]
     with style():
         longest = max(len(str(name)) for _, grid in grids for name in grid.index)
@@ -78,11 +68,11 @@ def draw_heatmap(
             picture = _cells(axis, grid)
             if name:
                 axis.set_title(name)
-        axes[-1].set_xlabel(x)
+        axes[-1].set_xlabel("layer")
         bar = figure.colorbar(
             picture, ax=list(axes), format=PercentFormatter(1, decimals=0), aspect=2 * sum(rows), pad=0.02
         )
-        bar.set_label(label)
+        bar.set_label("images that are right")
         bar.outline.set_visible(False)
     return figure
 

@@ -21,6 +21,8 @@ __all__ = ["Validation", "invert"]
 
 log = logging.getLogger(__name__)
 
+_SAVE_EVERY = 50  # steps between two saved states
+
 
 @dataclass(frozen=True)
 class Validation:
@@ -46,7 +48,6 @@ def invert(
     folder: Path,
     validation: Validation | None = None,
     *,
-    save_every: int = 50,
     progress: bool = True,
 ) -> list[Embedding]:
     """Learn embeddings. The same call resumes a training that was stopped.
@@ -57,7 +58,6 @@ def invert(
         folder: gets the state (`state.safetensors`), the course (`course.csv`: step, and the loss and
             score of each token) and a sheet of the images of each validation (`step-000100.png`).
         validation: how to judge embeddings; None to keep the last ones without drawing.
-        save_every: steps between two saved states.
         progress: show a progress bar.
 
     Returns:
@@ -87,7 +87,7 @@ def invert(
                 scores = _validate(lens, learner, validation, folder / f"step-{step:06d}.png")
                 bar.set_postfix_str(f"similarity {sum(scores) / len(scores):.3f}")
                 _record(folder / "course.csv", learner, losses)
-            if step % save_every == 0 or (validation is not None and due):
+            if step % _SAVE_EVERY == 0 or (validation is not None and due):
                 save_state(state, learner)
         save_state(state, learner)
     return learner.learned()

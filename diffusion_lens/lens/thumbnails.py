@@ -7,14 +7,15 @@ from PIL import Image
 
 __all__ = ["data_address", "thumbnail"]
 
+_QUALITY = 82  # of lossy WebP, 0 to 100
 
-def thumbnail(image: bytes | Image.Image, side: int = 128, quality: int = 82) -> bytes:
+
+def thumbnail(image: bytes | Image.Image, side: int = 128) -> bytes:
     """A WebP whose longer side is at most `side`; smaller images keep their pixels, without loss.
 
     Args:
         image: an image, or its encoded bytes.
         side: in pixels.
-        quality: of lossy WebP, 0 to 100.
 
     Raises:
         OSError: the bytes are no image.
@@ -29,7 +30,7 @@ def thumbnail(image: bytes | Image.Image, side: int = 128, quality: int = 82) ->
     if small and max(opened.size) <= 64:
         opened.save(buffer, "WEBP", lossless=True, method=4)
     else:
-        opened.save(buffer, "WEBP", quality=quality, method=4)
+        opened.save(buffer, "WEBP", quality=_QUALITY, method=4)
     return buffer.getvalue()
 
 

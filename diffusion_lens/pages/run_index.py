@@ -136,15 +136,11 @@ class RunIndex:
         """What is wrong with each part that was read."""
         return {}
 
-    def strips(self, table: pd.DataFrame | None = None) -> list[Strip]:
-        """The rows of a grid: one by prompt, reading and seed.
-
-        Args:
-            table: rows of `table`; all by default.
-        """
-        rows = self.table if table is None else table
+    def strips(self) -> list[Strip]:
+        """The rows of a grid: one by prompt, reading and seed."""
+        rows = self.table
         several = [
-            name for name in VARIANT_COLUMNS if name in rows and self.table[name].nunique(dropna=False) > 1
+            name for name in VARIANT_COLUMNS if name in rows and rows[name].nunique(dropna=False) > 1
         ]
         keys = ["prompt", *several, "seed"]
         found = []

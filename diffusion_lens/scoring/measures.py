@@ -19,6 +19,10 @@ from PIL.Image import Image, Resampling
 __all__ = ["Measure", "PixelMeasure", "SsimMeasure", "VectorMeasure", "clip_measure", "load_dinov2", "ssim"]
 
 
+_WINDOW = 7  # side of SSIM's window in pixels; at most the image's
+_SPAN = 255.0  # the range of grey values
+
+
 @runtime_checkable
 class Measure(Protocol):
     """Compares images.
@@ -58,7 +62,7 @@ class PixelMeasure:
 class SsimMeasure:
     """Structural similarity of the grey images."""
 
-    name, version = "ssim", "ssim, window 7"
+    name, version = "ssim", f"ssim, window {_WINDOW}"
 
     def describe(self, images: Sequence[Image]) -> list[np.ndarray]:
         """The grey values (ITU-R 601)."""
@@ -91,21 +95,17 @@ class VectorMeasure:
         return float(one @ other)
 
 
-def ssim(
-    one: Float[np.ndarray, "y x"], other: Float[np.ndarray, "y x"], window: int = 7, span: float = 255.0
-) -> float:
+def ssim(one: Float[np.ndarray, "y x"], other: Float[np.ndarray, "y x"]) -> float:
     """Mean structural similarity (Wang et al. 2004, eq. 13), with a uniform window.
 
     As scikit-image computes it by default: sample covariances, K1 = 0.01, K2 = 0.03, and the mean over
     the pixels whose window lies inside the image.
 
     Args:
-        one: grey values.
+        one: grey values, 0 to 255.
         other: likewise, of the same shape.
-        window: side of the window in pixels, at most the image's.
-        span: the range of grey values.
     """
-    window = min(window, *one.shape)
+    window = min(_WINDOW, *one.shape)
     views = [
         np.lib.stride_tricks.sliding_window_view(picture, (window, window)) for picture in (one, other)
     ]
@@ -115,7 +115,7 @@ def ssim(
     squares = [(view**2).mean((-2, -1)) for view in views]
     variances = [correction * (square - mean**2) for square, mean in zip(squares, means, strict=True)]
     covariance = correction * ((views[0] * views[1]).mean((-2, -1)) - means[0] * means[1])
-    first, second = (0.01 * span) ** 2, (0.03 * span) ** 2
+    first, second = (0.01 * _SPAN) ** 2, (0.03 * _SPAN) ** 2
     above = (2 * means[0] * means[1] + first) * (2 * covariance + second)
     below = (means[0] ** 2 + means[1] ** 2 + first) * (variances[0] + variances[1] + second)
     return float((above / below).mean())
