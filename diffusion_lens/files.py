@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 from PIL import Image
@@ -24,6 +24,7 @@ __all__ = [
     "image_cell",
     "image_metadata",
     "read_file",
+    "read_from",
     "read_image",
     "read_text",
     "write_whole",
@@ -45,6 +46,12 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     if Path(path).exists() and not Path(path).is_file():
         raise OSError(errno.EINVAL, "it is no file", str(path))
     return Path(path).read_bytes()
+
+
+def read_from(fs: Any, path: str) -> bytes:
+    """The bytes of a file of a file system of fsspec; of a local one as `read_file` reads it."""
+    local = "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+    return read_file(path) if local else bytes(fs.cat_file(path))
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from diffusion_lens.errors import RunError
+from diffusion_lens.files import read_from
 from diffusion_lens.pages.run_parts import NEEDED, find_parts, read_images_of, read_rows
 from diffusion_lens.runs.table import VARIANT_COLUMNS
 
@@ -224,7 +225,7 @@ def _read_manifest(fs: Any, root: str, url: str, notes: list[str]) -> Mapping[st
         notes.append(f"{url} has no manifest.json: claim, plan and contrasts are unknown.")
         return {}
     try:
-        found = json.loads(fs.cat_file(path))
+        found = json.loads(read_from(fs, path))
     except (OSError, ValueError) as error:
         notes.append(f"manifest.json is damaged ({error}): claim, plan and contrasts are unknown.")
         return {}

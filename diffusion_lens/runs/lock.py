@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from filelock import FileLock, Timeout
 
 from diffusion_lens.errors import OutputError, RunError
+from diffusion_lens.files import read_from
 from diffusion_lens.runs.store import Store
 
 __all__ = ["use_lock"]
@@ -81,7 +82,7 @@ def _is_held(store: Store, name: str) -> bool:
 
 def _is_alive(store: Store, name: str) -> bool:
     try:
-        held = json.loads(store.fs.cat_file(store.path(name)))
+        held = json.loads(read_from(store.fs, store.path(name)))
     except (OSError, ValueError):
         return False
     return float(held["until"]) > time.time()
@@ -96,7 +97,7 @@ def _lease(store: Store, name: str, shard: tuple[int, int]) -> Iterator[None]:
 
     def owned() -> bool:
         try:
-            return bool(json.loads(store.fs.cat_file(path))["owner"] == owner)
+            return bool(json.loads(read_from(store.fs, path))["owner"] == owner)
         except (OSError, ValueError):
             return False
 

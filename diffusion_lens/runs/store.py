@@ -28,7 +28,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from diffusion_lens.errors import OutputError, RunError
-from diffusion_lens.files import check_within
+from diffusion_lens.files import check_within, read_from
 
 __all__ = ["Part", "Scan", "Store", "digest"]
 
@@ -145,7 +145,7 @@ class Store:
             RunError: it is missing or damaged.
         """
         try:
-            return json.loads(self.fs.cat_file(self.path(name)))
+            return json.loads(read_from(self.fs, self.path(name)))
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(
                 f"{self.url}/{name} can't be read ({error}). {self.url} is no run, or a damaged one."

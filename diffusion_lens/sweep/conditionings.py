@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from safetensors.torch import load
 
 from diffusion_lens.errors import InputError, RunError
+from diffusion_lens.files import read_from
 from diffusion_lens.images.denoise import ImageRequest
 from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.models.digest import ModelDigest
@@ -126,7 +127,7 @@ class Conditionings:
         return ImageRequest(outside, self._negative, cell.seed, inside if only else None, only)
 
     def _load(self, name: str) -> dict[str, Any]:
-        content = self.store.fs.cat_file(self.store.path(name))
+        content = read_from(self.store.fs, self.store.path(name))
         if hashlib.sha256(content).hexdigest() != self._shards[name]["sha256"]:
             raise RunError(f"{self.store.url}/{name} is not what was written. {self._again}")
         tensors: dict[str, Any] = load(content)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from diffusion_lens.errors import InputError, RunError
+from diffusion_lens.files import read_from
 from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.models.stub_encoders import stub_bytes
 from diffusion_lens.runs.store import Store
@@ -147,10 +148,10 @@ def read_stubs(store: Store) -> dict[str, tuple[str, bytes]]:
     stubs = {}
     for name in names:
         encoder, _, fingerprint = name.removeprefix("stubs/").removesuffix(".safetensors").rpartition("-")
-        stubs[encoder] = fingerprint, bytes(store.fs.cat_file(store.path(name)))
+        stubs[encoder] = fingerprint, read_from(store.fs, store.path(name))
     return stubs
 
 
 def _read(store: Store, name: str) -> bytes | None:
     path = store.path(name)
-    return bytes(store.fs.cat_file(path)) if store.fs.exists(path) else None
+    return read_from(store.fs, path) if store.fs.exists(path) else None

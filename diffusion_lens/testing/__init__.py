@@ -9,14 +9,16 @@ Nothing is downloaded, and an image takes a fraction of a second on one core:
     image = tiny.build()("a red fox", **tiny.call).images[0]
 """
 
+import inspect
+
 import diffusers
+from transformers import masking_utils
 
 from diffusion_lens.testing import (
     cosmos,
     fibo,
     glm_image,
     hunyuan,
-    ideogram,
     llm,
     ltx2,
     many_layers,
@@ -31,6 +33,9 @@ from diffusion_lens.testing.parts import Tiny
 
 if hasattr(diffusers, "BriaFibo2Pipeline"):
     from diffusion_lens.testing import fibo2
+# diffusers' Ideogram 4 needs more than the oldest versions of transformers have
+if "inputs_embeds" in inspect.signature(masking_utils.create_causal_mask).parameters:
+    from diffusion_lens.testing import ideogram
 
 __all__ = ["FAMILIES", "LENSED", "Tiny"]
 
@@ -46,12 +51,13 @@ FAMILIES: dict[str, Tiny] = {
     **newest.FAMILIES,
     **fibo.FAMILIES,
     **cosmos.FAMILIES,
-    **ideogram.FAMILIES,
     **glm_image.FAMILIES,
     **stable_cascade.FAMILIES,
 }
 if hasattr(diffusers, "BriaFibo2Pipeline"):
     FAMILIES |= fibo2.FAMILIES
+if "inputs_embeds" in inspect.signature(masking_utils.create_causal_mask).parameters:
+    FAMILIES |= ideogram.FAMILIES
 """A tiny pipeline by the short name of its family."""
 
 LENSED = tuple(name for name in FAMILIES if name != "if-upscaler")

@@ -35,7 +35,9 @@ def test_every_self_check_passes(tiny_lens, family):
 
 def test_every_family_of_the_table_is_tested():
     tested = {type(FAMILIES[family].build()).__name__ for family in LENSED}
-    assert tested == {name for name in PIPELINES if hasattr(diffusers, name)}
+    known = {name for name in PIPELINES if hasattr(diffusers, name)}
+    # what old versions of transformers can't run; see `diffusion_lens.testing`
+    assert tested == known - ({"Ideogram4Pipeline"} if "ideogram4" not in FAMILIES else set())
 
 
 @pytest.mark.parametrize("family", LENSED)

@@ -26,7 +26,9 @@ def pixels(result, layer, seed=0):
     return np.asarray(result.image(layer, seed=seed))
 
 
-@pytest.mark.parametrize("family", ["fibo", "ideogram4", "stable-cascade", "glm-image"])
+@pytest.mark.parametrize(
+    "family", [one for one in ("fibo", "ideogram4", "stable-cascade", "glm-image") if one in FAMILIES]
+)
 def test_no_encoder_is_asked_once_its_states_are_kept(new_lens, family):
     lens = new_lens(family)
     reader = lens.reader(lens.defaults.options)
@@ -119,6 +121,7 @@ def test_ideogram_is_read_after_the_blocks_that_diffusers_names():
     assert slot.tap.read == tuple(block + 1 for block in QWEN3_VL_ACTIVATION_LAYERS)
 
 
+@pytest.mark.skipif("ideogram4" not in FAMILIES, reason="transformers is too old for diffusers' Ideogram 4")
 def test_a_guidance_of_ideogram_takes_the_place_of_its_schedule(tiny_lens):
     given = tiny_lens("ideogram4")
     size = Sampler(steps=2, height=16, width=16, options={"max_sequence_length": 64})

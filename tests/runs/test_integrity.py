@@ -65,9 +65,10 @@ def drawn(tmp_path_factory):
 
 
 FOREIGN = {
-    "failed/x.json": ["5", "[1]", "[{}]", "[" * 100_000],
-    "sessions/x.json": ["5", "[]", '{"images": "many"}'],
+    "failed/x.json": ["5", "[1]", "[{}]", "[" * 100_000, "without an end"],
+    "sessions/x.json": ["5", "[]", '{"images": "many"}', "without an end"],
     "manifest.json": [
+        "without an end",
         "[]",
         '{"format": 2}',
         '{"format": 2, "experiment": [], "prompts": [], "resolved": null}',
@@ -86,6 +87,9 @@ def test_what_no_sweep_wrote_is_one_message_of_every_reader(drawn, tmp_path, nam
     file.parent.mkdir(exist_ok=True)
     if name.startswith("images"):
         strange_part(folder, content)
+    elif content == "without an end":
+        file.unlink(missing_ok=True)
+        file.symlink_to("/dev/zero")
     elif content in ("prompts", "resolved", "experiment"):
         file.write_text(json.dumps({**json.loads(file.read_text()), content: None}))
     elif content == "prompts.metadata":
