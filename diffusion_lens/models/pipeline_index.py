@@ -76,7 +76,13 @@ def family_of(kind: str) -> PipelineFamily | None:
     """
     import diffusers
 
-    found = getattr(diffusers, kind, None)
+    try:
+        found = getattr(diffusers, kind, None)
+    except RuntimeError as error:  # of a diffusers that wants a newer transformers
+        reason = str(error).strip().splitlines()[-1]
+        raise UnsupportedPipelineError(
+            f"{kind} can't be imported ({reason}). Install a newer transformers beside this diffusers."
+        ) from error
     if found is None:
         return known_families().get(kind)
     if not isinstance(found, type):
