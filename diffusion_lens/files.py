@@ -23,6 +23,7 @@ __all__ = [
     "image_bytes",
     "image_cell",
     "image_metadata",
+    "open_from",
     "read_file",
     "read_from",
     "read_image",
@@ -43,15 +44,30 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     Raises:
         OSError: it can't be read, or is no file.
     """
-    if Path(path).exists() and not Path(path).is_file():
-        raise OSError(errno.EINVAL, "it is no file", str(path))
+    _check_ends(path)
     return Path(path).read_bytes()
 
 
+def _check_ends(path: str | os.PathLike[str]) -> None:
+    if Path(path).exists() and not Path(path).is_file():
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+
+
+def open_from(fs: Any, path: str) -> Any:
+    """A file of a file system of fsspec, open to be read; a local one as in `read_file`.
+
+    Raises:
+        OSError: it can't be read, or is no file.
+    """
+    if "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol):
+        _check_ends(path)
+    return fs.open(path, "rb")
+
+
 def read_from(fs: Any, path: str) -> bytes:
-    """The bytes of a file of a file system of fsspec; of a local one as `read_file` reads it."""
-    local = "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
-    return read_file(path) if local else bytes(fs.cat_file(path))
+    """The bytes of a file of a file system of fsspec; see `open_from`."""
+    with open_from(fs, path) as file:
+        return bytes(file.read())
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from diffusion_lens.errors import RunError
+from diffusion_lens.files import open_from
 
 __all__ = ["NEEDED", "find_parts", "read_images_of", "read_rows"]
 
@@ -56,7 +57,7 @@ def read_rows(
     for path in parts:
         short = path.removeprefix(root).lstrip("/") or path.rpartition("/")[2]
         try:
-            with fs.open(path, "rb") as file:
+            with open_from(fs, path) as file:
                 part = pq.ParquetFile(file, page_checksum_verification=True)
                 schema = part.schema_arrow
                 lacking = [name for name in NEEDED if name not in schema.names]

@@ -28,7 +28,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from diffusion_lens.errors import OutputError, RunError
-from diffusion_lens.files import check_within, read_from
+from diffusion_lens.files import check_within, open_from, read_from
 
 __all__ = ["Part", "Scan", "Store", "digest"]
 
@@ -253,7 +253,7 @@ class Store:
     def _read_part(self, name: str) -> Part | str:
         """A part, or what is wrong with it."""
         try:
-            with self.fs.open(self.path(name), "rb") as file:
+            with open_from(self.fs, self.path(name)) as file:
                 part = pq.ParquetFile(file)
                 if _MARK not in (part.schema_arrow.metadata or {}):
                     return f"{name}: was not written by a sweep"

@@ -1,6 +1,7 @@
 """Bytes of a run that changed on the disk are seen by what reads it, and the images are named."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -74,7 +75,7 @@ FOREIGN = {
         '{"format": 2, "experiment": [], "prompts": [], "resolved": null}',
         *("prompts", "resolved", "experiment", "prompts.metadata", "resolved.settings"),
     ],
-    "images/part-x.parquet": [("other",), ("cell",)],
+    "images/part-x.parquet": [("other",), ("cell",), "a pipe"],
 }
 
 
@@ -85,7 +86,9 @@ def test_what_no_sweep_wrote_is_one_message_of_every_reader(drawn, tmp_path, nam
     folder = Path(shutil.copytree(drawn, tmp_path / "run"))
     file = folder / name
     file.parent.mkdir(exist_ok=True)
-    if name.startswith("images"):
+    if content == "a pipe":
+        os.mkfifo(file)
+    elif name.startswith("images"):
         strange_part(folder, content)
     elif content == "without an end":
         file.unlink(missing_ok=True)
