@@ -24,6 +24,8 @@ from diffusion_lens.pages.said import say
 from diffusion_lens.pages.turns import Done, Failed, Job, Turns
 from diffusion_lens.scoring.scorer import ScoreRequest, Source
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
+from diffusion_lens.testbed import oracle
+from diffusion_lens.testbed.scenes import Scene, render
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
@@ -81,6 +83,10 @@ class Live:
         """Draw once, so that the first visitor does not wait for what is done once only."""
         for _ in draw(self.lens, DrawRequest((" ",), layers=("native",), options={"steps": 1})):
             pass
+        if (
+            self.oracle is not None
+        ):  # it renders all sprites at all sizes before the first scene that it reads
+            oracle.read(render(Scene("plain", ()))[None])
 
     @property
     def routes(self) -> list[Route]:

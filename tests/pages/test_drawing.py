@@ -10,6 +10,8 @@ from diffusion_lens.errors import InputError
 from diffusion_lens.pages.asked import Limits, controls_of, read_request
 from diffusion_lens.pages.drawing import DrawRequest, draw
 from diffusion_lens.pages.live import Live
+from diffusion_lens.testbed import oracle
+from diffusion_lens.testbed.scenes import render, sample
 from diffusion_lens.text import Reader
 
 New = Callable[[str], DiffusionLens]
@@ -64,3 +66,10 @@ def test_a_warm_up_leaves_nothing_behind(new_lens: New) -> None:
     live = Live(new_lens("sd"), Limits())
     live.warm_up()
     assert len(live.turns) == 0
+
+
+def test_a_warm_up_prepares_the_oracle(emoji: DiffusionLens) -> None:
+    Live(emoji, Limits()).warm_up()
+    before = oracle._sprites.cache_info().misses
+    oracle.read(render(sample(0, 0))[None])
+    assert oracle._sprites.cache_info().misses == before > 0
