@@ -37,8 +37,6 @@ __all__ = ["Scored", "Settings", "score_run"]
 
 log = logging.getLogger(__name__)
 
-_PROBE = "scores/.probe"
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -133,10 +131,11 @@ def score_run(
 
 
 def _check_writable(store: Store) -> None:
-    """Make sure before any scorer is asked that its answers can be kept."""
-    store.write(_PROBE, b"")
+    """Make sure before any scorer is asked that its answers can be kept; nothing is left behind."""
+    probe = "scores/.probe" if store.fs.exists(store.path("scores")) else ".probe"
+    store.write(probe, b"")
     with suppress(FileNotFoundError):  # of another process
-        store.fs.rm_file(store.path(_PROBE))
+        store.fs.rm_file(store.path(probe))
 
 
 def _score(
