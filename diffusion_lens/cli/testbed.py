@@ -147,13 +147,13 @@ def train(
     unknown = changes.keys() - {field.name for field in fields(kind)}
     if unknown:
         raise InputError(f"Stage {stage} has no setting {', '.join(sorted(unknown))}; leave it out.")
-    default = kind() if encoder is None or stage != "diffusion" else DiffusionSettings.of(encoder)
+    own = DiffusionSettings.of(encoder) if encoder and stage == "diffusion" else kind()
     progress = run(
         stage,
         folder,
         minutes,
         resume,
-        settings=replace(default, **changes),
+        settings=replace(own, **changes),
         start=start,
         decay_samples=decay_samples,
         keep_every=keep_every,

@@ -1,10 +1,11 @@
 r"""Over an ordinary training: at which layer, and after how many samples, words are learned.
 
-    diffusion-lens testbed train --stage diffusion --keep-every 2048 --minutes 20 --folder FOLDER
+    diffusion-lens testbed train --stage diffusion --keep-every 16384 --minutes 240 --folder FOLDER
     python -m experiments.studies.words_over_training FOLDER/diffusion.kept
 
-FOLDER holds an autoencoder (`vae/`, a copy of the embedded models' own). With --start it is the training of
-weights that are there, and `over_training` has the part of a training that teaches colours to bind.
+FOLDER holds an autoencoder (`vae/`, a copy of the embedded models' own). Give the training hours: after
+21,120 samples places were drawn and not one object. With --start it is the training of weights that are
+there, and `over_training` has the part of a training that teaches colours to bind.
 
 The same prompts (places, common and rare objects, common names) are drawn with each snapshot, from several
 layers and the same noise, and the oracle answers. The text encoder is frozen. A word that the embedding
