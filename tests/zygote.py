@@ -63,7 +63,14 @@ class Zygote:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"},
+            # large blocks go back to the system at once, so that a limit on memory means the same each time
+            env={
+                **os.environ,
+                "PYTHONPATH": os.getcwd(),
+                "OMP_NUM_THREADS": "1",
+                "MALLOC_ARENA_MAX": "1",
+                "MALLOC_MMAP_THRESHOLD_": "65536",
+            },
         )
 
     def ask(self, **command: Any) -> Any:

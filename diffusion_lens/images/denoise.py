@@ -21,7 +21,7 @@ from diffusion_lens.images.pixels import image_of
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.images.text_swap import TextSwap
 from diffusion_lens.models.family import images_of
-from diffusion_lens.models.memory import is_decoding, is_out_of_memory, use_slicing
+from diffusion_lens.models.memory import free_memory, is_decoding, is_out_of_memory, use_slicing
 from diffusion_lens.models.noise import seeded
 from diffusion_lens.models.pipelines import PipelineFamily
 from diffusion_lens.models.stages import text_stage
@@ -132,8 +132,7 @@ class Denoiser:
         else:
             self.batch_size = size // 2
             log.warning("Out of memory at %d images a batch; going on with %d.", size, self.batch_size)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
         self.pipe.maybe_free_model_hooks()  # what a cache of blocks remembers of the batch that was cut
 
     def _draw_batch(
