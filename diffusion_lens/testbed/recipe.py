@@ -47,6 +47,7 @@ CONTRAST_SHARE = 0.35
 # at the rate of a denoiser that begins, a trained one forgets what takes 100,000 samples to learn again
 RATE = 2e-4
 CONTRAST_RATE = 6e-4  # where it has yet to leave a saddle of its loss
+JOINT_CONTRAST_RATE = 3e-4  # at 6e-4 the text transformer's states go to pieces, and the loss rises
 QUICK_STEPS, QUICK_CAPTIONS = 3, 32  # of each stage; of a graft
 QUICK: dict[str, Any] = {"channels": (32, 32), "chunk": 16, "batch": 8, "warmup": 2, "passes": 1}
 
@@ -77,25 +78,27 @@ class Part:
         return f"{self.model}/{self.title}"
 
 
-def _denoiser(model: str, stage: str, share: float, settings: DiffusionSettings) -> tuple[Part, Part]:
-    """The two parts in which a denoiser is trained."""
-    contrast = replace(settings, contrast=CONTRAST, rate=CONTRAST_RATE)
+def _denoiser(
+    model: str, stage: str, settings: DiffusionSettings, rate: float = CONTRAST_RATE
+) -> tuple[Part, Part]:
+    """The two parts in which a denoiser is trained; `rate` is of the first."""
+    contrast = replace(settings, contrast=CONTRAST, rate=rate)
     return (
-        Part(model, "contrast", stage, CONTRAST_SHARE * share, contrast),
-        Part(model, "plain", stage, (1 - CONTRAST_SHARE) * share, settings, last=True),
+        Part(model, "contrast", stage, CONTRAST_SHARE, contrast),
+        Part(model, "plain", stage, 1 - CONTRAST_SHARE, settings, last=True),
     )
 
 
 RECIPES: dict[str, tuple[Part, ...]] = {
-    "emoji": _denoiser("emoji", "diffusion", 1.0, DiffusionSettings.of("minilm", rate=RATE)),
+    "emoji": _denoiser("emoji", "diffusion", DiffusionSettings.of("minilm", rate=RATE)),
     "emoji-clip": (
         Part("emoji-clip", "distil", "distil", 0.5, DistilSettings()),
-        *_denoiser("emoji-clip", "joint", 1.0, JointSettings(rate=RATE)),
+        *_denoiser("emoji-clip", "joint", JointSettings(rate=RATE), JOINT_CONTRAST_RATE),
     ),
-    "emoji-llm": _denoiser("emoji-llm", "diffusion", 1.0, DiffusionSettings.of("smollm2", rate=RATE)),
+    "emoji-llm": _denoiser("emoji-llm", "diffusion", DiffusionSettings.of("smollm2", rate=RATE)),
 }
 RECIPES["all"] = tuple(part for parts in list(RECIPES.values()) for part in parts)
-RECIPES[CONTROL] = _denoiser(CONTROL, "diffusion", 1.0, DiffusionSettings.of("random", rate=RATE))
+RECIPES[CONTROL] = _denoiser(CONTROL, "diffusion", DiffusionSettings.of("random", rate=RATE))
 
 
 @dataclass
