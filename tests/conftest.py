@@ -15,13 +15,10 @@ import jaxtyping
 import pytest
 from hypothesis import settings
 
-from diffusion_lens import DiffusionLens
-from diffusion_lens.images.sampler import Sampler
-from diffusion_lens.testing import FAMILIES
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # at run time where they are used: the process that only hands out the tests needs none
     from playwright.sync_api import Browser
 
+    from diffusion_lens import DiffusionLens, Sampler
     from tests.zygote import Zygote
 
 # a shell that starts the tests in the background lets its children ignore Ctrl-C
@@ -30,8 +27,11 @@ settings.register_profile("default", deadline=None, max_examples=30, derandomize
 settings.load_profile("default")
 
 
-def tiny_sampler(family: str) -> Sampler:
+def tiny_sampler(family: str) -> "Sampler":
     """The settings that make a family's tiny pipeline fast."""
+    from diffusion_lens import Sampler
+    from diffusion_lens.testing import FAMILIES
+
     call = dict(FAMILIES[family].call)
     return Sampler(
         steps=call.pop("num_inference_steps", 2),
@@ -42,32 +42,37 @@ def tiny_sampler(family: str) -> Sampler:
     )
 
 
-def build_lens(family: str) -> DiffusionLens:
+def build_lens(family: str) -> "DiffusionLens":
     """A new lens on a new tiny pipeline, with settings that make it fast."""
+    from diffusion_lens import DiffusionLens
+    from diffusion_lens.testing import FAMILIES
+
     return DiffusionLens(FAMILIES[family].build(), defaults=tiny_sampler(family), name=family)
 
 
 @cache
-def shared_lens(family: str) -> DiffusionLens:
+def shared_lens(family: str) -> "DiffusionLens":
     """A lens on a family's tiny pipeline, built once a process."""
     return build_lens(family)
 
 
 @pytest.fixture
-def tiny_lens() -> Callable[[str], DiffusionLens]:
+def tiny_lens() -> "Callable[[str], DiffusionLens]":
     """A lens on a family's tiny pipeline, built once a process; for tests that leave it as it is."""
     return shared_lens
 
 
 @pytest.fixture
-def new_lens() -> Callable[[str], DiffusionLens]:
+def new_lens() -> "Callable[[str], DiffusionLens]":
     """A lens on a family's tiny pipeline of the test's own, to be broken at will."""
     return build_lens
 
 
 @pytest.fixture(scope="session")
-def emoji() -> DiffusionLens:
+def emoji() -> "DiffusionLens":
     """A lens on the embedded model."""
+    from diffusion_lens import DiffusionLens
+
     return DiffusionLens.from_pretrained("emoji")
 
 

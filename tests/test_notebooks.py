@@ -51,7 +51,7 @@ def test_each_cell_runs_and_what_it_gives_can_be_shown(
     plt.switch_backend("module://matplotlib_inline.backend_inline")
     names: dict[str, object] = {"__name__": "notebook"}
     try:
-        with few_steps(2):
+        with few_steps(1):
             for cell in nbformat.read(path, as_version=4).cells:
                 if cell.cell_type == "code":
                     show(cell.source, names)

@@ -16,6 +16,7 @@ from diffusion_lens.models.memory import free_memory
 from diffusion_lens.models.noise import evaluating
 from diffusion_lens.models.parts import capture_sites, edit_states
 from diffusion_lens.models.pipelines import PipelineFamily, Slot, find_family, resolve_family
+from diffusion_lens.models.placement import computing_device
 from diffusion_lens.models.quiet import quiet_libraries
 from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.models.stages import holders, set_component, text_stage
@@ -80,8 +81,7 @@ class Conditioner:
     @property
     def device(self) -> torch.device:
         """Where the pipeline computes, which with offloading is not where its weights lie."""
-        computes: torch.device | None = getattr(self.pipe, "_execution_device", None)
-        return self.pipe.device if computes is None else computes
+        return computing_device(self.pipe)
 
     def check_present(self) -> None:
         """Refuse to go on without encoders.
