@@ -5,6 +5,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -98,7 +99,7 @@ class ImageOrReason:
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
-    """Make sure before any work that a file can be written there.
+    """Make sure before any work that a file can be written there; nothing is left behind.
 
     Raises:
         OutputError: it exists and `overwrite` is off, it is a folder, or its own can't be made or written.
@@ -110,10 +111,14 @@ def check_output(path: Path, *, overwrite: bool) -> None:
             f"{path} exists. Choose another path, or allow replacing it with --overwrite (overwrite=True)."
         )
     try:
+        made = [folder for folder in path.parents if not folder.exists()]  # the innermost first
         path.parent.mkdir(parents=True, exist_ok=True)
         probe = path.with_name(f".{path.name}.probe")
         probe.touch()
         probe.unlink()
+        with suppress(OSError):  # another process uses them by now
+            for folder in made:
+                folder.rmdir()
     except OSError as error:
         raise OutputError(
             f"{path} can't be written: {error.strerror or error}. Choose a path in a folder that you "
@@ -153,18 +158,20 @@ def check_within(root: Path, name: str) -> None:
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write to a temporary name and rename, so that a file is there whole or not at all.
+    """Write to a temporary name and rename, so that a file is there whole or not at all. Folders are made.
 
     Raises:
-        OutputError: the disk is full, or the folder went away.
+        OutputError: the disk is full, or the folder can't be made or written.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
             write(file)
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
 
 

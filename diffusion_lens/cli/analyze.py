@@ -97,7 +97,6 @@ def analyze(
     if not of_sets.empty:
         found.tables["set_scores"] = of_sets
     tables = out / "tables"
-    tables.mkdir(parents=True, exist_ok=True)
     for name, one in found.tables.items():
         write_csv(one, tables / f"{name}.csv")
         if name in _PRINTED:
