@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,16 +21,19 @@ __all__ = ["identity", "load_state", "save_state"]
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def identity(learner: Learner) -> str:
-    """A hash of all that a training's outcome follows from: model, images, sentences and settings."""
-    digest = hashlib.sha256(json.dumps(learner.describe(), sort_keys=True).encode())
+def identity(learner: Learner) -> dict[str, Any]:
+    """All that a training's outcome follows from, by name, as plain values: hashes of images and model."""
+    images = hashlib.sha256()
     for one in learner.concepts:
         for image in one.images:
-            digest.update(repr((image.mode, image.size)).encode() + image.tobytes())
+            images.update(repr((image.mode, image.size)).encode() + image.tobytes())
     encoders = (getattr(learner.pipe, name) for name in learner.embeddings[0].vectors)
-    for part in (learner.denoiser.module, *encoders):
-        digest.update(digest_module(part).encode())
-    return digest.hexdigest()[:16]
+    model = [digest_module(part) for part in (learner.denoiser.module, *encoders)]
+    described = learner.describe()
+    settings = described.pop("settings")
+    whole = {**settings, **described, "images": images.hexdigest()[:16], "model": model}
+    plain: dict[str, Any] = json.loads(json.dumps(whole))
+    return plain
 
 
 def save_state(path: Path, learner: Learner) -> None:
@@ -63,15 +67,11 @@ def load_state(path: Path, learner: Learner) -> None:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         described = json.loads(metadata["state"])
-        plain, found = described["progress"], described["identity"]
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        plain = described["progress"]
+        before = dict(described["identity"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"The state {path} can't be read ({error}). Delete it to start again.") from None
-    if found != identity(learner):
-        raise RunError(
-            f"{path} is of another training: the model, the images, the sentences or a setting other than "
-            "the number of steps has changed. Give the same ones, delete the file to start again, or "
-            "choose another output."
-        )
+    _check_same(path, before, identity(learner))
     with torch.no_grad():
         for index, word in enumerate(learner.embeddings):
             for name, rows in word.vectors.items():
@@ -87,3 +87,18 @@ def load_state(path: Path, learner: Learner) -> None:
     learner.progress = Progress(
         plain["step"], tuple(plain["scores"]), tuple(map(tuple, plain["best"])), plain["since"]
     )
+
+
+def _check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to go on with a training of anything else, naming what differs."""
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if names:
+        opaque = ("images", "model")  # hashes say nothing to a reader
+        said = [
+            f"the {name} changed" if name in opaque else f"{name} was {before.get(name)} and is {now.get(name)}"
+            for name in names
+        ]
+        raise RunError(
+            f"{path} is of another training: {'; '.join(said)}. Give what it was, delete the file to start "
+            "again, or choose another output."
+        )

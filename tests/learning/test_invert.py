@@ -98,7 +98,7 @@ def test_the_best_rows_are_kept_and_patience_ends(new_lens, tmp_path):
     again = Learner(lens.pipeline, [concept()], Settings(steps=50, patience=2))
     load_state(tmp_path / "state.safetensors", again)
     assert again.progress == learner.progress and (again.learned()[0].vectors["text_encoder"] == 1).all()
-    with pytest.raises(RunError, match="another training"):
+    with pytest.raises(RunError, match="another training: patience was 2 and is None; seed was 0 and is 1"):
         load_state(tmp_path / "state.safetensors", Learner(lens.pipeline, [concept()], Settings(seed=1)))
     (tmp_path / "state.safetensors").write_bytes(b"cut")
     with pytest.raises(RunError, match="can't be read"):
