@@ -114,7 +114,10 @@ BAD = [
     (["sweep", "--study", "nothing"], "error: No study 'nothing' comes with the package. Known: "),
     (["doctor", "file"], "error: file is a file, and no checkpoint: those end in .safetensors"),
     (["nonsense"], "nonsense"),
-    (["compare", "x", "--encoder-b", "own+int9", "--out", "new/one"], "'own+int9' describes no text encoder"),
+    (
+        ["compare", "x", "--encoder-b", "own+int9", "--out", "new/one"],
+        "'own+int9' describes no text encoder",
+    ),
     (["new", " "], "is no name of a study"),
     (["new", "a\0b"], "is no name of a study"),
     (["latent"], "caption"),

@@ -85,6 +85,7 @@ def train(
     seed: Annotated[Seed | None, default("the stage's own", "INT")] = None,
     channels: Annotated[tuple[int, ...] | None, values("INT", "the stage's own")] = None,
     contrast: Annotated[float | None, default("none; the recipe decides", "NUMBER")] = None,
+    cycle: Annotated[float | None, default("none", "NUMBER")] = None,
     keep_every: Annotated[int | None, default("keep none", "SAMPLES")] = None,
     workers: Annotated[int | None, default("none; the recipe: one a core but one", "INT")] = None,
     device: Device = None,
@@ -111,6 +112,7 @@ def train(
         seed: The seed of the scenes and of the first weights.
         channels: The channels of the blocks of the autoencoder or the denoiser.
         contrast: The weight of the diffusion stage's contrastive term, which teaches what belongs to what.
+        cycle: The weight of the inversion stage's loss on images that the denoiser in the folder draws.
         keep_every: Each time this number of samples was seen, keep a copy of the averaged weights beside
             the checkpoint.
         workers: The number of processes that render scenes ahead of the steps.
@@ -123,7 +125,7 @@ def train(
         from diffusion_lens.testbed.train import train as run
 
     asked: dict[str, object] = {"encoder": encoder, "batch": batch, "rate": lr}
-    asked |= {"seed": seed, "channels": channels, "contrast": contrast}
+    asked |= {"seed": seed, "channels": channels, "contrast": contrast, "cycle": cycle}
     asked |= {"decoder_only": decoder_only or None, "workers": None if recipe else workers}
     changes = {name: value for name, value in asked.items() if value is not None}
     if keep_every is not None and (recipe or quick):

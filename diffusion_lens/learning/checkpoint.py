@@ -95,7 +95,9 @@ def _check_same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None
     if names:
         opaque = ("images", "model")  # hashes say nothing to a reader
         said = [
-            f"the {name} changed" if name in opaque else f"{name} was {before.get(name)} and is {now.get(name)}"
+            f"the {name} changed"
+            if name in opaque
+            else f"{name} was {before.get(name)} and is {now.get(name)}"
             for name in names
         ]
         raise RunError(

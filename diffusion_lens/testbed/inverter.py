@@ -7,6 +7,9 @@ caption's state. So c is always that of one phrasing, `captions.plain`: all that
 an opening, the object on the left or above first. Pads are states like others: MiniLM fills them from
 the words, the denoiser reads them, and R gives them too. Invented names can't be seen and are left out,
 as are held-out combinations, so that what R makes of them is measured on images new to it.
+
+With a cycle term R also learns from what the model draws: some captions of each chunk are drawn by the
+denoiser, and R is to read them back too. The denoiser stays frozen, since R has no part in `emoji`.
 """
 
 from dataclasses import dataclass
@@ -24,6 +27,7 @@ from diffusion_lens.testbed.autoencoder import VALIDATION_SEED
 from diffusion_lens.testbed.chunks import Chunk, Chunks
 from diffusion_lens.testbed.encoders import CaptionEncoder
 from diffusion_lens.testbed.prefetch import Prefetcher, Stream
+from diffusion_lens.testbed.redraw import Redrawer
 from diffusion_lens.testbed.scenes import Scene
 from diffusion_lens.testbed.trainer import StageSettings
 
@@ -46,6 +50,8 @@ class InversionSettings(StageSettings):
     noise: float = 0.3  # largest standard deviation of the noise on the latents, whose own is 1
     chunk: int = 4096  # scenes drawn and encoded together, a multiple of the batch
     passes: int = 6  # times that a chunk is used
+    cycle: float = 0.0  # weight of the same loss on images that the denoiser draws
+    drawn: int = 512  # scenes of a chunk whose captions are drawn for it
 
 
 class _Block(nn.Module):
@@ -181,6 +187,8 @@ class InversionStage:
         else:
             model = LatentInverter.from_pretrained(start, use_safetensors=True).float()
         self.model = model.to(device)
+        self.redrawer = Redrawer(folder, vae, encoder([""])[0].float()) if settings.cycle else None
+        self._redrawn: tuple[Chunk, Tensor] | None = None
         self._validation: Chunk | None = None
 
     def _error(self, latents: Tensor, states: Tensor) -> Tensor:
@@ -195,7 +203,22 @@ class InversionStage:
         latents, states = chunk.read(chosen)
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         scale = settings.noise * torch.rand((len(latents), 1, 1, 1), generator=generator)
-        return self._error(latents + scale * torch.randn(latents.shape, generator=generator), states)
+        error = self._error(latents + scale * torch.randn(latents.shape, generator=generator), states)
+        if self.redrawer is None:
+            return error
+        return error + settings.cycle * self._cycle_error(self.redrawer, chunk, step)
+
+    def _cycle_error(self, redrawer: Redrawer, chunk: Chunk, step: int) -> Tensor:
+        """The error on captions of a chunk that the denoiser drew; each chunk's are drawn once."""
+        settings = self.settings
+        count = min(settings.drawn, len(chunk.latents))
+        if self._redrawn is None or self._redrawn[0] is not chunk:
+            first = step // (settings.chunk // settings.batch * settings.passes)
+            drawn = redrawer.draw(chunk.read_states(torch.arange(count)), first)
+            self._redrawn = (chunk, drawn)
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        chosen = torch.randint(count, (settings.batch,), generator=generator)
+        return self._error(self._redrawn[1][chosen], chunk.read_states(chosen))
 
     @torch.no_grad()
     def validate(self) -> float:

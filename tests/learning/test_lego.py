@@ -85,7 +85,7 @@ def test_training_resumes_with_the_same_bytes_and_only_with_its_context(emoji, t
     parts = learn("parts", 3)
     for one, other in zip(whole, parts, strict=True):
         assert torch.equal(one.vectors["text_encoder"], other.vectors["text_encoder"])
-    with pytest.raises(RunError, match="of another training: contexts was .*dog"):
+    with pytest.raises(RunError, match=r"of another training: contexts was .*dog"):
         learn("parts", 4, replace(CONTEXT, negative=("dog",)))
 
 

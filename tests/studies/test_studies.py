@@ -14,7 +14,7 @@ from diffusion_lens.testbed import captions, scenes
 from diffusion_lens.testbed.contrastive import draw_twins
 from diffusion_lens.testbed.inverter import draw_scene
 from diffusion_lens.testbed.scenes import OBJECTS, Scene
-from experiments.studies import latent_inversion, latent_parts, lego, textual_inversion
+from experiments.studies import cycle_training, latent_inversion, latent_parts, lego, textual_inversion
 from experiments.studies.draw_latent_inversion import draw_latent_inversion
 from experiments.studies.draw_lego import draw_lego
 from experiments.studies.draw_textual_inversion import draw_textual_inversion
@@ -202,3 +202,17 @@ def test_latent_inversion_runs(fast, tmp_path):
     gains = latent_inversion.compare(tables)
     assert {"edited", "personalised", "refined"} <= set(gains["part"])
     assert len(draw_latent_inversion(summary).axes) == 6
+
+
+def test_a_cycle_term_is_compared_with_rendered_scenes_alone(tmp_path, monkeypatch):
+    for name in ("REFERENCE_SCENES", "VALIDATION_SCENES"):
+        monkeypatch.setattr(f"diffusion_lens.testbed.inverter.{name}", 16)
+    cycle_training.main(tmp_path / "results", tmp_path / "trained", quick=True)
+    rates = pd.read_csv(tmp_path / "results" / "cycle_training.csv")
+    assert set(rates["way"]) == {"as shipped", "rendered scenes alone", "with the cycle term"}
+    assert set(rates["source"]) == {"rendered", "drawn by the model"} and (rates["units"] == 5).all()
+    gains = pd.read_csv(tmp_path / "results" / "cycle_training_gains.csv")
+    wide = rates.pivot(index=["source", "measure"], columns="way", values="mean")
+    for row in gains.to_dict("records"):
+        with_term, other = wide.loc[(row["source"], row["measure"]), ["with the cycle term", row["less"]]]
+        assert row["gain"] == pytest.approx(with_term - other, abs=2e-4)

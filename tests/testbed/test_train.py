@@ -24,7 +24,7 @@ from diffusion_lens.testbed import captions, scenes
 from diffusion_lens.testbed.autoencoder import AutoencoderSettings, AutoencoderStage, psnr, to_tensor
 from diffusion_lens.testbed.clip import ClipSettings, ClipStage
 from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
-from diffusion_lens.testbed.inverter import InversionSettings, LatentInverter
+from diffusion_lens.testbed.inverter import InversionSettings, InversionStage, LatentInverter
 from diffusion_lens.testbed.train import QUICK, train
 from diffusion_lens.testbed.trainer import Progress, Trainer, learning_rate, read_progress
 
@@ -196,6 +196,29 @@ def test_inversion_learns_and_resumes_exactly(
     assert all(torch.equal(value, parts.state_dict()[name]) for name, value in whole.state_dict().items())
     weights = load_file(folders[0] / "inverter" / "diffusion_pytorch_model.safetensors")
     assert whole.config.side == 4 and {value.dtype for value in weights.values()} == {torch.float16}
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # inside diffusers
+def test_an_inverter_learns_from_what_the_denoiser_draws(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("REFERENCE_SCENES", "VALIDATION_SCENES"):
+        monkeypatch.setattr(f"diffusion_lens.testbed.inverter.{name}", 16)
+    settings = InversionSettings(
+        width=32, depth=1, batch=4, warmup=1, chunk=8, passes=1, cycle=1.0, drawn=4
+    )
+    (tmp_path / "vae").symlink_to(trained / "vae")
+    with pytest.raises(InputError, match=r"no denoiser in .*unet: the cycle term draws"):
+        InversionStage(settings, tmp_path, torch.device("cpu"))
+    train("diffusion", tmp_path, 1.0, settings=TINY_DIFFUSION, max_steps=1, device="cpu")
+    stage = InversionStage(settings, tmp_path, torch.device("cpu"))
+    rendered = InversionStage(replace(settings, cycle=0.0), tmp_path, torch.device("cpu"))
+    rendered.model.load_state_dict(stage.model.state_dict())
+    # chunks change after two steps; what is drawn follows from the step alone
+    with torch.no_grad():
+        added = [float(stage.loss(step) - rendered.loss(step)) for step in range(4)]
+        again = [float(stage.loss(step) - rendered.loss(step)) for step in (3, 0)]
+    assert min(added) > 0.5 and again == [added[3], added[0]]
 
 
 def test_captions_are_dropped_to_the_encoding_of_nothing(trained: Path, tmp_path: Path) -> None:
