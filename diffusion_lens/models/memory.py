@@ -17,6 +17,7 @@ __all__ = [
     "free_memory",
     "is_decoding",
     "is_out_of_memory",
+    "is_small",
     "use_slicing",
 ]
 
@@ -45,9 +46,13 @@ def choose_batch(pipe: Any, device: torch.device, size: int | None) -> int:
         return size
     if device.type != "cpu":
         return 16
-    denoiser = find_denoiser(pipe)
-    side = getattr(denoiser.config, "sample_size", None)
-    return 32 if isinstance(side, int) and side <= 16 else 8
+    return 32 if is_small(pipe) else 8
+
+
+def is_small(pipe: Any) -> bool:
+    """Whether a denoiser draws latents of at most 16 x 16, as those of the embedded models do."""
+    side = getattr(find_denoiser(pipe).config, "sample_size", None)
+    return isinstance(side, int) and side <= 16
 
 
 def is_out_of_memory(error: BaseException) -> bool:

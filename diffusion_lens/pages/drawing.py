@@ -1,6 +1,7 @@
 """Drawing for the explorer: one request becomes calls of the lens, each small enough to wait for."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,9 @@ def draw(lens: "DiffusionLens", request: DrawRequest) -> Iterator[list[Drawn]]:
     Prompts are encoded once. The first step draws one image only, so that there is something to see at
     once; later ones draw a layer of all prompts and seeds, so that other visitors have a turn between them.
     """
-    columns = columns_of(lens, request)
+    from diffusion_lens.models.memory import is_small
+
+    columns, small = columns_of(lens, request), is_small(lens.pipeline)
     sampling = {name: value for name, value in request.options.items() if name not in _READING}
     alone = [
         (request.prompts[:1], request.seeds[:1], 0),
@@ -108,11 +111,25 @@ def draw(lens: "DiffusionLens", request: DrawRequest) -> Iterator[list[Drawn]]:
         if not (prompts and seeds):
             continue
         reading = columns[place].reading
-        result = lens(prompts, [reading], seeds, states=states, progress=False, **sampling)
+        with _one_thread() if len(prompts) * len(seeds) == 1 and small else nullcontext():
+            result = lens(prompts, [reading], seeds, states=states, progress=False, **sampling)
         yield [
             _drawn({str(name): value for name, value in row.items()}, request, place)
             for row in result.table.to_dict("records")
         ]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one core: threads that share one small image wait for each other longer than they work."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _drawn(row: Mapping[str, Any], request: DrawRequest, column: int) -> Drawn:

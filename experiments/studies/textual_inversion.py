@@ -59,7 +59,7 @@ class Size:
     subjects: tuple[Subject, ...] = SUBJECTS
     settings: Settings = SETTINGS
     training_seeds: tuple[int, ...] = (0, 1, 2)
-    samples: int = 24
+    samples: int = 12
     layer_seeds: int = 4
     grid: tuple[str, ...] = ("parrot", "taxi", "violin", "tractor")
     lrs: tuple[float, ...] = (0.002, 0.01, 0.05)
