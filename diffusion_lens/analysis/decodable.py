@@ -76,11 +76,12 @@ def probe_check(
 
     reader, depth = lens.reader(), lens.conditioner.encoders[encoder].depth
     readings = lens.readings("all", Reading(encoder), reader)
-    vectors = []
-    named = check.subject if all(_holds(text, check.subject) for text in [*texts, prompt]) else None
-    for text in [*texts, prompt]:
-        vectors.append(_features(reader, reader.encode([text], readings)[encoder], depth, named))
-    stacked = np.stack(vectors, axis=1)
+    read = [*texts, prompt]
+    named = check.subject if all(_holds(text, check.subject) for text in read) else None
+    different = list(dict.fromkeys(read))
+    states = reader.encode(different, readings)[encoder]
+    vectors = {text: _features(reader, states[index], depth, named) for index, text in enumerate(different)}
+    stacked = np.stack([vectors[text] for text in read], axis=1)
     labels = np.tile([True, False], len(made))
     groups = np.repeat(np.arange(len(made)), 2)
     kept = np.array([text != prompt for text in texts])

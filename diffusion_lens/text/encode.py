@@ -66,11 +66,12 @@ def encode(
         for name, slot in conditioner.slots.items()
         if slot.pooled is None and max(map(deepest_layer, needed[name])) < conditioner.encoders[name].depth
     }
+    fingerprints = {name: conditioner.encoders[name].fingerprint for name in needed}
     parts: dict[str, list[LayerStates]] = {name: [] for name in needed}
     for prompt in prompts:
         recordings = conditioner.capture(prompt, needed, options, frozenset(stop), edits)
         for name, recording in recordings.items():
-            states = _states(conditioner, name, prompt, recording)
+            states = _states(conditioner, name, fingerprints[name], prompt, recording)
             _warn_of_cut_words(conditioner, name, prompt, states)
             parts[name].append(states)
     return {name: LayerStates.join(rows) for name, rows in parts.items()}
@@ -123,7 +124,9 @@ def select(
     return chosen
 
 
-def _states(conditioner: Conditioner, name: str, prompt: str, recording: Recording) -> LayerStates:
+def _states(
+    conditioner: Conditioner, name: str, fingerprint: str, prompt: str, recording: Recording
+) -> LayerStates:
     """One recording as `LayerStates`."""
     encoder, slot = conditioner.encoders[name], conditioner.slots[name]
     layers = tuple(recording.states)
@@ -137,7 +140,7 @@ def _states(conditioner: Conditioner, name: str, prompt: str, recording: Recordi
         pooled = getattr(recording.output, slot.pooled).detach().cpu()
     return LayerStates.encoded(
         encoder=name,
-        fingerprint=encoder.fingerprint,
+        fingerprint=fingerprint,
         prompts=(prompt,),
         layers=layers,
         states=stacked,
