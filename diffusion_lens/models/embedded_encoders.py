@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import io
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -101,22 +102,42 @@ def load_smollm2(tokens: int, dtype: Any = None) -> tuple[Any, Any]:
     # newer versions of transformers keep the weights packed unless they are asked not to
     if hasattr(transformers, "GgufConfig"):
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    with contextlib.redirect_stderr(io.StringIO()):  # its bar can't be turned off
-        model = transformers.LlamaModel.from_pretrained(file.parent, **options)
+    with _read_once():
+        with contextlib.redirect_stderr(io.StringIO()):  # its bar can't be turned off
+            model = transformers.LlamaModel.from_pretrained(file.parent, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            file.parent, gguf_file=file.name, model_max_length=tokens, padding_side="right"
+        )
     model.layers = model.layers[:SMOLLM2_BLOCKS]
     config = model.config
     config.num_hidden_layers, config.use_cache, config.use_attention_mask = SMOLLM2_BLOCKS, False, True
     # the weights are plain tensors now
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    tokenizer = transformers.AutoTokenizer.from_pretrained(
-        file.parent, gguf_file=file.name, model_max_length=tokens, padding_side="right"
-    )
     start = tokenizer.convert_tokens_to_ids(_SMOLLM2_START)
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{_SMOLLM2_START} $A", special_tokens=[(_SMOLLM2_START, start)]
     )
     return tokenizer, model.eval()
+
+
+@contextlib.contextmanager
+def _read_once() -> Iterator[None]:
+    """Let transformers parse the file's header once for all, and its table of names once.
+
+    It does so for the configuration, the weights and the tokenizer, and for each part of the model: two
+    thirds of the time that loading takes.
+    """
+    import gguf
+
+    before = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
+    for name, one in before.items():
+        setattr(gguf, name, cache(one))
+    try:
+        yield
+    finally:
+        for name, one in before.items():
+            setattr(gguf, name, one)
 
 
 def _check(file: Path, wanted: str, install: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -164,3 +165,18 @@ def test_a_cut_encoder_and_a_missing_part_are_no_pickles(copy):
     (copy / "unet" / "config.json").unlink()
     with pytest.raises(UnsupportedPipelineError, match="can't be loaded"):
         load_pipeline(copy)
+
+
+def test_the_file_of_smollm2_is_parsed_once(monkeypatch):
+    made = []
+
+    class Reader(gguf.GGUFReader):
+        def __init__(self, path):
+            made.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(gguf, "GGUFReader", Reader)
+    tokenizer, model = embedded_encoders.load_smollm2(8)
+    assert len(made) == 1 and gguf.GGUFReader is Reader
+    assert tokenizer("a red fox").input_ids == [1, 81, 2382, 16438]  # <|im_start|>, a, red, fox
+    assert len(model.layers) == embedded_encoders.SMOLLM2_BLOCKS and model.config.hidden_size == 576
