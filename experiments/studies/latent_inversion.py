@@ -74,7 +74,7 @@ def summarise(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     parts = []
     for name, table in tables.items():
         table = table.assign(group=table.get("group", ""))
-        parts.append(means(table, keys, "scene", "right").assign(part=name))
+        parts.append(means(table, keys, "scene", "right", limits=(0, 1)).assign(part=name))
         if "error" in table:
             errors = table.assign(check="error").drop_duplicates(["scene", *keys])
             parts.append(means(errors, keys, "scene", "error").assign(part=name))

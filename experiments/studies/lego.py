@@ -170,8 +170,8 @@ def summarise(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
         over its prompts, given its trainings; "gains": LEGO less each other way by check, over concepts.
     """
     return {
-        "summary": means(table, ["way", "check"], "concept", "right"),
-        "concepts": means(table, ["concept", "way", "check"], "prompt", "right"),
+        "summary": means(table, ["way", "check"], "concept", "right", limits=(0, 1)),
+        "concepts": means(table, ["concept", "way", "check"], "prompt", "right", limits=(0, 1)),
         "gains": paired(table, ["check"], "concept", "way", "LEGO", "right"),
     }
 

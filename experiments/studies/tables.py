@@ -28,7 +28,13 @@ def kept(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
-def means(table: pd.DataFrame, by: Sequence[str], unit: str, value: str = "value") -> pd.DataFrame:
+def means(
+    table: pd.DataFrame,
+    by: Sequence[str],
+    unit: str,
+    value: str = "value",
+    limits: tuple[float, float] = (-np.inf, np.inf),
+) -> pd.DataFrame:
     """Means over units with 95 % t intervals; what was repeated within a unit is averaged first.
 
     Args:
@@ -36,6 +42,7 @@ def means(table: pd.DataFrame, by: Sequence[str], unit: str, value: str = "value
         by: the columns that tell apart what is compared.
         unit: the column of the unit, such as the concept: the interval is over other units.
         value: the column of the measurement.
+        limits: what no measurement passes, and so no end of an interval.
 
     Returns:
         The columns `by`, then `mean`, `low`, `high` and `units`. Fewer than three units have no interval.
@@ -44,7 +51,8 @@ def means(table: pd.DataFrame, by: Sequence[str], unit: str, value: str = "value
     known = table.dropna(subset=[value]).assign(**{value: lambda part: part[value].astype(float)})
     for key, part in known.groupby(list(by), sort=False):
         of_units = part.groupby(unit)[value].mean().to_numpy()
-        rows.append((*key, *_share_interval(of_units), len(of_units)))
+        mean, low, high = _share_interval(of_units)
+        rows.append((*key, mean, *np.clip([low, high], *limits), len(of_units)))
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "units"])
 
 

@@ -274,10 +274,11 @@ def main(
     tables = study(lens, Clip.from_pretrained(), out, QUICK if quick else None)
     for name, table in tables.items():
         write_table(out / f"{name}.csv", table)
-    summary = means(tables["concepts"], ["measure", "way"], "concept")
+    # cosines and shares
+    summary = means(tables["concepts"], ["measure", "way"], "concept", limits=(-1, 1))
     write_table(out / "summary.csv", summary)
     write_table(out / "gains.csv", paired(tables["concepts"], ["measure"], "concept", "way", "learned"))
-    grid = means(tables["grid"], ["measure", "vectors", "lr"], "concept")
+    grid = means(tables["grid"], ["measure", "vectors", "lr"], "concept", limits=(-1, 1))
     write_table(out / "grid_summary.csv", grid)
     save(draw_textual_inversion(summary, grid), out / "words")
 

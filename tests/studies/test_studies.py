@@ -66,6 +66,13 @@ def test_units_that_all_agree_have_no_certain_rate():
     assert row["mean"] == row["high"] == 1 and row["low"] == pytest.approx(0.398, abs=0.001)
 
 
+def test_an_interval_ends_where_no_measurement_can_be():
+    table = pd.DataFrame({"scene": range(4), "way": "a", "right": [1.0, 1.0, 1.0, 0.9]})
+    (free,) = means(table, ["way"], "scene", "right").to_dict("records")
+    (row,) = means(table, ["way"], "scene", "right", limits=(0, 1)).to_dict("records")
+    assert free["high"] > 1 == row["high"] and row["low"] == free["low"] < row["mean"] == free["mean"]
+
+
 def test_missing_images_are_left_out_and_few_units_have_no_interval():
     table = repeated([0.1, 0.3], 1)
     table.loc[len(table)] = ["c9", "LEGO", np.nan, "both"]
