@@ -34,6 +34,7 @@ from .memory import explain_memory as explain_memory
 from .memory import free_memory as free_memory
 from .memory import is_decoding as is_decoding
 from .memory import is_out_of_memory as is_out_of_memory
+from .memory import is_small as is_small
 from .memory import use_slicing as use_slicing
 from .noise import seeded as seeded
 from .parts import check_part as check_part
