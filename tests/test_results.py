@@ -60,6 +60,13 @@ def test_the_testbed_is_told_in_numbers_of_its_tables() -> None:
     assert len(said) > 5 and set(said) <= known, set(said) - known
 
 
+def test_textual_inversion_is_told_in_numbers_of_its_tables() -> None:
+    text = (RESULTS / "README.md").read_text()
+    (part,) = re.findall(r"\(textual_inversion/words\.png\)\*\* .*?(?=\n!\[)", text, re.DOTALL)
+    said, known = _said(part), _tabled(sorted((RESULTS / "textual_inversion").glob("*.csv")))
+    assert len(said) > 8 and set(said) <= known, set(said) - known
+
+
 def test_colours_of_two_objects_are_those_of_the_answers() -> None:
     answers = pd.read_parquet(RESULTS / "testbed/accuracy.parquet").astype({"check": str, "caption": str})
     answers = answers[(answers["group"] == "seen") & (answers["check"] == "colour")]
