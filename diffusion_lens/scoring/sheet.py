@@ -186,12 +186,13 @@ def write_sheet(
     for file in (page, key):
         check_output(file, overwrite=overwrite)
     order = np.random.default_rng(seed).permutation(len(asked))
-    sheet = secrets.token_hex(6)
+    # a letter first: a spreadsheet, or pandas, would take digits alone, or 12e3, for a number
+    sheet = f"s{secrets.token_hex(6)}"
     pictures: dict[int, str] = {}
     items, lines = [], []
     for place in order:
         question = asked[place]
-        name = secrets.token_hex(6)
+        name = f"i{secrets.token_hex(6)}"
         picture = pictures.setdefault(id(question.image), f"i{len(pictures)}")
         item = {"id": name, "image": picture, "question": question.check.question}
         if question.check.choices or question.check.answer != "yes":

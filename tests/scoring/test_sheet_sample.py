@@ -57,3 +57,13 @@ def test_from_page_to_scores_beside_the_run(run, tmp_path):
     assert set(found["run"]) == {"run"} and found["label_ungated"].sum() == len(key) // 2
     with pytest.raises(InputError, match="no run's folder"):
         read(str(tmp_path), tmp_path / "answers.csv", key=page.with_suffix(".key.csv"))
+
+
+def test_names_of_a_sheet_survive_a_program_that_guesses_types(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("secrets.token_hex", lambda size: f"{next(numbers):0{2 * size}d}")
+    numbers = iter(range(100))
+    page = tmp_path / "sheet.html"
+    write(str(run), out=page, images=6)
+    key = page.with_suffix(".key.csv")
+    guessed, text = pd.read_csv(key), pd.read_csv(key, dtype=str)
+    assert guessed[["sheet", "id"]].equals(text[["sheet", "id"]])
