@@ -30,6 +30,7 @@ from diffusion_lens.testbed.contrastive import (
     draw_twins,
     write_twins,
 )
+from diffusion_lens.testbed.draw import draw_states
 from diffusion_lens.testbed.encoders import CaptionEncoder
 from diffusion_lens.testbed.export import NOISE_SCHEDULE, export_pipeline, sampler
 from diffusion_lens.testbed.prefetch import Prefetcher, Stream
@@ -223,17 +224,12 @@ class DiffusionStage:
     @torch.no_grad()
     def draw(self, texts: list[str], seed: int, steps: int = 20, guidance: float = 4.0) -> Tensor:
         """Images of captions, uint8 `[caption, side, side, 3]`: a quick look while training."""
-        scheduler = sampler()
-        scheduler.set_timesteps(steps)
-        states = torch.cat([self.encoder([""] * len(texts)), self.encoder(texts)]).float()
-        states = states.to(self.device)
+        states = self.encoder(texts).float()
         size = (1, self.denoiser.config.in_channels, *[self.denoiser.config.sample_size] * 2)
-        noise = torch.randn(size, generator=torch.Generator().manual_seed(seed))
-        latents = noise.repeat(len(texts), 1, 1, 1).to(self.device)
-        for time in scheduler.timesteps:
-            both = self.denoiser(torch.cat([latents, latents]), time, states).sample
-            null, told = both.chunk(2)
-            latents = scheduler.step(null + guidance * (told - null), time, latents).prev_sample
-        pictures = self.vae.decode(latents / self.vae.config.scaling_factor).sample
+        noise = torch.randn(size, generator=torch.Generator().manual_seed(seed)).expand(
+            len(texts), -1, -1, -1
+        )
+        empty = self.encoder([""])[0].float()
+        pictures = draw_states(self.denoiser, self.vae, states, empty, noise, steps, guidance)
         pixels = (pictures.clamp(-1, 1) + 1) * 127.5
         return pixels.round().to(torch.uint8).permute(0, 2, 3, 1).cpu()

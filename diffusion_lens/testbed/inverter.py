@@ -22,12 +22,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.models.int8 import load_denoiser
 from diffusion_lens.testbed import captions, scenes
 from diffusion_lens.testbed.autoencoder import VALIDATION_SEED
 from diffusion_lens.testbed.chunks import Chunk, Chunks
+from diffusion_lens.testbed.draw import draw_states
 from diffusion_lens.testbed.encoders import CaptionEncoder
 from diffusion_lens.testbed.prefetch import Prefetcher, Stream
-from diffusion_lens.testbed.redraw import Redrawer
 from diffusion_lens.testbed.scenes import Scene
 from diffusion_lens.testbed.trainer import StageSettings
 
@@ -36,6 +37,7 @@ __all__ = ["InversionSettings", "InversionStage", "LatentInverter"]
 REFERENCE_SCENES = 512  # whose mean states and variance the network starts from
 VALIDATION_SCENES = 512
 KINDS = ("single", "pair", "count")
+_STEPS, _GUIDANCE, _AT_ONCE = 10, 4.0, 64  # of what the denoiser draws for the cycle term
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +144,21 @@ def text_plainly(scene: Scene, seed: int, index: int) -> tuple[str, ...]:
     return (caption_plainly(scene, seed, index),)
 
 
+def _load_denoiser(folder: Path) -> nn.Module:
+    """The denoiser of `folder/unet`, frozen.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not (folder / "unet" / "config.json").is_file():
+        raise InputError(
+            f"no denoiser in {folder / 'unet'}: the cycle term draws with one. Train stage diffusion first, "
+            "copy its unet there, or leave --cycle out."
+        )
+    found: nn.Module = load_denoiser(folder / "unet").eval().requires_grad_(False)
+    return found
+
+
 class InversionStage:
     """Trains on the latents of the autoencoder that was exported to `folder/vae`, and on MiniLM."""
 
@@ -187,8 +204,9 @@ class InversionStage:
         else:
             model = LatentInverter.from_pretrained(start, use_safetensors=True).float()
         self.model = model.to(device)
-        self.redrawer = Redrawer(folder, vae, encoder([""])[0].float()) if settings.cycle else None
-        self._redrawn: tuple[Chunk, Tensor] | None = None
+        self.denoiser = _load_denoiser(folder).to(device) if settings.cycle else None
+        self._empty = encoder([""])[0].float()
+        self._drawn: tuple[Chunk, Tensor] | None = None
         self._validation: Chunk | None = None
 
     def _error(self, latents: Tensor, states: Tensor) -> Tensor:
@@ -204,21 +222,30 @@ class InversionStage:
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         scale = settings.noise * torch.rand((len(latents), 1, 1, 1), generator=generator)
         error = self._error(latents + scale * torch.randn(latents.shape, generator=generator), states)
-        if self.redrawer is None:
-            return error
-        return error + settings.cycle * self._cycle_error(self.redrawer, chunk, step)
+        return error + settings.cycle * self._cycle_error(chunk, step) if settings.cycle else error
 
-    def _cycle_error(self, redrawer: Redrawer, chunk: Chunk, step: int) -> Tensor:
+    def _cycle_error(self, chunk: Chunk, step: int) -> Tensor:
         """The error on captions of a chunk that the denoiser drew; each chunk's are drawn once."""
         settings = self.settings
         count = min(settings.drawn, len(chunk.latents))
-        if self._redrawn is None or self._redrawn[0] is not chunk:
+        if self._drawn is None or self._drawn[0] is not chunk:
             first = step // (settings.chunk // settings.batch * settings.passes)
-            drawn = redrawer.draw(chunk.read_states(torch.arange(count)), first)
-            self._redrawn = (chunk, drawn)
+            self._drawn = (chunk, self._draw(chunk.read_states(torch.arange(count)), first))
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         chosen = torch.randint(count, (settings.batch,), generator=generator)
-        return self._error(self._redrawn[1][chosen], chunk.read_states(chosen))
+        return self._error(self._drawn[1][chosen], chunk.read_states(chosen))
+
+    @torch.no_grad()
+    def _draw(self, states: Tensor, number: int) -> Tensor:
+        """Latents of what the denoiser draws of states, as the autoencoder reads those images."""
+        generator = torch.Generator().manual_seed(VALIDATION_SEED + number)
+        config, vae, latents = self.model.config, self.chunks.vae, []
+        for part in states.split(_AT_ONCE):
+            noise = torch.randn(len(part), config.channels, config.side, config.side, generator=generator)
+            images = draw_states(self.denoiser, vae, part, self._empty, noise, _STEPS, _GUIDANCE)
+            mean = vae.encode(images.clamp(-1, 1)).latent_dist.mean
+            latents.append(mean.float().cpu() * vae.config.scaling_factor)
+        return torch.cat(latents)
 
     @torch.no_grad()
     def validate(self) -> float:

@@ -165,11 +165,15 @@ def test_diffusion_learns_and_draws(trained: Path, tmp_path: Path, monkeypatch: 
     assert stage.validate() == stage.validate() < found[0]
 
 
-def test_inversion_learns_and_resumes_exactly(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An inverter starts from, and is validated on, few scenes."""
     for name in ("REFERENCE_SCENES", "VALIDATION_SCENES"):
         monkeypatch.setattr(f"diffusion_lens.testbed.inverter.{name}", 16)
+
+
+@pytest.mark.usefixtures("few_scenes")
+def test_inversion_learns_and_resumes_exactly(trained: Path, tmp_path: Path) -> None:
     settings = InversionSettings(
         width=32, depth=1, batch=8, rate=1e-2, warmup=3, noise=0.0, chunk=8, passes=20
     )
@@ -198,12 +202,9 @@ def test_inversion_learns_and_resumes_exactly(
     assert whole.config.side == 4 and {value.dtype for value in weights.values()} == {torch.float16}
 
 
+@pytest.mark.usefixtures("few_scenes")
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # inside diffusers
-def test_an_inverter_learns_from_what_the_denoiser_draws(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("REFERENCE_SCENES", "VALIDATION_SCENES"):
-        monkeypatch.setattr(f"diffusion_lens.testbed.inverter.{name}", 16)
+def test_an_inverter_learns_from_what_the_denoiser_draws(trained: Path, tmp_path: Path) -> None:
     settings = InversionSettings(
         width=32, depth=1, batch=4, warmup=1, chunk=8, passes=1, cycle=1.0, drawn=4
     )
