@@ -1,4 +1,4 @@
-"""Images of text states, drawn by a denoiser that is trained or learned from; no pipeline is built for it."""
+"""Images of text states, drawn by a denoiser in training or by one that is learned from."""
 
 from typing import Any
 

@@ -152,8 +152,8 @@ def _load_denoiser(folder: Path) -> nn.Module:
     """
     if not (folder / "unet" / "config.json").is_file():
         raise InputError(
-            f"no denoiser in {folder / 'unet'}: the cycle term draws with one. Train stage diffusion first, "
-            "copy its unet there, or leave --cycle out."
+            f"no denoiser in {folder / 'unet'}: the cycle term draws with one. Train stage diffusion "
+            "first, copy its unet there, or leave --cycle out."
         )
     found: nn.Module = load_denoiser(folder / "unet").eval().requires_grad_(False)
     return found
