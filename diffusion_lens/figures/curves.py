@@ -1,22 +1,23 @@
 """Curves over layers, drawn from the tables of `analysis`: rates, differences, emergence."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from diffusion_lens.analysis.formats import kinds_in_words
 from diffusion_lens.errors import InputError
+from diffusion_lens.figures.labels import LineEnd, label_ends, label_height, label_width
 from diffusion_lens.figures.style import COLUMN, PAGE, line_style, style
 
 __all__ = ["draw_curves"]
 
 # more names than this are told apart within a panel only
 _SHARED_LINES = 8
+_CHANCE = "#777777"
+# inches: above and below a panel, for its title and ticks; the narrowest panel without its labels
+_AROUND, _LEAST_WIDTH = 0.55, 1.5
 _CONDITIONS = {
     "none": "right, of all images",
     "final-correct": "right, given right at the last layer",
@@ -41,8 +42,8 @@ def draw_curves(
     """Draw one line by value of a column, with its interval by layer and its simultaneous band.
 
     Bars are intervals for one layer, shading the band for the whole curve; both are left out where the
-    table has none. Lines differ by colour, marker and dash: a name looks the same in all panels if there
-    are at most eight; if there are more, each panel numbers its own lines and has a legend of its own. A
+    table has none. Lines are labelled at their ends and differ by colour, marker and dash: a name looks the
+    same in all panels if there are at most eight; if there are more, each panel numbers its own lines. A
     panel's title says how many prompts its curves rest on.
 
     Args:
@@ -73,56 +74,38 @@ def draw_curves(
     panels = [None] if panel is None else list(dict.fromkeys(table[panel]))
     lines = list(dict.fromkeys(table[line]))
     shared = len(lines) <= _SHARED_LINES
-    columns = min(3, len(panels))
+    label_room = label_width(map(str, lines))
+    columns = max(1, min(3, len(panels), int(PAGE // (_LEAST_WIDTH + label_room))))
     rows = -(-len(panels) // columns)
+    width = COLUMN if columns == 1 and _LEAST_WIDTH + label_room < COLUMN else PAGE
+    most = len(lines) if panel is None else int(table.groupby(panel)[line].nunique().max())
+    height = max(2.3 if columns == 1 else 0.8 * width / columns, _AROUND + label_height(most))
     with style():
-        width = COLUMN if columns == 1 else PAGE
-        figure = Figure(figsize=(width, 0.35 + rows * (2.3 if columns == 1 else 0.8 * width / columns)))
+        figure = Figure(figsize=(width, 0.15 + rows * height))
         axes = figure.subplots(rows, columns, sharex=x == "depth", sharey=True, squeeze=False)
         for axis, value in zip(axes.flat, panels, strict=False):
             part = table if panel is None else table[table[panel] == value]
-            here = lines if shared else list(dict.fromkeys(part[line]))
-            for number, name in enumerate(here):
+            ends = []
+            for number, name in enumerate(lines if shared else dict.fromkeys(part[line])):
                 one = part[part[line] == name].sort_values(x)
                 if not one.empty:
-                    _line(axis, one, number, str(name), x, y, low, high, band)
-            for level in _chances(part) if chance is None else [chance]:
-                _mark_chance(axis, level)
+                    ends.append(_line(axis, one, number, str(name), x, y, low, high, band))
             _axis(axis, part, x, limits)
+            for level in _chances(part) if chance is None else [chance]:
+                axis.axhline(level, color=_CHANCE, linewidth=0.8, linestyle=(0, (1, 2)))
+                ends.append(LineEnd("chance", axis.get_xlim()[1], level, _CHANCE))
             axis.set_title(_title("" if value is None else str(value), _count(part)))
-            if not shared:
-                axis.legend(fontsize=5.5, handlelength=3)
+            label_ends(axis, ends if len(lines) > 1 else ends[1:], height - _AROUND)
         for axis in axes.flat[len(panels) :]:
             axis.remove()
         figure.supxlabel("layer" if x == "layer" else "depth (layer / last layer)", fontsize=8)
         figure.supylabel(label or _CONDITIONS[conditions[0]], fontsize=8)
-        if shared and len(lines) > 1:
-            handles, names = _handles(axes[0, 0], lines)
-            entry = 0.5 + 0.055 * max(map(len, names))  # inches of a handle and so many letters
-            fitting = max(1, int(figure.get_figwidth() / entry))
-            figure.legend(
-                handles, names, loc="outside upper center", ncols=min(len(lines), fitting), handlelength=3
-            )
     return figure
 
 
 def _chances(part: pd.DataFrame) -> list[float]:
     """How often blind guessing is right, where the table says so."""
     return sorted(part["chance"].dropna().unique()) if "chance" in part else []
-
-
-def _mark_chance(axis: Axes, level: float) -> None:
-    axis.axhline(level, color="#777777", linewidth=0.8, linestyle=(0, (1, 2)))
-    axis.annotate(
-        "chance",
-        (1.01, level),  # beside the panel, where no line hides it
-        xycoords=("axes fraction", "data"),
-        fontsize=6,
-        ha="left",
-        va="center",
-        annotation_clip=False,
-        color="#555555",
-    )
 
 
 def _title(name: str, count: str) -> str:
@@ -149,7 +132,8 @@ def _line(
     low: str,
     high: str,
     band: tuple[str, str] | None,
-) -> None:
+) -> LineEnd:
+    """Draw one line with its intervals, and say where it ends."""
     look = line_style(number)
     at, value = one[x].to_numpy(dtype=float), one[y].to_numpy(dtype=float)
     # a little apart, so that bars of several lines do not hide each other
@@ -161,6 +145,7 @@ def _line(
     if band is not None and band[0] in one and one[band[0]].notna().any():
         ends = np.clip(one[list(band)].to_numpy(dtype=float).T, *_bounds(value))
         axis.fill_between(apart, ends[0], ends[1], color=look["color"], alpha=0.13, linewidth=0)
+    return LineEnd(name, apart[-1], value[-1], look["color"])
 
 
 def _bounds(values: np.ndarray) -> tuple[float, float]:
@@ -183,11 +168,3 @@ def _axis(axis: Axes, part: pd.DataFrame, x: str, limits: tuple[float, float]) -
     axis.set_ylim(limits[0] - margin, limits[1] + margin)
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.margins(x=0.04)
-
-
-def _handles(axis: Axes, lines: Sequence[object]) -> tuple[list[Line2D], list[str]]:
-    """One handle by line, also for lines that the first panel lacks."""
-    handles: list[Line2D] = []
-    for number, name in enumerate(lines):
-        handles += axis.plot([], [], label=str(name), **line_style(number))
-    return handles, [str(name) for name in lines]

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from diffusion_lens.errors import InputError
+from diffusion_lens.figures.labels import LineEnd, label_ends
 from diffusion_lens.figures.panels import DPI, as_text, make_axes, text_width, use_style
 from diffusion_lens.figures.style import COLOURS, PAGE
 
@@ -119,23 +120,10 @@ def draw_approach(table: pd.DataFrame, groups: Mapping[str, Sequence[str]], word
                     markersize=2.5,
                     label=as_text(name) if index == 0 else None,
                 )
-                ends.append((float(rows["similarity"].iloc[-1]), as_text(one), colour))
-        last = int(table["layer"].max())
-        _label_ends(axis, ends, last)
-        axis.set(
-            xlabel="layer",
-            ylabel=f'cosine similarity to "{as_text(word)}"',
-            xlim=(-0.1, last + 0.9),
-        )
+                end = rows.iloc[-1]
+                ends.append(LineEnd(as_text(one), float(end["layer"]), float(end["similarity"]), colour))
+        axis.set(xlabel="layer", ylabel=f'cosine similarity to "{as_text(word)}"')
+        label_ends(axis, ends, height=2.2)
         axis.set_xticks(sorted(table["layer"].unique()))
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(groups))
     return figure
-
-
-def _label_ends(axis: Any, ends: list[tuple[float, str, str]], last: int) -> None:
-    """Name lines at their ends, pushed apart where they would overlap."""
-    low, high = axis.get_ylim()
-    step, at = 0.052 * (high - low), -np.inf
-    for value, text, colour in sorted(ends):
-        at = max(value, at + step)
-        axis.annotate(text, (last, value), xytext=(last + 0.12, at), color=colour, fontsize=7, va="center")

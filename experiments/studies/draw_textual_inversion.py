@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from diffusion_lens.figures.labels import LineEnd, label_ends
 from diffusion_lens.figures.panels import make_axes, use_style
 from diffusion_lens.figures.style import COLOURS, MARKERS
 
@@ -23,7 +24,9 @@ def draw_textual_inversion(summary: pd.DataFrame, grid: pd.DataFrame, height: fl
         right.set(xlabel="text similarity of edited prompts", ylabel="image similarity")
         points = summary.set_index(["measure", "way"])
         ways = [way for way in points.loc["image"].index if ("edit", way) in points.index]
+        ends = []
         for index, way in enumerate(ways):
+            colour = COLOURS[index % len(COLOURS)]
             x, y = points.loc[("edit", way)], points.loc[("image", way)]
             errors = [[[one["mean"] - one["low"]], [one["high"] - one["mean"]]] for one in (x, y)]
             left.errorbar(
@@ -31,12 +34,12 @@ def draw_textual_inversion(summary: pd.DataFrame, grid: pd.DataFrame, height: fl
                 y["mean"],
                 xerr=errors[0],
                 yerr=errors[1],
-                color=COLOURS[index % len(COLOURS)],
+                color=colour,
                 marker=MARKERS[index % len(MARKERS)],
                 linestyle="",
-                label=way,
             )
-        left.legend()
+            ends.append(LineEnd(way, x["mean"], y["mean"], colour))
+        label_ends(left, ends, height - 0.6)
         left.set_title("ways to say it", loc="left", fontweight="bold")
         right.set_title("learning rates and vectors", loc="left", fontweight="bold")
         if not grid.empty:

@@ -1,7 +1,11 @@
+from itertools import pairwise
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from PIL import Image
 
 from diffusion_lens.analysis.all_pairs import all_pairs
@@ -59,7 +63,31 @@ def test_many_lines_all_differ_within_a_panel():
     axis = draw_curves(pd.DataFrame(rows)).axes[0]
     drawn = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axis.lines}
     assert len(drawn) == 18
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == [f"check {n}" for n in range(18)]
+    assert [text.get_text() for text in axis.texts] == [f"check {n}" for n in range(18)]
+
+
+def test_each_line_is_named_at_its_end_and_no_names_overlap():
+    ends = {"one": 0.5, "two": 0.5, "three": 0.51, "four": 0.98, "five": 1.0, "six": 1.0, "seven": 0.0}
+    rows = [
+        {"kind": name, "layer": layer, "rate": layer * rate}
+        for name, rate in ends.items()
+        for layer in (0, 1)
+    ]
+    figure = draw_curves(pd.DataFrame(rows), chance=0.5)
+    FigureCanvasAgg(figure).draw()
+    (axis,) = figure.axes
+    texts = sorted(axis.texts, key=lambda text: Text.get_window_extent(text).y0)
+    for line in axis.lines[: len(ends)]:
+        (text,) = [text for text in texts if text.get_text() == line.get_label()]
+        assert text.get_color() == line.get_color()
+        assert text.xy == pytest.approx(line.get_xydata()[-1])
+    names = [text.get_text() for text in texts]
+    assert len(names) == len(ends) + 1 and "chance" in names
+    assert names[0] == "seven" and names[4:6] == ["three", "four"]
+    boxes = [Text.get_window_extent(text) for text in texts]  # an annotation's own has its line in it
+    assert all(below.y1 <= above.y0 + 1 for below, above in pairwise(boxes))
+    page = figure.bbox
+    assert all(page.x0 <= box.x0 and box.x1 <= page.x1 and box.y1 <= page.y1 for box in boxes)
 
 
 def test_lines_differ_without_colour(made):

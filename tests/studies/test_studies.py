@@ -164,7 +164,7 @@ def test_textual_inversion_runs_and_resumes(fast, tmp_path):
     assert set(gains[gains["measure"] == "edit"]["less"]) >= {"real word", "start word"}
     figure = draw_textual_inversion(summary, means(tables["grid"], ["measure", "vectors", "lr"], "concept"))
     left, right = figure.axes
-    assert "start word" in [text.get_text() for text in left.get_legend().get_texts()]
+    assert "start word" in [text.get_text() for text in left.texts]
     assert len(right.lines) == 1 and len(right.texts) == 2
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     call()
