@@ -57,7 +57,7 @@ def label_ends(axis: Axes, ends: Sequence[LineEnd], height: float) -> None:
         axis.annotate(
             end.name,
             (end.x, end.y),
-            xytext=(1.03, place),
+            xytext=(1.06, place),
             textcoords="axes fraction",
             fontsize=step * height * 72 / _PER_LINE,
             color=end.colour,
@@ -67,7 +67,8 @@ def label_ends(axis: Axes, ends: Sequence[LineEnd], height: float) -> None:
                 "color": end.colour,
                 "linewidth": 0.4,
                 "shrinkA": 0,
-                "shrinkB": 2,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
             },
             annotation_clip=False,
         )
