@@ -36,7 +36,7 @@ def tests(tiny: bool) -> Part:
     options = ("-m", "gpu", "-q", "-n", "0", "-o", "addopts=", "--import-mode=importlib", "tests/gpu")
     if not tiny:
         return Part("tests", 60, (sys.executable, "-m", "pytest", *options))
-    chosen = ("-k", "bfloat16", "-W", "default")
+    chosen = ("-k", "native", "-W", "default")
     environment = {"DIFFUSION_LENS_TEST_DEVICE": "cpu"}
     return Part("tests", TINY, (sys.executable, "-m", "pytest", *options, *chosen), environment)
 
