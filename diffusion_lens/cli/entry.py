@@ -12,7 +12,7 @@ from diffusion_lens.cli.values import VALUES, ValueRefusedError
 from diffusion_lens.cli.verbs import build_app, find_verb
 from diffusion_lens.errors import DiffusionLensError
 from diffusion_lens.models.quiet import drop_torchvision_notes
-from diffusion_lens.threads import wait_passively
+from diffusion_lens.threads import wait_shortly
 
 __all__ = ["CONFIG", "main"]
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: the words after `diffusion-lens`; those of this process by default.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    wait_passively()
+    wait_shortly()
     prepare_streams()
     _prepare_log()
     if given == ["--version"]:

@@ -24,7 +24,7 @@ from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.sweep.engines.actor import Actor
 from diffusion_lens.sweep.engines.pool import WorkerLostError
 from diffusion_lens.sweep.job import Job
-from diffusion_lens.threads import count_cores, passive_children
+from diffusion_lens.threads import children_wait_shortly, count_cores
 
 __all__ = ["ProcessTeam", "count_cores", "use_processes"]
 
@@ -39,7 +39,7 @@ class _Process:
         self.line, there = context.Pipe()
         self.device = device
         self.process = context.Process(target=_work, args=(there, job, device, threads), daemon=True)
-        with _ignoring_interrupts(), passive_children():
+        with _ignoring_interrupts(), children_wait_shortly():
             self.process.start()
         there.close()  # so that the end of the process is the end of the line
 

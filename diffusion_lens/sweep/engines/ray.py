@@ -13,7 +13,7 @@ from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.sweep.engines.actor import Actor
 from diffusion_lens.sweep.engines.pool import WorkerLostError
 from diffusion_lens.sweep.job import Job
-from diffusion_lens.threads import passive_children
+from diffusion_lens.threads import children_wait_shortly
 
 __all__ = ["use_ray"]
 
@@ -80,7 +80,7 @@ def _start(ray: Any, options: dict[str, Any]) -> None:
     reason = ""
     for attempt in range(_STARTS):
         try:
-            with passive_children():
+            with children_wait_shortly():
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
             return
         # a bare Exception, where a busy machine takes longer than Ray's 30 seconds
