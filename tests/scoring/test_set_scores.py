@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion_lens.errors import InputError
+from diffusion_lens.errors import InputError, ScorerError
 from diffusion_lens.scoring.measures import VectorMeasure
 from diffusion_lens.scoring.set_scores import (
     frechet_distance,
@@ -79,10 +79,38 @@ def test_a_layer_like_the_last_is_near_it(tmp_path):
     assert found.loc[1, "fid"] == pytest.approx(0, abs=1e-8)
     found.reset_index().to_csv(tmp_path / "run" / "set_scores.csv", index=False)
     assert len(read_set_scores([tmp_path / "run", tmp_path])) == 2
-    few = tmp_path / "few"
-    few.mkdir()
-    with pytest.raises(InputError, match=r"few holds 0 images .* needs 10 or more"):
-        score_sets(tmp_path / "run", COLOURS, few)
+
+
+def test_a_folder_of_images_is_what_every_layer_is_compared_with(tmp_path):
+    def draw(cell, prompt):
+        return scene(prompt) if cell.layer else Image.new("RGB", (64, 64), (200, 40 * cell.seed, 0))
+
+    make_run(tmp_path / "run", PROMPTS, draw)
+    folder = tmp_path / "scenes"
+    (folder / "more").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"scenes holds 0 images .* needs 10 or more"):
+        score_sets(tmp_path / "run", COLOURS, folder)
+    for number in range(12):
+        scene(PROMPTS[number % 6]).save(folder / "more" / f"{number}.png")
+    found = score_sets(tmp_path / "run", COLOURS, folder).set_index("layer")
+    assert list(found.index) == [0, 1, 2] and set(found["reference"]) == {"scenes"}
+    assert set(found["reference_images"]) == {12}
+    assert found.loc[2, "fid"] < 0.01 < found.loc[0, "fid"]
+    (folder / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"broken.png can't be read as an image"):
+        score_sets(tmp_path / "run", COLOURS, folder)
+
+
+def test_a_layer_of_few_images_is_left_out_and_a_run_of_few_is_refused(tmp_path, caplog):
+    def draw(cell, prompt):
+        return scene(prompt) if cell.layer or prompt == PROMPTS[0] else None
+
+    make_run(tmp_path / "run", PROMPTS, draw)
+    assert list(score_sets(tmp_path / "run", COLOURS)["layer"]) == [1]
+    assert "Layer 0 of run has 2 images; a set needs 10" in caplog.text
+    make_run(tmp_path / "small", PROMPTS[:2], draw)
+    with pytest.raises(ScorerError, match="fewer than 10 images of every layer"):
+        score_sets(tmp_path / "small", COLOURS)
 
 
 def test_a_reference_that_is_not_there_is_refused(tmp_path):
