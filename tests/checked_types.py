@@ -13,9 +13,10 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from types import CodeType, ModuleType
-from typing import Any, get_args, get_type_hints
+from types import CodeType, ModuleType, SimpleNamespace
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from unittest.mock import patch
 
 import jaxtyping
@@ -54,16 +55,39 @@ def checked(given: Any) -> Any:
 
 
 def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    if not function.__annotations__:
+    written, hints = function.__annotations__, _known_hints(function)
+    if not hints:
         return function
+    function.__annotations__ = hints
     try:
-        hints = get_type_hints(function, include_extras=True)
-    except Exception:  # a type that only mypy imports, which jaxtyping lets pass
-        hints = {}
-    if not hints or any(map(_names_array, hints.values())):
-        return jaxtyping.jaxtyped(function, typechecker=_check)
-    checking = _check(function)
+        if any(map(_names_array, hints.values())):
+            run = jaxtyping.jaxtyped(function, typechecker=_check)
+        else:
+            run = _switched(function, _check(function))
+    finally:
+        function.__annotations__ = written
+    run.__annotations__ = written
+    return run
 
+
+def _known_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types that can be checked; those that only mypy imports are left out."""
+    known = {}
+    for name, annotation in function.__annotations__.items():
+        one = SimpleNamespace(__annotations__={name: annotation})
+        with suppress(Exception):
+            known |= get_type_hints(one, globalns=function.__globals__, include_extras=True)
+    return {name: hint for name, hint in known.items() if not _holds_name(hint)}
+
+
+def _holds_name(hint: Any) -> bool:
+    """Whether a part is a name yet to be looked up, as Python 3.10 leaves those within a collection."""
+    if get_origin(hint) in (Annotated, Literal):
+        return False
+    return isinstance(hint, str) or any(map(_holds_name, get_args(hint)))
+
+
+def _switched(function: Callable[..., Any], checking: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True

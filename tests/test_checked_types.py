@@ -22,6 +22,11 @@ def count(words: list[str]) -> int:
 
 
 @checked
+def repeat(words: "Mapping[str, Unknown]", times: int) -> int:  # noqa: F821
+    return times
+
+
+@checked
 @dataclass(frozen=True)
 class Named:
     name: str
@@ -38,6 +43,7 @@ class Named:
         lambda: check_slots("all", "one"),  # of the package itself
         lambda: count([1]),
         lambda: count([]),
+        lambda: repeat({}, "twice"),
         lambda: Named(3),
         lambda: Named("fox").length,
         lambda: sum_of_rows(torch.zeros(2, 3), torch.zeros(2, 4)),
@@ -51,4 +57,5 @@ def test_values_of_other_types_and_arrays_of_other_axes_are_refused(call):
 
 def test_values_of_their_types_pass():
     assert count(["fox"]) == 1 and Named("fox").name == "fox"
+    assert repeat(None, 2) == 2  # the type of its words is known to mypy alone
     assert sum_of_rows(torch.ones(2, 3), torch.ones(2, 3)).sum() == 12
