@@ -9,7 +9,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import signal
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jaxtyping
 import pytest
@@ -74,6 +74,18 @@ def emoji() -> "DiffusionLens":
     from diffusion_lens import DiffusionLens
 
     return DiffusionLens.from_pretrained("emoji")
+
+
+# where a CLIP's text encoder has its blocks and its norm: from transformers 5.6 on, and before
+CLIP_KEYS = (
+    ("encoder.layers", "text_model.encoder.layers"),
+    ("final_layer_norm", "text_model.final_layer_norm"),
+)
+
+
+def clip_body(encoder: Any) -> Any:
+    """The part of a CLIP's text encoder that has its blocks and its norm."""
+    return getattr(encoder, "text_model", encoder)
 
 
 @pytest.fixture

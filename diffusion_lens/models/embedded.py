@@ -79,7 +79,7 @@ def load_embedded(name: str, dtype: Any = None) -> Any:
     model = EMBEDDED[name]
     with weights_of(name) as folder:
         unet = load_denoiser(folder / "unet", dtype)
-        vae = AutoencoderKL.from_pretrained(folder.parent / "vae", dtype=dtype)
+        vae = AutoencoderKL.from_pretrained(folder.parent / "vae").to(dtype or torch.float32)
         scheduler = DPMSolverMultistepScheduler.from_pretrained(folder / "scheduler")
         tokenizer: Any
         encoder: Any

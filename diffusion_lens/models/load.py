@@ -102,7 +102,7 @@ def load_pipeline(
             family = family or family_of(kind)
             _refuse_unknown(options, _parts_of(kind), () if file else _PLACING)
             chosen = dtype or ("float32" if device == "cpu" or family is None else family.half)
-            options |= {"dtype": getattr(torch, chosen), "revision": revision}
+            options |= {_dtype_option(): getattr(torch, chosen), "revision": revision}
             if file is not None:
                 pipe = load_single_file(file, kind, str(config), **options)
             else:
@@ -191,6 +191,14 @@ def _parts_of(kind: str) -> tuple[str, ...]:
 
     found = getattr(diffusers, kind, diffusers.DiffusionPipeline)
     return tuple(inspect.signature(found.__init__).parameters)
+
+
+def _dtype_option() -> str:
+    """What diffusers calls the type of the weights; 0.39 takes no notice of the name of today."""
+    import diffusers
+    from packaging.version import Version
+
+    return "dtype" if Version(diffusers.__version__) >= Version("0.40") else "torch_dtype"
 
 
 def _from_pretrained(model: str | os.PathLike[str], **options: Any) -> Any:

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.images.pixels import to_pixels
+from tests.conftest import clip_body
 
 
 def test_overflow_in_the_encoder_is_missing_from_that_layer_on(new_lens):
     lens = new_lens("sd")
     with torch.no_grad():
-        lens.pipeline.text_encoder.encoder.layers[2].mlp.fc2.bias[0] = float("inf")
+        clip_body(lens.pipeline.text_encoder).encoder.layers[2].mlp.fc2.bias[0] = float("inf")
     result = lens("a red fox", "all", guidance=1.0, progress=False)
     assert result.table["missing"].isna().tolist() == [True, True, True, False, False]
     assert result.table["missing"][3].startswith("not finite")

@@ -22,7 +22,7 @@ from diffusion_lens.errors import (
     UnsupportedPipelineError,
 )
 from diffusion_lens.testing import FAMILIES
-from tests.conftest import tiny_sampler
+from tests.conftest import clip_body, tiny_sampler
 
 PROMPT = "a red fox to the left of a pizza"
 
@@ -106,7 +106,7 @@ def test_two_layers_of_one_seed_start_from_the_same_noise(new_lens):
 def test_one_encoder_pass_gives_all_layers(new_lens):
     lens = new_lens("sd")
     ran = []
-    for block in lens.pipeline.text_encoder.encoder.layers:
+    for block in clip_body(lens.pipeline.text_encoder).encoder.layers:
         block.register_forward_hook(lambda *_: ran.append(1))
     lens(PROMPT, "all", [0, 1], guidance=1.0, progress=False)
     assert len(ran) == 4
@@ -118,7 +118,7 @@ def test_one_encoder_pass_gives_all_layers(new_lens):
 def test_all_calls_to_encode_are_one_a_prompt_and_one_for_the_negative(new_lens):
     lens = new_lens("sd")
     calls = []
-    lens.pipeline.text_encoder.encoder.register_forward_pre_hook(lambda *_: calls.append(1))
+    clip_body(lens.pipeline.text_encoder).encoder.register_forward_pre_hook(lambda *_: calls.append(1))
     lens([PROMPT, "a car", "a hat"], "all", [0, 1], guidance=5.0, progress=False)
     assert len(calls) == 3 + 2  # a pipeline encodes a positive beside the negative
 
@@ -134,8 +134,8 @@ def test_the_pipeline_is_untouched_after_an_interruption(new_lens, when):
         return pipe(prompt=PROMPT, generator=seed, output_type="np", **arguments).images
 
     before = plain()
-    mine = pipe.text_encoder.encoder.layers[0].register_forward_hook(lambda *_: None)
-    module = pipe.text_encoder.encoder.layers[2] if when == "encoding" else pipe.unet
+    mine = clip_body(pipe.text_encoder).encoder.layers[0].register_forward_hook(lambda *_: None)
+    module = clip_body(pipe.text_encoder).encoder.layers[2] if when == "encoding" else pipe.unet
 
     def press_ctrl_c(*_):
         signal.raise_signal(signal.SIGINT)
@@ -155,7 +155,9 @@ def test_the_pipeline_is_untouched_after_an_interruption(new_lens, when):
 def test_a_user_hook_that_edits_a_block_is_seen_by_the_lens(new_lens):
     lens = new_lens("sd")
     before = lens(PROMPT, [0, "native"], guidance=1.0, progress=False)
-    lens.pipeline.text_encoder.encoder.layers[1].register_forward_hook(lambda _m, _a, out: out * 2)
+    clip_body(lens.pipeline.text_encoder).encoder.layers[1].register_forward_hook(
+        lambda _m, _a, out: out * 2
+    )
     after = lens(PROMPT, [0, "native"], guidance=1.0, progress=False)
     assert np.array_equal(before.image(0), after.image(0))
     assert not np.array_equal(before.image("native"), after.image("native"))

@@ -19,7 +19,7 @@ from diffusion_lens.models.families.unsupported import UNSUPPORTED
 from diffusion_lens.models.family import images_of
 from diffusion_lens.models.pipelines import PIPELINES, find_family
 from diffusion_lens.testing import FAMILIES, LENSED
-from tests.conftest import tiny_sampler
+from tests.conftest import CLIP_KEYS, tiny_sampler
 
 PROMPT = "a red fox to the left of a pizza"
 
@@ -150,7 +150,7 @@ def test_an_unknown_pipeline_can_be_described_by_key_paths(tiny_lens):
             (Slot("text_encoder", Tap(-1, normed=True)),),
             ("prompt_embeds", "negative_prompt_embeds"),
         ),
-        encoders={"text_encoder": EncoderFamily(("encoder.layers",), ("final_layer_norm",))},
+        encoders={"text_encoder": EncoderFamily(*CLIP_KEYS)},
         defaults=tiny_sampler("sd"),
     )
     assert all(one.passed for one in examine(described))

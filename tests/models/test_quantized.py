@@ -8,7 +8,7 @@ from torch import nn
 from diffusion_lens import DiffusionLens
 from diffusion_lens.models.digest import digest_pipeline
 from diffusion_lens.testing import FAMILIES
-from tests.conftest import tiny_sampler
+from tests.conftest import clip_body, tiny_sampler
 
 PROMPT = "a red fox"
 # what these libraries warn of when they are imported or used on a CPU
@@ -95,7 +95,7 @@ def dynamic(module):
 def test_the_native_image_and_the_digest_are_those_of_the_quantised_model(quantize):
     pipe, original, other = (FAMILIES["sd"].build() for _ in range(3))
     with torch.no_grad():
-        other.text_encoder.encoder.layers[1].mlp.fc1.weight[3, 3:9] += 0.5
+        clip_body(other.text_encoder).encoder.layers[1].mlp.fc1.weight[3, 3:9] += 0.5
     plain = digest_pipeline(pipe)
     quantize(pipe.text_encoder)
     quantize(other.text_encoder)

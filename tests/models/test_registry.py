@@ -13,7 +13,8 @@ from diffusion_lens.models.pipelines import PIPELINES, find_family, known_famili
 MODULE = """
 from diffusion_lens import EncoderFamily, PipelineFamily, Slot, Tap
 FAMILY = PipelineFamily("Mine", (Slot("text_encoder", Tap(-1, normed=True)),), ("prompt_embeds", None))
-ENCODER = EncoderFamily(("encoder.layers",), ("final_layer_norm",))
+BLOCKS = "encoder.layers", "text_model.encoder.layers"
+ENCODER = EncoderFamily(BLOCKS, ("final_layer_norm", "text_model.final_layer_norm"))
 NUMBER = 3
 """
 METADATA = "Metadata-Version: 2.1\nName: mypackage\nVersion: 1\n"
@@ -48,7 +49,7 @@ def test_an_installed_package_adds_a_family_and_an_encoder(package):
     assert find_family(MyPipeline).title == "Mine"
     assert set(known_families()) == {*PIPELINES, "MyPipeline"}
     assert set(known_encoders()) == {*ENCODERS, "MyEncoder"}
-    assert resolve_encoder("MyEncoder").blocks == ("encoder.layers",)
+    assert resolve_encoder("MyEncoder").blocks[0] == "encoder.layers"
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from diffusion_lens.text.interventions import (
 )
 from diffusion_lens.text.readouts import parse_readout
 from diffusion_lens.text.resolve import resolve_readings
+from tests.conftest import clip_body
 from tests.tiny import BY_ENCODER, LENSED
 
 PROMPT = "a red fox and a blue car"
@@ -296,7 +297,9 @@ def test_an_intervention_that_does_nothing_gives_the_bit_equal_conditioning(tiny
 def test_each_further_prompt_is_encoded_once(new_lens):
     lens = new_lens("sd")
     ran = []
-    lens.pipeline.text_encoder.encoder.layers[0].register_forward_pre_hook(lambda *_: ran.append(1))
+    clip_body(lens.pipeline.text_encoder).encoder.layers[0].register_forward_pre_hook(
+        lambda *_: ran.append(1)
+    )
     changes = [Patch("a blue dog", {"fox": "dog"}), Steer("a blue dog minus a red dog", 1)]
     lens(PROMPT, "all", [0, 1], interventions=changes, steps=1, guidance=1.0, progress=False)
     assert len(ran) == 1 + 2
@@ -338,7 +341,7 @@ def test_a_patch_of_everything_in_the_encoder_is_the_other_prompt(emoji):
 def test_each_set_of_changes_in_the_encoder_is_one_pass(new_lens):
     lens = new_lens("sd")
     ran = []
-    block = lens.pipeline.text_encoder.encoder.layers[0]
+    block = clip_body(lens.pipeline.text_encoder).encoder.layers[0]
     handle = block.register_forward_pre_hook(lambda *_: ran.append(1))
     changes = [Scale("fox", 2, place="encoder", layers=1)]
     table = lens(PROMPT, "all", 0, interventions=changes, steps=1, guidance=1.0, progress=False).table

@@ -9,6 +9,7 @@ from diffusion_lens.models.parts import count_heads
 from diffusion_lens.text.interventions import Ablate, Average, Keep, Patch
 from diffusion_lens.text.readouts import parse_readout
 from diffusion_lens.text.resolve import resolve_readings
+from tests.conftest import CLIP_KEYS, clip_body
 from tests.tiny import BY_ENCODER
 
 PROMPT = "a red fox and a blue car"
@@ -92,10 +93,10 @@ def test_the_parts_of_all_blocks_are_asked_for_at_once(emoji):
 def test_a_part_is_one_pass_that_ends_at_its_block(new_lens):
     lens = new_lens("sd")
     ran = []
-    for block in lens.pipeline.text_encoder.encoder.layers:
+    for block in clip_body(lens.pipeline.text_encoder).encoder.layers:
         block.register_forward_pre_hook(lambda *_: ran.append(1))
     lens(PROMPT, ["1.attn", "1.head.1", "native+1.mlp"], **DRAW)
-    assert len(ran) == len(lens.pipeline.text_encoder.encoder.layers)
+    assert len(ran) == len(clip_body(lens.pipeline.text_encoder).encoder.layers)
     ran.clear()
     lens.encode(PROMPT, ["1.attn", "2.head.1"])
     assert len(ran) == 2
@@ -156,7 +157,7 @@ def test_an_encoder_of_fused_attention_is_refused_by_name(new_lens):
     pipe = new_lens("sd").pipeline
     from diffusion_lens import DiffusionLens
 
-    known = EncoderFamily(blocks=("encoder.layers",), final_norm=("final_layer_norm",))
+    known = EncoderFamily(*CLIP_KEYS)
     lens = DiffusionLens(pipe, encoders={"text_encoder": known})
     for site in ("1.attn", "1.head.0"):
         with pytest.raises(EncoderError, match=r"text_encoder \(CLIPTextModel\) has no (attn|heads)"):
