@@ -1,5 +1,6 @@
 """Shared fixtures: the embedded lens, and a tiny real pipeline of each family."""
 
+import importlib.metadata
 import os
 
 # the tests run in several processes; more threads than cores only wait for each other
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jaxtyping
 import pytest
 from hypothesis import settings
+from packaging.version import Version
 
 if TYPE_CHECKING:  # at run time where they are used: the process that only hands out the tests needs none
     from playwright.sync_api import Browser
@@ -74,6 +76,12 @@ def emoji() -> "DiffusionLens":
     from diffusion_lens import DiffusionLens
 
     return DiffusionLens.from_pretrained("emoji")
+
+
+def needs(package: str, version: str) -> pytest.MarkDecorator:
+    """For tests of what older versions can't do by themselves; the versions of today skip none."""
+    old = Version(importlib.metadata.version(package)) < Version(version)
+    return pytest.mark.skipif(old, reason=f"{package} before {version} can't")
 
 
 # where a CLIP's text encoder has its blocks and its norm: from transformers 5.6 on, and before

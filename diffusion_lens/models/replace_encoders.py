@@ -3,6 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,7 @@ def _add_lora(pipe: Any, name: str, module: Any, path: str, strength: float) -> 
         with quiet_libraries():
             if Path(path).is_dir():
                 module.load_adapter(path)
+                _check_loaded(path, name, module)
             else:
                 _add_lora_of_diffusers(pipe, name, module, path)
     except (AttributeError, ImportError, KeyError, OSError, RuntimeError, ValueError) as error:
@@ -154,10 +156,38 @@ def _add_lora(pipe: Any, name: str, module: Any, path: str, strength: float) -> 
 
 def _add_lora_of_diffusers(pipe: Any, name: str, module: Any, path: str) -> None:
     alphas = {"return_alphas": True} if "return_alphas" in _parameters(pipe.lora_state_dict) else {}
-    weights, *scales, metadata = pipe.lora_state_dict(path, return_lora_metadata=True, **alphas)
+    file = Path(path)
+    # diffusers before 0.40 finds a file by its own name alone where the hub can't be reached
+    source = (str(file.parent), {"weight_name": file.name}) if file.is_file() else (path, {})
+    weights, *scales, metadata = pipe.lora_state_dict(
+        source[0], return_lora_metadata=True, **source[1], **alphas
+    )
     pipe.load_lora_into_text_encoder(
         weights, scales[0] if scales else None, module, prefix=name, metadata=metadata
     )
+
+
+def _check_loaded(path: str, name: str, module: Any) -> None:
+    """Refuse an adapter whose weights are not those of its folder: transformers 5.0 says nothing then."""
+    from peft import get_peft_model_state_dict
+    from peft.utils import load_peft_weights
+
+    def part(key: str) -> str:
+        return key.removeprefix("base_model.model.").removeprefix("text_model.")
+
+    held = {part(key): value for key, value in get_peft_model_state_dict(module).items()}
+    stored = {part(key): value for key, value in load_peft_weights(path, device="cpu").items()}
+    lost = [
+        key
+        for key, value in stored.items()
+        if key not in held or not torch.equal(held[key].cpu(), value.to(held[key].dtype))
+    ]
+    if lost:
+        raise InputError(
+            f"{len(lost)} of the {len(stored)} weights of {path} did not reach {name}, such as {lost[0]}. "
+            f"transformers {version('transformers')} loaded it: take a newer one, or the LoRA as a file of "
+            "diffusers."
+        )
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:

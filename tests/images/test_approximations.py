@@ -9,6 +9,7 @@ from diffusion_lens.bench.approximation_error import measure_approximations
 from diffusion_lens.errors import ExperimentError, RunError, SamplerError
 from diffusion_lens.images import Approximations, approximate
 from diffusion_lens.sweep.open import run_sweep
+from tests.conftest import needs
 from tests.sweep.helpers import make, read, same
 
 
@@ -41,7 +42,9 @@ def test_guidance_is_dropped_after_its_part_of_the_steps(new_lens, family):
     assert np.array_equal(draw(), exact) and draw.rows == [4] * 6
 
 
-@pytest.mark.parametrize("cache", [{"first_block": 1.0}, {"pyramid": 2}])
+@pytest.mark.parametrize(
+    "cache", [pytest.param({"first_block": 1.0}, marks=needs("diffusers", "0.40")), {"pyramid": 2}]
+)
 def test_a_cache_of_blocks_skips_work_and_can_be_taken_back(new_lens, cache):
     lens = new_lens("flux")
     draw = Pictures(lens)

@@ -1,6 +1,8 @@
 """Two text encoders in one place: what differs, from which layer on, and in which words they are named."""
 
 import copy
+import shutil
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 
 from diffusion_lens import Experiment, compare_encoders, run_sweep
 from diffusion_lens.errors import EncoderError, ExperimentError, InputError, RunError
@@ -17,6 +20,7 @@ from diffusion_lens.lens.result import Result
 from diffusion_lens.models.encoder_variants import EncoderVariant
 from diffusion_lens.models.replace_encoders import replace_encoders
 from tests.command_line import run
+from tests.conftest import clip_body, needs
 
 PROMPT = "a red fox"
 
@@ -31,7 +35,7 @@ def encoders(tmp_path_factory):
     pipe.save_pretrained(folder / "model")
     tuned = copy.deepcopy(pipe.text_encoder)
     with torch.no_grad():
-        tuned.encoder.layers[2].mlp.fc1.weight.mul_(1.5)
+        clip_body(tuned).encoder.layers[2].mlp.fc1.weight.mul_(1.5)
     tuned.save_pretrained(folder / "tuned")
     torch.manual_seed(0)
     adapted = copy.deepcopy(pipe.text_encoder)
@@ -75,8 +79,8 @@ def test_the_state_difference_is_relative_to_the_first(tiny_lens):
     lens = tiny_lens("sd")
     doubled = copy.deepcopy(lens.pipeline.text_encoder)
     with torch.no_grad():
-        doubled.embeddings.token_embedding.weight.mul_(2)
-        doubled.embeddings.position_embedding.weight.mul_(2)
+        clip_body(doubled).embeddings.token_embedding.weight.mul_(2)
+        clip_body(doubled).embeddings.position_embedding.weight.mul_(2)
     compared = compare_encoders(lens, PROMPT, "own", doubled, [0], progress=False)
     assert compared.table["state_difference"].item() == pytest.approx(1.0)
 
@@ -90,28 +94,35 @@ def test_an_encoder_compared_with_itself_differs_nowhere(tiny_lens):
     assert compared.names == ("own (A)", "own (B)")
 
 
-def test_a_lora_is_the_same_from_either_form_and_scales(tiny_lens, encoders):
-    pipe = tiny_lens("sd").pipeline
+def last_state(pipe, described):
+    module = replace_encoders(pipe, {"text_encoder": described}).text_encoder
+    with torch.no_grad():
+        return module(torch.arange(8)[None]).last_hidden_state
 
-    def state(described):
-        module = replace_encoders(pipe, {"text_encoder": described}).text_encoder
-        with torch.no_grad():
-            return module(torch.arange(8)[None]).last_hidden_state
 
+def test_a_lora_changes_the_states_by_its_strength(tiny_lens, encoders):
+    state = partial(last_state, tiny_lens("sd").pipeline)
     own, whole = state("own"), state(f"own+lora={encoders}/lora.safetensors")
     assert not torch.equal(own, whole)
+    assert torch.equal(state(f"own+lora={encoders}/lora.safetensors*0"), own)
+
+
+@needs("transformers", "5.1")
+def test_a_lora_of_peft_is_that_of_diffusers(tiny_lens, encoders):
+    state = partial(last_state, tiny_lens("sd").pipeline)
+    whole = state(f"own+lora={encoders}/lora.safetensors")
     assert torch.equal(state(f"own+lora={encoders}/peft"), whole)
-    assert torch.equal(state(f"own+lora={encoders}/peft*0"), own)
+    assert torch.equal(state(f"own+lora={encoders}/peft*0"), state("own"))
     assert not torch.equal(state(f"own+lora={encoders}/peft*0.5"), whole)
 
 
 def test_rounded_weights_are_those_of_the_type():
-    from tests.conftest import build_lens, clip_body
+    from tests.conftest import build_lens
 
     pipe = build_lens("sd").pipeline
     weight = clip_body(pipe.text_encoder).encoder.layers[0].mlp.fc1.weight
     rounded = replace_encoders(pipe, {"text_encoder": "own+bfloat16"}).text_encoder
-    assert torch.equal(rounded.encoder.layers[0].mlp.fc1.weight, weight.bfloat16().float())
+    assert torch.equal(clip_body(rounded).encoder.layers[0].mlp.fc1.weight, weight.bfloat16().float())
     eight = (
         clip_body(replace_encoders(pipe, {"text_encoder": "own+int8"}).text_encoder)
         .encoder.layers[0]
@@ -208,3 +219,13 @@ def test_the_command_writes_a_grid_numbers_and_a_figure(tmp_path, encoders):
         "differences.png",
         "images.parquet",
     }
+
+
+def test_weights_of_a_lora_that_get_lost_are_said(tiny_lens, encoders, tmp_path):
+    pipe = tiny_lens("sd").pipeline
+    shutil.copytree(encoders / "peft", tmp_path / "peft")
+    weights = load_file(tmp_path / "peft" / "adapter_model.safetensors")
+    renamed = {key.replace("layers.0", "layers.7"): value for key, value in weights.items()}
+    save_file(renamed, tmp_path / "peft" / "adapter_model.safetensors")
+    with pytest.raises(InputError, match=r"weights of .*peft did not reach text_encoder, such as encoder"):
+        replace_encoders(pipe, {"text_encoder": f"own+lora={tmp_path}/peft"})

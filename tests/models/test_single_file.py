@@ -16,7 +16,7 @@ from diffusion_lens.errors import (
     UnsupportedPipelineError,
 )
 from diffusion_lens.models.load import load_pipeline
-from tests.conftest import build_lens, tiny_sampler
+from tests.conftest import build_lens, needs, tiny_sampler
 
 # diffusers' names, and those that Stable Diffusion was published with; of two resolutions of one layer each
 RESNET = {
@@ -98,6 +98,7 @@ def folder(tmp_path_factory):
     return place
 
 
+@needs("diffusers", "0.40")
 def test_it_draws_what_the_folder_draws(folder, tmp_path):
     configs = shutil.copytree(folder / "sd", tmp_path / "sd")
     for weights in configs.rglob("*.safetensors"):

@@ -7,6 +7,7 @@ import torch
 from diffusion_lens.errors import InputError, LayerError
 from diffusion_lens.text.encoder_output import encoder_output
 from diffusion_lens.text.readouts import parse_readout
+from tests.conftest import clip_body
 
 
 def read(lens, layer, readout, slot_name="text_encoder"):
@@ -28,7 +29,7 @@ def read(lens, layer, readout, slot_name="text_encoder"):
 def test_the_published_lens_is_the_final_norm_once_at_every_layer(tiny_lens):
     for layer in range(5):
         states, encoder, output = read(tiny_lens("sd"), layer, "final")
-        expected = encoder.module.final_layer_norm(states.layer(layer))
+        expected = clip_body(encoder.module).final_layer_norm(states.layer(layer))
         assert torch.equal(output.last_hidden_state, expected)
 
 
