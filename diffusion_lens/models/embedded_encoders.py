@@ -131,7 +131,7 @@ def _read_once() -> Iterator[None]:
     import gguf
 
     if not hasattr(gguf, "__version__"):  # which transformers asks for on Python 3.10
-        gguf.__version__ = importlib.metadata.version("gguf")
+        gguf.__dict__["__version__"] = importlib.metadata.version("gguf")
     before = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
     for name, one in before.items():
         setattr(gguf, name, cache(one))
