@@ -109,7 +109,7 @@ def _grounds() -> NDArray[np.float32]:
     return np.stack([_halve(ground(place, CANVAS)) for place in GROUNDS])
 
 
-def read(pictures: UInt8[NDArray[np.uint8], "picture y x 3"]) -> list[Reading]:
+def read(pictures: UInt8[np.ndarray, "picture y x 3"]) -> list[Reading]:
     """Read scenes from images of 64 x 64 px, or of a multiple of that.
 
     Raises:
@@ -134,7 +134,7 @@ def read(pictures: UInt8[NDArray[np.uint8], "picture y x 3"]) -> list[Reading]:
     return readings
 
 
-def _explain(halves: Float[NDArray[np.float32], "picture y x 3"], place: str) -> list[Reading]:
+def _explain(halves: Float[np.ndarray, "picture y x 3"], place: str) -> list[Reading]:
     """Find the layout and the sprites that leave the least error on a known ground."""
     below = _grounds()[list(GROUNDS).index(place)]
     # beyond the image's edges there is nothing to see
@@ -171,10 +171,10 @@ def _explain(halves: Float[NDArray[np.float32], "picture y x 3"], place: str) ->
 
 
 def _gain(
-    patch: Float[NDArray[np.float32], "picture y x 3"],
-    below: Float[NDArray[np.float32], "y x 3"],
+    patch: Float[np.ndarray, "picture y x 3"],
+    below: Float[np.ndarray, "y x 3"],
     sprites: _Sprites,
-) -> Float[NDArray[np.float32], "picture sprite"]:
+) -> Float[np.ndarray, "picture sprite"]:
     """How much squared error each sprite and tint saves against the empty ground.
 
     With a difference D from the ground G, a sprite of colour T (premultiplied) and cover A draws

@@ -15,7 +15,6 @@ from itertools import pairwise
 
 import numpy as np
 from jaxtyping import UInt8
-from numpy.typing import NDArray
 
 from diffusion_lens.errors import DiffusionLensError
 from diffusion_lens.testbed import scenes
@@ -28,7 +27,7 @@ __all__ = ["Drawn", "Prefetcher", "Stream"]
 class Drawn:
     """Rendered scenes and what is said of each: its caption, and with some streams its twin's."""
 
-    pictures: UInt8[NDArray[np.uint8], "scene side side 3"]
+    pictures: UInt8[np.ndarray, "scene side side 3"]
     texts: list[tuple[str, ...]]
 
 
