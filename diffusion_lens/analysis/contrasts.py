@@ -18,7 +18,6 @@ from diffusion_lens.analysis.statistics import (
     Jackknife,
     Resampling,
     jackknife,
-    of_means,
     rates,
     totals,
 )
@@ -26,7 +25,7 @@ from diffusion_lens.analysis.summary import MEASURES, layers_that_count, measure
 from diffusion_lens.analysis.trajectories import Condition, Trajectories, gather
 from diffusion_lens.errors import ScoresError
 
-__all__ = ["Group", "compare", "contrast", "difference_curve", "select"]
+__all__ = ["Group", "compare", "contrast", "select"]
 
 Group = Mapping[str, object]
 
@@ -88,66 +87,6 @@ def compare(one: Trajectories, two: Trajectories, level: float) -> pd.DataFrame:
         prompts=prompts,
         others=others,
         note=why_no_interval(least),
-    )
-
-
-def difference_curve(
-    table: pd.DataFrame,
-    first: Group,
-    second: Group,
-    *,
-    condition: Condition = "none",
-    resampling: Resampling = DEFAULT,
-) -> pd.DataFrame:
-    """The first curve less the second, layer by layer, on the prompts that both have.
-
-    Returns:
-        One row by layer: `difference` with `low`, `high` (this layer alone), `band_low`, `band_high` (the
-        whole curve), and `prompts`.
-
-    Raises:
-        ScoresError: no prompt or no layer in common.
-    """
-    one, two = select(table, first, condition), select(table, second, condition)
-    common = sorted(set(one.prompts) & set(two.prompts))
-    shared = [layer for layer in one.layers if layer in two.layers]
-    same = [one.depths[one.layers.index(i)] == two.depths[two.layers.index(i)] for i in shared]
-    if not common or not shared or not all(same):
-        raise ScoresError(
-            f"{_words(first)} and {_words(second)} have {len(common)} prompts and {sum(same)} layers in "
-            "common; a difference by layer needs both. Compare their areas instead."
-        )
-    ours = _means_of(one, common)[:, [one.layers.index(layer) for layer in shared]]
-    theirs = _means_of(two, common)[:, [two.layers.index(layer) for layer in shared]]
-    ours, theirs = _both_judged(ours, theirs)
-    result = of_means(np.concatenate([ours, theirs], axis=1))
-    difference = of_means(ours - theirs)
-    low, high = _by_layer(result, resampling.level)
-    band_low, band_high = _by_layer(result, difference.simultaneous_level(resampling))
-    return pd.DataFrame(
-        {
-            "layer": shared,
-            "depth": [one.depths[one.layers.index(layer)] for layer in shared],
-            "difference": difference.estimate,
-            "low": low,
-            "high": high,
-            "band_low": band_low,
-            "band_high": band_high,
-            "prompts": difference.counts,
-        }
-    )
-
-
-def _by_layer(
-    both: Jackknife, level: float
-) -> tuple[Float[np.ndarray, " layer"], Float[np.ndarray, " layer"]]:
-    """Intervals of first less second; half of the numbers is of the one, half of the other."""
-    width = len(both.estimate) // 2
-    low, high = both.shares(level)
-    return difference_interval(
-        (both.estimate[:width], low[:width], high[:width]),
-        (both.estimate[width:], low[width:], high[width:]),
-        [both.correlation(layer, layer + width) for layer in range(width)],
     )
 
 

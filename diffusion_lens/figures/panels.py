@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 from PIL import Image
 
 from diffusion_lens.errors import InputError
@@ -54,10 +54,9 @@ def as_text(text: object) -> str:
 def text_width(texts: Sequence[str], size: float = 8.0) -> float:
     """The width of the longest line of some labels in inches; `size` is that of the font in points."""
     font = FontProperties(family="sans-serif", size=size)
-    lines = [line for text in texts for line in text.split("\n") if line.strip()]
-    return max(
-        (float(TextPath((0, 0), line, prop=font).get_extents().x1) / 72 for line in lines), default=0.0
-    )
+    lines = [line.replace(r"\$", "$") for text in texts for line in text.split("\n") if line.strip()]
+    widths = (text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] for line in lines)
+    return max((float(width) / 72 for width in widths), default=0.0)
 
 
 def make_axes(

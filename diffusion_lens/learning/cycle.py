@@ -17,17 +17,7 @@ from diffusion_lens.learning.captioning import rephrase
 from diffusion_lens.learning.latent_inversion import LatentInversion, States, relative_error
 from diffusion_lens.text.layers import LayerRequest
 
-__all__ = ["cycle_loss", "measure_cycle", "ranks"]
-
-
-def cycle_loss(
-    inversion: LatentInversion, latents: Float[Tensor, "image channel y x"], states: States
-) -> Float[Tensor, ""]:
-    """||R(x) - c||^2 of latents and the conditioning that they were drawn from; 1 for the mean state.
-
-    Gradients reach the latents, and so the model that made them.
-    """
-    return relative_error(inversion.inverter(latents), states, inversion.mean).mean()
+__all__ = ["measure_cycle", "ranks"]
 
 
 def ranks(found: States, states: Float[Tensor, "candidate token width"], true: Sequence[int]) -> list[int]:

@@ -141,13 +141,14 @@ def _add_lora(pipe: Any, name: str, module: Any, path: str, strength: float) -> 
         with quiet_libraries():
             if Path(path).is_dir():
                 module.load_adapter(path)
-                _check_loaded(path, name, module)
             else:
                 _add_lora_of_diffusers(pipe, name, module, path)
     except (AttributeError, ImportError, KeyError, OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"{path} can't be added to {name} as a LoRA ({type(error).__name__}: {error})."
         ) from error
+    if Path(path).is_dir():
+        _check_loaded(path, name, module)
     if sum(1 for _ in module.parameters()) == before:
         raise InputError(f"{path} changes nothing of {name}: it holds no weights for it.")
     module.to(module.device)

@@ -4,7 +4,7 @@ import pytest
 
 from diffusion_lens.analysis.all_pairs import all_pairs
 from diffusion_lens.analysis.binding import binding
-from diffusion_lens.analysis.contrasts import contrast, difference_curve
+from diffusion_lens.analysis.contrasts import contrast
 from diffusion_lens.analysis.findings import findings
 from diffusion_lens.analysis.order import order
 from diffusion_lens.analysis.summary import area
@@ -57,16 +57,6 @@ def test_encoders_of_unequal_depth_compare_by_area():
         0
     ]
     assert row["paired"] and np.isfinite(row["difference"])
-    with pytest.raises(ScoresError, match="Compare their areas"):
-        difference_curve(both, {"encoder": "text_encoder"}, {"encoder": "text_encoder_2"})
-
-
-def test_difference_curves_are_differences_of_curves():
-    table, early, late = two_kinds()
-    frame = difference_curve(table, {"kind": "object"}, {"kind": "relation"}, resampling=FAST)
-    expected = (early - late).mean(axis=(0, 1))
-    assert frame["difference"].to_numpy() == pytest.approx(expected)
-    assert (frame["band_low"] < frame["low"]).all() and (frame["band_high"] > frame["high"]).all()
 
 
 def test_a_grid_of_contrasts_is_adjusted():

@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Text
 from PIL import Image
 
 from diffusion_lens.analysis.all_pairs import all_pairs
@@ -76,15 +75,18 @@ def test_each_line_is_named_at_its_end_and_no_names_overlap():
     figure = draw_curves(pd.DataFrame(rows), chance=0.5)
     FigureCanvasAgg(figure).draw()
     (axis,) = figure.axes
-    texts = sorted(axis.texts, key=lambda text: Text.get_window_extent(text).y0)
+    texts = sorted(axis.texts, key=lambda text: text.get_window_extent().y0)
+    leading = axis.collections[-1].get_segments()  # from the lines' ends to the names
+    starts = (axis.transAxes - axis.transData).transform([segment[0] for segment in leading])
     for line in axis.lines[: len(ends)]:
         (text,) = [text for text in texts if text.get_text() == line.get_label()]
         assert text.get_color() == line.get_color()
-        assert text.xy == pytest.approx(line.get_xydata()[-1])
+        assert starts[axis.texts.index(text)] == pytest.approx(line.get_xydata()[-1])
+        assert leading[axis.texts.index(text)][1] == pytest.approx(text.get_position())
     names = [text.get_text() for text in texts]
     assert len(names) == len(ends) + 1 and "chance" in names
     assert names[0] == "seven" and names[4:6] == ["three", "four"]
-    boxes = [Text.get_window_extent(text) for text in texts]  # an annotation's own has its line in it
+    boxes = [text.get_window_extent() for text in texts]
     assert all(below.y1 <= above.y0 + 1 for below, above in pairwise(boxes))
     page = figure.bbox
     assert all(page.x0 <= box.x0 and box.x1 <= page.x1 and box.y1 <= page.y1 for box in boxes)
