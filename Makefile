@@ -61,7 +61,7 @@ wheel: $(READY)
 
 # The reference results that are in the repository: the demo's picture, and each study on the embedded models.
 # CONTROL names the folder of a control (`testbed train --recipe control`), whose run then joins each study.
-STUDIES := $(filter-out denoiser_places denoiser_uses,$(notdir $(basename $(wildcard experiments/*.toml))))
+STUDIES := $(filter-out denoiser_places denoiser_uses distribution,$(notdir $(basename $(wildcard experiments/*.toml))))
 LEARNED := textual_inversion lego latent_inversion
 # Studies of what a change draws; SNAPSHOTS and WORD_SNAPSHOTS name folders of `testbed train --keep-every`, for the two
 # over training.
@@ -74,7 +74,7 @@ DTYPE := float32
 # denoising steps of the sweeps: 10 draw what 20 do, in half the time (results/README.md)
 STEPS := 10
 
-results: $(READY) $(STUDIES:%=results/%/findings.md) $(LEARNED:%=results/%/summary.csv) \
+results: $(READY) $(STUDIES:%=results/%/findings.md) results/distribution/findings.md $(LEARNED:%=results/%/summary.csv) \
 		$(WHAT_IFS:%=results/%/findings.md) results/over_training/findings.md results/words_over_training/findings.md
 	$(BIN)/diffusion-lens show $(DEMO) --out results/demo/grid.png --overwrite
 
@@ -104,6 +104,15 @@ results/learned_words/findings.md: experiments/learned_words.toml experiments/pr
 	$(BIN)/diffusion-lens sweep $< --dtype $(DTYPE) --steps $(STEPS) --out runs/learned_words/emoji
 	$(BIN)/diffusion-lens analyze runs/learned_words/* --out results/learned_words --overwrite
 	$(BIN)/python -m experiments.studies.shrink results/learned_words
+
+# layers' images as sets; the vectors are those of the third model's CLIP, which would be judged by itself
+results/distribution/findings.md: experiments/distribution.toml $(READY)
+	$(BIN)/diffusion-lens testbed scenes --n 500 --images runs/scenes --out runs/scenes.png --overwrite
+	$(BIN)/diffusion-lens sweep $< --dtype $(DTYPE) --steps $(STEPS) --out runs/distribution/emoji
+	$(BIN)/diffusion-lens sweep $< --dtype $(DTYPE) --steps $(STEPS) --out runs/distribution/emoji-llm --model emoji-llm --layers 0:15:3
+	for run in runs/distribution/*; do $(BIN)/diffusion-lens sets $$run --reference runs/scenes; done
+	$(BIN)/diffusion-lens analyze runs/distribution/* --out results/distribution --overwrite
+	$(BIN)/python -m experiments.studies.shrink results/distribution
 
 results/textual_inversion/summary.csv: $(READY)
 	$(BIN)/python -m experiments.studies.textual_inversion --out $(@D)

@@ -19,6 +19,7 @@ from diffusion_lens.cli import main
 from diffusion_lens.cli.entry import CONFIG
 from diffusion_lens.cli.values import VALUES
 from diffusion_lens.cli.verbs import verbs
+from diffusion_lens.testbed.scenes import Scene, render
 from tests.command_line import run
 
 EXAMPLES = [(one, example) for one in verbs() for example in one.examples]
@@ -166,6 +167,22 @@ def test_what_nobody_reads_is_not_an_error(tmp_path):
         os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
     assert len((tmp_path / "scenes.jsonl").read_text().splitlines()) == 40
+
+
+def test_scenes_are_written_one_by_one_as_sets_takes_them(tmp_path):
+    command = ("testbed", "scenes", "--n", "3", "--images", "single")
+    assert run(*command, cwd=tmp_path).returncode == 0
+    rendered = [
+        render(Scene.from_json(line)) for line in (tmp_path / "scenes.jsonl").read_text().splitlines()
+    ]
+    single = sorted((tmp_path / "single").iterdir())
+    assert [np.asarray(Image.open(path)).tolist() for path in single] == [one.tolist() for one in rendered]
+    again = run(*command, "--out", "other.png", cwd=tmp_path)
+    assert (
+        again.returncode == 2
+        and "00000.png exists" in again.stderr
+        and not (tmp_path / "other.png").exists()
+    )
 
 
 def test_output_in_any_encoding(monkeypatch):

@@ -1,6 +1,7 @@
 """`diffusion-lens testbed ...`: the scenes, the training and the evaluation of the embedded models."""
 
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,12 +22,20 @@ group("testbed", "Draw the scenes of the embedded models, train the models, and 
 _MOST_SCENES = 10_000
 
 
-@verb("testbed scenes", Topic.MODELS, examples=["diffusion-lens testbed scenes --n 16"])
+@verb(
+    "testbed scenes",
+    Topic.MODELS,
+    examples=[
+        "diffusion-lens testbed scenes --n 16",
+        "diffusion-lens testbed scenes --n 500 --images scenes",
+    ],
+)
 def scenes(
     n: int = 16,
     seed: Seed = 0,
     flat: Annotated[bool, default("a few objects most often")] = False,
     out: Path = Path("scenes.png"),
+    images: Annotated[Path | None, default("write the sheet alone", "FOLDER")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw scenes of the testbed with their captions: a sheet, and the scenes as JSON lines beside it.
@@ -36,7 +45,10 @@ def scenes(
         seed: The seed of the scenes.
         flat: Draw all objects equally often.
         out: The path of the sheet; the scenes go beside it as .jsonl.
+        images: A folder for each scene as a picture of its own, such as `sets --reference` takes.
     """
+    from PIL import Image
+
     from diffusion_lens.files import check_output, write_whole
     from diffusion_lens.testbed.captions import caption
     from diffusion_lens.testbed.scenes import render_batch, sample
@@ -45,7 +57,8 @@ def scenes(
     if not 1 <= n <= _MOST_SCENES:
         raise InputError(f"{n} scenes can't be drawn on a sheet; ask for 1 to {_MOST_SCENES:,}.")
     records = out.with_suffix(".jsonl")
-    for path in (out, records):
+    single = [] if images is None else [images / f"{index:05d}.png" for index in range(n)]
+    for path in (out, records, *single):
         check_output(path, overwrite=overwrite)
     drawn = [sample(seed, index, flat=flat) for index in range(n)]
     lines = []
@@ -53,6 +66,8 @@ def scenes(
         text = caption(scene, seed, index)
         say(f"{index:3d}  {text}")
         lines.append(scene.to_json())
+    for path, picture in zip(single, render_batch(drawn) if single else (), strict=True):
+        write_whole(path, partial(Image.fromarray(picture).save, format="png"))
     page = sheet(render_batch(drawn, 128))
     write_whole(records, lambda file: file.write("".join(f"{line}\n" for line in lines).encode()))
     write_whole(out, lambda file: page.save(file, "png"))
