@@ -60,10 +60,11 @@ def test_the_testbed_is_told_in_numbers_of_its_tables() -> None:
     assert len(said) > 5 and set(said) <= known, set(said) - known
 
 
-def test_textual_inversion_is_told_in_numbers_of_its_tables() -> None:
+@pytest.mark.parametrize("study", ["textual_inversion", "lego", "latent_inversion"])
+def test_what_is_learned_is_told_in_numbers_of_its_tables(study: str) -> None:
     text = (RESULTS / "README.md").read_text()
-    (part,) = re.findall(r"\(textual_inversion/words\.png\)\*\* .*?(?=\n!\[)", text, re.DOTALL)
-    said, known = _said(part), _tabled(sorted((RESULTS / "textual_inversion").glob("*.csv")))
+    (part,) = re.findall(rf"\*\*\[[^\]]*\]\({study}/\w+\.png\)\*\*.*?(?=\n!\[)", text, re.DOTALL)
+    said, known = _said(part), _tabled(sorted((RESULTS / study).glob("*.csv")))
     assert len(said) > 8 and set(said) <= known, set(said) - known
 
 
