@@ -36,5 +36,5 @@ def draw_lego(rates: pd.DataFrame) -> Figure:
             axis.set_xlim(0, 1)
             axis.xaxis.set_major_formatter(PercentFormatter(1))
         axes[0].set_yticks(range(len(concepts)), concepts)
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(ways))
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
