@@ -13,8 +13,8 @@ from torch import Tensor
 from diffusion_lens.errors import InputError, LayerError, PromptError
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.clip import Clip
-from diffusion_lens.models.tokens import align_prompt, find_tokenizer
 from diffusion_lens.text.encode import check_prompts
+from diffusion_lens.text.reader import Reader
 from diffusion_lens.text.reading import Reading
 from diffusion_lens.text.states import LayerStates
 
@@ -83,11 +83,11 @@ def cosines(
     return values.fill_diagonal_(1.0).numpy()
 
 
-def _read(lens: DiffusionLens, texts: Sequence[str], encoder: str | None) -> LayerStates:
-    """All layers of one encoder for some texts."""
+def _read(lens: DiffusionLens, texts: Sequence[str], encoder: str | None) -> tuple[Reader, LayerStates]:
+    """All layers of one encoder for some texts, and what read them."""
     name = encoder or next(iter(lens.conditioner.slots))
-    readings = lens.readings("all", Reading(encoder=name))
-    return lens.reader().encode(check_prompts(texts), readings)[name]
+    readings, reader = lens.readings("all", Reading(encoder=name)), lens.reader()
+    return reader, reader.encode(check_prompts(texts), readings)[name]
 
 
 def read_words(
@@ -111,17 +111,15 @@ def read_words(
         raise InputError(f"A word is given twice: {', '.join(words)}.")
     start = template.index("{}")
     texts = [template.replace("{}", word) for word in words]
-    states = _read(lens, texts, encoder)
-    conditioner = lens.conditioner
-    tokenizer = find_tokenizer(conditioner.pipe, conditioner.slots[states.encoder])
-    norm = conditioner.encoders[states.encoder].final_norm
+    reader, states = _read(lens, texts, encoder)
+    norm = lens.conditioner.encoders[states.encoder].final_norm
     vectors = []
     for index, (text, word) in enumerate(zip(texts, words, strict=True)):
-        read = align_prompt(tokenizer, text, states.input_ids[index].tolist())
-        positions = read.covering(start, start + len(word))
+        places = reader.places_of(states[index])
+        positions = places.prompt.covering(start, start + len(places.expand(word)))
         if not positions:
             raise PromptError(f"No token of {text!r} stands for {word!r}: it was cut off.")
-        state = states.states[:, index, list(positions)].to(conditioner.device)
+        state = states.states[:, index, list(positions)].to(lens.conditioner.device)
         vectors.append(norm(state).float().mean(1).cpu())
     layers = tuple(layer for layer in states.layers if isinstance(layer, int))
     return WordVectors(tuple(words), layers, torch.stack(vectors, 1))
@@ -144,7 +142,7 @@ def caption_similarities(
     Raises:
         LayerError: no such layer.
     """
-    states = _read(lens, captions, encoder)
+    _, states = _read(lens, captions, encoder)
     norm = lens.conditioner.encoders[states.encoder].final_norm
     chosen = states.layer(states.layers[-1] if layer is None else layer).to(lens.conditioner.device)
     mask = states.mask[..., None]

@@ -82,7 +82,7 @@ class Call:
         if states is None:
             states = reader.encode(texts, readings)
         else:
-            states = select(model.conditioner, states, texts, readings)
+            states = select(model.conditioner, states, texts, readings, reader.options, reader.words)
         reader.prepare(texts, readings)
         origin = Origin(
             model.name,

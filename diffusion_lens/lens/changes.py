@@ -5,7 +5,7 @@ import pandas as pd
 from PIL import Image
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.runs.table import IMAGE_COLUMNS
+from diffusion_lens.runs.table import IMAGE_COLUMNS, VARIANT_COLUMNS
 
 __all__ = ["changes", "find_image"]
 
@@ -30,6 +30,13 @@ def find_image(table: pd.DataFrame, layer: int | str, seed: int, *, upscaled: bo
             f"{', native' if table['native'].any() else ''} and seeds "
             f"{sorted(table['seed'].unique().tolist())}."
         )
+    for name in _variants(found):
+        values = found[name].astype(str).unique().tolist()
+        if len(values) > 1:
+            raise InputError(
+                f"There are {len(found)} images of layer {layer!r}, seed {seed!r}, with different {name}: "
+                f"{', '.join(map(repr, values))}. Choose a row of the table."
+            )
     row = found.iloc[0]
     column = "upscaled" if upscaled else "image"
     if column not in row or row[column] is None:
@@ -41,7 +48,9 @@ def find_image(table: pd.DataFrame, layer: int | str, seed: int, *, upscaled: bo
 def changes(table: pd.DataFrame) -> pd.DataFrame:
     """How much the image changes from layer to layer; see `Result.changes`."""
     groups = []
-    for _, group in table.groupby(["prompt", "seed"], sort=False):
+    part = table["site"].str.partition(".")[2]  # of blocks: what it adds is a series of its own
+    series = ["prompt", "seed", *_variants(table), part]
+    for _, group in table.groupby(series, sort=False, dropna=False):
         ordered = group.sort_values(["layer", "native"])
         images = [_values(image) for image in ordered["image"]]
         before = [None, *images[:-1]]
@@ -53,6 +62,10 @@ def changes(table: pd.DataFrame) -> pd.DataFrame:
         )
     found: pd.DataFrame = pd.concat(groups, ignore_index=True)
     return found
+
+
+def _variants(table: pd.DataFrame) -> list[str]:
+    return [name for name in VARIANT_COLUMNS if name in table]
 
 
 def _values(image: Image.Image | None) -> np.ndarray | None:

@@ -222,7 +222,8 @@ class Result:
         Returns:
             The table without images, in which `from_previous` is the mean absolute difference of the
             pixels (0 to 1) from the image of the layer before, and `from_last` that from the deepest
-            layer drawn, for the same prompt and seed; missing where one of the two images is.
+            layer drawn, for the same prompt and seed, read in the same way; missing where one of the two
+            images is.
         """
         return changes(self.table)
 

@@ -1,14 +1,20 @@
 """`Settings`: the sampler settings that all images of a call share, resolved on a pipeline."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
+import torch
+from PIL import Image
+
 from diffusion_lens.errors import SamplerError
 from diffusion_lens.images.denoise import Denoiser, DrawnImage, ImageRequest
 from diffusion_lens.images.sampler import Sampler, use_scheduler
 from diffusion_lens.models.conditioner import Conditioner
+from diffusion_lens.models.digest_parts import digest_tensor
 
 __all__ = ["Settings"]
 
@@ -78,4 +84,17 @@ class Settings:
 
 
 def _as_json(settings: Mapping[str, Any]) -> str:
-    return json.dumps(dict(settings), sort_keys=True, default=repr)
+    return json.dumps(dict(settings), sort_keys=True, default=_by_content)
+
+
+def _by_content(value: Any) -> str:
+    """Of an image, an array or a tensor a hash of its content, as two of them may look alike in text."""
+    if isinstance(value, Image.Image):
+        shown, content = f"{value.mode} {value.width}x{value.height}", value.tobytes()
+    elif isinstance(value, torch.Tensor):
+        return f"{value.dtype} {'x'.join(map(str, value.shape))} {digest_tensor(value).hex()[:16]}"
+    elif isinstance(value, np.ndarray):
+        shown, content = f"{value.dtype} {'x'.join(map(str, value.shape))}", value.tobytes()
+    else:
+        return repr(value)
+    return f"{shown} {hashlib.sha256(content).hexdigest()[:16]}"

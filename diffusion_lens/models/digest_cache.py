@@ -20,13 +20,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Stamp", "cached", "note_source", "stamp"]
+__all__ = ["Stamp", "cached", "note_source", "some_numbers", "stamp"]
 
 Stamp = tuple[tuple[str, int, int], ...]
 """Path, bytes and time of each file in nanoseconds."""
 
 _SMALLEST = 2**26  # bytes of weights; below it, hashing takes a few hundredths of a second
-_SCHEME = "1"  # another one where `digest_parts` hashes otherwise
+_SCHEME = "2"  # another one where `digest_parts` hashes otherwise
 _SAMPLE = 64  # bytes at the beginning, in the middle and at the end of each weight
 
 _sources: "WeakKeyDictionary[nn.Module, tuple[Stamp, str, tuple[Any, ...]]]" = WeakKeyDictionary()
@@ -94,8 +94,17 @@ def _key(module: nn.Module, weights: Sequence[tuple[str, Tensor]], files: Stamp,
     digest = hashlib.sha256(repr((_SCHEME, versions, files, how, type(module).__name__, config)).encode())
     for name, weight in weights:
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        data = weight.detach().contiguous().reshape(-1).view(torch.uint8)
-        middle = data.numel() // 2
-        ends = data[:_SAMPLE], data[middle : middle + _SAMPLE], data[-_SAMPLE:]
-        digest.update(torch.cat(ends).cpu().numpy().tobytes())
+    digest.update(some_numbers([weight for _, weight in weights]))
     return digest.hexdigest()
+
+
+def some_numbers(weights: Sequence[Tensor]) -> bytes:
+    """A few bytes of the memory of each weight: at its beginning, in its middle and at its end."""
+    found: dict[torch.device, list[Tensor]] = {}
+    for weight in weights:
+        memory = torch.empty(0, dtype=torch.uint8, device=weight.device).set_(weight.untyped_storage())
+        start = weight.storage_offset() * weight.element_size()
+        size = weight.numel() * weight.element_size()
+        for place in (start, start + size // 2, start + max(0, size - _SAMPLE)):
+            found.setdefault(weight.device, []).append(memory[place : min(place + _SAMPLE, start + size)])
+    return b"".join(torch.cat(pieces).cpu().numpy().tobytes() for pieces in found.values())

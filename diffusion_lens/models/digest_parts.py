@@ -15,7 +15,7 @@ from diffusers import ConfigMixin
 from torch import Tensor, nn
 
 from diffusion_lens.errors import UnsupportedPipelineError
-from diffusion_lens.models.digest_cache import Stamp, cached, note_source
+from diffusion_lens.models.digest_cache import Stamp, cached, note_source, some_numbers
 from diffusion_lens.models.digest_text import (
     DIGITS,
     VOLATILE,
@@ -33,6 +33,7 @@ __all__ = [
     "digest_settings",
     "digest_tensor",
     "loaded_from",
+    "read_weight",
     "unwrap",
 ]
 
@@ -48,6 +49,7 @@ _HOW = frozenset(
         "warnings_issued",
     )
 )
+_PLAIN = (Tensor, nn.Parameter, nn.Buffer)
 _ADAPTERS = ("_active_adapter", "_disable_adapters")  # private names of PEFT's layers
 
 
@@ -111,22 +113,32 @@ def digest_module(module: nn.Module) -> str:
 def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers by name, wherever offloading keeps them."""
     for path, part in module.named_modules():
-        own: list[tuple[str, Tensor]] = [
-            *part.named_parameters(recurse=False),
-            *part.named_buffers(recurse=False),
+        own = [
+            name for name, _ in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False))
         ]
-        for name, weight in own:
-            if weight.is_meta:  # offloaded by accelerate, whose hook knows where the numbers are
-                stored = getattr(getattr(part, "_hf_hook", None), "weights_map", None)
-                if stored is None:
-                    raise UnsupportedPipelineError(
-                        f"{type(module).__name__}: {path}.{name} is on the meta device, without numbers. "
-                        "Load the weights first."
-                    )
-                weight = stored[name]
-            yield f"{path}.{name}", weight
+        for name in own:
+            yield f"{path}.{name}", read_weight(part, name)
         if not own:
             yield from _packed(path, part)
+
+
+def read_weight(part: nn.Module, name: str) -> Tensor:
+    """A parameter or buffer of a module, with its numbers, wherever offloading keeps them.
+
+    Raises:
+        UnsupportedPipelineError: it has none.
+    """
+    weight: Tensor = getattr(part, name)
+    if not weight.is_meta:
+        return weight
+    stored = getattr(getattr(part, "_hf_hook", None), "weights_map", None)  # offloaded by accelerate
+    if stored is None:
+        raise UnsupportedPipelineError(
+            f"{name} of a {type(part).__name__} is on the meta device, without numbers. Load the weights "
+            "first."
+        )
+    found: Tensor = stored[name]
+    return found
 
 
 def _packed(path: str, part: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -149,8 +161,16 @@ def loaded_from(module: nn.Module, files: Stamp, how: str = "") -> None:
 
 
 def _signature(weights: list[tuple[str, Tensor]]) -> tuple[Any, ...]:
-    """What changes with a module's weights."""
-    return tuple((name, id(weight), _version(weight)) for name, weight in weights)
+    """What changes with a module's weights; a None in it means that torch does not say.
+
+    torch counts no changes that are made through `weight.data`, as averages of weights and merged adapters
+    are written: these change a weight as a whole, so that a few of its numbers tell.
+    """
+    counted = [(name, id(weight), _version(weight)) for name, weight in weights]
+    if any(version is None for *_, version in counted):
+        return (None,)
+    plain = [weight for _, weight in weights if type(weight) in _PLAIN]
+    return *counted, hashlib.sha256(some_numbers(plain)).digest()
 
 
 def _digest_weights(module: nn.Module, weights: list[tuple[str, Tensor]]) -> str:
@@ -163,7 +183,7 @@ def _digest_weights(module: nn.Module, weights: list[tuple[str, Tensor]]) -> str
 
     signature = _signature(weights)
     known = _known.get(module)
-    if any(version is None for *_, version in signature):
+    if None in signature:
         return compute()
     if known is None or known[0] != signature:
         known = _known[module] = signature, cached(module, weights, signature, compute)
@@ -187,7 +207,7 @@ def digest_tensor(tensor: Tensor) -> bytes:
     tensor = tensor.detach()
     digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
     kind = type(tensor)
-    if kind not in (Tensor, nn.Parameter, nn.Buffer):
+    if kind not in _PLAIN:
         digest.update(kind.__name__.encode())
         for name, inner in _inner(tensor):
             digest.update(name.encode())

@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from diffusion_lens.errors import InputError, RunError
+from diffusion_lens.models.digest_parts import read_weight
 from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.models.encoders import TextEncoder
 from diffusion_lens.models.quiet import quiet_libraries
@@ -25,8 +26,9 @@ def stub_bytes(encoder: TextEncoder) -> bytes:
     read = [encoder.norm, getattr(encoder.module, "text_projection", None)]
     kept = {id(weight) for part in read if part is not None for weight in part.parameters()}
     weights = {
-        name: weight.detach().cpu().contiguous()
-        for name, weight in encoder.module.named_parameters()
+        f"{path}.{name}": read_weight(part, name).detach().cpu().contiguous()
+        for path, part in encoder.module.named_modules()
+        for name, weight in part.named_parameters(recurse=False)
         if id(weight) in kept
     }
     # a post-norm encoder keeps no weights at all, and its dtype is still asked for

@@ -81,9 +81,12 @@ class StatesCache:
             if (content := _read(store, file)) is not None
         }
         try:
-            return select(reader.conditioner, kept, [prompt], readings)
+            found = select(reader.conditioner, kept, [prompt], readings, reader.options, reader.words)
+            if not any(one.edits(0) for one in found.values()):  # a file may be damaged
+                return found
         except InputError:  # not kept, or not with these layers
-            encoded = reader.encode([prompt], readings, edits)
+            pass
+        encoded = reader.encode([prompt], readings, edits)
         for name, states in encoded.items():
             self._write(store, names[name], states.to_bytes())
         return encoded

@@ -21,7 +21,7 @@ from diffusion_lens.sweep.job import Job
 from diffusion_lens.sweep.resolve import identify
 from diffusion_lens.sweep.states_cache import StatesCache
 from diffusion_lens.text.encode import States
-from diffusion_lens.text.reader import all_edits, source_prompts
+from diffusion_lens.text.reading import all_edits, source_prompts
 
 __all__ = ["Worker"]
 

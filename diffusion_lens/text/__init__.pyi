@@ -45,13 +45,13 @@ from .layers import LayerPlan as LayerPlan
 from .layers import LayerRequest as LayerRequest
 from .norm_readout import NATIVE_READOUT as NATIVE_READOUT
 from .reader import Reader as Reader
-from .reader import all_edits as all_edits
-from .reader import source_prompts as source_prompts
 from .reading import ALL_ENCODERS as ALL_ENCODERS
 from .reading import EncoderEdits as EncoderEdits
 from .reading import Reading as Reading
 from .reading import ResolvedReading as ResolvedReading
 from .reading import Slots as Slots
+from .reading import all_edits as all_edits
+from .reading import source_prompts as source_prompts
 from .readouts import READOUTS as READOUTS
 from .readouts import Readout as Readout
 from .readouts import parse_readout as parse_readout

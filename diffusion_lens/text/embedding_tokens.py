@@ -1,12 +1,12 @@
 """Where the tokens of learned embeddings stand in a text, and whether they fit. Needs no torch."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from diffusion_lens.errors import InputError
+from diffusion_lens.errors import InputError, PromptError
 
-__all__ = ["check_room", "describe_unused", "is_word", "token_pattern", "tokens_in"]
+__all__ = ["check_cleaned", "check_room", "describe_unused", "is_word", "token_pattern", "tokens_in"]
 
 
 def is_word(token: str) -> bool:
@@ -53,6 +53,29 @@ def describe_unused(tokens: Collection[str], texts: Iterable[str]) -> str | None
         f"No prompt holds {', '.join(told)}: {'these learned words change' if told[1:] else 'it changes'} "
         "nothing. Write a learned word exactly so, or give it as NAME=FILE to write it as NAME."
     )
+
+
+def check_cleaned(
+    prompts: Sequence[str], read: Sequence[Sequence[str]], pieces: Mapping[str, Sequence[str]]
+) -> None:
+    """Make sure that a pipeline that cleans its prompts left the learned words in them.
+
+    Args:
+        prompts: the prompts.
+        read: the tokens of each as its encoder read them.
+        pieces: of each learned word, the tokens that stand in its place.
+
+    Raises:
+        PromptError: a word is in a prompt and was not read.
+    """
+    for prompt, tokens in zip(prompts, read, strict=True):
+        for word in sorted(tokens_in(prompt, pieces)):
+            if not set(pieces[word]) & set(tokens):
+                raise PromptError(
+                    f"The pipeline cleans its prompts and took {word!r} out of {prompt!r}, as it does with "
+                    "tags of HTML. Draw with clean_caption=False, or give the embedding as NAME=FILE to "
+                    "write it as NAME, without brackets."
+                )
 
 
 def _bounded(token: str) -> str:

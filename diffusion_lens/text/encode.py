@@ -8,9 +8,11 @@ import torch
 
 from diffusion_lens.errors import InputError, PromptError
 from diffusion_lens.models.conditioner import Conditioner
+from diffusion_lens.models.digest_text import short
 from diffusion_lens.models.hooks import Change, Recording
 from diffusion_lens.models.site_keys import SiteKey, deepest_layer, layer_of
 from diffusion_lens.models.tokens import align_prompt, find_tokenizer
+from diffusion_lens.text.embedding_tokens import tokens_in
 from diffusion_lens.text.reading import ResolvedReading
 from diffusion_lens.text.states import LayerStates
 
@@ -43,6 +45,7 @@ def encode(
     prompts: Sequence[str],
     readings: Sequence[ResolvedReading],
     options: Mapping[str, Any],
+    words: Mapping[str, str],
     edits: Mapping[str, Mapping[str, Change]] | None = None,
 ) -> dict[str, LayerStates]:
     """Read what `readings` need of each encoder, in one pass of the encoder by prompt.
@@ -55,6 +58,7 @@ def encode(
         prompts: the prompts.
         readings: how they will be read.
         options: see `Conditioner.encode_options`.
+        words: the learned words that the prompts may hold, a hash by token.
         edits: what changes an encoder in its forward pass, by part; see `TextEncoder.edit`.
 
     Returns:
@@ -71,7 +75,8 @@ def encode(
     for prompt in prompts:
         recordings = conditioner.capture(prompt, needed, options, frozenset(stop), edits)
         for name, recording in recordings.items():
-            states = _states(conditioner, name, fingerprints[name], prompt, recording)
+            made_with = _made_with(prompt, options, words)
+            states = _states(conditioner, name, fingerprints[name], prompt, recording, made_with)
             _warn_of_cut_words(conditioner, name, prompt, states)
             parts[name].append(states)
     return {name: LayerStates.join(rows) for name, rows in parts.items()}
@@ -97,12 +102,18 @@ def needed_layers(
 
 
 def select(
-    conditioner: Conditioner, states: States, prompts: Sequence[str], readings: Sequence[ResolvedReading]
+    conditioner: Conditioner,
+    states: States,
+    prompts: Sequence[str],
+    readings: Sequence[ResolvedReading],
+    options: Mapping[str, Any],
+    words: Mapping[str, str],
 ) -> dict[str, LayerStates]:
-    """Kept states of `prompts`, in order, for a pipeline that they must fit.
+    """Kept states of `prompts`, in order, for a pipeline that they must fit; for arguments see `encode`.
 
     Raises:
-        InputError: they are of another encoder, or a prompt is not among them.
+        InputError: they are of another encoder, other options or other learned words, or a prompt is not
+            among them.
         LayerError: a layer that `readings` need was not kept.
     """
     chosen = {}
@@ -118,14 +129,30 @@ def select(
         absent = [prompt for prompt in prompts if prompt not in kept.prompts]
         if absent:
             raise InputError(f"The states given for {name} hold no prompt {absent[0]!r}; encode it first.")
+        for prompt, made_with in zip(kept.prompts, kept.made_with, strict=False):  # older files lack it
+            if prompt in prompts and made_with != _made_with(prompt, options, words):
+                raise InputError(
+                    f"The states given for {name} of {prompt!r} were made with other options of the "
+                    "pipeline, or with another learned word of this name. Encode the prompt as it is drawn."
+                )
         for layer in layers:
             kept.layer(layer)
         chosen[name] = LayerStates.join([kept[kept.prompts.index(prompt)] for prompt in prompts])
     return chosen
 
 
+def _made_with(prompt: str, options: Mapping[str, Any], words: Mapping[str, str]) -> str:
+    """A hash of what the states of a prompt hang on besides the encoder."""
+    return short([options, {token: words[token] for token in tokens_in(prompt, words)}])
+
+
 def _states(
-    conditioner: Conditioner, name: str, fingerprint: str, prompt: str, recording: Recording
+    conditioner: Conditioner,
+    name: str,
+    fingerprint: str,
+    prompt: str,
+    recording: Recording,
+    made_with: str,
 ) -> LayerStates:
     """One recording as `LayerStates`."""
     encoder, slot = conditioner.encoders[name], conditioner.slots[name]
@@ -135,7 +162,7 @@ def _states(
     mask = torch.ones_like(ids) if recording.attention_mask is None else recording.attention_mask.cpu()
     pooled = None
     if slot.pooled == "last_state":
-        pooled = stacked[-1]
+        pooled = stacked[layers.index(encoder.depth)]  # parts of the last block may stand after it
     elif slot.pooled is not None:
         pooled = getattr(recording.output, slot.pooled).detach().cpu()
     return LayerStates.encoded(
@@ -148,6 +175,7 @@ def _states(
         mask=mask.bool(),
         tokens=(tuple(find_tokenizer(conditioner.pipe, slot).convert_ids_to_tokens(ids[0].tolist())),),
         pooled=pooled,
+        made_with=(made_with,),
     )
 
 

@@ -5,41 +5,29 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from transformers.modeling_outputs import ModelOutput
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.models.conditioner import Conditioner
 from diffusion_lens.models.conditioning import Conditioning
+from diffusion_lens.models.family import Slot
 from diffusion_lens.models.hooks import Change, Recording
 from diffusion_lens.models.memory import explain_memory
 from diffusion_lens.models.site_keys import SiteKey, deepest_layer
-from diffusion_lens.models.stub_encoders import is_stub
 from diffusion_lens.models.tokens import find_tokenizer
+from diffusion_lens.text.embedding_tokens import check_cleaned
 from diffusion_lens.text.embeddings import Embedding, expand, use_embeddings
 from diffusion_lens.text.encode import States, encode
 from diffusion_lens.text.encoder_output import encoder_output, pooled_output
 from diffusion_lens.text.interventions import Context, Intervention, Source, TokenPlaces, find_places
-from diffusion_lens.text.reading import EncoderEdits, ResolvedReading
+from diffusion_lens.text.reading import EncoderEdits, ResolvedReading, all_edits, source_prompts
 from diffusion_lens.text.readouts import parse_readout
 from diffusion_lens.text.states import LayerStates
 
-__all__ = ["Reader", "all_edits", "source_prompts"]
+__all__ = ["Reader"]
 
 _OFFLOAD = 'loading with offload="model"'
 _NATIVE = parse_readout("native")
-
-
-def source_prompts(readings: Sequence[ResolvedReading], prompt: str) -> tuple[str, ...]:
-    """The prompts beside the user's own whose states some readings of it need, each once."""
-    changes = [change for one in readings for change in one.reading.interventions]
-    found = [source for change in dict.fromkeys(changes) for source in change.sources(prompt)]
-    found += ["" for one in readings if one.reading.pooled == "empty"]
-    return tuple(dict.fromkeys(found))
-
-
-def all_edits(readings: Sequence[ResolvedReading]) -> tuple[EncoderEdits, ...]:
-    """The sets of changes in the forward pass that some readings ask for, each once."""
-    found = {edits.id: edits for one in readings if (edits := one.encoder_edits) is not None}
-    return tuple(found.values())
 
 
 class Reader:
@@ -60,14 +48,18 @@ class Reader:
         self._places: dict[tuple[str, str], TokenPlaces] = {}
         self._using = False
 
+    @property
+    def words(self) -> dict[str, str]:
+        """The hash of each learned word, by its token."""
+        return {word.token: word.hash for word in self.embeddings}
+
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """The pipeline understands the learned embeddings while the body runs.
 
         A hook that looks for tokens enters it again during a forward pass that is inside it already.
         """
-        stubs = any(is_stub(encoder.module) for encoder in self.conditioner.encoders.values())
-        if not self.embeddings or stubs or self._using:
+        if not self.embeddings or self._using:
             yield
             return
         with use_embeddings(self.conditioner.pipe, self.embeddings):
@@ -93,13 +85,19 @@ class Reader:
         Raises:
             EncoderError: the encoders were released.
             OutOfMemoryError: an encoder does not fit.
+            PromptError: the pipeline takes a learned word out of a prompt.
         """
         self.conditioner.check_present()
         with explain_memory("The prompts can't be encoded", _OFFLOAD), self.in_use():
+            asked = self.options, self.words
             if edits is None:
-                return encode(self.conditioner, prompts, readings, self.options)
+                found = encode(self.conditioner, prompts, readings, *asked)
+                pieces = {word.token: word.placeholder_tokens for word in self.embeddings}
+                for one in found.values() if self.options.get("clean_caption") else ():
+                    check_cleaned(one.prompts, one.tokens, pieces)
+                return found
             parts = [
-                encode(self.conditioner, [prompt], readings, self.options, self._hooks(prompt, edits))
+                encode(self.conditioner, [prompt], readings, *asked, self._hooks(prompt, edits))
                 for prompt in prompts
             ]
         return {name: LayerStates.join([part[name] for part in parts]) for name in parts[0]}
@@ -136,34 +134,39 @@ class Reader:
         Raises:
             PromptError: an intervention names a word that the prompt lacks.
         """
-        given = reading.reading
         prompt = next(iter(states.values())).prompts[0]
         drawn = self.drawn_states(states, reading)
-        outputs = {}
-        for name, slot in self.conditioner.slots.items():
-            encoder, moves = self.conditioner.encoders[name], name in reading.moving
-            changed = drawn[name]
-            empty = self.source("")[name] if given.pooled == "empty" else None
-            outputs[name] = encoder_output(
-                slot,
-                encoder,
-                changed,
-                reading.positions[name],
-                reading.sources[name],
-                given.readout if moves else _NATIVE,
-                pooled=pooled_output(
-                    given.pooled if moves or given.pooled == "empty" else "hold",
-                    slot,
-                    encoder,
-                    changed,
-                    empty,
-                    max(reading.sources[name], key=deepest_layer),
-                ),
-                device=self.conditioner.device,
-                after=self._after_norm(name, changed, reading) if moves else None,
-            )
-        with self.in_use():
+        with self.in_use():  # a CLIP finds its end among learned words only so
+            outputs = {
+                name: self._output(name, slot, drawn[name], reading)
+                for name, slot in self.conditioner.slots.items()
+            }
             return self.conditioner.replay(prompt, outputs, self.options).to("cpu")
+
+    def _output(self, name: str, slot: Slot, states: LayerStates, reading: ResolvedReading) -> ModelOutput:
+        """What one encoder is taken to have returned."""
+        given, moves = reading.reading, name in reading.moving
+        encoder, sources = self.conditioner.encoders[name], reading.sources[name]
+        empty = given.pooled == "empty"
+        pooled = pooled_output(
+            given.pooled if moves or empty else "hold",
+            slot,
+            encoder,
+            states,
+            self.source("")[name] if empty else None,
+            max(sources, key=deepest_layer),
+        )
+        return encoder_output(
+            slot,
+            encoder,
+            states,
+            reading.positions[name],
+            sources,
+            given.readout if moves else _NATIVE,
+            pooled=pooled,
+            device=self.conditioner.device,
+            after=self._after_norm(name, states, reading) if moves else None,
+        )
 
     def conditions(
         self, states: States, reading: ResolvedReading
@@ -283,8 +286,8 @@ class Reader:
         """Where the words and the pads of a prompt are, by the token ids and the mask that were read."""
         key = name, prompt
         if key not in self._places:
-            tokenizer = find_tokenizer(self.conditioner.pipe, self.conditioner.slots[name])
             with self.in_use():
+                tokenizer = find_tokenizer(self.conditioner.pipe, self.conditioner.slots[name])
                 self._places[key] = find_places(tokenizer, prompt, ids, mask, self._expand)
         return self._places[key]
 

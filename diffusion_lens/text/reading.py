@@ -4,7 +4,7 @@
 reads. It is plain data, so that a plan can be made, stored and drawn without asking the model again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,15 @@ from diffusion_lens.text.readouts import Readout, parse_readout
 from diffusion_lens.text.sites import NATIVE, Site
 from diffusion_lens.text.slots import Slots
 
-__all__ = ["ALL_ENCODERS", "EncoderEdits", "Reading", "ResolvedReading", "Slots"]
+__all__ = [
+    "ALL_ENCODERS",
+    "EncoderEdits",
+    "Reading",
+    "ResolvedReading",
+    "Slots",
+    "all_edits",
+    "source_prompts",
+]
 
 ALL_ENCODERS = "all"
 
@@ -150,3 +158,17 @@ class ResolvedReading:
         if "otherwise" in data:
             given["otherwise"] = cls.from_dict(data["otherwise"])
         return cls(**{**given, "reading": Reading.from_dict(data["reading"])})
+
+
+def source_prompts(readings: Sequence[ResolvedReading], prompt: str) -> tuple[str, ...]:
+    """The prompts beside the user's own whose states some readings of it need, each once."""
+    changes = [change for one in readings for change in one.reading.interventions]
+    found = [source for change in dict.fromkeys(changes) for source in change.sources(prompt)]
+    found += ["" for one in readings if one.reading.pooled == "empty"]
+    return tuple(dict.fromkeys(found))
+
+
+def all_edits(readings: Sequence[ResolvedReading]) -> tuple[EncoderEdits, ...]:
+    """The sets of changes in the forward pass that some readings ask for, each once."""
+    found = {edits.id: edits for one in readings if (edits := one.encoder_edits) is not None}
+    return tuple(found.values())

@@ -45,6 +45,7 @@ class LayerStates:
         tokens: the tokens as text, one list by prompt, pads and special tokens included.
         pooled: the encoder's pooled output at its full depth, if the pipeline reads one.
         digests: of each prompt, the `digest` of its states when the encoder gave them.
+        made_with: of each prompt, a hash of the options of `encode_prompt` and of the learned words in it.
     """
 
     encoder: str
@@ -57,6 +58,7 @@ class LayerStates:
     tokens: tuple[tuple[str, ...], ...]
     pooled: Float[torch.Tensor, "batch ..."] | None = None
     digests: tuple[str, ...] = ()
+    made_with: tuple[str, ...] = ()
 
     @classmethod
     def encoded(cls, **values: Any) -> "LayerStates":
@@ -93,6 +95,7 @@ class LayerStates:
             tokens=self.tokens[row],
             pooled=None if self.pooled is None else self.pooled[row],
             digests=self.digests[row],
+            made_with=self.made_with[row],
         )
 
     def __repr__(self) -> str:
@@ -153,6 +156,7 @@ class LayerStates:
             tokens=sum((part.tokens for part in parts), ()),
             pooled=torch.cat(pooled) if pooled else None,
             digests=sum((part.digests for part in parts), ()),
+            made_with=sum((part.made_with for part in parts), ()),
         )
 
     def _parts(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -167,6 +171,7 @@ class LayerStates:
             "layers": self.layers,
             "tokens": self.tokens,
             "digests": self.digests,
+            "made_with": self.made_with,
         }
         return described, tensors
 
@@ -215,6 +220,7 @@ class LayerStates:
                 mask=tensors["mask"],
                 pooled=tensors.get("pooled"),
                 digests=tuple(described.get("digests", ())),
+                made_with=tuple(described.get("made_with", ())),
             )
         except DAMAGED as error:
             raise _FILE.damaged(name, error) from error

@@ -8,6 +8,7 @@ import torch
 from diffusion_lens.anatomy import similarity
 from diffusion_lens.errors import InputError, LayerError, PromptError
 from diffusion_lens.figures import similarity as figures_similarity
+from diffusion_lens.text.embeddings import initial_embedding
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +84,9 @@ def test_matrices_drawn_together_must_match():
     with pytest.raises(InputError, match="holds no cat"):
         table = pd.DataFrame({"layer": [0], "word": ["dog"], "similarity": [1.0]})
         figures_similarity.draw_approach(table, {"cats": ["cat"]}, "puppy")
+
+
+def test_learned_words_are_read_as_what_they_stand_for(emoji):
+    learned = emoji.with_embeddings([initial_embedding(emoji.pipeline, "<it>", "dog")])
+    found = similarity.read_words(learned, ["<it>", "dog"])
+    assert torch.equal(found.vectors[:, 0], found.vectors[:, 1])

@@ -21,6 +21,7 @@ from diffusion_lens.errors import (
     SamplerError,
     UnsupportedPipelineError,
 )
+from diffusion_lens.models.stub_encoders import stub_bytes
 from diffusion_lens.testing import FAMILIES
 from tests.conftest import clip_body, tiny_sampler
 
@@ -187,6 +188,8 @@ def test_weights_offloaded_one_layer_at_a_time_draw_the_same(tiny_lens, new_lens
         expected = tiny_lens(family)(PROMPT, [0, "native"], progress=False, **arguments)
         result = lens(PROMPT, [0, "native"], progress=False, **arguments)
         assert all(np.array_equal(*pair) for pair in zip(pixels(expected), pixels(result), strict=True))
+    for name, encoder in lens.conditioner.encoders.items():
+        assert stub_bytes(encoder) == stub_bytes(tiny_lens(family).conditioner.encoders[name])
 
 
 def test_deepfloyd_draws_both_stages(new_lens):

@@ -12,6 +12,8 @@ from PIL import Image
 from diffusion_lens import Result
 from diffusion_lens.errors import InputError, OutputError
 from diffusion_lens.lens.grid import contact_sheet
+from diffusion_lens.text.reading import Reading
+from diffusion_lens.text.sites import Site
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +103,24 @@ def test_changes_are_zero_at_the_last_layer_and_known_in_between(result):
     assert one.loc[3, "from_previous"] == pytest.approx(np.abs(images[3] - images[0]).mean(), abs=1e-6)
     assert one.loc[0, "from_last"] == pytest.approx(np.abs(images[6] - images[0]).mean(), abs=1e-6)
     assert one.loc[6, "from_last"] == 0
+
+
+def test_images_that_are_read_in_different_ways_are_never_compared_or_taken_for_each_other(new_lens):
+    lens = new_lens("sdxl")
+    readings = [
+        Reading(encoder=name, site=Site(layer)) for name in lens.conditioner.slots for layer in (0, 1)
+    ]
+    both = lens("a fox", [*readings, "0", "1", "1.mlp"], 3, progress=False)
+    changes = both.changes()
+    first = changes["site"].isin(["0", "1.mlp"])
+    assert changes["from_previous"].isna().equals(first), "each encoder, all of them, and a part"
+    alone = lens("a fox", readings[:2], 3, progress=False).changes()
+    kept = changes[changes["encoder"] == "text_encoder"]
+    assert kept["from_previous"].iloc[1] == alone["from_previous"].iloc[1] > 0
+    with pytest.raises(
+        InputError, match="3 images of layer 1, seed 3, with different encoder: 'all', 'text_enc"
+    ):
+        both.image(1, 3)
 
 
 def test_the_grid_shows_every_image_at_its_place(result):

@@ -51,6 +51,16 @@ def test_a_few_rows_of_the_vocabulary(pipe):
     assert changed(pipe, before) == ("text_encoder",)
 
 
+def test_what_is_written_behind_the_count_of_torch(pipe):
+    """As averages of weights and merged adapters are, through `.data`."""
+    weight = pipe.text_encoder.get_input_embeddings().weight
+    own, before = weight.data.clone(), digest_pipeline(pipe)
+    weight.data += 1
+    assert changed(pipe, before) == ("text_encoder",)
+    weight.data.copy_(own)
+    assert changed(pipe, before) == ()
+
+
 def test_any_one_number_and_any_order_of_rows():
     torch.manual_seed(0)
     weight = torch.randn(700, 3000)

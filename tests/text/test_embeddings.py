@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from diffusion_lens.errors import InputError
+from diffusion_lens.errors import InputError, PromptError
 from diffusion_lens.learning.concepts import Concept
 from diffusion_lens.learning.objective import DenoisingLoss, frozen
 from diffusion_lens.learning.training import Learner, Settings
@@ -120,7 +120,53 @@ def test_a_clip_that_pools_at_the_largest_id_still_pools_at_its_end(new_lens):
     with use_embeddings(lens.pipeline, [initial_embedding(lens.pipeline, "<it>", "cat")]):
         learned = lens("a <it> on grass", "native", 3, progress=False)
     assert np.array_equal(plain.image("native", seed=3), learned.image("native", seed=3))
+    own = lens.with_embeddings([initial_embedding(lens.pipeline, "<it>", "cat")])
+    pooled = own("a <it> on grass", "native", 3, encoder="text_encoder", pooled="layer", progress=False)
+    assert np.array_equal(plain.image("native", seed=3), pooled.image("native", seed=3))
     assert encoder.eos_token_id == encoder.config.eos_token_id == 2
+
+
+def test_a_learned_word_that_the_pipeline_takes_for_a_tag_is_not_lost_in_silence(new_lens):
+    lens = new_lens("pixart-sigma")
+    cat = initial_embedding(lens.pipeline, "<it>", "cat")
+    plain = Embedding("sks", cat.vectors)
+    with pytest.raises(
+        PromptError, match=r"took '<it>' out of .* clean_caption=False, or give .* NAME=FILE"
+    ):
+        lens.with_embeddings([cat])("a <it> on grass", "native", 3, progress=False)
+    images = [
+        lens.with_embeddings([word])(prompt, "native", 3, progress=False, **options).image("native", seed=3)
+        for word, prompt, options in (
+            (cat, "a <it> on grass", {"clean_caption": False}),
+            (plain, "a sks on grass", {}),
+            (cat, "a cat on grass", {}),
+        )
+    ]
+    assert np.array_equal(images[0], images[1]) and np.array_equal(images[1], images[2])
+
+
+def test_a_word_to_change_is_found_beside_a_learned_one(emoji):
+    word = initial_embedding(emoji.pipeline, "<it>", "fox")
+    draw = {"layers": 5, "steps": 1, "guidance": 1.0, "progress": False}
+    for changed in ("drop(fox)", "drop(red)"):
+        plain = emoji("a red fox", interventions=[changed], **draw)
+        learned = emoji.with_embeddings([word])(
+            "a red <it>", interventions=[changed.replace("fox", "<it>")], **draw
+        )
+        assert np.array_equal(plain.image(5), learned.image(5))
+
+
+def test_a_learned_word_is_understood_when_the_encoders_are_released(new_lens):
+    lens = new_lens("pixart-sigma")  # whose tokenizer tells the denoiser how long the prompt is
+    word = initial_embedding(lens.pipeline, "<it>", "cat")
+    asked = {"prompts": "a <it> on grass", "layers": [0, "native"], "seeds": 3, "progress": False}
+    asked |= {"clean_caption": False}
+    changed = {"interventions": ["drop(<it>)"]}
+    kept = [lens.with_embeddings([word])(**asked, **more) for more in ({}, changed)]
+    for more, before in zip(({}, changed), kept, strict=True):
+        released = new_lens("pixart-sigma").with_embeddings([word])(**asked, **more, release_encoders=True)
+        for layer in (0, "native"):
+            assert np.array_equal(before.image(layer, seed=3), released.image(layer, seed=3))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -47,6 +47,14 @@ def test_the_heads_of_every_family_add_up_to_its_attention(tiny_lens, family):
         torch.testing.assert_close(total, states["2.attn"], atol=1e-5, rtol=1e-4)
 
 
+def test_the_pooled_output_is_of_the_last_layer_whatever_part_is_read_besides(tiny_lens):
+    lens = tiny_lens("kolors")
+    depth = lens.plan("text_encoder").depth
+    alone = lens.encode(PROMPT, "native")["text_encoder"]
+    beside = lens.encode(PROMPT, ["native", f"{depth}.mlp"])["text_encoder"]
+    assert torch.equal(alone.pooled, beside.pooled)
+
+
 def conditionings(lens, sites, changes=()):
     """What the denoiser is given for each site, under changes."""
     reader = lens.reader(lens.settings().sampler.options)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from diffusion_lens import LayerStates
 from diffusion_lens.errors import InputError
+from diffusion_lens.text.embeddings import initial_embedding
 from tests.conftest import clip_body
 
 
@@ -151,6 +152,21 @@ def test_states_that_do_not_fit_are_refused(new_lens):
     foreign = {name: dataclasses.replace(one, fingerprint="f") for name, one in states.items()}
     with pytest.raises(InputError, match="are of another encoder"):
         lens("a red fox", [1], states=foreign, progress=False)
+
+
+def test_states_of_other_options_or_of_another_learned_word_are_refused(new_lens):
+    lens = new_lens("flux")
+    cat, fox = (
+        lens.with_embeddings([initial_embedding(lens.pipeline, "<it>", word)]) for word in ("cat", "fox")
+    )
+    states = cat.encode("a <it>", [1])
+    assert cat("a <it>", [1], states=states, progress=False).table["identical"].notna().all()
+    with pytest.raises(InputError, match="or with another learned word of this name"):
+        fox("a <it>", [1], states=states, progress=False)
+    with pytest.raises(InputError, match="were made with other options of the pipeline"):
+        cat("a <it>", [1], states=states, max_sequence_length=8, progress=False)
+    plain = lens.encode("a fox", [1])
+    fox("a fox", [1], states=plain, progress=False)  # which holds no learned word
 
 
 def test_conditioning_is_made_as_it_is_drawn(new_lens):
