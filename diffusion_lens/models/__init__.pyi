@@ -7,6 +7,7 @@ from .denoisers import find_denoiser as find_denoiser
 from .digest import ModelDigest as ModelDigest
 from .digest import digest_pipeline as digest_pipeline
 from .digest_parts import digest_module as digest_module
+from .digest_parts import digest_tensor as digest_tensor
 from .embedded import EMBEDDED as EMBEDDED
 from .embedded import find_minilm as find_minilm
 from .embedded import weights_of as weights_of

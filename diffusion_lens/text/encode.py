@@ -1,5 +1,7 @@
 """From prompts to `LayerStates`: one pass of the encoders by prompt, or states that were kept."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,7 +10,6 @@ import torch
 
 from diffusion_lens.errors import InputError, PromptError
 from diffusion_lens.models.conditioner import Conditioner
-from diffusion_lens.models.digest_text import short
 from diffusion_lens.models.hooks import Change, Recording
 from diffusion_lens.models.site_keys import SiteKey, deepest_layer, layer_of
 from diffusion_lens.models.tokens import align_prompt, find_tokenizer
@@ -143,7 +144,9 @@ def select(
 
 def _made_with(prompt: str, options: Mapping[str, Any], words: Mapping[str, str]) -> str:
     """A hash of what the states of a prompt hang on besides the encoder."""
-    return short([options, {token: words[token] for token in tokens_in(prompt, words)}])
+    held = {token: words[token] for token in tokens_in(prompt, words)}
+    whole = json.dumps([dict(options), held], sort_keys=True, default=str)
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
 def _states(

@@ -12,6 +12,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import tyro
 
@@ -82,8 +83,13 @@ def summarise(answers: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     table = pd.concat(
         [answers[keys].assign(measure=name, value=value.astype(float)) for name, value in both]
     )
+    by = ["source", "way", "measure"]
+    rates = [
+        means(table[table["measure"] == name], by, "scene", limits=limits)
+        for name, limits in (("error", (0, np.inf)), ("retrieved", (0, 1)))
+    ]
     return (
-        means(table, ["source", "way", "measure"], "scene"),
+        pd.concat(rates, ignore_index=True),
         paired(table, ["source", "measure"], "scene", "way", "with the cycle term"),
     )
 
