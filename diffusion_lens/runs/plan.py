@@ -115,11 +115,21 @@ class Plan:
         return drawn, copies
 
     def shard(self, index: int, count: int) -> Iterator[Cell]:
-        """The cells of shard `index` of `count`, from 1: whole batches, dealt in turn."""
-        dealt = batches(self.cells, self.resolved.batch_size)
-        for number, batch in enumerate(dealt):
+        """The cells of shard `index` of `count`, from 1.
+
+        A prompt is of one shard, but for the last prompts, fewer than `count`: these are dealt by seed, so
+        that shards differ by the layers of one seed at most. All layers of a prompt and seed stay together.
+        The batch size has no part in it, for shards may draw in batches of different sizes.
+        """
+        whole = len(self.prompts) - len(self.prompts) % count
+        by_seed: dict[tuple[int, int], int] = {}
+        for cell in self.cells:
+            if cell.prompt < whole:
+                number = cell.prompt
+            else:
+                number = by_seed.setdefault((cell.prompt, cell.seed), len(by_seed))
             if number % count == index - 1:
-                yield from batch
+                yield cell
 
 
 def embeddings_in(

@@ -73,12 +73,22 @@ def test_what_is_left_is_cut_into_the_same_batches(cells, size, data):
     assert list(batches([cell for batch in left for cell in batch], size)) == left
 
 
-@given(st.integers(1, 9), st.integers(1, 7))
-def test_shards_cut_a_plan_into_whole_batches(size, count):
-    plan = make_plan(EXPERIMENT, PROMPTS, replace(RESOLVED, batch_size=size))
-    whole = list(batches(plan.cells, size))
-    dealt = [list(batches(plan.shard(index, count), size)) for index in range(1, count + 1)]
-    assert sorted(batch for shard in dealt for batch in shard) == sorted(whole)
+@given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 7), st.data())
+def test_shards_share_out_a_plan_whatever_batches_each_draws_in(prompts, seeds, count, data):
+    asked = replace(EXPERIMENT, seeds=tuple(range(seeds)))
+    texts = [Prompt(f"prompt {number}") for number in range(prompts)]
+    shards = []
+    for index in range(1, count + 1):
+        size = data.draw(st.integers(1, 9))
+        plan = make_plan(asked, texts, replace(RESOLVED, batch_size=size))
+        shards.append(list(plan.shard(index, count)))
+    assert sorted(cell for shard in shards for cell in shard) == sorted(plan.cells)
+    sizes = [len(shard) for shard in shards]
+    assert max(sizes) - min(sizes) <= len(READINGS)
+    # all layers of a prompt and seed stay together, and most prompts whole
+    assert sum(len({(cell.prompt, cell.seed) for cell in shard}) for shard in shards) == prompts * seeds
+    holders = [sum(any(cell.prompt == one for cell in shard) for shard in shards) for one in range(prompts)]
+    assert sum(held > 1 for held in holders) < count
 
 
 def test_what_the_model_said_is_read_back():

@@ -15,7 +15,7 @@ batch that takes two workers down is recorded as failed. Models are loaded from 
 them: an embedded name, a hub id, or a folder on a shared disk.
 
 `--shard i/n` needs no engine at all: n processes (a Slurm array, torchrun) share one run folder, and each
-draws the batches dealt to it.
+draws the prompts and seeds dealt to it, in batches of whatever size fits its device.
 
 What an hour of one GPU yields, by the arithmetic of operations (an H200, 50 steps, guidance, 60 % of its
 matrix product rate; not measured): SD 1.5 and 2.1 at 512 px some 20 000 images, SDXL at 1024 px 2 500,
