@@ -1,12 +1,13 @@
 """One process at a time on a run, or on one shard of it."""
 
 import json
+import logging
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from filelock import FileLock, Timeout
@@ -17,16 +18,23 @@ from diffusion_lens.runs.store import Store
 
 __all__ = ["use_lock"]
 
+log = logging.getLogger(__name__)
+
 _LEASE_SECONDS = 120.0
+_RENEW_SECONDS = 30.0
 
 
 @contextmanager
-def use_lock(store: Store, shard: tuple[int, int]) -> Iterator[None]:
+def use_lock(store: Store, shard: tuple[int, int]) -> Iterator[Callable[[], None]]:
     """Hold a shard of a run while the body runs.
 
     On a local or shared disk the system's own lock is taken, which ends with its process, however that
     ends. An object store knows no locks: there a lease is taken that runs out two minutes after its
     holder was last alive.
+
+    Yields:
+        A check that the shard is still held, to be made before anything is written. It raises RunError once
+        another process may have taken the shard, because this one slept or did not reach the store.
 
     Raises:
         RunError: another process holds this shard, or draws the run cut in another way.
@@ -42,6 +50,7 @@ def use_lock(store: Store, shard: tuple[int, int]) -> Iterator[None]:
         ) from error
     name = f"{index}-of-{count}.lock"
     with ExitStack() as stack:
+        check: Callable[[], None] = _always_held
         if store.local:
             lock = FileLock(store.path(f"locks/{name}"), timeout=0)
             try:
@@ -49,14 +58,19 @@ def use_lock(store: Store, shard: tuple[int, int]) -> Iterator[None]:
             except Timeout:
                 raise RunError(_in_use(store, shard)) from None
         else:
-            stack.enter_context(_lease(store, f"locks/{name}", shard))
+            lease = stack.enter_context(_take_lease(store, f"locks/{name}", shard))
+            check = lease.check
         for other in store.names("locks", ".lock"):
             if not other.endswith(f"-of-{count}.lock") and _is_held(store, other):
                 raise RunError(
                     f"{store.url} is being drawn by another process as {other[6:-5].replace('-', ' ')} "
                     f"shards, and this one was told {index} of {count}. Cut a run in one way only."
                 )
-        yield
+        yield check
+
+
+def _always_held() -> None:
+    """The system's own lock lasts as long as its process."""
 
 
 def _in_use(store: Store, shard: tuple[int, int]) -> str:
@@ -88,36 +102,90 @@ def _is_alive(store: Store, name: str) -> bool:
     return float(held["until"]) > time.time()
 
 
-@contextmanager
-def _lease(store: Store, name: str, shard: tuple[int, int]) -> Iterator[None]:
-    path, owner = store.path(name), f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+class _Lease:
+    """A lease on a shard, which a thread renews until it has ended or another process has it."""
 
-    def content() -> bytes:
-        return json.dumps({"owner": owner, "until": time.time() + _LEASE_SECONDS}).encode()
+    def __init__(self, store: Store, name: str) -> None:
+        self.store, self.name = store, name
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+        self.until = 0.0
+        self.lost = False
+        self._renewing = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
 
-    def owned() -> bool:
+    def write(self) -> None:
+        """Say that this process is alive."""
+        until = time.time() + _LEASE_SECONDS
+        content = json.dumps({"owner": self.owner, "until": until}).encode()
+        self.store.fs.pipe_file(self.store.path(self.name), content)
+        self.until = until
+
+    def is_owned(self) -> bool:
+        """Whether the store names this process; raises what a store raises that can't be reached."""
         try:
-            return bool(json.loads(read_from(store.fs, path))["owner"] == owner)
-        except (OSError, ValueError):
+            held = json.loads(read_from(self.store.fs, self.store.path(self.name)))
+        except (FileNotFoundError, ValueError):  # removed, or being written, by another process
             return False
+        return bool(held["owner"] == self.owner)
 
-    if _is_alive(store, name):
-        raise RunError(_in_use(store, shard))
-    store.fs.pipe_file(path, content())
-    if not owned():
-        raise RunError(_in_use(store, shard))
-    ended = threading.Event()
+    def renew(self) -> None:
+        """Prolong the lease, unless another process took it when it had run out."""
+        with self._renewing:
+            self.lost = self.lost or not self.is_owned()
+            if not self.lost:
+                self.write()
 
-    def renew() -> None:
-        while not ended.wait(_LEASE_SECONDS / 4):
-            store.fs.pipe_file(path, content())
+    def check(self) -> None:
+        """Raise RunError if another process has the shard, or may have it."""
+        if not self.lost and time.time() < self.until:
+            return
+        with _warning_of_errors(self.name):
+            self.renew()
+        if self.lost or time.time() >= self.until:
+            raise RunError(
+                f"This process no longer holds {self.store.url}/{self.name}: it slept, or did not reach "
+                f"the store, for more than {_LEASE_SECONDS:.0f} s, and another one may draw in its place. "
+                "All that was written is whole; give the same command again once no other process draws it."
+            )
 
-    thread = threading.Thread(target=renew, daemon=True)
-    thread.start()
+    def _keep(self) -> None:
+        while not self.lost and not self._ended.wait(_RENEW_SECONDS):
+            with _warning_of_errors(self.name):
+                self.renew()
+
+    def start(self) -> None:
+        """Renew from now on."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Renew no more, and let others have the shard at once."""
+        self._ended.set()
+        self._thread.join()
+        with _warning_of_errors(self.name):
+            if self.is_owned():
+                self.store.fs.rm_file(self.store.path(self.name))
+
+
+@contextmanager
+def _warning_of_errors(name: str) -> Iterator[None]:
+    """Warn in place of raising: the next renewal may succeed, and a lease that is left runs out."""
     try:
         yield
+    except Exception as error:  # each store has errors of its own
+        log.warning("%s was not renewed or removed: %s: %s", name, type(error).__name__, error)
+
+
+@contextmanager
+def _take_lease(store: Store, name: str, shard: tuple[int, int]) -> Iterator[_Lease]:
+    if _is_alive(store, name):
+        raise RunError(_in_use(store, shard))
+    lease = _Lease(store, name)
+    lease.write()
+    if not lease.is_owned():
+        raise RunError(_in_use(store, shard))
+    lease.start()
+    try:
+        yield lease
     finally:
-        ended.set()
-        thread.join()
-        if owned():
-            store.fs.rm_file(path)
+        lease.end()

@@ -1,7 +1,7 @@
 """`Writer`: images become bytes and parts on threads, while the next batch is drawn."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
@@ -28,12 +28,20 @@ class Writer:
         plan: the plan that the cells belong to.
         part_rows: rows of a part.
         part_seconds: seconds after which a smaller part is written.
+        check_held: raises if the run is not this process's any more; what waits is then dropped, for
+            another process draws it.
     """
 
     def __init__(
-        self, store: Store, plan: Plan, *, part_rows: int = 512, part_seconds: float = 30.0
+        self,
+        store: Store,
+        plan: Plan,
+        *,
+        part_rows: int = 512,
+        part_seconds: float = 30.0,
+        check_held: Callable[[], None] = lambda: None,
     ) -> None:
-        self.store, self.plan = store, plan
+        self.store, self.plan, self.check_held = store, plan, check_held
         self.part_rows, self.part_seconds = part_rows, part_seconds
         self.schema = schema_of(plan.prompts)
         self.failure_files: set[str] = set()
@@ -52,6 +60,7 @@ class Writer:
     ) -> None:
         try:
             if self._waiting:
+                self.check_held()
                 self._flush()
             if self._writing is not None:
                 self._writing.result()
@@ -64,7 +73,9 @@ class Writer:
 
         Raises:
             OutputError: an earlier part could not be written.
+            RunError: the run is not this process's any more.
         """
+        self.check_held()
         for one in batch:
             if isinstance(one.image, Image.Image):
                 self._bytes += 3 * one.image.width * one.image.height

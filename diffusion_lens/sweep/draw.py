@@ -81,6 +81,7 @@ class Run:
         lens: the live model, once it is needed.
         embeddings: learned embeddings that prompts may hold.
         conditionings: what is drawn from; the prompts are encoded if None.
+        check_held: raises RunError if this process holds the run no more; see `use_lock`.
     """
 
     store: Store
@@ -91,6 +92,7 @@ class Run:
     lens: "DiffusionLens | None" = None
     embeddings: "tuple[EmbeddingFile, ...]" = ()
     conditionings: "Conditionings | None" = None
+    check_held: Callable[[], None] = lambda: None
 
     @property
     def job(self) -> Job:
@@ -157,7 +159,8 @@ class Run:
 
         Raises:
             InputError: no such engine, or a learned word that does not fit the model.
-            RunError: the model is another than the run began with, or nothing can be drawn.
+            RunError: the model is another than the run began with, nothing can be drawn, or another process
+                took the run over.
             OutputError: the disk is full.
             OutOfMemoryError: not even one image fits.
         """
@@ -173,7 +176,13 @@ class Run:
         drawn, start = 0, time.perf_counter()
         with (
             use_stop() as stopped,
-            Writer(self.store, self.plan, part_rows=part_rows, part_seconds=part_seconds) as writer,
+            Writer(
+                self.store,
+                self.plan,
+                part_rows=part_rows,
+                part_seconds=part_seconds,
+                check_held=self.check_held,
+            ) as writer,
             tqdm(total=len(todo), unit="image", disable=not progress, desc="Drawing") as bar,
             # closed here and now, so that no worker outlives an error that is held on to
             closing(self._engine(engine, workers, once, stopped, session)) as drawing,

@@ -65,10 +65,11 @@ def open_run(
     """
     asked = _Asked.read(experiment, out, base, shard, lens, conditionings)
     store = asked.store
-    with use_lock(store, shard):
+    with use_lock(store, shard) as check_held:
         if shard[1] == 1:
             store.tidy()
         run = asked.prepare()
+        run.check_held = check_held
         del asked, lens  # the lens is the run's alone, which may let go of it
         described = describe_plan(run.plan)
         if not store.exists() or store.read_json("manifest.json") != described:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import time
 
 import datasets
 import duckdb
@@ -150,6 +151,26 @@ def test_a_run_in_an_object_store_is_held_by_one(draw):
         with pytest.raises(RunError, match="is being drawn by another process"):
             draw(make(), "memory://held")
     assert draw(make(), "memory://held").drawn == 0
+
+
+def test_a_run_that_another_process_took_over_is_written_no_more(tiny_lens, monkeypatch):
+    monkeypatch.setattr("diffusion_lens.runs.lock._RENEW_SECONDS", 0.05)
+    files = fsspec.filesystem("memory")
+    theirs = json.dumps({"owner": "they", "until": time.time() + 1000}).encode()
+    with open_run(make(), "memory://taken", lens=tiny_lens("sd")) as run:
+
+        def take_over(_estimate):
+            """After the first batch, which waits to be written, until this process notices."""
+            files.pipe_file("taken/locks/1-of-1.lock", theirs)
+            with pytest.raises(RunError):
+                for _ in range(1000):
+                    run.check_held()
+                    time.sleep(0.01)
+
+        with pytest.raises(RunError, match=r"no longer holds memory://taken.* give the same command"):
+            run.draw(progress=False, on_estimate=take_over)
+    assert not files.exists("taken/images")
+    assert files.cat_file("taken/locks/1-of-1.lock") == theirs
 
 
 def test_damaged_and_foreign_parts_are_named(draw, tmp_path):
