@@ -17,6 +17,7 @@ from diffusion_lens.runs.plan import Cell
 from diffusion_lens.runs.store import Store
 from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.sweep.conditionings import Conditionings
+from diffusion_lens.sweep.failures import FailureStreak
 from diffusion_lens.sweep.job import Job
 from diffusion_lens.sweep.resolve import identify
 from diffusion_lens.sweep.states_cache import StatesCache
@@ -26,6 +27,8 @@ from diffusion_lens.text.reading import all_edits, source_prompts
 __all__ = ["Worker"]
 
 log = logging.getLogger(__name__)
+
+_GIVE_UP = 5  # batches of nothing but failures
 
 
 class Worker:
@@ -69,6 +72,7 @@ class Worker:
         self.cache = StatesCache(store, machine.states, job.resolved.embeddings_of, in_memory=release)
         self.cache.keep_stubs(self.reader)
         self.drawn = 0
+        self.failures = FailureStreak(_GIVE_UP * job.resolved.batch_size)
         self._prepared: set[str] = set()
         self._states: tuple[int, States] | None = None
         self._positive: tuple[tuple[int, int], ImageRequest] | None = None
@@ -131,7 +135,9 @@ class Worker:
         Raises:
             DiffusionLensError: nothing has been drawn yet, and it is the settings or the memory that do
                 not allow it.
+            RunError: the last batches held nothing but failures; see `FailureStreak`.
         """
+        self.failures.check()
         requests: list[ImageRequest] = []
         ready: list[Cell] = []
         drawn: dict[str, DrawnCell] = {}
@@ -169,6 +175,7 @@ class Worker:
                 raise
             return {cell.id: self._failure(cell, error) for cell in cells}
         self.drawn += len(images)
+        self.failures.end(cells)
         return {
             cell.id: DrawnCell(
                 cell,
@@ -183,7 +190,9 @@ class Worker:
         }
 
     def _failure(self, cell: Cell, error: Exception) -> DrawnCell:
-        return DrawnCell(cell, failed=self.reason(error))
+        reason = self.reason(error)
+        self.failures.add(cell, error, reason)
+        return DrawnCell(cell, failed=reason)
 
     @staticmethod
     def reason(error: Exception) -> str:

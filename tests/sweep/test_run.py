@@ -1,6 +1,7 @@
 """A run: what it holds, how it goes on, and what it refuses."""
 
 import io
+import itertools
 import json
 import logging
 import os
@@ -310,6 +311,44 @@ def test_a_run_of_nothing_but_failures_ends(new_lens, tmp_path):
     with pytest.raises(RunError, match="None of the first 20 images could be drawn: RuntimeError: no luck"):
         run_sweep(make(seeds=list(range(20))), tmp_path, lens=lens, progress=False)
     assert read_status(tmp_path).failed == {"RuntimeError: no luck today": 20}
+
+
+def test_a_device_that_fails_for_good_ends_the_run_and_keeps_what_is_drawn(new_lens, tmp_path):
+    lens = new_lens("sd")
+    calls = itertools.count()
+
+    def refuse(*_):
+        if next(calls) >= 3 * 2:  # batches of two steps
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    hook = lens.pipeline.unet.register_forward_hook(refuse)
+    experiment = make(seeds=list(range(12)))
+    with pytest.raises(RunError, match=r"None of the last 20 images could be drawn: RuntimeError: CUDA"):
+        run_sweep(experiment, tmp_path, lens=lens, progress=False)
+    found = read_status(tmp_path)
+    assert (found.done, sum(found.failed.values()), found.to_do) == (12, 20, 40)
+    hook.remove()
+    assert run_sweep(experiment, tmp_path, lens=lens, progress=False, retry_failed=True).left == 0
+    assert read_status(tmp_path).done == 72
+
+
+def test_a_prompt_that_fails_in_many_batches_ends_no_run(new_lens, tmp_path):
+    lens = new_lens("sd")
+    bad = lens.pipeline.tokenizer("a bad word").input_ids
+
+    def refuse(_module, arguments):
+        if arguments[0][0, : len(bad) - 1].tolist() == bad[:-1]:
+            raise RuntimeError("no such word")
+
+    lens.pipeline.text_encoder.register_forward_pre_hook(refuse)
+    experiment = make(
+        prompts=["a red fox", "a bad word", "a blue car"],
+        interventions=[["keep(red)"]],  # which the last prompt lacks: an error of its own
+        layers=[0],
+        seeds=list(range(24)),
+    )
+    summary = run_sweep(experiment, tmp_path, lens=lens, progress=False)
+    assert summary.drawn == 24 and sorted(summary.failed.values()) == [24, 24]
 
 
 def test_a_picture_that_is_none_is_a_row_with_its_reason(new_lens, tmp_path):
