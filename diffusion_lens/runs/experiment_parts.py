@@ -81,7 +81,8 @@ class Machine:
         states: gigabytes of encoded prompts that the run keeps in `states/`, so that going on with it
             runs no encoder for them; by default none, since they outweigh the images of small models.
         encoders: "release" encodes every prompt first and frees the text encoders before the first image;
-            "leave" loads no text encoder, and the run must keep the states of every prompt.
+            "leave" loads no text encoder, and the run must keep the states of every prompt. Both are for
+            the engine local.
     """
 
     device: str | None = None

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from tqdm.auto import tqdm
 
-from diffusion_lens.errors import InputError, RunError
+from diffusion_lens.errors import RunError
 from diffusion_lens.files import image_bytes
 from diffusion_lens.runs.plan import Cell, Plan, batches
 from diffusion_lens.runs.session import Session
 from diffusion_lens.runs.store import Scan, Store
 from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.runs.writer import Writer
-from diffusion_lens.sweep.engines.choose import ENGINES, draw_elsewhere
+from diffusion_lens.sweep.engines.choose import check_engine, draw_elsewhere
 from diffusion_lens.sweep.engines.stop import use_stop
 from diffusion_lens.sweep.job import Job
 
@@ -158,14 +158,15 @@ class Run:
             on_estimate: told once, after the first batch of the local engine, what the rest will take.
 
         Raises:
-            InputError: no such engine, or a learned word that does not fit the model.
+            InputError: no such engine, one that can't do without the text encoders as the experiment says,
+                or a learned word that does not fit the model.
             RunError: the model is another than the run began with, nothing can be drawn, or another process
                 took the run over.
             OutputError: the disk is full.
             OutOfMemoryError: not even one image fits.
         """
-        if engine not in ENGINES:
-            raise InputError(f"{engine!r} is no engine. Allowed: {', '.join(ENGINES)}.")
+        encoders = self.plan.experiment.machine.encoders if self.conditionings is None else "load"
+        check_engine(engine, encoders)
         todo = self.todo(retry_failed=retry_failed)
         if not todo:
             return Summary()

@@ -36,7 +36,6 @@ class StatesCache:
         store: where they are kept; None keeps none.
         gigabytes: what the states of all prompts may take on disk.
         embeddings_of: the learned embeddings of a prompt and their hashes.
-        in_memory: keep the states in memory where nothing is kept on disk.
     """
 
     def __init__(
@@ -44,16 +43,18 @@ class StatesCache:
         store: Store | None,
         gigabytes: float,
         embeddings_of: Callable[[str], Mapping[str, str]],
-        *,
-        in_memory: bool = False,
     ) -> None:
         self.embeddings_of = embeddings_of
-        self._memory: dict[str, States] | None = {} if in_memory else None
+        self._memory: dict[str, States] | None = None
         self.store = store if gigabytes > 0 else None
         self.room = gigabytes * 1e9
         if self.store is not None and self.store.fs.exists(self.store.path("states")):
             listed = self.store.fs.ls(self.store.path("states"), detail=True)
             self.room -= sum(one["size"] for one in listed)
+
+    def keep_in_memory(self) -> None:
+        """From now on keep states in memory where nothing is kept on disk: the encoders will be gone."""
+        self._memory = {}
 
     def states(
         self,

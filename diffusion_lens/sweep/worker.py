@@ -68,8 +68,7 @@ class Worker:
         self.optimizations = str(optimizations)
         self.where = where_drawn(device)
         self.reader = lens.reader(self.settings.sampler.options)
-        release = machine.encoders == "release"
-        self.cache = StatesCache(store, machine.states, job.resolved.embeddings_of, in_memory=release)
+        self.cache = StatesCache(store, machine.states, job.resolved.embeddings_of)
         self.cache.keep_stubs(self.reader)
         self.drawn = 0
         self.failures = FailureStreak(_GIVE_UP * job.resolved.batch_size)
@@ -93,6 +92,7 @@ class Worker:
         Raises:
             RunError: the cache has no room for the states of every prompt.
         """
+        self.cache.keep_in_memory()
         for index in dict.fromkeys(cell.prompt for cell in cells):
             self._encode(index)
         self._negative_conditioning(self.job.prompts[cells[0].prompt].prompt)

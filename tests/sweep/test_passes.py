@@ -1,10 +1,14 @@
 """How often a sweep runs its encoder, and that it can be gone before the first image is drawn."""
 
+import weakref
+
 import numpy as np
 import pytest
 
 from diffusion_lens.models.stub_encoders import is_stub
-from diffusion_lens.sweep.open import run_sweep
+from diffusion_lens.sweep.job import Job
+from diffusion_lens.sweep.open import look_at_run, run_sweep
+from diffusion_lens.sweep.worker import Worker
 from tests.sweep.helpers import make, read, same
 
 ASKED = {
@@ -78,3 +82,16 @@ def test_a_run_opens_as_a_result(new_lens, tmp_path, layers):
     assert np.abs(np.asarray(result.image(0)).astype(int) - np.asarray(drawn.image(0))).max() <= 1
     assert list(result.table.columns) == [*result.table.columns.intersection(drawn.table.columns)]
     result.grid().verify()
+
+
+def test_states_stay_in_memory_only_where_the_encoders_go(new_lens, tmp_path):
+    lens = new_lens("sd")
+    asked = make(**ASKED, machine={"encoders": "release"})
+    plan = look_at_run(asked, tmp_path, lens=lens).plan
+    worker = Worker(lens, Job.of(plan))
+    asked_of = worker.reader, plan.prompts[0].prompt, plan.resolved.readings
+    states = weakref.ref(worker.cache.states(*asked_of)["text_encoder"])
+    assert states() is None
+    worker.release_encoders(plan.cells)
+    assert is_stub(lens.pipeline.text_encoder)
+    assert worker.cache.states(*asked_of) is worker.cache.states(*asked_of)

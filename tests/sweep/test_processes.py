@@ -26,6 +26,19 @@ def test_what_a_process_can_not_do_is_said_here(emoji, tmp_path):
     assert not multiprocessing.active_children()
 
 
+def test_processes_refuse_to_draw_without_the_encoders(emoji, tmp_path):
+    for encoders in ("release", "leave"):
+        asked = make(
+            model="emoji", layers=[0], seeds=[0], sampler={"steps": 1}, machine={"encoders": encoders}
+        )
+        for engine in ("processes", "ray"):
+            with pytest.raises(
+                InputError, match=f'"{encoders}" is for the engine local; workers of {engine}'
+            ):
+                run_sweep(asked, tmp_path / encoders, lens=emoji, progress=False, engine=engine, workers=1)
+        assert not (tmp_path / encoders / "images").exists()
+
+
 def test_no_process_outlives_an_error_of_the_one_that_writes(emoji, tmp_path):
     experiment = make(model="emoji", sampler={"steps": 1}, layers=["all"], machine={"batch_size": 2})
     with open_run(experiment, tmp_path, lens=emoji) as run:

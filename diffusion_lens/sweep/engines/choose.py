@@ -31,9 +31,29 @@ from diffusion_lens.runs.plan import Cell
 from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.sweep.job import Job
 
-__all__ = ["ENGINES", "draw_elsewhere"]
+__all__ = ["ENGINES", "check_engine", "draw_elsewhere"]
 
 ENGINES = ("local", "processes", "ray")
+
+
+def check_engine(engine: str, encoders: str) -> None:
+    """Refuse an engine that can't draw as it is asked to.
+
+    Args:
+        engine: its name.
+        encoders: what becomes of the text encoders; see `Machine`.
+
+    Raises:
+        InputError: no such engine, or its workers can't do without the text encoders.
+    """
+    if engine not in ENGINES:
+        raise InputError(f"{engine!r} is no engine. Allowed: {', '.join(ENGINES)}.")
+    if engine != "local" and encoders != "load":
+        raise InputError(
+            f'encoders = "{encoders}" is for the engine local; workers of {engine} load the text '
+            "encoders. Leave the key out; or write the conditionings with diffusion-lens encode, and draw "
+            "from them without any text encoder: --conditionings FOLDER."
+        )
 
 
 def draw_elsewhere(
