@@ -24,7 +24,8 @@ class Status:
         failed: cells that could not be drawn, by reason.
         left_alone: rows that are not of the experiment any more.
         size: bytes of all parts.
-        rate: images a second of one worker, by device.
+        rate: images drawn a second of one worker, by device; copies of an image take no time, and do not
+            count.
         share: what part of the device's rate of matrix products that is, by device, where the run has
             measured it.
     """
@@ -69,8 +70,9 @@ def read_status(url: str | os.PathLike[str], *, quick: bool = False) -> Status:
             if row["cell"] in planned:
                 if row["missing"] is not None:
                     missing[row["missing"]] += 1
-                seconds.setdefault(row["device"], []).append(row["seconds"])
-    rate = {device: len(times) / sum(times) for device, times in seconds.items() if sum(times)}
+                if row["seconds"]:  # else it is a copy of an image that was drawn
+                    seconds.setdefault(row["device"], []).append(row["seconds"])
+    rate = {device: len(times) / sum(times) for device, times in seconds.items()}
     return Status(
         claim=plan.experiment.claim,
         planned=len(plan),

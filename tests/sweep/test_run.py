@@ -381,6 +381,17 @@ def test_several_encoders_and_readouts(new_lens, tmp_path):
     assert table[table["identical"]]["readout"].unique().tolist() == ["native"]
 
 
+def test_copies_of_an_image_make_no_device_faster(new_lens, tmp_path):
+    experiment = make(
+        prompts=["a red fox"], encoders=["all", "text_encoder_2"], layers=["native"], seeds=[0]
+    )
+    run_sweep(experiment, tmp_path, lens=new_lens("sdxl"), progress=False)
+    table = pd.read_parquet(tmp_path / "images")
+    assert sorted(table["seconds"] > 0) == [False, True]
+    (rate,) = read_status(tmp_path).rate.values()
+    assert rate == pytest.approx(1 / table["seconds"].max())
+
+
 @pytest.mark.parametrize("kind", ["png", "webp"])
 def test_exported_files_are_the_images(draw, tmp_path, kind):
     draw(make(prompts=["a / red fox", "é"], machine={"batch_size": 4, "image": kind}), tmp_path / "run")
