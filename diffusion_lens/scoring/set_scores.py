@@ -50,7 +50,8 @@ def kernel_distance(
     Args:
         one: vectors of a set.
         other: of the other.
-        one_unit: the prompt of each image, a number; each is its own if left out.
+        one_unit: the prompt of each image, a number; each is its own, which the other set lacks, if left
+            out.
         other_unit: likewise. Images of one prompt are not compared, in one set or between the two, and a
             prompt that both sets have is left out of both at once.
 
@@ -62,8 +63,8 @@ def kernel_distance(
     """
     if min(len(one), len(other)) < 2:
         raise InputError(f"KID needs two images or more a set, and there are {len(one)} and {len(other)}.")
-    first = np.arange(len(one)) if one_unit is None else one_unit
-    second = np.arange(len(other)) + len(one) if other_unit is None else other_unit
+    first = _others_than(other_unit, len(one)) if one_unit is None else one_unit
+    second = _others_than(first, len(other)) if other_unit is None else other_unit
     units, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
     a, b = np.eye(len(units))[codes[: len(one)]], np.eye(len(units))[codes[len(one) :]]
     # sums of the kernel, and numbers of pairs, by two prompts; images of one prompt are never compared,
@@ -175,6 +176,11 @@ def read_set_scores(runs: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
     found = [Path(run) / SET_SCORES for run in runs]
     tables = [pd.read_csv(path) for path in found if path.is_file()]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _others_than(taken: Int[np.ndarray, " image"] | None, count: int) -> Int[np.ndarray, " other"]:
+    """So many numbers, none of which is taken."""
+    return np.arange(count) + (0 if taken is None else taken.max() + 1)
 
 
 def _kernel(one: Vectors, other: Others) -> Float[np.ndarray, "image other"]:

@@ -40,6 +40,16 @@ def test_images_of_one_prompt_are_one_unit():
     assert repeated == pytest.approx(kernel_distance(one[::4], other[::4]))
 
 
+def test_a_prompts_number_makes_no_image_of_a_folder_its_own():
+    rng = np.random.default_rng(3)
+    one, other = rng.normal(0, 0.5, (2, 10, 5))
+    expected = kernel_distance(one, other)
+    for first in (0, 5, 13, 1000):  # as where the first prompts have no image
+        numbers = np.arange(first, first + 10)
+        assert kernel_distance(one, other, numbers) == pytest.approx(expected)
+        assert kernel_distance(one, other, None, numbers) == pytest.approx(expected)
+
+
 def test_sets_of_the_same_prompts_are_no_nearer_than_nothing():
     rng = np.random.default_rng(4)
     found = []
