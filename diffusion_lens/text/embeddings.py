@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from tokenizers import AddedToken
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.models.hooks import replace_forward
 from diffusion_lens.models.pipelines import Slot, find_family
 from diffusion_lens.models.stages import holders, text_stage
 from diffusion_lens.models.stub_encoders import is_stub
 from diffusion_lens.models.tokens import find_tokenizer
+from diffusion_lens.text.embedding_lookup import pool_at_end, read_words, swapped
 from diffusion_lens.text.embedding_tokens import check_room, is_word, token_pattern
 
 __all__ = [
@@ -150,6 +150,8 @@ def check_fit(pipe: Any, words: Sequence[Embedding]) -> None:
         InputError: a token that can't be told from other text, or vectors that don't fit the encoders.
     """
     slots = encoder_slots(pipe)
+    tokenizers = {name: find_tokenizer(pipe, slot) for name, slot in slots.items()}
+    vocabularies = {name: one.get_vocab() for name, one in tokenizers.items()}  # takes tens of ms
     for word in words:
         if not word.token or re.search(r"\s", word.token):
             raise InputError(f"{word.token!r} is no token: it must be one word, such as <mycat>.")
@@ -163,8 +165,14 @@ def check_fit(pipe: Any, words: Sequence[Embedding]) -> None:
                 f"{word.token} has vectors for {', '.join(word.vectors)}, not for {', '.join(missing)}, "
                 f"which {type(pipe).__name__} reads too. Use a word that was learned on this kind of model."
             )
-        for name, slot in slots.items():
-            _check_token(word, name, find_tokenizer(pipe, slot))
+        for name, tokenizer in tokenizers.items():
+            pieces = tokenizer.tokenize(word.token)
+            if word.token in vocabularies[name] or (len(pieces) == 1 and pieces[0] != tokenizer.unk_token):
+                raise InputError(
+                    f"The token {word.token!r} is in the vocabulary of {name} already. Choose one that no "
+                    "text has, such as <mycat>."
+                )
+            check_room(word.token, word.count, name, tokenizer)
             if is_stub(getattr(pipe, name)):
                 continue  # was checked when its states were encoded
             rows, width = word.vectors[name], getattr(pipe, name).get_input_embeddings().weight.shape[1]
@@ -175,18 +183,10 @@ def check_fit(pipe: Any, words: Sequence[Embedding]) -> None:
                 )
 
 
-def _check_token(word: Embedding, encoder: str, tokenizer: Any) -> None:
-    pieces = tokenizer.tokenize(word.token)
-    if word.token in tokenizer.get_vocab() or (len(pieces) == 1 and pieces[0] != tokenizer.unk_token):
-        raise InputError(
-            f"The token {word.token!r} is in the vocabulary of {encoder} already. Choose one that no text "
-            "has, such as <mycat>."
-        )
-    check_room(word.token, word.count, encoder, tokenizer)
-
-
 @contextmanager
-def use_embeddings(pipe: Any, words: Sequence[Embedding]) -> Iterator[None]:
+def use_embeddings(
+    pipe: Any, words: Sequence[Embedding], copies: dict[str, tuple[Any, Any]] | None = None
+) -> Iterator[None]:
     """Let a pipeline, and any lens on it, understand words in prompts while the body runs.
 
     The words' rows are looked up anew at every call, so that training may change them in between.
@@ -194,16 +194,22 @@ def use_embeddings(pipe: Any, words: Sequence[Embedding]) -> Iterator[None]:
     Args:
         pipe: a live pipeline; it is the same afterwards.
         words: words for all of its encoders.
+        copies: of each tokenizer, itself and a copy that learns the words; filled in, and used again by the
+            next call with the same words: a copy takes longer than to encode a prompt.
 
     Raises:
         InputError: a word doesn't fit the pipeline; see `check_fit`.
     """
-    check_fit(pipe, words)
+    copies = {} if copies is None else copies
+    if not copies:
+        check_fit(pipe, words)
     with ExitStack() as stack:
         for name, slot in encoder_slots(pipe).items():
-            taught = copy.deepcopy(getattr(pipe, slot.tokenizer))
-            for holder, own in holders(pipe, slot.tokenizer):
-                stack.enter_context(_swapped(holder, own, taught))
+            own = getattr(pipe, slot.tokenizer)
+            if name not in copies or copies[name][0] is not own:
+                copies[name] = own, copy.deepcopy(own)
+            for holder, attribute in holders(pipe, slot.tokenizer):
+                stack.enter_context(swapped(holder, attribute, copies[name][1]))
             tokenizer = find_tokenizer(pipe, slot)
             pieces = [piece for word in words for piece in word.placeholder_tokens]
             # the space before belongs to the token, or T5 would read one more piece; and as written
@@ -211,12 +217,11 @@ def use_embeddings(pipe: Any, words: Sequence[Embedding]) -> Iterator[None]:
             tokenizer.add_tokens([AddedToken(one, single_word=is_word(one), **how) for one in pieces])
             ids = tokenizer.convert_tokens_to_ids(pieces)
             encoder = getattr(pipe, name)
-            for embedding in () if is_stub(encoder) else _embeddings(encoder):
-                looked_up = _look_up(embedding, words, name, ids[0] if ids else 0)
-                stack.enter_context(replace_forward(embedding, looked_up))
-            _pool_at_end(stack, encoder, tokenizer)
+            if not is_stub(encoder):
+                read_words(stack, encoder, words, name, ids[0] if ids else 0)
+            pool_at_end(stack, encoder, tokenizer)
         stage = text_stage(pipe)
-        stack.enter_context(_swapped(stage, "encode_prompt", _expanding(stage.encode_prompt, words)))
+        stack.enter_context(swapped(stage, "encode_prompt", _expanding(stage.encode_prompt, words)))
         yield
 
 
@@ -245,53 +250,3 @@ def _expanding(encode: Any, words: Sequence[Embedding]) -> Any:
         return encode(**given, **more)
 
     return encode_expanded
-
-
-def _look_up(embedding: nn.Module, words: Sequence[Embedding], encoder: str, first: int) -> Any:
-    """The embedding's forward pass with the words' rows at ids `first` and on."""
-    forward = embedding.forward
-    count = sum(word.count for word in words)
-
-    def look_up(ids: Tensor) -> Tensor:
-        index = ids - first
-        learned = (index >= 0) & (index < count)
-        known: Tensor = forward(torch.where(learned, 0, ids))
-        if not count:
-            return known
-        rows = torch.cat([word.vectors[encoder] for word in words]).to(known.device, known.dtype)
-        return torch.where(learned[..., None], rows[index.clamp(0, count - 1)], known)
-
-    return look_up
-
-
-def _embeddings(encoder: nn.Module) -> list[nn.Module]:
-    """Every module that looks up the encoder's matrix: in T5 two modules share it."""
-    own: Any = encoder.get_input_embeddings()  # type: ignore[operator]
-    shared = [module for module in encoder.modules() if getattr(module, "weight", None) is own.weight]
-    return [own, *(module for module in shared if module is not own and isinstance(module, nn.Embedding))]
-
-
-def _pool_at_end(stack: ExitStack, encoder: nn.Module, tokenizer: Any) -> None:
-    """Let a CLIP pool at its end of text.
-
-    CLIP configs that give 2 as the end by mistake make it pool at the largest id, which would be that of
-    the word. The end itself is what they mean (huggingface/transformers pull request 24773).
-    """
-    for holder in [getattr(encoder, "config", None), *encoder.modules()]:
-        if getattr(holder, "eos_token_id", None) == 2 and type(encoder).__name__.startswith("CLIP"):
-            stack.enter_context(_swapped(holder, "eos_token_id", tokenizer.eos_token_id))
-
-
-@contextmanager
-def _swapped(holder: Any, name: str, value: Any) -> Iterator[None]:
-    """Another value for an attribute of an object while the body runs."""
-    own = name in vars(holder)
-    before = getattr(holder, name)
-    setattr(holder, name, value)
-    try:
-        yield
-    finally:
-        if own:
-            setattr(holder, name, before)
-        else:
-            delattr(holder, name)

@@ -46,6 +46,7 @@ class Reader:
         self._sources: dict[str, States] = {}
         self._edited: dict[tuple[str, str], States] = {}
         self._places: dict[tuple[str, str], TokenPlaces] = {}
+        self._copies: dict[str, tuple[Any, Any]] = {}
         self._using = False
 
     @property
@@ -55,14 +56,11 @@ class Reader:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """The pipeline understands the learned embeddings while the body runs.
-
-        A hook that looks for tokens enters it again during a forward pass that is inside it already.
-        """
+        """The pipeline understands the learned embeddings while the body runs, which may enter it again."""
         if not self.embeddings or self._using:
             yield
             return
-        with use_embeddings(self.conditioner.pipe, self.embeddings):
+        with use_embeddings(self.conditioner.pipe, self.embeddings, self._copies):
             self._using = True
             try:
                 yield
