@@ -167,7 +167,7 @@ def findings(
         ("Parts and wholes", _BINDING, parts.binding(tables), ()),
         ("Failures", _FAILURES, parts.failures(tables), ("given_final",)),
         ("Similarity", _MEASURES, parts.measures(tables), ("more",)),
-        ("Sets of images", _SETS, parts.set_scores(tables), ()),
+        ("Sets of images", _SETS, parts.set_scores(tables), ("set_scores",)),
         ("Scorers", _JUDGES, judges(tables), ()),
         ("Exploratory", _EXPLORATORY, parts.exploratory(tables), ()),
         ("Missing answers", "", missing(tables), ()),

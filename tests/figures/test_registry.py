@@ -49,6 +49,19 @@ def test_a_study_is_drawn_once_and_names_are_no_paths(tmp_path, tables):
         assert one.path.exists() and one.path.with_suffix(".pdf").exists()
 
 
+def test_distances_of_sets_are_drawn_as_their_table_has_them():
+    layers, kid = [0, 3, 6], [0.3, 0.1, -0.01]
+    one = {"encoder": "text_encoder", "layer": layers, "kid": kid, "kid_low": 0.0, "kid_high": 0.5}
+    table = pd.concat([pd.DataFrame({"run": name, **one}) for name in ("one", "two")], ignore_index=True)
+    (figure,) = [
+        figure for kind, _, figure in draw_figures({"set_scores": table}) if kind.name == "set_scores"
+    ]
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.texts] == ["one", "two"]
+    assert axis.lines[0].get_xydata().tolist() == [list(pair) for pair in zip(layers, kid, strict=True)]
+    assert not [one for one in draw_figures({"set_scores": table[:1]}) if one[0].name == "set_scores"]
+
+
 def test_figures_name_kinds_as_readers_know_them():
     both = images(np.random.default_rng(0), np.concatenate([RISING, RISING * 0.4]), prompts=12)
     named = {"check": "a", "kind": "global"}, {"check": "b", "kind": "attribute"}
