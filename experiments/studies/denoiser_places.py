@@ -69,7 +69,7 @@ def tabulate(answers: pd.DataFrame, native: pd.DataFrame) -> dict[str, pd.DataFr
     by = ["kind", "layer"]
     moved = _sorted(changes(both, by, "read", NATIVE))
     rows = [
-        paired(both[both["read"].isin([first, second])], by, "prompt_id", "read", second, "right")
+        paired(both[both["read"].isin([first, second])], by, "prompt_id", "read", second, "right", limit=1)
         .rename(columns={"less": "first"})
         .assign(second=second)
         for first, second in ((WAYS[a], WAYS[b]) for a, b in (*PLANNED, BLOCKS))

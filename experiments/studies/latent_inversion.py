@@ -91,7 +91,7 @@ def compare(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
         if name == "refined":  # R(x) after a quarter of the steps
             sources = [source for source in table["source"].unique() if source.startswith("R(image)")]
             first = sources[1]
-        found = paired(table, ["check"], "scene", "source", first, "right")
+        found = paired(table, ["check"], "scene", "source", first, "right", limit=1)
         if "error" in table:
             errors = table.assign(check="error").drop_duplicates(["scene", "source"])
             found = pd.concat([found, paired(errors, ["check"], "scene", "source", first, "error")])

@@ -172,7 +172,7 @@ def summarise(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {
         "summary": means(table, ["way", "check"], "concept", "right", limits=(0, 1)),
         "concepts": means(table, ["concept", "way", "check"], "prompt", "right", limits=(0, 1)),
-        "gains": paired(table, ["check"], "concept", "way", "LEGO", "right"),
+        "gains": paired(table, ["check"], "concept", "way", "LEGO", "right", limit=1),
     }
 
 

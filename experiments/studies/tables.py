@@ -93,7 +93,13 @@ def _share_interval(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def paired(
-    table: pd.DataFrame, by: Sequence[str], unit: str, way: str, first: str, value: str = "value"
+    table: pd.DataFrame,
+    by: Sequence[str],
+    unit: str,
+    way: str,
+    first: str,
+    value: str = "value",
+    limit: float = np.inf,
 ) -> pd.DataFrame:
     """One way less each other way, over the units that have both.
 
@@ -104,6 +110,7 @@ def paired(
         way: the column of the way.
         first: the way that the others are subtracted from.
         value: the column of the measurement.
+        limit: the largest difference that there can be, at which intervals end: 1 of shares.
 
     Returns:
         The columns `by`, then `less` (the other way), `gain`, `low`, `high`, `p` (exact sign flips of
@@ -119,7 +126,9 @@ def paired(
             gains = (wide[first] - wide[other]).dropna().to_numpy()
             if len(gains) == 0:
                 continue
-            rows.append((*key, other, *_interval(gains), sign_flip_test(gains), len(gains)))
+            gain, *ends = _interval(gains)
+            p = sign_flip_test(gains)
+            rows.append((*key, other, gain, *np.clip(ends, -limit, limit), p, len(gains)))
     return pd.DataFrame(rows, columns=[*by, "less", "gain", "low", "high", "p", "units"])
 
 
@@ -131,8 +140,8 @@ def changes(
     unit: str = "prompt_id",
     value: str = "right",
 ) -> pd.DataFrame:
-    """Each way less a control, over the units that have both: `by`, `way`, `change` and as `paired`."""
-    found = paired(table, by, unit, way, control, value)
+    """Rates of each way less a control's, over units that have both: `by`, `way`, `change`, as `paired`."""
+    found = paired(table, by, unit, way, control, value, limit=1)
     turned = found.assign(gain=0 - found["gain"], low=-found["high"], high=-found["low"])
     return turned.rename(columns={"less": way, "gain": "change"})
 
