@@ -87,7 +87,7 @@ class Model:
     def reader(self, options: Mapping[str, Any] | None = None) -> Reader:
         """The pipeline's text side, under options of `__call__` that its encoders see."""
         encoded = self.conditioner.encode_options(options or {})
-        return Reader(self.conditioner, encoded, self.embeddings.fitted)
+        return Reader(self.conditioner, encoded, self.embeddings.fitted, self.embeddings.hashes)
 
     def readings(
         self, layers: Asked = "all", how: Reading | None = None, reader: Reader | None = None

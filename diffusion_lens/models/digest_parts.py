@@ -45,6 +45,7 @@ _HOW = frozenset(
         "forward",
         "gradient_checkpointing",
         "hf_device_map",
+        "name_or_path",  # where it was loaded from
         "rope_deltas",  # left behind by one text generation, and made anew by the next
         "warnings_issued",
     )

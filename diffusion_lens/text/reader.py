@@ -37,22 +37,23 @@ class Reader:
         conditioner: the pipeline's text side.
         options: the options of `encode_prompt`; see `Conditioner.encode_options`.
         embeddings: learned embeddings that prompts may hold.
+        words: the hash of each by its token, also of those that stub encoders know by name alone.
     """
 
     def __init__(
-        self, conditioner: Conditioner, options: Mapping[str, Any], embeddings: Sequence[Embedding] = ()
+        self,
+        conditioner: Conditioner,
+        options: Mapping[str, Any],
+        embeddings: Sequence[Embedding] = (),
+        words: Mapping[str, str] | None = None,
     ) -> None:
         self.conditioner, self.options, self.embeddings = conditioner, options, tuple(embeddings)
         self._sources: dict[str, States] = {}
         self._edited: dict[tuple[str, str], States] = {}
         self._places: dict[tuple[str, str], TokenPlaces] = {}
+        self.words = {word.token: word.hash for word in self.embeddings} if words is None else words
         self._copies: dict[str, tuple[Any, Any]] = {}
         self._using = False
-
-    @property
-    def words(self) -> dict[str, str]:
-        """The hash of each learned word, by its token."""
-        return {word.token: word.hash for word in self.embeddings}
 
     @contextmanager
     def in_use(self) -> Iterator[None]:

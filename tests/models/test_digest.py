@@ -1,6 +1,7 @@
 """Two models with one digest draw the same: whatever changes an image changes the digest of its part."""
 
 import json
+import shutil
 
 import accelerate
 import peft
@@ -49,6 +50,14 @@ def test_a_few_rows_of_the_vocabulary(pipe):
     with torch.no_grad():
         pipe.text_encoder.get_input_embeddings().weight[200] += 1
     assert changed(pipe, before) == ("text_encoder",)
+
+
+def test_where_a_model_lies_does_not_count(pipe, tmp_path):
+    """A run begun in one folder or on one machine is resumed in another."""
+    pipe.save_pretrained(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "elsewhere" / "two")
+    one, two = (load_pipeline(str(tmp_path / name)) for name in ("one", "elsewhere/two"))
+    assert str(digest_pipeline(one)) == str(digest_pipeline(two))
 
 
 def test_what_is_written_behind_the_count_of_torch(pipe):
