@@ -111,7 +111,7 @@ results/distribution/findings.md: experiments/distribution.toml $(READY)
 	$(BIN)/diffusion-lens sweep $< --dtype $(DTYPE) --steps $(STEPS) --out runs/distribution/emoji
 	$(BIN)/diffusion-lens sweep $< --dtype $(DTYPE) --steps $(STEPS) --out runs/distribution/emoji-llm --model emoji-llm --layers 0:15:3
 	for run in runs/distribution/*; do $(BIN)/diffusion-lens sets $$run --reference runs/scenes; done
-	$(BIN)/diffusion-lens analyze runs/distribution/* --out results/distribution --overwrite
+	$(BIN)/diffusion-lens analyze runs/distribution/* --by kind --out results/distribution --overwrite
 	$(BIN)/python -m experiments.studies.shrink results/distribution
 
 results/textual_inversion/summary.csv: $(READY)
