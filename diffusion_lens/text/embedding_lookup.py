@@ -1,22 +1,19 @@
 """How an encoder reads learned words: their rows where its matrix is looked up, and where a CLIP pools."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from diffusion_lens.models.hooks import replace_forward
 
-if TYPE_CHECKING:
-    from diffusion_lens.text.embeddings import Embedding
-
-__all__ = ["read_words", "swapped"]
+__all__ = ["pool_at_end", "read_words", "swapped"]
 
 
 def read_words(
-    stack: ExitStack, encoder: nn.Module, words: Sequence["Embedding"], name: str, first: int
+    stack: ExitStack, encoder: nn.Module, words: Sequence[Mapping[str, Tensor]], name: str, first: int
 ) -> None:
     """Let an encoder find the words' rows at the token ids `first` and on, until the stack is closed.
 
@@ -25,7 +22,7 @@ def read_words(
     Args:
         stack: what undoes it.
         encoder: the encoder.
-        words: the words, in the order of their ids.
+        words: the vectors of each word by encoder, `[vector, width]`, in the order of their ids.
         name: the pipeline's name for the encoder.
         first: the id of the first vector of the first word.
     """
@@ -33,10 +30,10 @@ def read_words(
         stack.enter_context(replace_forward(embedding, _look_up(embedding, words, name, first)))
 
 
-def _look_up(embedding: nn.Module, words: Sequence["Embedding"], encoder: str, first: int) -> Any:
+def _look_up(embedding: nn.Module, words: Sequence[Mapping[str, Tensor]], encoder: str, first: int) -> Any:
     """The embedding's forward pass with the words' rows at ids `first` and on."""
     forward = embedding.forward
-    count = sum(word.count for word in words)
+    count = sum(len(vectors[encoder]) for vectors in words)
 
     def look_up(ids: Tensor) -> Tensor:
         index = ids - first
@@ -44,7 +41,7 @@ def _look_up(embedding: nn.Module, words: Sequence["Embedding"], encoder: str, f
         known: Tensor = forward(torch.where(learned, 0, ids))
         if not count:
             return known
-        rows = torch.cat([word.vectors[encoder] for word in words]).to(known.device, known.dtype)
+        rows = torch.cat([vectors[encoder] for vectors in words]).to(known.device, known.dtype)
         return torch.where(learned[..., None], rows[index.clamp(0, count - 1)], known)
 
     return look_up

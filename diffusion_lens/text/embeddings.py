@@ -218,7 +218,7 @@ def use_embeddings(
             ids = tokenizer.convert_tokens_to_ids(pieces)
             encoder = getattr(pipe, name)
             if not is_stub(encoder):
-                read_words(stack, encoder, words, name, ids[0] if ids else 0)
+                read_words(stack, encoder, [word.vectors for word in words], name, ids[0] if ids else 0)
             pool_at_end(stack, encoder, tokenizer)
         stage = text_stage(pipe)
         stack.enter_context(swapped(stage, "encode_prompt", _expanding(stage.encode_prompt, words)))
