@@ -163,5 +163,5 @@ def _note(found: Trajectories, half: float) -> str:
     elif found.depths[-1] < 1:
         notes.append(f"deepest layer scored is {found.layers[-1]}, at depth {found.depths[-1]:.2g}")
     if len(found.layers) > 1 and half == found.depths[0]:
-        notes.append("half of the final rate is there at the first layer: half_depth is an upper bound")
+        notes.append("half of the final rate is there at the first layer: half_layer is an upper bound")
     return "; ".join(note for note in notes if note)

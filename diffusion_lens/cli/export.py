@@ -13,7 +13,7 @@ from diffusion_lens.runs.export import Format
 __all__ = ["export"]
 
 
-@verb("export", Topic.STUDY, examples=["diffusion-lens export results/relations --out images"])
+@verb("export", Topic.STUDY, examples=["diffusion-lens export runs/relations --out images"])
 def export(
     run: Run,
     /,

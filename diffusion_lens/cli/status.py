@@ -9,7 +9,7 @@ from diffusion_lens.cli.verbs import Topic, verb
 __all__ = ["status"]
 
 
-@verb("status", Topic.STUDY, examples=["diffusion-lens status results/relations"])
+@verb("status", Topic.STUDY, examples=["diffusion-lens status runs/relations"])
 def status(run: Run, /, quick: Annotated[bool, default("read and check them")] = False) -> None:
     """Report how far a run is, what failed and why, and how fast it was drawn.
 

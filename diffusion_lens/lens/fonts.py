@@ -29,7 +29,8 @@ def find_font(text: str, size: int) -> Font:
         size: in pixels.
 
     Returns:
-        The first font that has every letter; DejaVu where none has, with boxes for the letters it lacks.
+        The first font that has every letter; where none has, the first of those that have most, with boxes
+        for the letters it lacks.
     """
     plain = ImageFont.load_default(size)
     if all(ord(letter) < 0x250 for letter in text):
@@ -37,16 +38,22 @@ def find_font(text: str, size: int) -> Font:
     import matplotlib  # a fifth of a second that Latin letters don't need
 
     dejavu = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    for path in (dejavu, *_system_fonts()):
-        if _letters(path).issuperset(map(ord, text.replace("\n", ""))):
-            return ImageFont.truetype(str(path), size)
-    return ImageFont.truetype(str(dejavu), size)
+    wanted = set(map(ord, text.replace("\n", "")))
+    fonts = (dejavu, *_system_fonts())
+    whole = next((path for path in fonts if _letters(path) >= wanted), None)
+    path = whole or max(fonts, key=lambda one: len(_letters(one) & wanted))
+    return ImageFont.truetype(str(path), size)
 
 
 def _system_fonts() -> Iterator[Path]:
     from matplotlib import font_manager
 
-    found = {entry.name: Path(entry.fname) for entry in font_manager.fontManager.ttflist}
+    # "Last Resort" has a box for each letter
+    found = {
+        entry.name: Path(entry.fname)
+        for entry in font_manager.fontManager.ttflist
+        if not entry.name.startswith("Last Resort")
+    }
     ranked = sorted(
         found,
         key=lambda name: next((i for i, wide in enumerate(_WIDE) if name.startswith(wide)), len(_WIDE)),

@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from diffusion_lens import Sampler
 from diffusion_lens.images import Approximations, approximate
 from diffusion_lens.text.interventions import Keep
 
@@ -80,3 +83,16 @@ def test_edits_are_read_back_from_a_file(emoji, states, tmp_path):
     edited.save(tmp_path / "states.safetensors")
     again = LayerStates.load(tmp_path / "states.safetensors")
     assert again.edits(0) == edited.edits(0) != "" and own.edits(0) == ""
+
+
+@pytest.mark.parametrize("kind", [torch.full, np.full])
+def test_options_are_recorded_by_their_content(new_lens, kind):
+    """Two arrays of many numbers look alike in text, and an image as text is its place in memory."""
+
+    def recorded(value, option):
+        options = {"cross_attention_kwargs": {"mask": option(value)}}
+        sampler = Sampler(steps=1, options=options)
+        return new_lens("sd").settings(sampler).columns()["options"]
+
+    for option in (lambda value: kind((3, 64, 64), value), lambda value: Image.new("L", (8, 8), value)):
+        assert recorded(1, option) == recorded(1, option) != recorded(2, option)

@@ -100,6 +100,11 @@ def test_labels_are_written_in_any_script() -> None:
     assert result([text]).grid().width > 0
 
 
+def test_letters_that_no_font_has_do_not_take_the_others_with_them() -> None:
+    font = find_font("\U0001f436 a dog", 15)  # an emoji before Latin letters
+    assert len({bytes(font.getmask(letter)) for letter in "adog"}) == 4
+
+
 def test_a_result_shows_itself_as_an_image_and_as_a_frame(capsys: pytest.CaptureFixture[str]) -> None:
     made = result([HTML])
     frame = made._repr_html_()
