@@ -40,10 +40,13 @@ def read_prompts(source: Prompts, base: Path) -> tuple[Prompt, ...]:
         if not prompt.prompt.strip():
             raise ExperimentError("One of the prompts is empty; leave it out.")
         check_prompt(prompt)
-    unique = {prompt.prompt: prompt for prompt in reversed(found)}
+    unique: dict[str, Prompt] = {}
+    for prompt in found:
+        if unique.setdefault(prompt.prompt, prompt) != prompt:
+            log.warning("%r was given twice, with different columns; the first counts.", prompt.prompt)
     if len(unique) < len(found):
         log.warning("%d prompts were given twice; each is drawn once.", len(found) - len(unique))
-    kept = tuple(reversed(unique.values()))[: source.limit]
+    kept = tuple(unique.values())[: source.limit]
     if not kept:
         raise ExperimentError(
             f"No prompt is left (where = {dict(source.where)}, limit = {source.limit}); ask for fewer "

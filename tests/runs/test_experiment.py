@@ -239,3 +239,11 @@ def test_numbers_of_a_table_are_chosen_by_number(tmp_path):
     (tmp_path / "a.csv").write_text("prompt,n\na fox,1\na car,2\n")
     found = read_prompts(Prompts(file="a.csv", where={"n": [2]}), tmp_path)
     assert [one.prompt for one in found] == ["a car"]
+
+
+def test_a_prompt_given_twice_stays_where_it_was_first_with_its_first_columns(tmp_path, caplog):
+    (tmp_path / "a.csv").write_text("prompt,weight\na fox,1\na car,2\na fox,9\n")
+    found = read_prompts(Prompts(file="a.csv"), tmp_path)
+    assert [(one.prompt, one.metadata["weight"]) for one in found] == [("a fox", "1"), ("a car", "2")]
+    assert "'a fox' was given twice, with different columns; the first counts." in caplog.text
+    assert read_prompts(Prompts(file="a.csv", limit=1), tmp_path) == found[:1]
