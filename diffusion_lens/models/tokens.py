@@ -80,20 +80,32 @@ class PromptTokens:
         if not matches:
             words = ", ".join(repr(word) for word in self.prompt.split()) or "no word"
             raise PromptError(f"The prompt {self.prompt!r} does not hold {phrase!r}. It holds: {words}.")
+        return self.read_as([match.span() for match in matches], repr(phrase))
+
+    def read_as(self, spans: Sequence[tuple[int, int]], name: str) -> tuple[tuple[int, ...], ...]:
+        """The token positions of parts of the prompt.
+
+        Args:
+            spans: the characters `(start, end)` of each part, in order; at least one.
+            name: what the parts are called, for messages.
+
+        Raises:
+            PromptError: a part was cut off, or can't be told from other tokens.
+        """
         if not self.content:
             raise PromptError(
                 f"The prompt {self.prompt!r} was rewritten before it was read, or is not read here, so "
-                f"that the tokens of {phrase!r} are not known. Give the token positions themselves."
+                f"that the tokens of {name} are not known. Give the token positions themselves."
             )
-        if matches[-1].end() > self.end and not self.quoted:
+        if spans[-1][1] > self.end and not self.quoted:
             raise PromptError(
-                f"{phrase!r} stands where the encoder no longer reads the prompt {self.prompt!r}: it was "
+                f"{name} stands where the encoder no longer reads the prompt {self.prompt!r}: it was "
                 "cut off. Use a shorter prompt."
             )
-        found = tuple(self.covering(*match.span()) for match in matches)
+        found = tuple(self.covering(*span) for span in spans)
         if not all(found):
             raise PromptError(
-                f"The encoder reads a part of the prompt {self.prompt!r}, and {phrase!r} is not in it."
+                f"The encoder reads a part of the prompt {self.prompt!r}, and {name} is not in it."
             )
         return found
 

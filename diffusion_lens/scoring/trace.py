@@ -27,11 +27,12 @@ class Trace:
 
     Attributes:
         result: all images; those of the whole prompt come first.
-        table: one row by word, layer and seed: `word`, `position` (of the word in the prompt), `layer`,
-            `seed`, `cell`, `change` (mean absolute difference from the image of the whole prompt, of the
-            range of a pixel, 0 to 1), `right` (share of the prompt's checks that the image meets),
-            `right_whole` (likewise of the whole prompt) and `effect`: dropped, how much of it is lost,
-            `right_whole - right`; kept, how much of it is there, `right`. What was not judged is missing.
+        table: one row by word, layer and seed: `word`, `position` (of the word, from 0; a word
+            that stands twice has two), `layer`, `seed`, `cell`, `change` (mean absolute difference from the
+            image of the whole prompt, of the range of a pixel, 0 to 1), `right` (share of the prompt's
+            checks that the image meets), `right_whole` (likewise of the whole prompt) and `effect`:
+            dropped, how much of it is lost, `right_whole - right`; kept, how much of it is there, `right`.
+            What was not judged is missing.
     """
 
     result: Result
@@ -88,13 +89,13 @@ def trace(
     """
     if mode not in ("drop", "keep"):
         raise InputError(f"{mode!r} is no mode of trace. Allowed: drop, keep.")
-    words = list(dict.fromkeys(prompt.split()))
+    words = prompt.split()
     if not words:
         raise InputError("The prompt has no word to trace. Write one, such as 'a red fox'.")
     undisturbed = _draw(lens, prompt, (), layers, seeds, options)
     rows = [undisturbed.table]
-    for word in words:
-        change: Intervention = Drop(f"word:{word}") if mode == "drop" else Keep(f"word:{word}")
+    for position in range(len(words)):  # by its position: a word may stand in several places
+        change: Intervention = Drop(f"word#{position}") if mode == "drop" else Keep(f"word#{position}")
         rows.append(_draw(lens, prompt, (change,), layers, seeds, options).table)
     result = replace(undisturbed, table=pd.concat(rows, ignore_index=True))
     right = [_judge(lens, prompt, one) for one in rows]

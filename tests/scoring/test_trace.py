@@ -31,6 +31,13 @@ def test_each_word_is_judged_at_each_layer(emoji, mode):
     assert draw_tokens(traced.heatmap(), label=mode).axes
 
 
+def test_a_word_that_stands_twice_is_traced_at_each_of_its_places(emoji):
+    table = trace(emoji, "a red car and a red fox", 6, steps=2).table
+    assert table["word"].tolist() == ["a", "red", "car", "and", "a", "red", "fox"]
+    assert table["position"].tolist() == list(range(7))
+    assert table["cell"].is_unique and len(set(table["change"])) == 7
+
+
 def test_a_prompt_that_is_no_scene_is_traced_by_what_changes(emoji):
     traced = trace(emoji, "quantum economics", 6, steps=1)
     assert traced.table["right"].isna().all() and traced.table["effect"].isna().all()

@@ -169,6 +169,23 @@ def test_patch_puts_a_word_of_another_prompt_in_at_its_layer(emoji):
     assert not Changed(emoji, Patch("one blue dog", {"fox": "dog"}, layers="3:5")).moved
 
 
+def test_one_place_of_a_word_that_stands_twice_is_named_by_its_position(emoji):
+    prompt = "a red fox and a red car"
+    assert Changed(emoji, Drop("red"), prompt=prompt).moved == ["red", "red"]
+    here = emoji.reader().places_of(emoji.encode(prompt, LAYER)["text_encoder"])
+    assert [here.select(f"word#{i}") for i in (1, -2)] == [list(one) for one in here.groups("red")]
+    with pytest.raises(PromptError, match=r"no word#7\. It has: word#0 'a', word#1 'red'"):
+        here.select("word#7")
+
+
+def test_words_are_counted_as_they_are_written_beside_a_learned_one_of_several_pieces(emoji):
+    learned = emoji.with_embeddings([initial_embedding(emoji.pipeline, "<it>", "fox", vectors=2)])
+    states = learned.encode("a <it> and a car", LAYER)["text_encoder"]
+    here = learned.reader().places_of(states)
+    assert [len(here.select(f"word#{i}")) for i in range(5)] == [1, 2, 1, 1, 1]
+    assert here.select("word#4") == here.select("car")
+
+
 def test_a_word_that_stands_twice_is_patched_twice(emoji):
     seen = Changed(emoji, Patch("one dog", {"fox": "dog"}), prompt="a fox and a fox")
     assert seen.moved == ["fox", "fox"]

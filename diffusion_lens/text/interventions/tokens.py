@@ -10,6 +10,8 @@ them, each of them one of
     special      the other tokens that are not of the prompt: start, end, the words of a template
     last         the last token of the prompt
     #3, #-1      the token at this position, from 0; negative ones count from the end
+    word#3       the word at this position of the prompt, words being what spaces part: one place of a word
+                 that stands in several
     word:pads    the word "pads" itself
 
 In Python a number is a position, and a list has several parts.
@@ -31,7 +33,7 @@ Tokens = str | int | Sequence[str | int]
 """A selection of tokens; see the module."""
 
 _NAMED = ("all", "content", "last", "pads", "special")
-_POSITION = re.compile(r"#(-?[0-9]{1,6})")
+_POSITION = re.compile(r"(word)?#(-?[0-9]{1,6})")
 
 
 def write_tokens(given: Tokens) -> str:
@@ -62,11 +64,13 @@ class TokenPlaces:
     Attributes:
         prompt: which characters of the prompt each token stands for.
         pads: the positions of the padding.
+        written: the prompt as its user wrote it.
         expand: how a word of the prompt is written for the tokenizer; a learned embedding has pieces.
     """
 
     prompt: PromptTokens
     pads: tuple[int, ...]
+    written: str
     expand: Callable[[str], str] = str
 
     def __len__(self) -> int:
@@ -105,7 +109,8 @@ class TokenPlaces:
     def _part(self, part: str) -> Sequence[tuple[int, ...]]:
         position = _POSITION.fullmatch(part)
         if position is not None:
-            return [(self._position(int(position[1])),)]
+            number = int(position[2])
+            return self._word(number) if position[1] else [(self._position(number),)]
         if part.startswith("word:"):
             return self.prompt.find(self.expand(part.removeprefix("word:")))
         if part not in _NAMED:
@@ -124,6 +129,16 @@ class TokenPlaces:
                 f"tokens, #0 to #{len(self) - 1}."
             )
         return number % len(self)
+
+    def _word(self, number: int) -> Sequence[tuple[int, ...]]:
+        words = list(re.finditer(r"\S+", self.written))
+        if not -len(words) <= number < len(words):
+            listed = ", ".join(f"word#{i} {word.group()!r}" for i, word in enumerate(words)) or "no word"
+            raise PromptError(f"The prompt {self.written!r} has no word#{number}. It has: {listed}.")
+        word = words[number]
+        # a learned word is longer for the tokenizer, and so moves all words after it
+        start, end = (len(self.expand(self.written[:place])) for place in word.span())
+        return self.prompt.read_as([(start, end)], f"word#{number} {word.group()!r}")
 
     def _named(self, name: str) -> tuple[int, ...]:
         if name == "all":
@@ -163,4 +178,4 @@ def find_places(
     if pad is not None and pad == tokenizer.eos_token_id and last < len(ids):
         last += 1  # CLIP pads with the token that also ends the prompt
     pads = tuple(i for i in range(len(ids)) if not first <= i < last or not mask[i])
-    return TokenPlaces(align_prompt(tokenizer, expand(prompt), ids), pads, expand)
+    return TokenPlaces(align_prompt(tokenizer, expand(prompt), ids), pads, prompt, expand)
