@@ -265,17 +265,17 @@ class Result:
         """Read what `save` wrote, or the images of a run.
 
         Args:
-            folder: a folder of `save`, or of a run.
+            folder: a folder of `save`, a file of `save_table`, or a run.
             prompt: only these prompts; of a large run, give one.
             layers: only these layers, by number.
             seeds: only these seeds.
 
         Raises:
-            InputError: the folder holds neither, or no image that was asked for.
+            InputError: it is none of these, or holds no image that was asked for.
             RunError: the run is damaged.
         """
         wanted = {"prompt": prompt, "layer": layers, "seed": seeds}
-        return cls(load_table(Path(folder), wanted), load_states(Path(folder)))
+        return cls(load_table(os.fspath(folder), wanted), load_states(Path(folder)))
 
     def __repr__(self) -> str:
         counted = {name: self.table[name].nunique() for name in ("prompt", "layer", "seed")}

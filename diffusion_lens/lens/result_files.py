@@ -22,6 +22,8 @@ __all__ = ["load_states", "load_table", "save_states", "save_table"]
 Wanted = Mapping[str, str | int | Sequence[str] | Sequence[int] | None]
 """The values of a column that are asked for, by its name; None for all."""
 
+_NEEDED = ("prompt", "layer", "native", "seed", "missing", "image")
+
 
 def save_table(table: pd.DataFrame, path: Path) -> None:
     """Write a result's table as parquet, images inside in the layout of Hugging Face `datasets`.
@@ -44,25 +46,29 @@ def save_table(table: pd.DataFrame, path: Path) -> None:
     write_whole(path, lambda file: pq.write_table(written, file))
 
 
-def load_table(folder: Path, wanted: Wanted) -> pd.DataFrame:
+def load_table(place: str, wanted: Wanted) -> pd.DataFrame:
     """The rows of a saved result or of a run that hold what is wanted, with their images.
 
+    Args:
+        place: a folder of `Result.save`, a parquet file of `save_table`, or a run.
+        wanted: see `Wanted`.
+
     Raises:
-        InputError: the folder holds neither, or no image that was asked for.
+        InputError: it is none of these, or holds no image that was asked for.
         RunError: the run is damaged.
     """
-    saved = folder / "images.parquet"
-    pages = [_read_parquet(saved)] if saved.is_file() else read_run(folder, wanted)
-    table: pd.DataFrame = pd.concat(pages, ignore_index=True)
+    path = Path(place)
+    saved = path if path.is_file() else path / "images.parquet"
+    table = _read_parquet(saved) if saved.is_file() else read_run(place, wanted)
     for name, values in wanted.items():
         if values is None:
             continue
         chosen = [values] if isinstance(values, (str, int)) else list(values)
         unknown = [value for value in chosen if value not in set(table[name])]
         if unknown:
-            whole = table if saved.is_file() else pd.concat(read_run(folder, {}, columns=[name]))
+            whole = table if saved.is_file() else read_run(place, {}, columns=[name])
             raise InputError(
-                f"{folder} holds no image of {name} {unknown[0]!r} that fits the rest. It holds: "
+                f"{place} holds no image of {name} {unknown[0]!r} that fits the rest. It holds: "
                 f"{_listed(whole[name].unique().tolist())}."
             )
         table = table.loc[table[name].isin(chosen)]
@@ -105,9 +111,19 @@ def load_states(folder: Path) -> "dict[str, LayerStates]":
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path)
+        table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} holds no whole result ({error}).") from error
+        raise InputError(
+            f"{path} holds no whole result ({error}). Give a parquet file of images, a folder of "
+            "Result.save, or the folder of a run."
+        ) from error
+    lacking = [name for name in _NEEDED if name not in table]
+    if lacking:
+        raise InputError(
+            f"{path} is no table of images: it has no column {', '.join(lacking)}. Give a file that "
+            "`diffusion-lens show` or Result.save_table wrote, or the folder of a run."
+        )
+    return table
 
 
 def _listed(values: Sequence[Any]) -> str:

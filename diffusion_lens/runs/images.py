@@ -168,8 +168,10 @@ class RunImages:
 
 def read_run(
     url: str | os.PathLike[str], wanted: Mapping[str, Any], columns: Sequence[str] | None = None
-) -> list[pd.DataFrame]:
-    """The rows of a run, a table by part, images as they are stored.
+) -> pd.DataFrame:
+    """The rows of a run's experiment in the order of its plan, images as they are stored.
+
+    Images that are of its folder and not of the experiment any more are left out.
 
     Args:
         url: the run's folder, or a URL of fsspec.
@@ -178,21 +180,33 @@ def read_run(
         columns: the columns to read; all if None.
 
     Raises:
-        RunError: there is no run, or it is damaged.
+        RunError: there is no run, or it is damaged, or holds no image of its experiment.
     """
     store = Store(url)
     plan = load_plan(store.read_json("manifest.json"))
+    # parts are in the order in which workers and resumed sweeps wrote them
+    place = {cell.id: number for number, cell in enumerate(plan.cells)}
+    scan = store.scan()
+    if scan.done.isdisjoint(place):
+        what = "image of its experiment" if scan.done else "image"
+        raise RunError(f"{store.url} holds no {what} yet. Draw it: give the command of the sweep again.")
     filters = [
         (name, "in", [values] if isinstance(values, (str, int)) else list(values))
         for name, values in wanted.items()
         if values is not None
     ]
-    tables = []
-    for part in store.scan().parts:
-        tables.append(read_part(store, plan, part, columns, filters or None).to_pandas())
-    if not tables:
-        raise RunError(f"{store.url} holds no image yet. Draw it: give the command of the sweep again.")
-    return tables
+    read = None if columns is None else list(dict.fromkeys([*columns, "cell"]))
+    tables = [read_part(store, plan, part, read, filters or None).to_pandas() for part in scan.parts]
+    table = pd.concat(tables, ignore_index=True)
+    planned = table["cell"].isin(place)
+    if not planned.all():
+        log.info(
+            "%d images of %s are not of its experiment any more; they are left out.",
+            len(table) - planned.sum(),
+            store.url,
+        )
+    found: pd.DataFrame = table[planned].sort_values("cell", key=lambda cells: cells.map(place))
+    return found.reset_index(drop=True) if columns is None else found[list(columns)].reset_index(drop=True)
 
 
 def _kind(reading: ResolvedReading) -> dict[str, str]:

@@ -86,6 +86,17 @@ def test_a_cut_file_is_one_clear_message(result, tmp_path):
         Result.load(tmp_path / "nowhere")
 
 
+def test_a_file_of_images_opens_and_another_is_one_clear_message(result, tmp_path):
+    result.save_table(tmp_path / "cat.parquet")
+    assert np.array_equal(Result.load(tmp_path / "cat.parquet").grid(), result.grid())
+    (tmp_path / "cat.csv").write_text("prompt,layer")
+    with pytest.raises(InputError, match=r"cat.csv holds no whole result .* or the folder of a run"):
+        Result.load(tmp_path / "cat.csv")
+    pd.DataFrame({"prompt": ["a"]}).to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(InputError, match="no table of images: it has no column layer, native, seed"):
+        Result.load(tmp_path / "other.parquet")
+
+
 def test_the_parquet_holds_images_as_datasets_lays_them_out(result, tmp_path):
     result.save_table(tmp_path / "table.parquet")
     table = pq.read_table(tmp_path / "table.parquet")

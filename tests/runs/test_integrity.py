@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from diffusion_lens.errors import RunError
+from diffusion_lens import Result
+from diffusion_lens.errors import InputError, RunError
+from diffusion_lens.lens.rows import grid_rows
 from diffusion_lens.runs.export import export_run
 from diffusion_lens.runs.images import RunImages, read_run
 from diffusion_lens.runs.status import read_status
@@ -63,6 +65,28 @@ def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     make_run(folder, ["a red fox"], lambda cell, prompt: Image.new("RGB", (8, 8)), layers=[0], seeds=[0])
     return folder
+
+
+def test_a_run_is_read_in_the_order_that_its_experiment_asks_for(tmp_path, caplog):
+    """The later of two sweeps asks for other seeds and readouts than the first."""
+    drawn: set[str] = set()
+
+    def once(cell, prompt):
+        return None if cell.id in drawn else Image.new("RGB", (8, 8))
+
+    given = {"layers": [0, 1], "seeds": [5, 0], "readouts": ["native"]}
+    drawn.update(cell.id for cell in make_run(tmp_path, ["a fox"], once, **given).cells)
+    asked = {"layers": [0, 1], "seeds": [1, 0], "readouts": ["none", "native"]}
+    make_run(tmp_path, ["a dog", "a fox"], once, **asked)
+    caplog.set_level("INFO", "diffusion_lens")
+    table = read_run(tmp_path, {"prompt": "a fox"}, ["readout", "layer", "seed"])
+    expected = [(kind, layer, seed) for kind in asked["readouts"] for layer in (0, 1) for seed in (1, 0)]
+    assert list(table.itertuples(index=False, name=None)) == expected
+    assert "2 images of" in caplog.text and "left out" in caplog.text
+    rows = [row.label(prompt=False) for row in grid_rows(Result.load(tmp_path, prompt="a fox").table)]
+    assert rows == [f"readout {kind}, seed {seed}" for kind in ("none", "native") for seed in (1, 0)]
+    with pytest.raises(InputError, match=r"no image of seed 5 .* It holds: 1, 0\."):
+        Result.load(tmp_path, seeds=5)
 
 
 FOREIGN = {
