@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from diffusion_lens.analysis.decodable import probe_check
+from diffusion_lens.analysis.diagnosable import ask_diagnosis
 from diffusion_lens.analysis.significance import holm, sign_flip_test
 from diffusion_lens.analysis.statistics import DEFAULT, Resampling, mean_interval
 from diffusion_lens.analysis.verdicts_of_checks import READABLE, find_verdict
 from diffusion_lens.checks.checks import CheckedPrompt
-from diffusion_lens.errors import CheckError, InputError
+from diffusion_lens.errors import CheckError
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
@@ -59,7 +60,7 @@ def diagnose(
     seeds: Sequence[int] = (0, 1, 2, 3),
     held_out: Sequence[int] = tuple(range(100, 108)),
     *,
-    scorer: "str | Scorer" = "oracle",
+    scorer: "str | Scorer | Sequence[Scorer]" = "oracle",
     given: Sequence[CheckedPrompt] = (),
     enough: float = 0.75,
     pairs: int = 40,
@@ -73,7 +74,7 @@ def diagnose(
         prompt: the prompt.
         seeds: those that every layer is drawn with.
         held_out: other seeds, with which repairs are drawn beside the unrepaired prompt.
-        scorer: who answers; a registered name, or a scorer.
+        scorer: who answers; a registered name, a scorer, or several.
         given: checks of the prompt; if left out, what its words state.
         enough: the share of right images from which on a check counts as drawn.
         pairs: pairs of captions that each probe is fitted on; 0 fits none.
@@ -85,28 +86,28 @@ def diagnose(
         CheckError: the scorer can judge nothing of the prompt.
         PromptError, SamplerError, ScorerError: something asked for can't be.
     """
-    from diffusion_lens.images.sampler import check_seeds
     from diffusion_lens.models.embedded import EMBEDDED
-    from diffusion_lens.scoring.judge_images import checks_of, judge_images
+    from diffusion_lens.scoring.judge_images import judge_images
     from diffusion_lens.scoring.repairs import draw_repairs, propose_repairs
 
-    if not prompt.strip():
-        raise InputError("The prompt is empty and states nothing. Give one, such as 'a red car'.")
-    seeds, held_out = check_seeds(seeds), check_seeds(held_out)
-    both = sorted(set(seeds) & set(held_out))
-    if both:
-        raise InputError(f"Seed {both[0]} is drawn with and held out too. Give other held-out seeds.")
-    if not 0 < enough <= 1 or (pairs and pairs < 10):
-        raise InputError(
-            f"enough is {enough} and pairs is {pairs}: enough is a share above 0, pairs 0 or at least 10."
-        )
-    checks = checks_of(prompt, given)
-    judge = partial(judge_images, prompt=prompt, scorer=scorer, given=given, device=device, model=lens.name)
+    asked = ask_diagnosis(
+        prompt,
+        seeds,
+        held_out,
+        scorer=scorer,
+        given=given,
+        enough=enough,
+        pairs=pairs,
+        model=lens.name,
+        device=device,
+    )
+    seeds, held_out, checks = asked.seeds, asked.held_out, asked.checks
+    judge = partial(judge_images, prompt=prompt, scorer=asked.judges, given=given, model=lens.name)
     _check_answers(judge(lens(prompt, "native", seeds[:1], progress=False, **options).table), prompt)
     plan = lens.plan()
     encoder = plan.reference
-    asked = ["all", "native"]
-    drawn = lens(prompt, asked, seeds, progress=False, **options).table.assign(repair="")
+    layers = ["all", "native"]
+    drawn = lens(prompt, layers, seeds, progress=False, **options).table.assign(repair="")
     native = drawn["native"].astype(bool)
     known = lens.name in EMBEDDED and pairs > 0
     answers = judge(drawn)
@@ -212,7 +213,7 @@ def _check_answers(answers: pd.DataFrame, prompt: str) -> None:
         reasons = "; ".join(answers["reason"].dropna().unique()[:2]) or "it does not say why"
         raise CheckError(
             f"{answers['scorer'].iloc[0]} can judge nothing of {prompt!r} ({reasons}). Give checks that it "
-            "can judge (--checks FILE), or another scorer."
+            "can judge (a file of checks), or another scorer."
         )
 
 

@@ -11,6 +11,7 @@ from diffusion_lens.analysis.emergence import times
 from diffusion_lens.analysis.parents import of_all
 from diffusion_lens.checks.assign import ask
 from diffusion_lens.checks.checks import WHOLE, CheckedPrompt
+from diffusion_lens.checks.english import number_word, plural
 from diffusion_lens.errors import CheckError, ScorerError, ScoresError
 from diffusion_lens.runs.experiment import Prompt
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from diffusion_lens.lens.result import Result
     from diffusion_lens.scoring.scorer import Scorer
 
-__all__ = ["EmergenceOf", "checks_about", "emergence_in", "emergence_of"]
+__all__ = ["EmergenceOf", "checks_about", "emergence_in", "emergence_of", "judges_of"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,35 +59,95 @@ class EmergenceOf:
 def checks_about(asked: CheckedPrompt, word: str) -> list[str]:
     """The ids of the checks of a prompt that a word is about: the check of that id, or what it asks for.
 
-    Of a colour it is the check of the colour, of a noun the check that the thing is there.
+    Of a colour it is the check of the colour, of a noun the check that the thing is there, of a number (as
+    a word or in digits) the check of how many there are.
 
     Raises:
-        CheckError: no check is about it; it names what there is.
+        CheckError: the word is blank, or no check is about it; it names what there is.
     """
     wanted = word.strip().lower()
     parts = [check for check in asked.checks if check.id != WHOLE]
-    by_id = [check.id for check in asked.checks if check.id.lower() == wanted]
-    by_attribute = [check.id for check in parts if (check.attribute or "").lower() == wanted]
-    by_subject = [
-        check.id for check in parts if check.kind == "object" and (check.subject or "").lower() == wanted
-    ]
-    by_relation = [check.id for check in parts if wanted in ((check.relation or "").lower(), check.kind)]
-    for found in (by_id, by_attribute, by_subject, by_relation):
-        if found:
-            return found
     words = [
         word
         for check in parts
-        for word in (check.attribute, check.subject if check.kind == "object" else None, check.relation)
+        for word in (
+            check.attribute,
+            check.subject if check.kind == "object" else None,
+            check.relation if check.count is None else number_word(check.count),
+        )
         if word
     ]
     known = ", ".join(dict.fromkeys(words)) or "nothing but the prompt as a whole (prompt)"
+    if not wanted:
+        raise CheckError(
+            f"What to look for in the images of {asked.prompt!r} is blank. What can be asked for: {known}."
+        )
+    by_id = [check.id for check in asked.checks if check.id.lower() == wanted]
+    by_attribute = [check.id for check in parts if (check.attribute or "").lower() == wanted]
+    by_subject = [
+        check.id for check in parts if check.kind == "object" and wanted in _forms(check.subject or "")
+    ]
+    by_count = [
+        check.id
+        for check in parts
+        if check.count is not None and wanted in (str(check.count), number_word(check.count))
+    ]
+    by_relation = [check.id for check in parts if wanted in ((check.relation or "").lower(), check.kind)]
+    for found in (by_id, by_attribute, by_subject, by_count, by_relation):
+        if found:
+            return found
     raise CheckError(
         f"No check of the prompt {asked.prompt!r} is about {word!r}. What can be asked for: {known}."
     )
 
 
-def emergence_in(result: "Result", word: str, scorer: "str | Scorer", **options: Any) -> list[EmergenceOf]:
+def _forms(noun: str) -> tuple[str, str]:
+    """A noun of one and of several, in small letters."""
+    return noun.lower(), plural(noun).lower()
+
+
+def judges_of(
+    asked: CheckedPrompt,
+    word: str,
+    scorer: "str | Scorer",
+    *,
+    model: str | None = None,
+    device: str | None = None,
+) -> "Sequence[Scorer]":
+    """The scorers of a name, if they can tell whether what a word stands for is there.
+
+    It needs no image, so that what can't be answered is refused before any is drawn.
+
+    Args:
+        asked: the prompt and its checks.
+        word: a word of the prompt, or the id of a check.
+        scorer: who answers; a registered name, or a scorer.
+        model: the model that will draw the images.
+        device: where the scorer's model runs.
+
+    Raises:
+        CheckError: no check is about the word.
+        ScorerError: there is no such scorer, or it can't answer such a check.
+    """
+    from diffusion_lens.scoring.answerable import why_unanswered
+    from diffusion_lens.scoring.registry import check_names
+    from diffusion_lens.scoring.score_result import scorers_named
+    from diffusion_lens.scoring.scorer import Source
+
+    about = checks_about(asked, word)
+    if isinstance(scorer, str):
+        check_names([scorer])  # before a library that computes is imported
+    judges = scorers_named(scorer, device=device)
+    why = why_unanswered(judges, asked, about, Source(model))
+    if why:
+        name = scorer if isinstance(scorer, str) else scorer.name
+        raise ScorerError(f"{name} can't tell whether {word!r} is there: {why}. Give another scorer.")
+    return judges
+
+
+def emergence_in(
+    result: "Result", word: str, scorer: "str | Scorer | Sequence[Scorer]", **options: Any
+) -> list[EmergenceOf]:
     """When what a word stands for appears in the images of one prompt.
 
     Args:
@@ -115,7 +176,8 @@ def emergence_in(result: "Result", word: str, scorer: "str | Scorer", **options:
     here = table[table["check"].isin(about)]
     if here["label"].isna().all():
         why = "; ".join(here["reason"].dropna().unique()[:2]) or "it answers no such check"
-        raise ScorerError(f"{scorer} can't tell whether {word!r} is there: {why}.")
+        names = ", ".join(dict.fromkeys(table["scorer"]))
+        raise ScorerError(f"{names} can't tell whether {word!r} is there: {why}.")
     readings = here.groupby(["run", "scorer", "encoder"], sort=False)
     return [
         found for _, part in readings for found in emergence_of(of_all(table).loc[part.index], asked, word)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from diffusion_lens.checks.checks import Check
+from diffusion_lens.checks.scenes import from_description
 from diffusion_lens.testbed.captions import SIZE_WORDS, Description, Item, phrase
 from diffusion_lens.testbed.scenes import OBJECTS, OPPOSITE, PLACES, RELATIONS
 from diffusion_lens.testbed.sprites import COLOURS
@@ -24,16 +25,19 @@ def minimal_pairs(stated: Description, check: Check, count: int, seed: int = 0) 
 
     Args:
         stated: what the prompt states, from `checks.scenes.parse_caption`.
-        check: one of its checks.
+        check: one of its checks, of whatever id.
         count: how many pairs.
         seed: of what varies.
 
     Returns:
-        (with, without) pairs; none for a check that no caption can be without, such as an invented name.
+        (with, without) pairs; none for a check that the prompt does not state, or that no caption can be
+        without, such as an invented name.
     """
-    other = _other(stated, check)
-    if other is None or not stated.items:
+    own = _own(stated, check)
+    other = _other(stated, own) if own is not None else None
+    if own is None or other is None or not stated.items:
         return []
+    check = own
     made = []
     for number in range(count):
         rng = np.random.default_rng((seed, number))
@@ -42,6 +46,17 @@ def minimal_pairs(stated: Description, check: Check, count: int, seed: int = 0) 
         with_it, without = (phrase(one, np.random.default_rng(wording)) for one in (base, other(base, rng)))
         made.append((with_it, without))
     return made
+
+
+def _own(stated: Description, check: Check) -> Check | None:
+    """The check of the prompt's own words that asks what a check asks, whose id says of which object."""
+    asked = ("kind", "answer", "subject", "attribute", "relation", "target", "count")
+    same = [
+        one
+        for one in from_description("", "", stated).checks
+        if all(getattr(one, name) == getattr(check, name) for name in asked)
+    ]
+    return next((one for one in same if one.id == check.id), same[0] if same else None)
 
 
 def _index(check: Check) -> int:

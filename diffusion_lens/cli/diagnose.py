@@ -67,17 +67,12 @@ def diagnose(
 
     names = ("diagnosis.html", "checks.csv", "layers.csv", "repairs.csv", "images.parquet")
     page, atoms, layers, repairs, images = check_outputs(out, names, overwrite=overwrite)
-    from diffusion_lens.analysis.diagnose import diagnose as find
-    from diffusion_lens.analysis.formats import write_csv
+    from diffusion_lens.analysis.diagnosable import ask_diagnosis
     from diffusion_lens.checks.assign import read_given
-    from diffusion_lens.lens.result import Result
-    from diffusion_lens.pages.diagnosis import diagnosis_page, summarize
-    from diffusion_lens.scoring.registry import check_names
 
-    check_names([scorer])
+    # before anything is loaded
     given = read_given(checks) if checks is not None else ()
-    found = find(
-        load.lens(model, batch_size=batch_size),
+    asked = ask_diagnosis(
         prompt,
         seeds,
         held_out,
@@ -85,7 +80,23 @@ def diagnose(
         given=given,
         enough=enough,
         pairs=pairs,
+        model=model,
         device=load.device,
+    )
+    from diffusion_lens.analysis.diagnose import diagnose as find
+    from diffusion_lens.analysis.formats import write_csv
+    from diffusion_lens.lens.result import Result
+    from diffusion_lens.pages.diagnosis import diagnosis_page, summarize
+
+    found = find(
+        load.lens(model, batch_size=batch_size),
+        prompt,
+        seeds,
+        held_out,
+        scorer=asked.judges,
+        given=given,
+        enough=enough,
+        pairs=pairs,
         **sampler.arguments(),
     )
     text = diagnosis_page(found)

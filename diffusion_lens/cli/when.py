@@ -27,7 +27,7 @@ def when(
         str,
         tyro.conf.Positional,
         tyro.conf.arg(
-            help="What to look for: a colour, a thing, a relation of the prompt, or a check's id."
+            help="What to look for: a colour, thing, number or relation of the prompt, or a check's id."
         ),
     ],
     /,
@@ -47,16 +47,14 @@ def when(
     """
     from rich.table import Table
 
-    from diffusion_lens.analysis.emergence_of import checks_about
+    from diffusion_lens.analysis.emergence_of import judges_of
     from diffusion_lens.checks.assign import ask
     from diffusion_lens.runs.experiment import Prompt
-    from diffusion_lens.scoring.registry import check_names
 
     # before anything is drawn
-    checks_about(ask([Prompt(prompt)]).prompts[0], word)
-    check_names([scorer])
+    judges = judges_of(ask([Prompt(prompt)]).prompts[0], word, scorer, model=model, device=load.device)
     result = load.lens(model, batch_size=batch_size)(prompt, layers="all", seeds=list(seeds))
-    for found in result.emergence(word, scorer, device=load.device):
+    for found in result.emergence(word, judges):
         say(str(found))
         view = Table("layer", "right", "", box=None)
         for layer, rate, cells in found.rates.itertuples(index=False):

@@ -93,6 +93,7 @@ class Call:
             where=where_drawn(model.conditioner.device),
         )
         hashes = model.embeddings.hashes
+        _check_words(reader, states, readings)
         if warning := describe_unused(hashes, [*texts, settings.sampler.negative_prompt or ""]):
             log.warning(warning)
         return cls(
@@ -183,3 +184,20 @@ class Call:
             return ""
         found: Sequence[str] = [states.edits(index) for states in self.states.values()]
         return " + ".join(one for one in found if one)
+
+
+def _check_words(reader: Reader, states: States, readings: Sequence[ResolvedReading]) -> None:
+    """Make each change of hidden states once for each prompt, so that a word that it lacks is said at once.
+
+    Raises:
+        PromptError: a prompt lacks a word that an intervention names.
+    """
+    once: dict[tuple[str, ...], ResolvedReading] = {}
+    for one in readings:
+        changes = one.reading.interventions
+        if not all(change.in_encoder for change in changes):  # those in the encoder have been made by now
+            once.setdefault((one.reading.encoder, *(change.id for change in changes)), one)
+    for index in range(len(next(iter(states.values())).prompts)):
+        prompt = {name: batch[index] for name, batch in states.items()}
+        for reading in once.values():
+            reader.conditions(prompt, reading)

@@ -140,8 +140,7 @@ def compare_encoders(
         raise EncoderError(f"This pipeline has no encoder {place!r}. It has: {', '.join(known)}.")
     given = [EncoderVariant.parse(one) if isinstance(one, str) else one for one in (first, second)]
     names = [str(one) if isinstance(one, EncoderVariant) else type(one).__name__ for one in given]
-    results = []
-    depths = []
+    lenses: list[DiffusionLens] = []  # both before anything is drawn: the second one may not fit
     for variant, name in zip(given, names, strict=True):
         other = DiffusionLens(
             replace_encoders(lens.pipeline, {place: variant}),
@@ -153,17 +152,19 @@ def compare_encoders(
             revision=lens.revision,
             embeddings=lens.embeddings.fitted,
         )
-        depths.append(other.conditioner.encoders[place].depth)
-        if len(set(depths)) > 1:
-            raise EncoderError(
-                f"{names[0]} has {depths[0]} layers and {names[1]} has {depths[1]}: only encoders of one "
-                "depth can be compared layer by layer."
-            )
-        results.append(other(prompts, layers, seeds, encoder=place, **options))
-    table = _differences(results[0], results[1], place)
+        lenses.append(other)
+    depths = [one.conditioner.encoders[place].depth for one in lenses]
+    if len(set(depths)) > 1:
+        raise EncoderError(
+            f"{names[0]} has {depths[0]} layers and {names[1]} has {depths[1]}: only encoders of one "
+            "depth can be compared layer by layer."
+        )
+    drawn = [one(prompts, layers, seeds, encoder=place, **options) for one in lenses]
+    results = (drawn[0], drawn[1])
+    table = _differences(*results, place)
     if names[0] == names[1]:
         names = [f"{name} ({letter})" for name, letter in zip(names, "AB", strict=True)]
-    return EncoderComparison(place, (names[0], names[1]), (results[0], results[1]), table, amount)
+    return EncoderComparison(place, (names[0], names[1]), results, table, amount)
 
 
 def _differences(first: Result, second: Result, encoder: str) -> pd.DataFrame:

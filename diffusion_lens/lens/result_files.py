@@ -59,7 +59,7 @@ def load_table(place: str, wanted: Wanted) -> pd.DataFrame:
     """
     path = Path(place)
     saved = path if path.is_file() else path / "images.parquet"
-    table = _read_parquet(saved) if saved.is_file() else read_run(place, wanted)
+    table: pd.DataFrame = _read_parquet(saved) if saved.is_file() else read_run(place, wanted)
     for name, values in wanted.items():
         if values is None:
             continue

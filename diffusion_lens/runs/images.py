@@ -205,8 +205,9 @@ def read_run(
             len(table) - planned.sum(),
             store.url,
         )
-    found: pd.DataFrame = table[planned].sort_values("cell", key=lambda cells: cells.map(place))
-    return found.reset_index(drop=True) if columns is None else found[list(columns)].reset_index(drop=True)
+    table = table[planned].sort_values("cell", key=lambda cells: cells.map(place)).reset_index(drop=True)
+    found: pd.DataFrame = table if columns is None else table[list(columns)]
+    return found
 
 
 def _kind(reading: ResolvedReading) -> dict[str, str]:

@@ -14,7 +14,7 @@ from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.score_result import scorers_named
 from diffusion_lens.scoring.scorer import Scorer, ScoreRequest, Source
 
-__all__ = ["checks_of", "image_difference", "judge_images", "share_right"]
+__all__ = ["asked_of", "checks_of", "image_difference", "judge_images", "share_right"]
 
 
 def checks_of(
@@ -36,7 +36,7 @@ def checks_of(
     Raises:
         CheckError: there is none, or none of an id that was asked for.
     """
-    asked = ask([Prompt(prompt)], given).prompts[0].checks
+    asked = asked_of(prompt, given).checks
     unknown = [one for one in ids if one not in {check.id for check in asked}]
     if unknown:
         raise CheckError(
@@ -47,7 +47,7 @@ def checks_of(
         return tuple(check for check in asked if check.id in ids)
     parts = [check for check in asked if check.id != WHOLE]
     if unlike is not None and parts:
-        theirs = {check.question for check in ask([Prompt(unlike)], given).prompts[0].checks}
+        theirs = {check.question for check in asked_of(unlike, given).checks}
         parts = [check for check in parts if check.question not in theirs]
         if not parts:
             raise CheckError(
@@ -57,10 +57,19 @@ def checks_of(
     return tuple(parts) or asked
 
 
+def asked_of(prompt: str, given: Sequence[CheckedPrompt] = ()) -> CheckedPrompt:
+    """A prompt with its checks: those given, or what its words state; and that of the prompt as a whole.
+
+    Raises:
+        CheckError: checks are given and none is of the prompt.
+    """
+    return ask([Prompt(prompt)], given).prompts[0]
+
+
 def judge_images(
     table: pd.DataFrame,
     prompt: str,
-    scorer: str | Scorer = "oracle",
+    scorer: str | Scorer | Sequence[Scorer] = "oracle",
     given: Sequence[CheckedPrompt] = (),
     *,
     settings: Any = None,
@@ -72,7 +81,7 @@ def judge_images(
     Args:
         table: rows with the columns `cell`, `encoder`, `layer`, `seed` and `image`, each cell once.
         prompt: whose checks are asked.
-        scorer: a name that is registered, or a scorer.
+        scorer: a name that is registered, a scorer, or several.
         given: checks of prompts; if left out, what the prompt's words state.
         settings: the scorer's settings, where it is given by name.
         device: where its model runs; the fastest at hand if left out.
@@ -85,7 +94,7 @@ def judge_images(
     Raises:
         ScorerError: there is no such scorer, or it can't judge these images.
     """
-    asked, source = ask([Prompt(prompt)], given).prompts[0], Source(model)
+    asked, source = asked_of(prompt, given), Source(model)
     made: list[dict[str, object]] = []
     for one in scorers_named(scorer, settings, device):
         prepared = one.prepare([asked], source)[0]

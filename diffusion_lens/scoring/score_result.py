@@ -23,7 +23,7 @@ _SERIES = ("model", "revision", "encoder", "readout", "pooled", "slots", "interv
 
 def score_result(
     result: Result,
-    scorer: str | Scorer,
+    scorer: str | Scorer | Sequence[Scorer],
     checks: Sequence[CheckedPrompt] | None = None,
     *,
     settings: Any = None,
@@ -34,7 +34,7 @@ def score_result(
 
     Args:
         result: the images, of `lens(...)` or of `Result.load`.
-        scorer: a name that is registered, or a scorer.
+        scorer: a name that is registered, a scorer, or several.
         checks: checks of prompts; if left out, those that the prompts' own words give.
         settings: the scorer's settings, where it is given by name; its defaults if left out.
         device: where its model runs; the fastest at hand if left out.
@@ -64,14 +64,16 @@ def score_result(
     return scores.validate(pd.DataFrame(made))
 
 
-def scorers_named(scorer: str | Scorer, settings: Any, device: str | None) -> Sequence[Scorer]:
-    """The scorers that a name stands for, or the one given.
+def scorers_named(
+    scorer: str | Scorer | Sequence[Scorer], settings: Any = None, device: str | None = None
+) -> Sequence[Scorer]:
+    """The scorers that a name stands for, or those given.
 
     Raises:
         ScorerError: there is none of that name, or it can't be made.
     """
     if not isinstance(scorer, str):
-        return [scorer]
+        return [scorer] if isinstance(scorer, Scorer) else scorer
     from diffusion_lens.models.load import choose_device
 
     made, failed = make_scorers(

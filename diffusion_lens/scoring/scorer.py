@@ -79,6 +79,10 @@ class Scorer(ABC):
         """
         return prompts
 
+    def why_not(self, check: Check) -> str | None:
+        """Why it can't answer a check whatever an image shows; None if it can, or the image has to tell."""
+        return None
+
     @abstractmethod
     def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Sequence[Judgement]]:
         """Answer the checks of each image.

@@ -9,7 +9,7 @@ import pytest
 from diffusion_lens.analysis.decodable import Decodability, probe_check, read_by_probe
 from diffusion_lens.analysis.diagnose import Diagnosis, compare_repairs, diagnose
 from diffusion_lens.analysis.verdicts_of_checks import VERDICTS, find_verdict
-from diffusion_lens.checks.checks import Judgement
+from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
 from diffusion_lens.checks.minimal_pairs import minimal_pairs
 from diffusion_lens.checks.scenes import from_description, parse_caption
 from diffusion_lens.errors import CheckError, InputError, SamplerError, ScorerError
@@ -80,6 +80,16 @@ def test_an_invented_name_has_no_pairs():
     stated = parse_caption("Zorvak")
     (identity, *_) = from_description("", "Zorvak", stated).checks
     assert minimal_pairs(stated, identity, 20) == []
+
+
+def test_a_check_of_a_file_is_paired_by_what_it_asks_whatever_its_id():
+    stated = parse_caption("a red car and a blue dog")
+    own = from_description("", "", stated).checks
+    blue = next(check for check in own if check.attribute == "blue")
+    renamed = replace(blue, id="mine", question="Is it blue?", parents=())
+    assert minimal_pairs(stated, renamed, 5) == minimal_pairs(stated, blue, 5) != []
+    assert minimal_pairs(stated, Check("object-7", "object", "?", subject="tree"), 5) == []
+    assert minimal_pairs(stated, Check("c", "object", "Is there a car?"), 5) == []
 
 
 def test_a_probe_reads_what_states_hold():
@@ -186,9 +196,10 @@ def test_what_can_not_be_diagnosed_is_refused_before_anything_is_drawn(emoji):
     refused(SamplerError, "No seed was given", held_out=())
     refused(SamplerError, "-1 is no seed", seeds=[-1])
     refused(ScorerError, "There is no scorer 'orakel'. Did you mean 'oracle'", scorer="orakel", steps=1)
-    refused(
-        CheckError, r"oracle can judge nothing of 'hello world' .* Give checks that", "hello world", steps=1
-    )
+    refused(CheckError, r"oracle can judge nothing of 'hello world': .* Give checks that", "hello world")
+    fox = CheckedPrompt("a red car", "a red car", (Check("c", "object", "Is there a car?"),))
+    refused(CheckError, "goes by the columns subject: 'c' has no subject", given=[fox])
+    refused(CheckError, "nothing of 'a red car': it asks questions of its own", scorer="similarity")
 
 
 @pytest.mark.parametrize(("prompt", "check"), [("a red car and a blue dog", "red"), ("a blue dog", "blue")])

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffusion_lens.analysis.emergence_of import checks_about, emergence_of
+from diffusion_lens.analysis.emergence_of import checks_about, emergence_of, judges_of
 from diffusion_lens.checks.assign import ask
 from diffusion_lens.errors import CheckError, ScorerError, ScoresError
 from diffusion_lens.lens.result import Result
@@ -30,6 +30,27 @@ def test_a_word_finds_the_check_that_asks_for_it():
     assert checks_about(ASKED, "prompt") == ["prompt"]
     with pytest.raises(CheckError, match=r"about 'dog'. What can be asked for: .*purple"):
         checks_about(ASKED, "dog")
+    with pytest.raises(CheckError, match=r"is blank. What can be asked for: cat, purple\."):
+        checks_about(ASKED, " ")
+
+
+def test_a_number_finds_the_check_of_how_many_there_are():
+    cars = ask([Prompt("three red cars")]).prompts[0]
+    assert [checks_about(cars, word) for word in ("three", "3", "exactly")] == [["count-0"]] * 3
+    assert checks_about(cars, "Cars") == checks_about(cars, "car") == ["object-0"]
+    with pytest.raises(CheckError, match=r"about 'two'. What can be asked for: car, red, three\."):
+        checks_about(cars, "two")
+
+
+def test_a_scorer_that_answers_no_such_question_is_refused_without_an_image():
+    assert [one.name for one in judges_of(ASKED, "purple", "oracle")] == ["oracle"]
+    with pytest.raises(ScorerError, match="similarity can't tell whether 'purple' is there: it asks"):
+        judges_of(ASKED, "purple", "similarity")
+    with pytest.raises(ScorerError, match="no scorer 'orakel'"):
+        judges_of(ASKED, "purple", "orakel")
+    violin = ask([Prompt("a", {"template": "a {object}", "object": "violin"})]).prompts[0]
+    with pytest.raises(ScorerError, match=r"the testbed has no object 'violin'\. Give another scorer"):
+        judges_of(violin, "violin", "oracle")
 
 
 def test_it_is_there_from_the_layer_on_at_which_most_seeds_stay_right():

@@ -270,6 +270,12 @@ def test_bad_input_is_one_clear_message(tiny_lens, untyped, arguments, error, me
     assert isinstance(caught.value, InputError)
 
 
+def test_a_word_that_a_prompt_lacks_is_said_before_the_progress_bar(tiny_lens, capsys):
+    with pytest.raises(PromptError, match="'a red fox' does not hold 'zebra'"):
+        tiny_lens("sd")(["a zebra", "a red fox"], 1, interventions=["drop(zebra)"])
+    assert "Drawing" not in capsys.readouterr().err
+
+
 def test_sizes_that_the_pipeline_would_ignore_or_refuse(emoji):
     with pytest.raises(SamplerError, match="Give height and width together"):
         emoji(PROMPT, height=64, progress=False)

@@ -122,6 +122,8 @@ def test_reasons_say_what_is_seen():
         ),
         (Check("c", "identity", "", subject="Ada Lovelace"), "knows nobody called 'Ada Lovelace'"),
         (Check("c", "global", "", attribute="a dream"), "no place 'a dream'"),
+        (Check("c", "object", "Is there a fox?"), "goes by the columns subject: 'c' has no subject"),
+        (Check("c", "count", "Two?", subject="fox"), "by the columns subject, count: 'c' has no count"),
         (Check("c", "object", "", answer="fox", choices=("fox", "cat")), "chooses nothing"),
         (whole("an oil painting of melancholy"), "can't parse this prompt"),
     ],
@@ -129,6 +131,7 @@ def test_reasons_say_what_is_seen():
 def test_what_the_testbed_does_not_know_is_missing_with_the_reason(check, reason):
     [[judged]] = SCORER.score(requests([scene("a fox")], [[check]], "emoji"))
     assert judged.label is None and judged.p is None and reason in judged.reason
+    assert SCORER.why_not(check) == judged.reason  # it is known without an image
 
 
 def test_pictures_of_another_shape_are_missing_and_the_others_are_read():

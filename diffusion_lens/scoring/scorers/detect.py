@@ -122,7 +122,7 @@ class DetectScorer(Scorer):
         return judged
 
     def _judge(self, image: Image, boxes: Sequence[Box], check: Check) -> Judgement:
-        reason = self._why_not(check)
+        reason = self.why_not(check)
         if reason is not None:
             return Judgement(check.id, None, None, reason)
         settings, name = self.settings, check.subject or ""
@@ -139,8 +139,8 @@ class DetectScorer(Scorer):
             return self._stand(boxes, things, check)
         return self._colour(image, things[0], check)
 
-    def _why_not(self, check: Check) -> str | None:
-        """Why a detector can't judge a check."""
+    def why_not(self, check: Check) -> str | None:
+        """See `Scorer.why_not`."""
         if check.answer != "yes" or check.choices or not check.subject:
             return "a detector answers whether a named thing is there, and the check names none"
         known = self.detector.classes

@@ -23,6 +23,15 @@ __all__ = ["OracleScorer"]
 
 # how often a blind guess is right, of two objects that are there; of the order, on the right axis
 CHANCE = {"relation": 0.25, "axis": 0.5, "order": 0.5}
+# what a check of each kind must name; its question is not read
+_NEEDED = {
+    "object": ("subject",),
+    "attribute": ("subject", "attribute"),
+    "count": ("subject", "count"),
+    "identity": ("subject",),
+    "global": ("attribute",),
+    **dict.fromkeys(("relation", "axis", "order"), ("subject", "relation", "target")),
+}
 
 Decision = tuple[bool | None, str | None]  # met or not, and why that can't be decided
 
@@ -49,8 +58,34 @@ class OracleScorer(Scorer):
             if isinstance(seen, str) or why is not None:
                 answers.append([Judgement(check.id, reason=reason) for check in request.checks])
             else:
-                answers.append([_answer(check, request.checks, seen) for check in request.checks])
+                answers.append([self._answer(check, request.checks, seen) for check in request.checks])
         return answers
+
+    def _answer(self, check: Check, all_checks: Sequence[Check], seen: Reading) -> Judgement:
+        never = self.why_not(check)
+        right, why = (None, never) if never is not None else _decide(check, all_checks, seen)
+        if right is not None and check.answer == "no":
+            right = not right
+        raw = {"seen": _describe(seen)}
+        if right is None:
+            return Judgement(check.id, reason=why, raw=raw)
+        why = why or f"sees {_describe(seen)}"
+        return Judgement(check.id, float(right), right, why, CHANCE.get(check.kind), raw=raw)
+
+    def why_not(self, check: Check) -> str | None:
+        """See `Scorer.why_not`."""
+        if check.choices or check.answer not in ("yes", "no"):
+            return "the oracle answers yes or no, and chooses nothing"
+        if check.id == WHOLE:
+            stated = parse_caption(check.subject or "")
+            return None if stated is not None else "the testbed's grammar can't parse this prompt"
+        lacking = [name for name in _NEEDED[check.kind] if getattr(check, name) is None]
+        if lacking:
+            return (
+                f"the oracle reads no question, and of the kind {check.kind} goes by the columns "
+                f"{', '.join(_NEEDED[check.kind])}: {check.id!r} has no {', '.join(lacking)}"
+            )
+        return _why_not_drawn(check)
 
 
 @register("oracle", "exact answers, for emoji scenes alone")
@@ -59,36 +94,35 @@ def make(settings: NoSettings, device: str) -> list[Scorer]:
     return [OracleScorer()]
 
 
-def _answer(check: Check, all_checks: Sequence[Check], seen: Reading) -> Judgement:
-    right, why = _decide(check, all_checks, seen)
-    if right is not None and check.answer == "no":
-        right = not right
-    raw = {"seen": _describe(seen)}
-    if right is None:
-        return Judgement(check.id, reason=why, raw=raw)
-    why = why or f"sees {_describe(seen)}"
-    return Judgement(check.id, float(right), right, why, CHANCE.get(check.kind), raw=raw)
-
-
 def _decide(check: Check, all_checks: Sequence[Check], seen: Reading) -> Decision:
-    if check.choices or check.answer not in ("yes", "no"):
-        return None, "the oracle answers yes or no, and chooses nothing"
     if check.id == WHOLE:
         return _decide_whole(check, seen)
     if check.kind == "identity":
-        if check.subject not in ENTITIES:
-            return None, f"the testbed knows nobody called {check.subject!r}"
-        return shows_entity(check.subject, seen), None
+        return shows_entity(str(check.subject), seen), None
     if check.kind == "global":
-        if check.attribute not in GROUNDS:
-            return None, f"the testbed has no place {check.attribute!r}"
         return seen.place == check.attribute, None
+    return _decide_object(check, str(check.subject), all_checks, seen)
+
+
+def _why_not_drawn(check: Check) -> str | None:
+    """Why the testbed can't draw what a check asks for; None if it can."""
+    if check.kind == "identity":
+        known = check.subject in ENTITIES
+        return None if known else f"the testbed knows nobody called {check.subject!r}"
+    if check.kind == "global":
+        return None if check.attribute in GROUNDS else f"the testbed has no place {check.attribute!r}"
     for name in (check.subject, check.target):
         if name is not None and name not in OBJECTS:
-            return None, f"the testbed has no object {name!r}"
-    if check.subject is None:
-        return None, "the check names no object"
-    return _decide_object(check, check.subject, all_checks, seen)
+            return f"the testbed has no object {name!r}"
+    if check.kind == "attribute" and check.attribute not in (*COLOURS, *SIZES):
+        return f"the testbed knows nothing that is {check.attribute!r}"
+    if check.kind in ("relation", "axis", "order") and _where(check) not in RELATIONS:
+        return f"the testbed has no relation {check.relation!r}"
+    return None
+
+
+def _where(check: Check) -> str:
+    return (check.relation or "").removeprefix("to the ").removesuffix(" of")
 
 
 def _decide_object(check: Check, subject: str, all_checks: Sequence[Check], seen: Reading) -> Decision:
@@ -103,23 +137,15 @@ def _decide_object(check: Check, subject: str, all_checks: Sequence[Check], seen
     if check.kind == "attribute":
         if check.attribute in COLOURS:
             return first.colour == check.attribute, None
-        if check.attribute in SIZES:
-            return first.size == SIZES[check.attribute], None
-        return None, f"the testbed knows nothing that is {check.attribute!r}"
+        return first.size == SIZES[str(check.attribute)], None
     if check.kind == "count":
-        if check.count is None:
-            return None, "the check says no number"
-        number = count_objects(subject, seen)
-        return number >= check.count if check.relation == "at least" else number == check.count, None
-    where = (check.relation or "").removeprefix("to the ").removesuffix(" of")
-    if where not in RELATIONS or check.target is None:
-        return None, f"the testbed has no relation {check.relation!r}"
-    others = {
-        one.attribute for one in all_checks if one.kind == "attribute" and one.subject == check.target
-    }
-    second = find_object(check.target, seen, others)
+        number, wanted = count_objects(subject, seen), check.count or 0
+        return number >= wanted if check.relation == "at least" else number == wanted, None
+    where, target = _where(check), str(check.target)
+    others = {one.attribute for one in all_checks if one.kind == "attribute" and one.subject == target}
+    second = find_object(target, seen, others)
     if second is None:
-        return None, f"there is no {check.target} to ask about"
+        return None, f"there is no {target} to ask about"
     if check.kind in ("axis", "order"):
         axis, order = relation_parts(first, second, where)
         if check.kind == "axis":
@@ -135,8 +161,7 @@ def _colours_of(subject: str, checks: Sequence[Check]) -> set[str | None]:
 def _decide_whole(check: Check, seen: Reading) -> Decision:
     """Everything that the caption states is right; it is wrong also where a part can't be asked."""
     stated = parse_caption(check.subject or "")
-    if stated is None:
-        return None, "the testbed's grammar can't parse this prompt"
+    assert stated is not None, "as why_not makes sure"
     wrong = [answer.about for answer in judge(stated, seen) if not answer.right]
     return not wrong, f"not so: {', '.join(wrong)}; sees {_describe(seen)}" if wrong else None
 
