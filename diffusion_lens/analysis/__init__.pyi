@@ -4,8 +4,10 @@ from .columns import check_experiment as check_experiment
 from .columns import whole_prompts_apart as whole_prompts_apart
 from .curves import LEAST_PROMPTS as LEAST_PROMPTS
 from .curves import on_enough_prompts as on_enough_prompts
+from .diagnosable import ask_diagnosis as ask_diagnosis
 from .diagnose import Diagnosis as Diagnosis
 from .emergence_of import checks_about as checks_about
+from .emergence_of import judges_of as judges_of
 from .findings import Shown as Shown
 from .findings import Source as Source
 from .first_layers import first_layers as first_layers

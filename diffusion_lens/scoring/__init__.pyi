@@ -1,4 +1,6 @@
+from .answerable import why_unanswered as why_unanswered
 from .baselines import BASELINES as BASELINES
+from .judge_images import asked_of as asked_of
 from .judge_images import checks_of as checks_of
 from .measures import clip_measure as clip_measure
 from .measures import load_dinov2 as load_dinov2
@@ -9,6 +11,7 @@ from .registry import make_scorers as make_scorers
 from .registry import read_settings as read_settings
 from .repairs import draw_repairs as draw_repairs
 from .repairs import propose_repairs as propose_repairs
+from .score_result import scorers_named as scorers_named
 from .score_run import Scored as Scored
 from .score_run import Settings as Settings
 from .scorer import Scorer as Scorer
