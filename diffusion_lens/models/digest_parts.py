@@ -114,13 +114,15 @@ def digest_module(module: nn.Module) -> str:
 def _weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers by name, wherever offloading keeps them."""
     for path, part in module.named_modules():
-        own = [
-            name for name, _ in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False))
-        ]
+        own = [*_there(part._parameters), *_there(part._buffers)]
         for name in own:
             yield f"{path}.{name}", read_weight(part, name)
         if not own:
             yield from _packed(path, part)
+
+
+def _there(weights: Mapping[str, Tensor | None]) -> list[str]:
+    return [name for name, weight in weights.items() if weight is not None]
 
 
 def read_weight(part: nn.Module, name: str) -> Tensor:
@@ -284,11 +286,12 @@ def _held(module: nn.Module) -> str:
     """Numbers and names that the modules inside hold and a forward pass may read, such as LoRA's scales."""
     held: dict[str, Any] = {}
     for path, part in module.named_modules():
-        for name, value in vars(part).items():
-            wanted = name in _ADAPTERS or not (name.startswith("_") or name in _OWN or name in _HOW)
-            if wanted and "cache" not in name and is_plain(value):
-                held[f"{path}.{name}"] = end_of_text(part, name, value)
+        values = vars(part)
+        for name in values.keys() - _UNREAD:
+            wanted = name in _ADAPTERS or not (name.startswith("_") or "cache" in name)
+            if wanted and is_plain(values[name]):
+                held[f"{path}.{name}"] = end_of_text(part, name, values[name])
     return stable(held)
 
 
-_OWN = frozenset(vars(nn.Module()))
+_UNREAD = _HOW.union(vars(nn.Module()))

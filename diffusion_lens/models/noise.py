@@ -17,6 +17,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from diffusion_lens.errors import SamplerError
+from diffusion_lens.models.placement import modules_of
 
 __all__ = ["evaluating", "seeded"]
 
@@ -39,7 +40,7 @@ _RANDOM = frozenset(
 def evaluating(pipe: Any) -> Iterator[None]:
     """Put all modules of a pipeline into evaluation mode while the body runs; each as it was afterwards."""
     parts = [part for part in pipe.components.values() if isinstance(part, nn.Module)]
-    training = [module for part in parts for module in part.modules() if module.training]
+    training = [module for part in parts for module in modules_of(part) if module.training]
     for module in training:
         module.training = False
     try:

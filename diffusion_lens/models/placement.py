@@ -1,14 +1,12 @@
 """Where a pipeline computes."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["computing_device"]
+__all__ = ["computing_device", "modules_of"]
 
-_HOOKS = ("_hf_hook", "_diffusers_hook")  # of accelerate and of diffusers: what offloads a module
 
 
 def computing_device(pipe: Any) -> torch.device:
@@ -33,13 +31,13 @@ def computing_device(pipe: Any) -> torch.device:
 
 
 def _is_hooked(part: nn.Module) -> bool:
-    return any(hook in vars(module) for module in _modules(part) for hook in _HOOKS)
+    """Whether accelerate or diffusers offloads a module of a part."""
+    return any("_hf_hook" in vars(one) or "_diffusers_hook" in vars(one) for one in modules_of(part))
 
 
-def _modules(part: nn.Module) -> Iterator[nn.Module]:
+def modules_of(part: nn.Module) -> list[nn.Module]:
     """All modules of a part; `modules()` takes several times as long, for their names."""
-    waiting = [part]
-    while waiting:
-        module = waiting.pop()
-        yield module
-        waiting.extend(one for one in module._modules.values() if one is not None)
+    found = [part]
+    for module in found:  # which grows on the way
+        found += [one for one in module._modules.values() if one is not None]
+    return found

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from diffusion_lens.testbed import distil
 from diffusion_lens.testbed.distil import DistilSettings, DistilStage
 from diffusion_lens.testbed.encoders import untrained
 from diffusion_lens.testbed.train import train
@@ -14,8 +15,10 @@ SETTINGS = DistilSettings(batch=32, chunk=128, warmup=2, rate=5e-3)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with a small tower that knows nothing."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a small tower that knows nothing, for which few captions do."""
+    monkeypatch.setattr(distil, "VALIDATION_SCENES", 48)
+    monkeypatch.setattr(distil, "FIRST_MAP", 128)
     untrained(tmp_path, width=32, layers=2)
     return tmp_path
 
