@@ -8,7 +8,6 @@ from torch import nn
 __all__ = ["computing_device", "modules_of"]
 
 
-
 def computing_device(pipe: Any) -> torch.device:
     """Where a pipeline computes, which with offloading is not where its weights lie.
 

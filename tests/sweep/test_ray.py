@@ -22,6 +22,7 @@ pytestmark = [
 @pytest.fixture(autouse=True)
 def workers_see_this_checkout(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # by default they wait for all other tests
 
 
 def find_workers() -> Iterator[int]:
