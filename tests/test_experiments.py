@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diffusion_lens import Result
-from diffusion_lens.analysis.columns import check_experiment
+from diffusion_lens.analysis.declared import check_experiment
 from diffusion_lens.checks.assign import ask
 from diffusion_lens.checks.checks import WHOLE
 from diffusion_lens.runs.experiment import Experiment

@@ -1,9 +1,9 @@
 from .columns import FRAME as FRAME
-from .columns import Contrast as Contrast
-from .columns import check_experiment as check_experiment
 from .columns import whole_prompts_apart as whole_prompts_apart
 from .curves import LEAST_PROMPTS as LEAST_PROMPTS
 from .curves import on_enough_prompts as on_enough_prompts
+from .declared import Contrast as Contrast
+from .declared import check_experiment as check_experiment
 from .diagnosable import ask_diagnosis as ask_diagnosis
 from .diagnose import Diagnosis as Diagnosis
 from .emergence_of import checks_about as checks_about

@@ -9,14 +9,13 @@ from diffusion_lens.analysis.binding import binding
 from diffusion_lens.analysis.columns import (
     FRAME,
     MOST_VALUES,
-    Contrast,
     check_by,
-    check_planned,
     prepare,
     whole_prompts_apart,
 )
 from diffusion_lens.analysis.conditional import conditional_curves, constancy
 from diffusion_lens.analysis.curves import curves, published_curves
+from diffusion_lens.analysis.declared import Contrast, check_planned, fault_of
 from diffusion_lens.analysis.emergence import distribution, times
 from diffusion_lens.analysis.judges import add_judges
 from diffusion_lens.analysis.label_study import are_labels, label_tables
@@ -72,6 +71,7 @@ def analyse(
     by: Sequence[str] | None = None,
     *,
     planned: Sequence[Contrast] = (),
+    declared: Sequence[Contrast] = (),
     truth: str = "human",
     resampling: Resampling = DEFAULT,
 ) -> Analysis:
@@ -85,6 +85,8 @@ def analyse(
         by: what makes a curve, any columns; `default_by` if left out. Run, scorer and encoder always do.
         planned: contrasts decided on beforehand. Their p values are adjusted among themselves (Holm); those
             of the grid of all pairs are exploratory (Benjamini-Hochberg).
+        declared: further ones, which experiments declare. One that these scores can't make, such as those
+            of a trial with few prompts, is left out with a note.
         truth: the scorer by whom others are corrected: itself, or any called "human:...".
         resampling: the level of all intervals, and the draws behind bands and p values.
 
@@ -107,13 +109,13 @@ def analyse(
     )
     of_labels = label_tables(table, resampling) if are_labels(table) else {}
     table = whole_prompts_apart(table)
-    check_planned(planned, {name: table[name].dropna().unique() for name in table.columns})
+    values = {name: table[name].dropna().unique() for name in table.columns}
+    check_planned(planned, values)
+    faults = {one: fault_of(one, values) for one in declared}
+    planned = [*planned, *(one for one, fault in faults.items() if not fault and one not in planned)]
+    found = Analysis(notes=[f"planned {one}: {fault}" for one, fault in faults.items() if fault])
     if table["category"].nunique() > MOST_VALUES and "category" not in by:
-        found = Analysis(
-            notes=[f"category: {table['category'].nunique()} values, too many for curves of each"]
-        )
-    else:
-        found = Analysis()
+        found.notes.append(f"category: {table['category'].nunique()} values, too many for curves of each")
     found.tables.update(of_labels)
     needed = {*COLUMNS, *by, *(one.column for one in planned), "baseline", "chance"} - {"prompt"}
     table = table[[name for name in table.columns if name in needed | set(by)]]

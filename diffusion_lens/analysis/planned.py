@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from diffusion_lens.analysis.all_pairs import all_pairs
-from diffusion_lens.analysis.columns import FRAME, Contrast, as_text
+from diffusion_lens.analysis.columns import FRAME, as_text
 from diffusion_lens.analysis.contrasts import contrast
+from diffusion_lens.analysis.declared import Contrast
 from diffusion_lens.analysis.order import roles
 from diffusion_lens.analysis.significance import benjamini_hochberg, holm
 from diffusion_lens.analysis.statistics import Resampling

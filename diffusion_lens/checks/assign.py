@@ -75,7 +75,7 @@ def ask(prompts: Sequence[Prompt], given: Sequence[CheckedPrompt] = ()) -> Asked
         CheckError: metadata look like a question set and can't be read; or none of the prompts given is
             among the prompts.
     """
-    by_text = {one.prompt: one for one in given}
+    by_text = {one.prompt.strip(): one for one in given}
     _compare_prompts(prompts, by_text)
     made, sources = [], Counter[str]()
     for prompt in prompts:
@@ -94,7 +94,7 @@ def ask(prompts: Sequence[Prompt], given: Sequence[CheckedPrompt] = ()) -> Asked
 
 def _compare_prompts(prompts: Sequence[Prompt], given: Mapping[str, CheckedPrompt]) -> None:
     """Say which given checks are of prompts that are not there."""
-    texts = [one.prompt for one in prompts]
+    texts = [one.prompt.strip() for one in prompts]
     absent = [text for text in given if text not in set(texts)]
     if not absent:
         return
@@ -126,8 +126,8 @@ def _finish(prompt: Prompt, found: CheckedPrompt) -> CheckedPrompt:
 
 def _find(prompt: Prompt, given: Mapping[str, CheckedPrompt]) -> tuple[CheckedPrompt, str]:
     text, metadata = prompt.prompt, prompt.metadata
-    if text in given:
-        return given[text], "the checks given"
+    if text.strip() in given:
+        return given[text.strip()], "the checks given"
     for columns, read, source in _READERS:
         if columns <= metadata.keys():
             return read(prompt), source

@@ -67,7 +67,8 @@ def read_table(path: str | os.PathLike[str]) -> list[CheckedPrompt]:
         raise CheckError(f"{path} lacks the columns {lacking}; a table of checks needs {list(NEEDED)}.")
     found: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, 2):
-        cells = {name: cell for name, cell in row.items() if cell}
+        cells = {name: cell.strip() if isinstance(cell, str) else cell for name, cell in row.items()}
+        cells = {name: cell for name, cell in cells.items() if cell}
         if not cells.get("prompt"):
             raise CheckError(f"{path}, line {number}, has no prompt.")
         of_prompt = {name: cells[name] for name in _PROMPT_FIELDS if name in cells}
@@ -123,6 +124,7 @@ def make_prompt(row: Any, where: str) -> CheckedPrompt:
     listed = row.get("checks")
     if not isinstance(listed, list) or not listed:
         raise CheckError(f"{where}: the prompt {row['prompt']!r} has no list of checks, or an empty one.")
+    text = row["prompt"].strip()
     numbers = Counter[str]()
     checks = []
     for entry in listed:
@@ -134,8 +136,8 @@ def make_prompt(row: Any, where: str) -> CheckedPrompt:
         numbers[kind] += 1
     try:
         return CheckedPrompt(
-            str(row.get("prompt_id") or row["prompt"]),
-            row["prompt"],
+            str(row.get("prompt_id") or text),
+            text,
             tuple(checks),
             str(row.get("category") or ""),
             dict(row.get("source") or {}),

@@ -74,7 +74,7 @@ def analyze(
         figures: Do not draw figures.
     """
     from diffusion_lens.analysis.analyse import analyse
-    from diffusion_lens.analysis.columns import Contrast
+    from diffusion_lens.analysis.declared import Contrast
     from diffusion_lens.analysis.findings import findings
     from diffusion_lens.analysis.formats import write_csv, write_latex
     from diffusion_lens.analysis.statistics import Resampling
@@ -88,11 +88,14 @@ def analyze(
         raise InputError("No scores were given. Name a run's folder, or a table of scores.")
     resampling = Resampling(level, resamples, seed)
     sources, declared = _about(scores)
-    planned = [Contrast.parse(text) for text in contrast or declared]
+    planned = [Contrast.parse(text) for text in contrast]
+    of_runs = [] if contrast else [Contrast.parse(text) for text in declared]
     table = scoring_table.read_all(scores)
     settings = out / "analysis.json"
     check_output(settings, overwrite=overwrite)
-    found = analyse(table, by or None, planned=planned, truth=truth, resampling=resampling)
+    found = analyse(
+        table, by or None, planned=planned, declared=of_runs, truth=truth, resampling=resampling
+    )
     of_sets = read_set_scores(scores)
     if not of_sets.empty:
         found.tables["set_scores"] = of_sets
@@ -111,7 +114,7 @@ def analyze(
     asked = {
         "scores": [_without_machine(path) for path in scores],
         "by": by,
-        "contrast": [str(one) for one in planned],
+        "contrast": [str(one) for one in planned or of_runs],
         "truth": truth,
         **asdict(resampling),
         "notes": found.notes,

@@ -1,5 +1,6 @@
 """`diffusion-lens bench ...`: what the lens and learning cost, beside what they replace."""
 
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -130,7 +131,7 @@ def bench_lens(
             table.add_row(row["approximation"] or "exact, again", *figures, row["note"])
         console.print(table)
     if out is not None:
-        write_report(out, f"diffusion-lens {' '.join(sys.argv[1:])}", timings, errors)
+        write_report(out, shlex.join(["diffusion-lens", *sys.argv[1:]]), timings, errors)
         say(f"figures  {out}")
 
 

@@ -1,6 +1,7 @@
 """`diffusion-lens new`: an experiment file to start from."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -62,10 +63,11 @@ def new(
         raise InputError(f"{name!r} is no name of a study. Give a word, such as colours.")
     check_output(path, overwrite=overwrite)
     write_whole(path, lambda file: file.write(_EXPERIMENT.encode()))
-    run = Path("runs") / path.stem
+    run = shlex.quote(str(Path("runs") / path.stem))
+    file = shlex.quote(str(path))
     say(
         f"experiment  {path}\n"
-        f"see what it would draw   diffusion-lens sweep {path} --out {run} --dry-run\n"
-        f"draw and score it        diffusion-lens sweep {path} --out {run}\n"
+        f"see what it would draw   diffusion-lens sweep {file} --out {run} --dry-run\n"
+        f"draw and score it        diffusion-lens sweep {file} --out {run}\n"
         f"tables and figures       diffusion-lens analyze {run} --out found"
     )

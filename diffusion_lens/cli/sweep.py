@@ -3,6 +3,7 @@
 import re
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -57,7 +58,7 @@ def sweep(
         retry_failed: Draw again what could not be drawn.
         dry_run: Plan and estimate only: one batch is drawn and thrown away, and nothing is written.
     """
-    from diffusion_lens.analysis.columns import check_experiment
+    from diffusion_lens.analysis.declared import check_experiment
     from diffusion_lens.checks.assign import read_given
     from diffusion_lens.runs.prompts import read_prompts
     from diffusion_lens.scoring.registry import check_names, read_settings
@@ -69,13 +70,20 @@ def sweep(
     check_names(asked.scorers)
     settings = read_settings(asked.scorer)
     given = read_given(base / asked.checks) if asked.checks else []
+    trial = overrides.limit
+    prompts = read_prompts(asked.prompts if trial is None else replace(asked.prompts, limit=None), base)
     if asked.contrasts or asked.scorers:
-        check_experiment(asked.contrasts, read_prompts(asked.prompts, base), given)
+        check_experiment(asked.contrasts, prompts, given, limit=trial)
+    prompts = prompts[:trial]
     if dry_run:
-        planned = look_at_run(asked, target, base=base, shard=part, conditionings=conditionings)
+        planned = look_at_run(
+            asked, target, base=base, shard=part, conditionings=conditionings, prompts=prompts
+        )
         say(_announce(planned, len(planned.todo(retry_failed=retry_failed)), target, planned.rehearse()))
         return
-    with open_run(asked, target, base=base, shard=part, conditionings=conditionings) as run:
+    with open_run(
+        asked, target, base=base, shard=part, conditionings=conditionings, prompts=prompts
+    ) as run:
         todo = len(run.todo(retry_failed=retry_failed))
         say(_announce(run, todo, target, run.estimate(todo)))
         if todo:

@@ -118,7 +118,7 @@ def _analyse(
 ) -> tuple[Mapping[str, pd.DataFrame], list[str]]:
     """The tables of the runs' scores; without scores there are none, and a note."""
     from diffusion_lens.analysis.analyse import analyse
-    from diffusion_lens.analysis.columns import Contrast
+    from diffusion_lens.analysis.declared import Contrast
     from diffusion_lens.analysis.statistics import Resampling
     from diffusion_lens.scoring import table as scores
 
@@ -133,13 +133,7 @@ def _analyse(
     try:
         table = scores.validate(pd.concat(found, ignore_index=True))
         contrasts = [Contrast.parse(text) for text in dict.fromkeys(planned)]
-        for contrast in contrasts:
-            if contrast.column not in table:  # the rest is still worth showing
-                notes.append(
-                    f"The planned contrast {contrast} is left out: there is no column {contrast.column!r}."
-                )
-        known = [one for one in contrasts if one.column in table]
-        made = analyse(table, planned=known, resampling=Resampling(level))
+        made = analyse(table, declared=contrasts, resampling=Resampling(level))
     except DiffusionLensError as error:
         return {}, [*notes, f"The scores can't be analysed: {error}"]
     return made.tables, [*notes, *made.notes]

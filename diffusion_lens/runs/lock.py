@@ -37,7 +37,8 @@ def use_lock(store: Store, shard: tuple[int, int]) -> Iterator[Callable[[], None
         another process may have taken the shard, because this one slept or did not reach the store.
 
     Raises:
-        RunError: another process holds this shard, or draws the run cut in another way.
+        RunError: another process holds this shard, or draws the run cut in another way; or a lock can't be
+            read, so that nobody knows.
         OutputError: the folder can't be written.
     """
     index, count = shard
@@ -57,6 +58,8 @@ def use_lock(store: Store, shard: tuple[int, int]) -> Iterator[Callable[[], None
                 stack.enter_context(lock)
             except Timeout:
                 raise RunError(_in_use(store, shard)) from None
+            except OSError as error:
+                raise RunError(_unreadable(store, f"locks/{name}", error)) from error
         else:
             lease = stack.enter_context(_take_lease(store, f"locks/{name}", shard))
             check = lease.check
@@ -90,16 +93,30 @@ def _is_held(store: Store, name: str) -> bool:
         probe.acquire()
     except Timeout:
         return True
+    except OSError as error:
+        raise RunError(_unreadable(store, name, error)) from error
     probe.release()
     return False
 
 
 def _is_alive(store: Store, name: str) -> bool:
+    """Whether a lease has not run out; one that can't be read may be another process's."""
     try:
         held = json.loads(read_from(store.fs, store.path(name)))
-    except (OSError, ValueError):
+        return float(held["until"]) > time.time()
+    except FileNotFoundError:
         return False
-    return float(held["until"]) > time.time()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(_unreadable(store, name, error)) from error
+
+
+def _unreadable(store: Store, name: str, error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    return (
+        f"{store.url}/{name} can't be read ({reason}), and it tells whether another process draws this "
+        "run. Make sure that you may read and write it, and give the same command again; if no other "
+        "process draws the run, delete it."
+    )
 
 
 class _Lease:
@@ -182,7 +199,11 @@ def _take_lease(store: Store, name: str, shard: tuple[int, int]) -> Iterator[_Le
         raise RunError(_in_use(store, shard))
     lease = _Lease(store, name)
     lease.write()
-    if not lease.is_owned():
+    try:
+        owned = lease.is_owned()
+    except OSError as error:
+        raise RunError(_unreadable(store, name, error)) from error
+    if not owned:
         raise RunError(_in_use(store, shard))
     lease.start()
     try:

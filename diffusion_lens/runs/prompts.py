@@ -28,6 +28,8 @@ _MOST_CAPTIONS = 1_000_000  # they are all in memory
 def read_prompts(source: Prompts, base: Path) -> tuple[Prompt, ...]:
     """The prompts of a source, each text once, in order.
 
+    Blanks at the ends of prompts and of their columns' texts are no part of them: "a fox " is "a fox".
+
     Args:
         source: where they come from.
         base: the folder that relative paths start at.
@@ -35,9 +37,9 @@ def read_prompts(source: Prompts, base: Path) -> tuple[Prompt, ...]:
     Raises:
         ExperimentError: a file can't be read, has no such column, or nothing is left.
     """
-    found = [prompt for prompt in _read(source, base) if _matches(prompt, source.where)]
+    found = [prompt for prompt in map(_stripped, _read(source, base)) if _matches(prompt, source.where)]
     for prompt in found:
-        if not prompt.prompt.strip():
+        if not prompt.prompt:
             raise ExperimentError("One of the prompts is empty; leave it out.")
         check_prompt(prompt)
     unique: dict[str, Prompt] = {}
@@ -53,6 +55,13 @@ def read_prompts(source: Prompts, base: Path) -> tuple[Prompt, ...]:
             "restrictions."
         )
     return kept
+
+
+def _stripped(prompt: Prompt) -> Prompt:
+    metadata = {
+        name: value.strip() if isinstance(value, str) else value for name, value in prompt.metadata.items()
+    }
+    return Prompt(prompt.prompt.strip(), metadata)
 
 
 def _read(source: Prompts, base: Path) -> Iterator[Prompt]:
@@ -113,9 +122,10 @@ def _parse(text: str, name: str, column: str, *, quoted: bool = True) -> Iterato
 
 def _check_columns(reader: "csv.DictReader[str]", name: str) -> None:
     try:
-        columns = list(reader.fieldnames or ())
+        columns = [name.strip() for name in reader.fieldnames or ()]
     except csv.Error:
         return  # which the first row says again
+    reader.fieldnames = columns
     if double := next((one for one in columns if columns.count(one) > 1), None):
         raise ExperimentError(f"{name} has two columns {double!r}. Rename or remove one of them.")
 

@@ -188,7 +188,8 @@ def schema_of(prompts: Sequence[Prompt]) -> pa.Schema:
     taken = [name for name in kinds if name in _IDENTITY or name in _REST]
     if taken:
         raise ExperimentError(
-            f"The prompts have a column {taken[0]!r}, which every run has for something else. Rename it."
+            f"The prompts have a column {taken[0]!r}, which every run has for something else. Rename it, "
+            f"such as to {taken[0]}_of_prompt."
         )
     columns = {
         name: _SCALARS.get(next(iter(found)), pa.string()) if len(found) == 1 else pa.string()

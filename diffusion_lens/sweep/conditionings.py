@@ -13,6 +13,7 @@ in the steps and blocks of `only(...)` is stored as "<conditioning>/inside/<argu
 
 import hashlib
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ class Conditionings:
         if "shards" not in manifest:
             raise InputError(
                 f"{self.store.url} holds no conditionings. Write them with diffusion-lens encode "
-                f"EXPERIMENT --out {self.store.url}."
+                f"EXPERIMENT --out {shlex.quote(self.store.url)}."
             )
         self.plan = load_plan(manifest)
         self._shards: dict[str, dict[str, Any]] = manifest["shards"]

@@ -45,6 +45,7 @@ def open_run(
     shard: tuple[int, int] = (1, 1),
     lens: "DiffusionLens | None" = None,
     conditionings: "str | os.PathLike[str] | None" = None,
+    prompts: Sequence[Prompt] | None = None,
 ) -> Iterator[Run]:
     """Hold the run of an experiment in a folder, new or to be resumed, while the body runs.
 
@@ -55,15 +56,16 @@ def open_run(
         shard: which of how many, from 1.
         lens: a live model to draw with; the experiment's `model` is then only its name.
         conditionings: a folder of `encode_experiment` to draw from, in place of encoding the prompts.
+        prompts: the experiment's prompts, where `read_prompts` has read them already.
 
     Raises:
-        ExperimentError: prompts can't be read.
+        ExperimentError: prompts can't be read, or have a column of the name of one that every run has.
         InputError: a learned embedding can't be read, or does not fit the model where that is loaded.
         RunError: another process holds the run; it is damaged; it was made with other settings; or the
             conditionings are not of what is to be drawn.
         OutputError: the folder can't be written.
     """
-    asked = _Asked.read(experiment, out, base, shard, lens, conditionings)
+    asked = _Asked.read(experiment, out, base, shard, lens, conditionings, prompts)
     store = asked.store
     with use_lock(store, shard) as check_held:
         if shard[1] == 1:
@@ -93,13 +95,14 @@ def look_at_run(
     shard: tuple[int, int] = (1, 1),
     lens: "DiffusionLens | None" = None,
     conditionings: "str | os.PathLike[str] | None" = None,
+    prompts: Sequence[Prompt] | None = None,
 ) -> Run:
     """What `open_run` would hold, with nothing written and no lock taken; for plans and estimates.
 
     Raises:
         DiffusionLensError: as `open_run`, but for what only writing shows.
     """
-    return _Asked.read(experiment, out, base, shard, lens, conditionings).prepare()
+    return _Asked.read(experiment, out, base, shard, lens, conditionings, prompts).prepare()
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class _Asked:
         shard: tuple[int, int],
         lens: "DiffusionLens | None",
         conditionings: "str | os.PathLike[str] | None",
+        prompts: Sequence[Prompt] | None,
     ) -> "_Asked":
         """Read prompts, embeddings and conditionings; for arguments see `open_run`."""
         index, count = shard
@@ -130,12 +134,15 @@ class _Asked:
             raise InputError(
                 f"Shard {index} of {count} does not exist; shards count from 1, as in 1/{count}."
             )
+        if prompts is None:
+            prompts = read_prompts(experiment.prompts, base)
+        schema_of(prompts)  # columns that a run has for something else are refused
         embeddings = _read_embeddings(experiment, base)
         return cls(
             experiment,
             Store(out),
             shard,
-            read_prompts(experiment.prompts, base),
+            prompts,
             embeddings,
             _read_conditionings(conditionings),
             None if lens is None else lens.with_embeddings(embeddings),

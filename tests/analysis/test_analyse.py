@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from diffusion_lens.analysis.analyse import analyse
-from diffusion_lens.analysis.columns import Contrast
+from diffusion_lens.analysis.declared import Contrast
 from diffusion_lens.analysis.findings import Shown, Source, findings
 from diffusion_lens.analysis.formats import readable, write_latex
 from diffusion_lens.cli.analyze import analyze

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from diffusion_lens.analysis.analyse import analyse
-from diffusion_lens.analysis.columns import Contrast, check_experiment, prepare
+from diffusion_lens.analysis.columns import prepare
+from diffusion_lens.analysis.declared import Contrast, check_experiment
 from diffusion_lens.analysis.trends import trend
 from diffusion_lens.checks.assign import ask
 from diffusion_lens.checks.checks import Check, CheckedPrompt
@@ -97,6 +98,39 @@ def test_contrasts_are_checked_before_anything_is_drawn():
     check_experiment(["kind=relation,global"], pairs, given)
     with pytest.raises(ScoresError, match=r"has 'object'.* choice, global, prompt, relation"):
         check_experiment(["kind=object,relation"], pairs, given)
+
+
+def test_a_cell_without_a_number_is_named_by_its_prompt(caplog):
+    def prompts(cell):
+        return [Prompt("a fox", {"words": 2}), Prompt("a red car", {"words": cell}), Prompt("a cat")]
+
+    for empty in ("", " ", float("nan")):
+        caplog.clear()
+        check_experiment(["words"], prompts(empty))
+        assert "2 of 3 prompts, such as 'a red car', have no number in the column 'words'" in caplog.text
+    with pytest.raises(
+        ScoresError, match=r"'words': the prompt 'a red car' has 'three' in the column 'wor"
+    ):
+        check_experiment(["words"], prompts("three"))
+    with pytest.raises(ScoresError, match=r"no prompt or check has '4' .* Its values: 2\. Compare"):
+        check_experiment(["words=2,4"], prompts(""))
+    made = table()
+    made["words"] = np.where(made["prompt_id"] == made["prompt_id"].iloc[0], "three", "2")
+    with pytest.raises(ScoresError, match="the column 'words' has 'three', which is no number"):
+        analyse(made, planned=[Contrast("words")])
+
+
+def test_a_trial_with_few_prompts_leaves_out_the_contrasts_that_it_can_not_make(caplog):
+    check_experiment(["animacy=animal,thing", "kind=object,attribute"], PROMPTS, limit=1)
+    assert "The first 1 of" in caplog.text and "'animacy=animal,thing'" in caplog.text
+    assert "'kind=object,attribute'" not in caplog.text
+    with pytest.raises(ScoresError, match="Did you mean 'thing'"):
+        check_experiment(["animacy=animal,things"], PROMPTS, limit=1)
+    declared = [Contrast("animacy", "animal", "thing"), Contrast("length")]
+    few = table(animacy="animal", length=3)
+    found = analyse(few, declared=declared, resampling=FAST)
+    assert "trends" in found.tables and "planned" not in found.tables
+    assert any(one.startswith("planned animacy=animal,thing: no prompt") for one in found.notes)
 
 
 def test_numbers_are_cut_into_parts_of_as_many_prompts():

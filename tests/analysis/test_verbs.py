@@ -1,6 +1,6 @@
 """The verbs of a study of one's own: `new`, and `when`."""
 
-from diffusion_lens.analysis.columns import check_experiment
+from diffusion_lens.analysis.declared import check_experiment
 from diffusion_lens.runs.experiment import Experiment
 from diffusion_lens.runs.experiment_files import load_experiments
 from diffusion_lens.runs.prompts import read_prompts
@@ -15,6 +15,9 @@ def test_a_new_experiment_can_be_planned_as_it_is(tmp_path):
     experiment = Experiment.from_dict(data)
     assert len(experiment.seeds) >= 4
     check_experiment(experiment.contrasts, read_prompts(experiment.prompts, base))
+    done = run("new", "sub/my colours", cwd=tmp_path)
+    assert "diffusion-lens sweep 'sub/my colours.toml' --out 'runs/my colours'\n" in done.stdout
+    assert "diffusion-lens analyze 'runs/my colours' --out found" in done.stdout
     again = run("new", "colours", cwd=tmp_path)
     assert again.returncode == 2 and "exists" in again.stderr
 

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.text import Text
 
 from diffusion_lens.analysis.analyse import analyse
-from diffusion_lens.analysis.columns import Contrast
+from diffusion_lens.analysis.declared import Contrast
 from diffusion_lens.analysis.findings import findings
 from diffusion_lens.figures.of_study.order import draw_order
 from diffusion_lens.figures.registry import draw_figures, draw_study, study_figures

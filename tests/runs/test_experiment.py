@@ -247,3 +247,17 @@ def test_a_prompt_given_twice_stays_where_it_was_first_with_its_first_columns(tm
     assert [(one.prompt, one.metadata["weight"]) for one in found] == [("a fox", "1"), ("a car", "2")]
     assert "'a fox' was given twice, with different columns; the first counts." in caplog.text
     assert read_prompts(Prompts(file="a.csv", limit=1), tmp_path) == found[:1]
+
+
+def test_blanks_at_the_ends_are_no_part_of_a_prompt_and_its_columns(tmp_path, caplog):
+    (tmp_path / "a.csv").write_text("prompt, Kind\na fox , animal\na fox,animal\n a car,thing \n")
+    lines = [{"prompt": one, "kind": "animal "} for one in ("a fox", "a fox\t", " a car")]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    inline = Experiment.from_toml('model = "m"\nprompts = ["a fox", "a fox ", { prompt = " a car" }]')
+    for source in (Prompts(file="a.csv"), Prompts(file="a.jsonl"), inline.prompts):
+        caplog.clear()
+        found = read_prompts(source, tmp_path)
+        assert [one.prompt for one in found] == ["a fox", "a car"]
+        assert "1 prompts were given twice" in caplog.text and "different columns" not in caplog.text
+    found = read_prompts(Prompts(file="a.csv", where={"kind": "animal"}), tmp_path)
+    assert [(one.prompt, one.metadata) for one in found] == [("a fox", {"kind": "animal"})]

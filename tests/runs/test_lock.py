@@ -4,6 +4,7 @@ import itertools
 import json
 import threading
 import time
+from typing import ClassVar
 
 import fsspec
 import pytest
@@ -18,10 +19,11 @@ names = itertools.count()
 
 
 class FailingStore(MemoryFileSystem):
-    """A store that can't be written while it is down."""
+    """A store that can't be written while it is down, and whose locks may be closed to reading."""
 
     protocol = "failing"
     down = threading.Event()
+    unreadable: ClassVar[set[str]] = set()
 
     @classmethod
     def _strip_protocol(cls, path):
@@ -31,6 +33,11 @@ class FailingStore(MemoryFileSystem):
         if self.down.is_set():
             raise ConnectionResetError("connection reset by peer")
         return super().pipe_file(*arguments, **options)
+
+    def _open(self, path, mode="rb", **options):
+        if any(path.endswith(name) for name in self.unreadable):
+            raise PermissionError("Forbidden")
+        return super()._open(path, mode, **options)
 
 
 fsspec.register_implementation("failing", FailingStore, clobber=True)
@@ -45,6 +52,7 @@ def renew_often(monkeypatch):
 def store():
     yield Store(f"failing://run-{next(names)}")
     FailingStore.down.clear()
+    FailingStore.unreadable.clear()
 
 
 def until(store: Store) -> float:
@@ -89,3 +97,29 @@ def test_a_lease_that_another_process_took_stays_its_own(store):
         with pytest.raises(RunError, match="All that was written is whole"):
             check_held()
     assert store.fs.cat_file(store.path(LOCK)) == theirs
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"until": "soon"}'])
+def test_a_lease_that_can_not_be_read_is_taken_from_nobody(store, content):
+    theirs = json.dumps({"owner": "they", "until": time.time() + 1000}).encode()
+    for name in (LOCK, "locks/2-of-3.lock"):  # of the same shard, and of a run cut in another way
+        store.fs.pipe_file(store.path(name), theirs)
+        FailingStore.unreadable.add(name)
+        with pytest.raises(RunError, match=rf"{name} can't be read .*Forbidden"), use_lock(store, (1, 1)):
+            pass
+        FailingStore.unreadable.clear()
+        assert store.fs.cat_file(store.path(name)) == theirs
+        store.fs.pipe_file(store.path(name), content)
+        with pytest.raises(RunError, match="if no other process draws the run, delete it"):
+            with use_lock(store, (1, 1)):
+                pass
+        store.fs.rm_file(store.path(name))
+    with use_lock(store, (1, 1)) as check_held:
+        check_held()
+
+
+@pytest.mark.parametrize("name", [LOCK, "locks/2-of-3.lock"])
+def test_a_local_lock_that_can_not_be_opened_is_named(tmp_path, name):
+    (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(RunError, match=rf"{name} can't be read"), use_lock(Store(tmp_path), (1, 1)):
+        pass

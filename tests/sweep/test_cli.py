@@ -13,6 +13,7 @@ SMALL = """
 claim = "foxes are red"
 model = "emoji"
 prompts = ["a [red] fox", "a car"]
+contrasts = ["prompt=a [red] fox,a car"]
 layers = [0, "native"]
 [sampler]
 steps = 2
@@ -27,6 +28,9 @@ def test_a_study_from_plan_to_files(tmp_path):
     first, second, third = done.stdout.splitlines()
     assert (first, second) == (expected, "done 0, failed 0, to draw now 4")
     assert re.fullmatch(r"about .+ s and [\d.]+ MB, by one batch", third)
+    assert "The first 1 of 2 prompts are too few for the contrast 'prompt=a" in " ".join(
+        done.stderr.split()
+    )
     assert not (tmp_path / "runs").exists()
     done = run(
         "sweep",
@@ -68,6 +72,7 @@ def test_a_study_from_plan_to_files(tmp_path):
             ["sweep", "setting.toml"],
             "error: There is no key 'modle' in [scorer.clip]. Did you mean 'model'?",
         ),
+        (["sweep", "taken.toml", "--dry-run"], "error: The prompts have a column 'layer', which every run"),
         (["sweep", "checked.toml"], "error: None of the 1 prompts with checks is a prompt of the run"),
         (["sweep", "foxes.toml", "--shard", "a"], "error: 'a' is no shard; give one as 3/16"),
         (["sweep", "foxes.toml", "--shard", "3/2"], "error: Shard 3 of 2 does not exist"),
@@ -84,6 +89,7 @@ def test_errors_are_one_message_and_exit_code_2(tmp_path, arguments, message):
     (tmp_path / "orakel.toml").write_text('scorers = ["orakel"]' + SMALL)
     (tmp_path / "setting.toml").write_text(SMALL + '[scorer.clip]\nmodle = "x"\n')
     (tmp_path / "checked.toml").write_text('checks = "c.csv"\nscorers = ["oracle"]' + SMALL)
+    (tmp_path / "taken.toml").write_text('model = "emoji"\nprompts = [{ prompt = "a", layer = 1 }]\n')
     (tmp_path / "c.csv").write_text("prompt,question,kind\na cow,Is there a cow?,object\n")
     (tmp_path / "bad.toml").write_text('layer = [1]\nmodel = "emoji"\n')
     done = run(*arguments, cwd=tmp_path)

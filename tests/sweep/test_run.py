@@ -365,7 +365,8 @@ def test_a_picture_that_is_none_is_a_row_with_its_reason(new_lens, tmp_path):
 
 def test_metadata_of_a_name_that_is_taken_is_refused(draw, tmp_path):
     with pytest.raises(ExperimentError, match="have a column 'seed', which every run has"):
-        draw(make(prompts=[{"prompt": "a fox", "seed": 3}]), tmp_path)
+        draw(make(prompts=[{"prompt": "a fox", "seed": 3}]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_several_encoders_and_readouts(new_lens, tmp_path):
