@@ -84,6 +84,7 @@ def digest_settings(pipe: Any) -> str:
     settings = {
         name: value for name, value in pipe.config.items() if is_plain(value) and name not in VOLATILE
     }
+    settings.pop("_class_name", None)  # which saving leaves behind
     return short([type(pipe).__name__, stable(settings)])
 
 

@@ -45,12 +45,18 @@ def end_of_text(module: Any, name: str, value: Any) -> Any:
 
 
 def text_of_config(part: Any) -> str:
-    """The config of a part, without what says who wrote it; empty if it has none."""
+    """The config of a part, without what says who wrote it; empty if it has none.
+
+    It is that of the part as it is saved: saving writes the name of its class into its config.
+    """
     config = getattr(part, "config", None)
     if config is None:
         return ""
-    items = config.items() if isinstance(config, Mapping) else config.to_dict().items()
-    fields = {name: end_of_text(config, name, value) for name, value in items if name not in VOLATILE}
+    if isinstance(config, Mapping):
+        items = {**config, "_class_name": type(part).__name__}
+    else:
+        items = {**config.to_dict(), "architectures": [type(part).__name__]}
+    fields = {name: end_of_text(config, name, one) for name, one in items.items() if name not in VOLATILE}
     return stable(fields)
 
 

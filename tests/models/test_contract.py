@@ -19,11 +19,11 @@ ENCODER = ENCODERS["CLIPTextModel"]
 
 
 @pytest.fixture
-def mine(tmp_path, monkeypatch, tiny_lens):
+def mine(tmp_path, monkeypatch, new_lens):
     """A folder with a model, and a module on the path that describes it."""
     (tmp_path / "my_lens.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
-    tiny_lens("sd").pipeline.save_pretrained(tmp_path / "model")
+    new_lens("sd").pipeline.save_pretrained(tmp_path / "model")
     return tmp_path
 
 

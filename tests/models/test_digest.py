@@ -37,6 +37,15 @@ def test_the_digest_is_that_of_another_copy_and_survives_drawing(family):
     assert changed(pipe, before) == () == digest_pipeline(other).differences(before)
 
 
+@pytest.mark.parametrize("family", ["sd", "sd3", "flux2-klein", "pixart-sigma"])
+def test_saving_a_pipeline_leaves_its_digest(family, tmp_path):
+    """Saving writes names of classes into the configs, which are no other picture."""
+    pipe = FAMILIES[family].build()
+    before = digest_pipeline(pipe)
+    pipe.save_pretrained(tmp_path)
+    assert changed(pipe, before) == ()
+
+
 def test_it_is_written_and_read_as_text(pipe):
     digest = digest_pipeline(pipe)
     assert ModelDigest.parse(str(digest)) == digest
