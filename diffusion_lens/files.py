@@ -25,6 +25,7 @@ __all__ = [
     "image_cell",
     "image_metadata",
     "open_from",
+    "portable_name",
     "read_file",
     "read_from",
     "read_image",
@@ -155,6 +156,12 @@ def check_within(root: Path, name: str) -> None:
                 "written. Remove the link, or put the folder itself in its place, and give the same "
                 "command again."
             )
+
+
+def portable_name(path: Path) -> str:
+    """A path from the current folder where it lies below it, else its name: what holds on any machine."""
+    whole, here = Path(os.path.abspath(path)), Path.cwd()
+    return whole.relative_to(here).as_posix() if here in whole.parents else whole.name
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:

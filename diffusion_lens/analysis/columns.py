@@ -30,7 +30,7 @@ _NUMBERS, _PARTS = 8, 3
 _NOT_BY = frozenset(
     {
         *("layer", "depth", "seed", "p", "label", "reason", "p_ungated", "label_ungated", "parents"),
-        *("cell", "version", "baseline", "asked_of"),
+        *("cell", "version", "baseline", "asked_of", "check_digest"),
     }
 )
 

@@ -1,7 +1,6 @@
 """`diffusion-lens analyze`: scores turned into tables and figures."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -78,7 +77,7 @@ def analyze(
     from diffusion_lens.analysis.findings import findings
     from diffusion_lens.analysis.formats import write_csv, write_latex
     from diffusion_lens.analysis.statistics import Resampling
-    from diffusion_lens.files import check_output, write_whole
+    from diffusion_lens.files import check_output, portable_name, write_whole
     from diffusion_lens.pages.report import write_report
     from diffusion_lens.scoring import table as scoring_table
     from diffusion_lens.scoring.set_scores import read_set_scores
@@ -112,7 +111,7 @@ def analyze(
     if runs:
         write_report(runs, out / "report.html", tables=found.tables, notes=found.notes, level=level)
     asked = {
-        "scores": [_without_machine(path) for path in scores],
+        "scores": [portable_name(path) for path in scores],
         "by": by,
         "contrast": [str(one) for one in planned or of_runs],
         "truth": truth,
@@ -126,12 +125,6 @@ def analyze(
         say(f"report   {out / 'report.html'}")
     if shown:
         say(f"figures  {out / 'figures'}  ({len(shown)})")
-
-
-def _without_machine(path: Path) -> str:
-    """A path from the current folder where it lies below it, else its name: what holds on any machine."""
-    whole, here = Path(os.path.abspath(path)), Path.cwd()
-    return whole.relative_to(here).as_posix() if here in whole.parents else whole.name
 
 
 def _draw(

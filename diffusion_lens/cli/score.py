@@ -93,6 +93,7 @@ def score(
     baselines: bool = True,
     seed: Seed = 0,
     images_at_once: int = 64,
+    overwrite: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False,
     scorers: ScorerFlags = _DEFAULTS,  # type: ignore[valid-type]
 ) -> None:
     """Score the images of a run. The same command scores what was drawn since.
@@ -107,6 +108,7 @@ def score(
         baselines: Do not score shuffled prompts, blank images and noise images.
         seed: The seed of the order of images and of the shuffled prompts.
         images_at_once: How many images are held in memory.
+        overwrite: Replace a table that holds answers to other checks, or of other settings of its scorer.
         scorers: The settings of each scorer.
     """
     from diffusion_lens.checks.assign import read_given
@@ -121,7 +123,12 @@ def score(
     settings = _settings(scorers)
     given = read_given(checks) if checks else []
     run_scorers(
-        run, scorer, settings, choose_device(device), given, Settings(baselines, seed, images_at_once)
+        run,
+        scorer,
+        settings,
+        choose_device(device),
+        given,
+        Settings(baselines, seed, images_at_once, overwrite=overwrite),
     )
 
 

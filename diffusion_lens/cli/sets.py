@@ -29,8 +29,8 @@ def sets(
 ) -> None:
     """Compare the images of each layer, as a set, with reference images: KID and FID.
 
-    The numbers go to RUN/set_scores.csv, and `analyze` shows them beside the other scores. Those of
-    different networks do not compare.
+    The numbers go to RUN/set_scores.csv, beside those of other networks and references, and `analyze` shows
+    them with the other scores. Those of different networks do not compare.
 
     Args:
         reference: A folder of images to compare with.
@@ -39,20 +39,25 @@ def sets(
     """
     from rich.table import Table
 
-    from diffusion_lens.analysis.formats import write_csv
     from diffusion_lens.models.load import choose_device
     from diffusion_lens.scoring.measures import clip_measure, load_dinov2
-    from diffusion_lens.scoring.set_scores import SET_SCORES, score_sets
+    from diffusion_lens.scoring.set_scores import (
+        SET_SCORES,
+        read_set_scores,
+        score_sets,
+        write_set_scores,
+    )
 
     if reference is not None and not reference.is_dir():
         raise InputError(f"--reference {reference} is no folder. Give a folder of images to compare with.")
+    read_set_scores([run])  # those that are there can be read, and are kept
     place = choose_device(device)
     if features == "clip":
         measure = clip_measure(model or "emoji-clip", place)
     else:
         measure = load_dinov2(model or "facebook/dinov2-small", place)
     found = score_sets(run, measure, reference)
-    write_csv(found, Path(run) / SET_SCORES)
+    replaced = write_set_scores(found, run)
     view = Table("run", "encoder", "layer", "images", "KID", "FID", box=None)
     for line in found.itertuples():
         kid = f"{line.kid:.4f} [{line.kid_low:.4f}, {line.kid_high:.4f}]"
@@ -63,4 +68,5 @@ def sets(
     for note in dict.fromkeys(found["note"]):
         if note:
             say(f"note    {note}")
-    say(f"sets    {Path(run) / SET_SCORES}")
+    again = f"  ({replaced} rows of the same comparison were replaced)" if replaced else ""
+    say(f"sets    {Path(run) / SET_SCORES}{again}")

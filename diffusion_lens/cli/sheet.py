@@ -59,20 +59,29 @@ def read(
     /,
     key: Path,
     rater: Annotated[str, tyro.conf.arg(metavar="NAME")] = "human",
+    overwrite: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False,
 ) -> None:
     """Make scores of the answers that a page saved, and put them beside the run's other scores.
+
+    Answers of the same rater to other questions are kept.
 
     Args:
         answers: The csv file that the page saved.
         key: The key of the page, a .key.csv file.
         rater: The name of the scorer; several people need several names, such as human:ann.
+        overwrite: Replace answers to the same questions that differ.
     """
     from diffusion_lens.errors import InputError
+    from diffusion_lens.runs.store import Store
     from diffusion_lens.scoring import table as scores
+    from diffusion_lens.scoring.answer_store import table_path
+    from diffusion_lens.scoring.former import add_answers, read_former
     from diffusion_lens.scoring.sheet import read_answers
 
     if not (Path(run) / "manifest.json").exists():
         raise InputError(f"{run} is no run's folder; name the one that the page was written from.")
+    store = Store(run)
     table = read_answers(answers, key, scorer=rater)
+    table = add_answers(read_former(store, table_path(rater)), table, overwrite=overwrite)
     (path,) = scores.write(table, run)
     say(f"scores  {path}  ({int(table['label'].notna().sum())} answers of {len(table)})")

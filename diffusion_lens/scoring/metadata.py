@@ -16,7 +16,7 @@ _READ = frozenset({"prompt", "prompt_id", "category"})
 _TAKEN = frozenset(
     {
         *COLUMNS,
-        *("baseline", "asked_of", "chance", "cell", "version", "question"),
+        *("baseline", "asked_of", "chance", "cell", "version", "question", "check_digest"),
         *("rate", "low", "high", "band_low", "band_high", "prompts", "cells", "missing", "note"),
         *("condition", "method", "number", "first", "second", "difference", "column", "end", "definition"),
         *(

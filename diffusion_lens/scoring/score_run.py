@@ -29,6 +29,7 @@ from diffusion_lens.runs.store import Store
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.answer_store import AnswerStore, table_path
 from diffusion_lens.scoring.baselines import made_picture, partners
+from diffusion_lens.scoring.former import digests_of, read_former, why_lost, with_digests
 from diffusion_lens.scoring.metadata import with_metadata
 from diffusion_lens.scoring.score_plan import PlannedScore, ScorePlan, make_plan, table_of, to_do
 from diffusion_lens.scoring.scorer import Reference, Scorer, ScoreRequest, Source
@@ -48,6 +49,7 @@ class Settings:
         images_at_once: images that are held in memory, and given to a scorer in one call.
         part_seconds: seconds after which answers are written at the latest.
         progress: show a progress bar.
+        overwrite: replace a table that holds answers to other checks, or of another version of the scorer.
     """
 
     baselines: bool = True
@@ -55,6 +57,7 @@ class Settings:
     images_at_once: int = 64
     part_seconds: float = 30.0
     progress: bool = True
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ def score_run(
         settings: how.
 
     Returns:
-        What became of each scorer.
+        What became of each scorer. One whose table would lose answers, for other checks are asked or it is
+        of another version, has failed, unless `settings.overwrite` is on.
 
     Raises:
         RunError: there is no run, it is damaged, or nothing is drawn yet.
@@ -159,6 +163,20 @@ def _score(
             sorted({check.kind for prompt in asked.prompts for check in prompt.checks})
         )
         return Scored(scorer.name, failed=why)
+    digests = digests_of(asked.prompts, questions)
+    path = table_path(scorer.name)
+    former = read_former(store, path)
+    if (
+        former is not None
+        and not settings.overwrite
+        and (lost := why_lost(former, digests, scorer.version))
+    ):
+        return Scored(
+            scorer.name,
+            failed=f"{store.url}/{path} holds {lost}. Give the command that made them again to keep them, "
+            "or allow replacing them with --overwrite (overwrite=True); what was answered stays in "
+            "scores/parts, so that neither command asks again.",
+        )
     todo_now = list(to_do(plan, answers.done(), missing))
     new, failed = 0, None
     start = time.monotonic()
@@ -181,8 +199,9 @@ def _score(
     table = table_of(plan, answers.read(), asked.prompts, scorer, missing)
     if table.empty:
         return Scored(scorer.name, new=new, failed=failed or "there is nothing to score")
-    table = scores.validate(with_metadata(table, images.plan.prompts, asked.prompts))
-    path = _write(store, scorer.name, table)
+    table = with_metadata(with_digests(table, digests), images.plan.prompts, asked.prompts)
+    table = scores.validate(table)
+    _write(store, path, table)
     scored = Scored(scorer.name, path, table, new, failed)
     if failed is None and sum(scored.missing.values()) == int((table["baseline"] == "").sum()):
         reason = max(
@@ -241,9 +260,7 @@ def _load(images: RunImages, items: Iterable[str]) -> dict[str, ImageOrReason]:
     return found | {item: ImageOrReason(made_picture(item, images.size)) for item in made}
 
 
-def _write(store: Store, scorer: str, table: pd.DataFrame) -> str:
+def _write(store: Store, path: str, table: pd.DataFrame) -> None:
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pandas(table, preserve_index=False), buffer, compression="zstd")
-    path = table_path(scorer)
     store.write(path, buffer.getvalue().to_pybytes())
-    return path

@@ -21,15 +21,25 @@ from jaxtyping import Float, Int
 from PIL import Image
 from sklearn.metrics.pairwise import polynomial_kernel
 
-from diffusion_lens.errors import InputError, ScorerError
+from diffusion_lens.errors import InputError, ScorerError, ScoresError
+from diffusion_lens.files import portable_name, write_whole
 from diffusion_lens.runs.images import RunImages
 from diffusion_lens.scoring.measures import VectorMeasure
 
-__all__ = ["SET_SCORES", "frechet_distance", "kernel_distance", "read_set_scores", "score_sets"]
+__all__ = [
+    "SET_SCORES",
+    "frechet_distance",
+    "kernel_distance",
+    "read_set_scores",
+    "score_sets",
+    "write_set_scores",
+]
 
 log = logging.getLogger(__name__)
 
 SET_SCORES = "set_scores.csv"
+# rows that agree in these are one comparison
+_KEY = ["run", "encoder", "layer", "features", "reference"]
 _LEAST = 10
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _AT_ONCE = 128
@@ -109,7 +119,8 @@ def score_sets(
 
     Returns:
         One row by run, encoder and layer: `images`, `reference_images`, `kid` with `kid_low` and `kid_high`
-        (95 %, over prompts), `fid`, `features`, `reference`, `note`.
+        (95 %, over prompts), `fid`, `features` (whose vectors), `reference` (the layer, or the path of the
+        folder from the current one), `note`.
 
     Raises:
         RunError: there is no run, or it is damaged.
@@ -160,7 +171,7 @@ def score_sets(
                     "kid_high": kid + 1.96 * error,
                     "fid": frechet_distance(found, other),
                     "features": measure.version,
-                    "reference": f"layer {last}" if reference is None else reference.name,
+                    "reference": f"layer {last}" if reference is None else portable_name(reference),
                     "note": _note(min(len(found), len(other)), found.shape[1]),
                 }
             )
@@ -172,10 +183,57 @@ def score_sets(
 
 
 def read_set_scores(runs: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
-    """The set-level scores that were written beside runs; empty if there are none."""
+    """The set-level scores that were written beside runs; empty if there are none.
+
+    Raises:
+        ScoresError: one can't be read.
+    """
     found = [Path(run) / SET_SCORES for run in runs]
-    tables = [pd.read_csv(path) for path in found if path.is_file()]
+    tables = [_read(path) for path in found if path.is_file()]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def write_set_scores(found: pd.DataFrame, run: str | os.PathLike[str]) -> int:
+    """Add set-level scores to those beside a run; comparisons of other vectors or references are kept.
+
+    Args:
+        found: of `score_sets`.
+        run: the run's folder.
+
+    Returns:
+        The rows from before, of the same comparison, that were replaced.
+
+    Raises:
+        ScoresError: what is there already can't be read.
+        OutputError: the file can't be written.
+    """
+    path = Path(run) / SET_SCORES
+    if not path.is_file():
+        write_whole(path, lambda file: found.to_csv(file, index=False))
+        return 0
+    former = _read(path)
+    again = former.set_index(_KEY).index.isin(found.set_index(_KEY).index)
+    whole = pd.concat([former[~again], found], ignore_index=True)
+    write_whole(path, lambda file: whole.to_csv(file, index=False))
+    return int(again.sum())
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        # a run may be called "NA"
+        missing = {name: [""] for name in ("kid", "kid_low", "kid_high", "fid")}
+        table = pd.read_csv(path, keep_default_na=False, na_values=missing)
+    except (OSError, ValueError) as error:
+        raise ScoresError(
+            f"{path} can't be read as set-level scores: {error}. Move it away, and give the command "
+            "`diffusion-lens sets` again."
+        ) from error
+    if lacking := [name for name in (*_KEY, "kid", "fid") if name not in table]:
+        raise ScoresError(
+            f"{path} holds no set-level scores: it lacks the columns {lacking}. Move it away, and give the "
+            "command `diffusion-lens sets` again."
+        )
+    return table
 
 
 def _others_than(taken: Int[np.ndarray, " image"] | None, count: int) -> Int[np.ndarray, " other"]:

@@ -52,6 +52,7 @@ def test_a_study_is_drawn_once_and_names_are_no_paths(tmp_path, tables):
 def test_distances_of_sets_are_drawn_as_their_table_has_them():
     layers, kid = [0, 3, 6], [0.3, 0.1, -0.01]
     one = {"encoder": "text_encoder", "layer": layers, "kid": kid, "kid_low": 0.0, "kid_high": 0.5}
+    one |= {"features": "clip", "reference": "layer 9"}
     table = pd.concat([pd.DataFrame({"run": name, **one}) for name in ("one", "two")], ignore_index=True)
     (figure,) = [
         figure for kind, _, figure in draw_figures({"set_scores": table}) if kind.name == "set_scores"
@@ -60,6 +61,13 @@ def test_distances_of_sets_are_drawn_as_their_table_has_them():
     assert [text.get_text() for text in axis.texts] == ["one", "two"]
     assert axis.lines[0].get_xydata().tolist() == [list(pair) for pair in zip(layers, kid, strict=True)]
     assert not [one for one in draw_figures({"set_scores": table[:1]}) if one[0].name == "set_scores"]
+    photos = table.assign(reference="photos")
+    both = pd.concat([table, photos, table.assign(features="dinov2")], ignore_index=True)
+    drawn = [one for one in draw_figures({"set_scores": both}) if one[0].name == "set_scores"]
+    assert [part for _, part, _ in drawn] == ["clip", "dinov2"]  # whose distances do not compare
+    (axis,) = drawn[0][2].axes
+    named = [f"{run}, {reference}" for run in ("one", "two") for reference in ("layer 9", "photos")]
+    assert sorted(text.get_text() for text in axis.texts) == named and len(axis.lines) == 4 + 1
 
 
 def test_figures_name_kinds_as_readers_know_them():

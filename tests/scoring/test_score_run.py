@@ -186,22 +186,37 @@ def test_another_version_scores_anew_and_the_first_is_still_there(tmp_path):
     score_run(tmp_path / "run", [Counting()], settings=QUIET)
     newer = Counting()
     newer.version = "oracle 2"
-    score_run(tmp_path / "run", [newer], settings=QUIET)
+    [refused] = score_run(tmp_path / "run", [newer], settings=QUIET)
+    assert not newer.seen and "answers of other settings or versions (oracle" in (refused.failed or "")
+    assert set(scores.read(tmp_path / "run")["version"]) == {Counting.version}
+    score_run(tmp_path / "run", [newer], settings=replace(QUIET, overwrite=True))
     assert newer.seen and set(scores.read(tmp_path / "run")["version"]) == {"oracle 2"}
     again = Counting()
-    score_run(tmp_path / "run", [again], settings=QUIET)
+    score_run(tmp_path / "run", [again], settings=replace(QUIET, overwrite=True))
     assert not again.seen and set(scores.read(tmp_path / "run")["version"]) == {again.version}
 
 
-def test_other_checks_are_asked_anew(tmp_path):
+def test_other_checks_are_asked_anew_where_the_former_answers_may_go(tmp_path):
+    plain = replace(QUIET, baselines=False)
     make_run(tmp_path / "run", PROMPTS[:2], late)
-    score_run(tmp_path / "run", [Counting()], settings=replace(QUIET, baselines=False))
+    score_run(tmp_path / "run", [Counting()], settings=plain)
+    before = scores.read(tmp_path / "run")
     given = [CheckedPrompt("x", PROMPTS[0], (Check("mine", "object", "?", subject="fox"),))]
     scorer = Counting()
-    [found] = score_run(tmp_path / "run", [scorer], given=given, settings=replace(QUIET, baselines=False))
+    [found] = score_run(tmp_path / "run", [scorer], given=given, settings=plain)
+    assert not scorer.seen and "holds answers to 2 checks not asked now, such as" in str(found.failed)
+    pd.testing.assert_frame_equal(scores.read(tmp_path / "run"), before)
+    anew = replace(plain, overwrite=True)
+    [found] = score_run(tmp_path / "run", [scorer], given=given, settings=anew)
     assert len(scorer.seen) == 6 and {asked for _, asked in scorer.seen} == {("mine", "prompt")}
     of_first = found.table[found.table["prompt"] == PROMPTS[0]]
     assert set(of_first["check"]) == {"mine", "prompt"}
+    other = [replace(given[0], checks=(Check("mine", "object", "?", subject="cat"),))]  # of the same id
+    [found] = score_run(tmp_path / "run", [scorer], given=other, settings=plain)
+    assert "one check not asked now, such as 'mine' of 'a red fox'" in str(found.failed)
+    more = [replace(given[0], checks=(*given[0].checks, Check("too", "object", "?", subject="cat")))]
+    [found] = score_run(tmp_path / "run", [scorer], given=more, settings=plain)
+    assert found.failed is None and set(found.table["check"]) >= {"mine", "too"}
 
 
 def test_answers_that_may_come_with_another_try_are_asked_for_again(tmp_path):
@@ -233,7 +248,7 @@ def test_the_pictures_of_a_prompt_come_in_random_order_that_a_seed_decides(tmp_p
     def order(seed: int) -> list[int]:
         scorer = Counting()
         scorer.version = f"of seed {seed}, {os.urandom(4).hex()}"
-        settings = replace(QUIET, seed=seed, baselines=False)
+        settings = replace(QUIET, seed=seed, baselines=False, overwrite=True)
         score_run(tmp_path / "run", [scorer], settings=settings)
         return [image[0] for image, _ in scorer.seen]
 

@@ -1,16 +1,19 @@
 """Set-level scores: known values, and what sets of one kind give."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion_lens.errors import InputError, ScorerError
+from diffusion_lens.errors import InputError, ScorerError, ScoresError
 from diffusion_lens.scoring.measures import VectorMeasure
 from diffusion_lens.scoring.set_scores import (
     frechet_distance,
     kernel_distance,
     read_set_scores,
     score_sets,
+    write_set_scores,
 )
 from tests.command_line import run as command
 from tests.scoring.made_runs import make_run, scene
@@ -87,8 +90,34 @@ def test_a_layer_like_the_last_is_near_it(tmp_path):
     assert list(found.index) == [0, 1] and set(found["reference"]) == {"layer 2"}
     assert found.loc[0, "kid"] > found.loc[0, "kid_low"] > 0.01 > abs(found.loc[1, "kid"])
     assert found.loc[1, "fid"] == pytest.approx(0, abs=1e-8)
-    found.reset_index().to_csv(tmp_path / "run" / "set_scores.csv", index=False)
+    assert write_set_scores(found.reset_index(), tmp_path / "run") == 0
     assert len(read_set_scores([tmp_path / "run", tmp_path])) == 2
+
+
+def test_comparisons_of_other_vectors_and_references_stand_side_by_side(tmp_path, monkeypatch):
+    make_run(tmp_path / "run", PROMPTS, lambda cell, prompt: scene(prompt))
+    for folder in ("a/photos", "b/photos"):
+        (tmp_path / folder).mkdir(parents=True)
+        for number in range(10):
+            scene(PROMPTS[number % 6]).save(tmp_path / folder / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    size = VectorMeasure("size", "size of images", lambda images: np.ones((len(images), 2)))
+    write_set_scores(score_sets("run", COLOURS), "run")
+    write_set_scores(score_sets("run", COLOURS, Path("a/photos")), "run")
+    write_set_scores(score_sets("run", COLOURS, tmp_path / "b/photos"), "run")
+    assert write_set_scores(score_sets("run", size), "run") == 0
+    found = read_set_scores(["run"])
+    rows = found.groupby(["features", "reference"], sort=False).size()
+    of_colours = ("layer 2", 2), ("a/photos", 3), ("b/photos", 3)
+    assert rows.to_dict() == {
+        **{("colour, mean colour", name): count for name, count in of_colours},
+        ("size, size of images", "layer 2"): 2,
+    }
+    assert write_set_scores(score_sets("run", COLOURS), "run") == 2 and len(read_set_scores(["run"])) == 10
+    Path("run/set_scores.csv").write_text("")
+    for act in (lambda: read_set_scores(["run"]), lambda: write_set_scores(found, "run")):
+        with pytest.raises(ScoresError, match=r"run/set_scores.csv can't be read .* Move it away"):
+            act()
 
 
 def test_a_folder_of_images_is_what_every_layer_is_compared_with(tmp_path):

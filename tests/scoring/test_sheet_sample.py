@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from diffusion_lens.cli.sheet import read, write
-from diffusion_lens.errors import CheckError, InputError
+from diffusion_lens.errors import CheckError, InputError, ScoresError
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.sheet import sample_questions
 from tests.scoring.made_runs import make_run, scene
@@ -55,6 +55,23 @@ def test_from_page_to_scores_beside_the_run(run, tmp_path):
     found = scores.read(run)
     assert set(found["scorer"]) == {"human:ann"} and len(found) == len(key)
     assert set(found["run"]) == {"run"} and found["label_ungated"].sum() == len(key) // 2
+    # a second page of the same rater: answers to other questions are added, and none is replaced unasked
+    (tmp_path / "two").mkdir()
+    write(str(run), out=tmp_path / "two/sheet.html", images=12, seed=5)
+    other = pd.read_csv(tmp_path / "two/sheet.key.csv")
+    unsure = other[["sheet", "id"]].assign(answer="unsure")
+    unsure.to_csv(tmp_path / "two/answers.csv", index=False)
+    more = {"key": tmp_path / "two/sheet.key.csv", "rater": "human:ann"}
+    read(str(run), tmp_path / "two/answers.csv", **more)
+    both = scores.read(run)
+    assert len(both) > len(key) and both["label_ungated"].sum() == len(key) // 2
+    unsure.assign(answer="no").to_csv(tmp_path / "two/answers.csv", index=False)
+    with pytest.raises(ScoresError, match=r"answered otherwise before by 'human:ann', .* --overwrite"):
+        read(str(run), tmp_path / "two/answers.csv", **more)
+    pd.testing.assert_frame_equal(scores.read(run), both)
+    read(str(run), tmp_path / "two/answers.csv", **more, overwrite=True)
+    last = scores.read(run)
+    assert len(last) == len(both) and last["label_ungated"].sum() < len(key) // 2
     with pytest.raises(InputError, match="no run's folder"):
         read(str(tmp_path), tmp_path / "answers.csv", key=page.with_suffix(".key.csv"))
 
