@@ -72,16 +72,10 @@ def read(
         overwrite: Replace answers to the same questions that differ.
     """
     from diffusion_lens.errors import InputError
-    from diffusion_lens.runs.store import Store
-    from diffusion_lens.scoring import table as scores
-    from diffusion_lens.scoring.answer_store import table_path
-    from diffusion_lens.scoring.former import add_answers, read_former
+    from diffusion_lens.scoring.former import save_answers
     from diffusion_lens.scoring.sheet import read_answers
 
     if not (Path(run) / "manifest.json").exists():
         raise InputError(f"{run} is no run's folder; name the one that the page was written from.")
-    store = Store(run)
-    table = read_answers(answers, key, scorer=rater)
-    table = add_answers(read_former(store, table_path(rater)), table, overwrite=overwrite)
-    (path,) = scores.write(table, run)
+    path, table = save_answers(run, read_answers(answers, key, scorer=rater), overwrite=overwrite)
     say(f"scores  {path}  ({int(table['label'].notna().sum())} answers of {len(table)})")

@@ -1,5 +1,6 @@
 from .answerable import why_unanswered as why_unanswered
 from .baselines import BASELINES as BASELINES
+from .former import save_answers as save_answers
 from .judge_images import asked_of as asked_of
 from .judge_images import checks_of as checks_of
 from .measures import clip_measure as clip_measure
@@ -21,6 +22,7 @@ from .scorers.oracle import OracleScorer as OracleScorer
 from .set_scores import SET_SCORES as SET_SCORES
 from .set_scores import read_set_scores as read_set_scores
 from .set_scores import score_sets as score_sets
+from .set_scores import write_set_scores as write_set_scores
 from .sheet import read_answers as read_answers
 from .sheet import sample_questions as sample_questions
 from .sheet import write_sheet as write_sheet

@@ -1,7 +1,9 @@
 """Scores that are there already where new ones are to be written: no answer is lost unasked."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -10,10 +12,10 @@ import pyarrow.parquet as pq
 from diffusion_lens.checks.checks import Check, CheckedPrompt
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.runs.store import Store
-from diffusion_lens.scoring.answer_store import digest_of_checks
-from diffusion_lens.scoring.table import KEY, validate
+from diffusion_lens.scoring.answer_store import digest_of_checks, table_path
+from diffusion_lens.scoring.table import KEY, validate, write
 
-__all__ = ["add_answers", "digests_of", "read_former", "why_lost", "with_digests"]
+__all__ = ["digests_of", "read_former", "save_answers", "why_lost", "with_digests"]
 
 log = logging.getLogger(__name__)
 
@@ -93,24 +95,32 @@ def why_lost(former: pd.DataFrame, asked: Asked, version: str) -> str:
     return ""
 
 
-def add_answers(former: pd.DataFrame | None, new: pd.DataFrame, *, overwrite: bool) -> pd.DataFrame:
-    """A rater's new answers together with those saved before.
+def save_answers(
+    run: str | os.PathLike[str], new: pd.DataFrame, *, overwrite: bool = False
+) -> tuple[Path, pd.DataFrame]:
+    """Put a rater's answers beside a run's other scores, together with those saved before.
 
     Args:
-        former: what was saved before; None for nothing.
-        new: validated scores of the same rater.
+        run: the run's folder.
+        new: validated scores of one rater.
         overwrite: let new answers replace other ones to the same questions.
 
     Returns:
-        All answers; a question without an answer now keeps the one from before.
+        The file written, and all answers in it; a question without an answer now keeps the one from before.
 
     Raises:
         ScoresError: a question was answered otherwise before, and `overwrite` is off.
+        OutputError: the file can't be written.
     """
-    if former is None:
-        return new
+    (rater,) = new["scorer"].unique()
+    former = read_former(Store(run), table_path(rater))
+    table = new if former is None else _together(validate(former), new, overwrite)
+    (path,) = write(table, run)
+    return path, table
+
+
+def _together(former: pd.DataFrame, new: pd.DataFrame, overwrite: bool) -> pd.DataFrame:
     keys = list(KEY)
-    former = validate(former)
     before = former.set_index(keys)["label"]
     said = new.set_index(keys)["label"]
     both = pd.DataFrame({"before": before, "now": said}).dropna()
