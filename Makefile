@@ -65,7 +65,7 @@ STUDIES := $(filter-out denoiser_places denoiser_uses distribution,$(notdir $(ba
 LEARNED := textual_inversion lego latent_inversion
 # Studies of what a change draws; SNAPSHOTS and WORD_SNAPSHOTS name folders of `testbed train --keep-every`, for the two
 # over training.
-WHAT_IFS := denoiser_places denoiser_uses patched_words traced_words said_words tuned_lens
+WHAT_IFS := denoiser_places denoiser_uses patched_words traced_words said_words tuned_lens untaught_words
 SNAPSHOTS :=
 WORD_SNAPSHOTS :=
 CONTROL :=

@@ -18,6 +18,7 @@ from experiments.studies import (
     snapshots,
     traced_words,
     tuned_lens,
+    untaught_words,
     words_over_training,
 )
 from experiments.studies.bound import WORDS, bound_prompts
@@ -38,9 +39,9 @@ STUDIES = (
     "words_over_training",
     "said_words",
     "tuned_lens",
+    "untaught_words",
 )
-# a study that has been drawn by its script keeps what was drawn as a table
-TOLD = [name for name in STUDIES if (RESULTS / name / "tables/drawn.csv").is_file()]
+TOLD = [name for name in STUDIES if (RESULTS / name).is_dir()]
 
 
 @pytest.mark.parametrize("name", TOLD)
@@ -262,3 +263,48 @@ def test_a_study_of_too_few_prompts_has_figures_that_say_so(tmp_path: Path) -> N
     for figure in (draw_points(none, "kind", "layer", "readout", label="images"), grids):
         assert "enough prompts" in figure.texts[0].get_text()
         assert all(path.exists() for path in save(figure, tmp_path / "figure"))
+
+
+def test_a_word_is_read_as_the_one_whose_mean_over_other_sentences_is_nearest():
+    rng = np.random.default_rng(0)
+    meanings, sentences = rng.normal(size=(5, 8)), rng.normal(size=(3, 8))
+    # the untaught words are near the second trained one and the fifth; a common part says nothing
+    words = np.concatenate([meanings, meanings[[1, 4]] + 0.1 * rng.normal(size=(2, 8))])
+    states = 100 + words[:, None] + 0.05 * sentences + np.zeros((2, 1, 1, 1))
+    found = untaught_words.nearest(states, 5)
+    assert found.shape == (2, 7, 3)
+    assert (found == np.array([0, 1, 2, 3, 4, 1, 4])[:, None]).all()
+    # the state of one sentence is no evidence for itself
+    alone = np.zeros((1, 2, 2, 2))
+    alone[0, 0] = [[1.0, 0.0], [0.0, 1.0]]
+    alone[0, 1] = [[0.0, 1.0], [1.0, 0.0]]
+    assert untaught_words.nearest(alone, 2)[0].tolist() == [[1, 1], [0, 0]]
+
+
+def test_untaught_words_are_read_at_their_last_token_and_counted_by_word(emoji):
+    states = untaught_words.read_states(emoji, ["dog", "toadstool"], ["a photo of {}", "a {} car"])
+    assert states.shape == (7, 2, 2, 384)
+    one = emoji.encode(["a photo of a toadstool"])["text_encoder"]
+    at = emoji.reader().places_of(one).select("word:toadstool")
+    assert len(at) > 1  # it is no word of the tokenizer
+    np.testing.assert_allclose(states[:, 1, 0], one.states[:, 0, at[-1]].numpy(), atol=1e-5)
+    read = pd.DataFrame(
+        [("w1", 1.0), ("w1", 0.0), ("w2", 1.0), ("w2", 1.0)], columns=["word", "right"]
+    ).assign(how=untaught_words.READ, layer=6, model="emoji", kind="object")
+    answers = pd.DataFrame(
+        {
+            "encoder": ["minilm", "minilm", "random"],
+            "group": ["synonyms of objects", "seen", "seen"],
+            "caption": ["a puppy", "a dog", "a dog"],
+            "check": "object",
+            "layer": 6,
+            "right": pd.array([False, True, True], dtype="boolean"),
+        }
+    )
+    rates = untaught_words.tabulate(read, answers)["rates"].set_index("how")
+    assert rates["rate"].to_dict() == {
+        untaught_words.READ: 0.75,
+        untaught_words.DRAWN: 0.0,
+        untaught_words.DRAWN_KNOWN: 1.0,
+    }
+    assert rates.loc[untaught_words.READ, "units"] == 2
