@@ -32,7 +32,7 @@ def test_help_has_examples_and_defaults_in_words(one):
     assert done.returncode == 0
     for example in one.examples:
         assert example[:60] in said
-    assert not re.search(r"\bNone\b|\(default: \)", said)
+    assert not re.search(r"\bNone\b|\(default:[\s│]*(\)|True|False)", said)
     assert one.summary.endswith((".", "?")) and one.summary[0].isupper()
 
 
@@ -119,6 +119,19 @@ BAD = [
         ["compare", "x", "--encoder-b", "own+int9", "--out", "new/one"],
         "'own+int9' describes no text encoder",
     ),
+    (["compare", "x", "--encoder-a", "own+int8"], "--encoder-a and --encoder-b are both own+int8"),
+    (["compare", "x", "--text-encoder", "own+int8"], "Name it as one of these: --encoder-b own+int8"),
+    (["words", "x", "--out", "said.png"], "said.png names no table; end it in .csv"),
+    (["words", "x", " "], "A prompt is blank, and has no word whose state could be said"),
+    (["words", "x", "--count", "0"], "--count is 0; give at least 1"),
+    (["checks", "file", "--out", "checks.png"], "checks.png names no table; end it in .csv"),
+    (["when", "a red car", ""], "is blank. What can be asked for: car, red"),
+    (
+        ["when", "a red car", "red", "--scorer", "similarity"],
+        "similarity can't tell whether 'red' is there",
+    ),
+    (["patch", "a car", "a red car"], "Whatever 'a car' states, 'a red car' states too"),
+    (["diagnose", "a red car", "--held-out", "0"], "Seed 0 is drawn with and held out too"),
     (["new", " "], "is no name of a study"),
     (["new", "a\0b"], "is no name of a study"),
     (["latent"], "caption"),

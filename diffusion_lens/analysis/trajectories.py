@@ -107,8 +107,8 @@ def gather(table: pd.DataFrame, value: Value = "label") -> Trajectories:
     scorers = sorted(table["scorer"].unique())
     if len(scorers) > 1:
         raise ScoresError(
-            f"Answers of {scorers} can't make one curve. Analyse them apart: by=['scorer', ...], "
-            "--by scorer."
+            f"Answers of {scorers} can't make one curve. Analyse them apart: --by scorer "
+            "(by=['scorer', ...])."
         )
     layers, at, column = np.unique(
         table["layer"].to_numpy(dtype=np.int64), return_index=True, return_inverse=True
@@ -118,7 +118,7 @@ def gather(table: pd.DataFrame, value: Value = "label") -> Trajectories:
         raise ScoresError(
             f"The encoders {sorted(table['encoder'].unique())} of {sorted(table['run'].unique())} are of "
             "unequal depth, so that their layers can't make one curve. Analyse them apart: "
-            "by=['run', 'encoder', ...], --by run encoder."
+            "--by run encoder (by=['run', 'encoder', ...])."
         )
     code = np.zeros(len(table), dtype=np.int64)
     for name in _SERIES:

@@ -9,7 +9,7 @@ import tyro
 
 from diffusion_lens.cli.console import Output, err, say
 from diffusion_lens.cli.console import out as console
-from diffusion_lens.cli.options import Overwrite, values
+from diffusion_lens.cli.options import Overwrite, default, values
 from diffusion_lens.cli.values import Seed
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
@@ -53,7 +53,7 @@ def analyze(
     level: float = 0.95,
     resamples: int = 10_000,
     seed: Seed = 0,
-    figures: bool = True,
+    figures: Annotated[bool, default("draw them")] = True,
     overwrite: Overwrite = False,
 ) -> None:
     """Turn scores into tables (csv, LaTeX), figures (png, pdf) and a page, with intervals over prompts.

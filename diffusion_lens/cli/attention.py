@@ -15,10 +15,10 @@ from diffusion_lens.cli.options import (
     ReadingOptions,
     SamplerOptions,
     Seeds,
+    check_ending,
     values,
 )
 from diffusion_lens.cli.verbs import Topic, verb
-from diffusion_lens.errors import InputError
 
 __all__ = ["attention"]
 
@@ -64,8 +64,7 @@ def attention(
     """
     from diffusion_lens.files import check_output, write_whole
 
-    if out.suffix.lower() != ".png":
-        raise InputError(f"{out} names no image; end it in .png.")
+    check_ending(out, "image", ".png")
     table = out.with_suffix(".csv")
     for path in (out, table):
         check_output(path, overwrite=overwrite)

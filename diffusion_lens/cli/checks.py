@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from diffusion_lens.cli.console import say
-from diffusion_lens.cli.options import Overwrite
+from diffusion_lens.cli.options import Overwrite, check_ending
 from diffusion_lens.cli.verbs import Topic, verb
 
 __all__ = ["checks"]
@@ -41,6 +41,7 @@ def checks(
     from diffusion_lens.runs.experiment import Prompts
     from diffusion_lens.runs.prompts import read_prompts
 
+    check_ending(out, "table", ".csv")
     check_output(out, overwrite=overwrite)
     found = ask(read_prompts(Prompts(file=str(prompts.absolute())), Path.cwd()))
     count = write_table(out, found.prompts)

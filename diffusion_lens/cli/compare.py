@@ -66,6 +66,14 @@ def compare(
     """
     if not prompts:
         raise InputError('No prompt was given. For example: diffusion-lens compare "a purple cat"')
+    if encoder_a == encoder_b:
+        raise InputError(f"--encoder-a and --encoder-b are both {encoder_b}. Give two that differ.")
+    other = load.text_encoders.get(encoder or "text_encoder")
+    if other is not None:
+        raise InputError(
+            f"--text-encoder {other} stands in the place that --encoder-a and --encoder-b fill. Name it as "
+            f"one of these: --encoder-b {other}."
+        )
     from diffusion_lens.files import check_output, write_whole
 
     names = ("differences.csv", "differences.png", "images.parquet")

@@ -38,12 +38,12 @@ def explore(
     ] = (),
     /,
     model: Annotated[str | None, default("emoji where no run is given", "MODEL")] = None,
-    atlas: bool = False,
+    atlas: Annotated[bool, default("the explorer")] = False,
     host: str = "127.0.0.1",
     port: int = 7860,
     embedding: Annotated[tuple[str, ...], values("FILE", "none")] = (),
     allow_host: Annotated[tuple[str, ...], values("NAME", "none")] = (),
-    no_browser: bool = False,
+    no_browser: Annotated[bool, default("open it")] = False,
     load: Load = Load(),
 ) -> None:
     """Look in the browser: type a prompt and see its layers, or look through the images of runs.

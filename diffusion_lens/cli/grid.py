@@ -6,9 +6,8 @@ from typing import Annotated
 import tyro
 
 from diffusion_lens.cli.console import say
-from diffusion_lens.cli.options import Overwrite, Run, default, values
+from diffusion_lens.cli.options import IMAGES, Overwrite, Run, check_ending, default, values
 from diffusion_lens.cli.verbs import Topic, verb
-from diffusion_lens.errors import InputError
 
 __all__ = ["grid"]
 
@@ -40,8 +39,7 @@ def grid(
     """
     from diffusion_lens.files import check_output, write_whole
 
-    if out.suffix.lower() not in (".png", ".webp", ".jpg", ".jpeg"):
-        raise InputError(f"{out} names no image; end it in .png, .webp or .jpg.")
+    check_ending(out, "image", *IMAGES)
     check_output(out, overwrite=overwrite)
 
     from diffusion_lens.lens.result import Result

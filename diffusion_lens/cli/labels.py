@@ -7,9 +7,8 @@ import tyro
 
 from diffusion_lens.cli.console import out as console
 from diffusion_lens.cli.console import say, warn
-from diffusion_lens.cli.options import Overwrite
+from diffusion_lens.cli.options import Overwrite, check_ending
 from diffusion_lens.cli.verbs import Topic, verb
-from diffusion_lens.errors import InputError
 
 __all__ = ["labels"]
 
@@ -36,8 +35,7 @@ def labels(
     from diffusion_lens.files import check_output
     from diffusion_lens.scoring import table as scoring_table
 
-    if out.suffix not in (".parquet", ".csv"):
-        raise InputError(f"{out} names no table; end it in .parquet or .csv.")
+    check_ending(out, "table", ".parquet", ".csv")
     report = out.with_suffix(".report.csv")
     for path in (out, report):
         check_output(path, overwrite=overwrite)

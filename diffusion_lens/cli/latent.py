@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from diffusion_lens.cli.console import say
-from diffusion_lens.cli.options import Layers, Overwrite, Prompts, Seeds, default
+from diffusion_lens.cli.options import Layers, Overwrite, Prompts, Seeds, check_ending, default
 from diffusion_lens.cli.verbs import Topic, group, verb
 from diffusion_lens.errors import InputError
 from diffusion_lens.files import read_text
@@ -205,6 +205,7 @@ def cycle(
 
     if len(set(prompts)) < 2:
         raise InputError("A prompt is ranked among others: give two or more different ones.")
+    check_ending(out, "table", ".csv")
     check_output(out, overwrite=overwrite)
     table = measure_cycle(_load(model, inverter), prompts, layers, seeds)
     write_whole(out, lambda file: file.write(table.round(4).to_csv(index=False).encode()))
@@ -241,8 +242,7 @@ def _change(text: str) -> tuple[str, str]:
 def _check_sheet(out: Path, overwrite: bool) -> None:
     from diffusion_lens.files import check_output
 
-    if out.suffix.lower() not in (".png", ".webp"):
-        raise InputError(f"{out} names no image; end it in .png or .webp.")
+    check_ending(out, "image", ".png", ".webp")
     check_output(out, overwrite=overwrite)
 
 

@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
 
 __all__ = [
+    "IMAGES",
     "BatchSize",
     "Compute",
     "Device",
@@ -27,9 +29,30 @@ __all__ = [
     "Run",
     "SamplerOptions",
     "Seeds",
+    "check_ending",
     "default",
     "values",
 ]
+
+
+IMAGES = (".png", ".webp", ".jpg", ".jpeg")
+"""The endings of images that a grid can be written as."""
+
+
+def check_ending(out: Path, what: str, *endings: str) -> None:
+    """Refuse the path of a file whose ending names another format than it would have.
+
+    Args:
+        out: the path.
+        what: what is written there, such as "image".
+        endings: those of its formats.
+
+    Raises:
+        InputError: it has none of these.
+    """
+    if out.suffix.lower() not in endings:
+        listed = " or ".join([", ".join(endings[:-1]), endings[-1]] if endings[1:] else endings)
+        raise InputError(f"{out} names no {what}; end it in {listed}.")
 
 
 def default(words: str, metavar: str | None = None, help: str | None = None) -> Any:
@@ -137,11 +160,21 @@ class Load(Compute):
     allow_pickle: Annotated[bool, default("refuse them")] = False
     trust_remote_code: Annotated[bool, default("refuse it")] = False
 
+    @property
+    def text_encoders(self) -> dict[str, str]:
+        """What stands in the place of text encoders, by the pipeline's name for them.
+
+        Raises:
+            InputError: two are given for one.
+        """
+        return _by_name(self.text_encoder)
+
     def lens(self, model: str, **options: Any) -> "DiffusionLens":
         """The lens of a model; `options` are further ones of `DiffusionLens.from_pretrained`."""
         given = asdict(self)
         given["encoders"] = _by_name(given.pop("encoder_family"))
-        given["text_encoders"] = _by_name(given.pop("text_encoder"))
+        del given["text_encoder"]
+        given["text_encoders"] = self.text_encoders
         with _without_collection():
             from diffusion_lens.lens.lens import DiffusionLens
 

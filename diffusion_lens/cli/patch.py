@@ -91,17 +91,21 @@ def patch(
     listed = read_pairs(prompts, pairs)
     names = ("effects.csv", "heatmap.png", "cells.csv", "images.parquet", "grid.png")
     effects, figure, cells, images, grid = check_outputs(out, names, overwrite=overwrite)
+    from diffusion_lens.checks.assign import read_given
+    from diffusion_lens.scoring.judge_images import checks_of_pairs
+    from diffusion_lens.scoring.registry import check_names
+
+    # before anything is loaded
+    check_names([scorer])
+    given = read_given(checks) if checks is not None else ()
+    checks_of_pairs(listed, given, about)
     import numpy as np
 
     from diffusion_lens.analysis.formats import write_csv
     from diffusion_lens.analysis.patch_effects import effect_grid, patch_effects
-    from diffusion_lens.checks.assign import read_given
     from diffusion_lens.figures.heatmap import draw_tokens
     from diffusion_lens.scoring.patching import patch_prompts
-    from diffusion_lens.scoring.registry import check_names
 
-    check_names([scorer])
-    given = read_given(checks) if checks is not None else ()
     patched = patch_prompts(
         load.lens(model, batch_size=batch_size),
         listed,

@@ -70,7 +70,7 @@ def probe(
 
     paths = check_outputs(out, ("scores.csv", "layers.csv", "curves.png"), overwrite=overwrite)
     if folds < 2 or least < 2:
-        raise InputError(f"folds is {folds} and least is {least}; each is at least 2.")
+        raise InputError(f"--folds is {folds} and --least is {least}; each is at least 2.")
     import pandas as pd
 
     from diffusion_lens.analysis.curves import curves

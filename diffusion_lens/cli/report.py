@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from diffusion_lens.cli.console import say
-from diffusion_lens.cli.options import Overwrite
+from diffusion_lens.cli.options import Overwrite, check_ending
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
 
@@ -37,10 +37,9 @@ def report(
         raise InputError(
             "No run was given. For example: diffusion-lens report runs/relations --out page.html"
         )
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"{out} names no page; end it in .html.")
+    check_ending(out, "page", ".html", ".htm")
     if images < 1:
-        raise InputError(f"images is {images}; a report shows at least 1.")
+        raise InputError(f"--images is {images}; a report shows at least 1.")
     check_output(out, overwrite=overwrite)
     path = write_report(runs, out, images=images)
     say(f"report  {path}  ({path.stat().st_size / 1e6:.1f} MB)")

@@ -40,6 +40,8 @@ def _flags() -> type[Any]:
         for one in fields(scorer.settings):
             name = f"{scorer.name}.{one.name.replace('_', '-')}"
             hint = "(default: none)" if one.default in (None, "") else None
+            if isinstance(one.default, bool):  # the flag reads as its opposite where it is on
+                hint = f"(default: {'on' if one.default else 'off'})"
             shown = tyro.conf.arg(
                 name=name, prefix_name=False, help=described.get(one.name), help_behavior_hint=hint
             )
@@ -90,7 +92,7 @@ def score(
     scorer: ScorerNames,
     checks: Annotated[Path | None, default("those of the prompts", "FILE")] = None,
     device: Device = None,
-    baselines: bool = True,
+    baselines: Annotated[bool, default("score them")] = True,
     seed: Seed = 0,
     images_at_once: int = 64,
     overwrite: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False,

@@ -6,7 +6,7 @@ from typing import Annotated
 import tyro
 
 from diffusion_lens.cli.console import say
-from diffusion_lens.cli.options import Overwrite, Run, default, values
+from diffusion_lens.cli.options import Overwrite, Run, check_ending, default, values
 from diffusion_lens.cli.values import Seed
 from diffusion_lens.cli.verbs import Topic, group, verb
 
@@ -42,6 +42,7 @@ def write(
     from diffusion_lens.checks.assign import read_given
     from diffusion_lens.scoring.sheet import sample_questions, write_sheet
 
+    check_ending(out, "page", ".html")
     given = read_given(checks) if checks else []
     questions = sample_questions(run, images=images, kinds=kinds, given=given, seed=seed)
     key = write_sheet(out, questions, show_prompt=show_prompt, seed=seed, overwrite=overwrite)

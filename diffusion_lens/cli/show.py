@@ -8,6 +8,7 @@ from typing import Annotated
 
 from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import (
+    IMAGES,
     BatchSize,
     Layers,
     Load,
@@ -17,6 +18,7 @@ from diffusion_lens.cli.options import (
     ReadingOptions,
     SamplerOptions,
     Seeds,
+    check_ending,
     default,
     values,
 )
@@ -74,8 +76,7 @@ def show(
     from diffusion_lens.files import check_output, write_whole
 
     grid = out or Path(f"lens-{_short_hash(asked)}.png")
-    if grid.suffix.lower() not in (".png", ".webp", ".jpg", ".jpeg"):
-        raise InputError(f"{grid} names no image; end it in .png, .webp or .jpg.")
+    check_ending(grid, "image", *IMAGES)
     table = grid.with_suffix(".parquet")
     for path in (grid, table):
         check_output(path, overwrite=overwrite)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from diffusion_lens.cli.console import out as console
 from diffusion_lens.cli.console import say
-from diffusion_lens.cli.options import Compute, Device, Layers, Overwrite, default, values
+from diffusion_lens.cli.options import Compute, Device, Layers, Overwrite, check_ending, default, values
 from diffusion_lens.cli.values import Seed
 from diffusion_lens.cli.verbs import Topic, group, verb
 from diffusion_lens.errors import InputError
@@ -56,6 +56,7 @@ def scenes(
 
     if not 1 <= n <= _MOST_SCENES:
         raise InputError(f"{n} scenes can't be drawn on a sheet; ask for 1 to {_MOST_SCENES:,}.")
+    check_ending(out, "image", ".png")
     records = out.with_suffix(".jsonl")
     single = [] if images is None else [images / f"{index:05d}.png" for index in range(n)]
     for path in (out, records, *single):
@@ -229,7 +230,7 @@ def evaluate(
     captions: int = 500,
     layers: Layers = ("native",),
     seeds: Annotated[tuple[int, ...], values("SEED", "0 1")] = (0, 1),
-    synonyms: bool = True,
+    synonyms: Annotated[bool, default("ask for them")] = True,
     steps: int = 20,
     overwrite: Overwrite = False,
     compute: Compute = Compute(),
@@ -253,6 +254,7 @@ def evaluate(
     from diffusion_lens.lens.lens import DiffusionLens
     from diffusion_lens.models.embedded import EMBEDDED
 
+    check_ending(out, "table", ".csv")
     answers = out.with_suffix(".parquet")
     for path in (out, answers):
         check_output(path, overwrite=overwrite)

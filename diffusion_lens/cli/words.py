@@ -4,7 +4,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from diffusion_lens.cli.console import say
-from diffusion_lens.cli.options import Layers, Load, Model, Overwrite, Prompts, ReadingOptions, default
+from diffusion_lens.cli.options import (
+    Layers,
+    Load,
+    Model,
+    Overwrite,
+    Prompts,
+    ReadingOptions,
+    check_ending,
+    default,
+)
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
 from diffusion_lens.files import read_text
@@ -49,13 +58,22 @@ def words(
         candidates: A file with the words that nearest chooses from, one a line.
         through: A file of maps that the states go through before the head reads them: a Jacobian lens of
             `tune --jacobian` or a published one (.pt), or a tuned readout.
-        out: A CSV file for the table, with the scores.
+        out: A CSV file with one row for each word that is said: the token and its position, the rank of the
+            word, and its score (a probability, or for nearest a similarity).
     """
     from diffusion_lens.files import check_output, write_whole
 
     if not prompts:
         raise InputError('No prompt was given. For example: diffusion-lens words "a puppy on a beach"')
+    if tokens == "content" and not all(prompt.strip() for prompt in prompts):
+        raise InputError(
+            "A prompt is blank, and has no word whose state could be said. Write one, such as "
+            "'a puppy on a beach', or name other tokens: --tokens special."
+        )
+    if count < 1:
+        raise InputError(f"--count is {count}; give at least 1.")
     if out is not None:
+        check_ending(out, "table", ".csv")
         check_output(out, overwrite=overwrite)
     listed = None if candidates is None else _read_words(candidates)
     from diffusion_lens.lens.asked import make_reading
@@ -64,7 +82,16 @@ def words(
     lens = load.lens(model)
     how = make_reading(**reading.arguments())
     table = say_layers(
-        lens, prompts, layers, k=count, tokens=tokens, by=by, words=listed, through=through, how=how
+        lens,
+        prompts,
+        layers,
+        k=count,
+        tokens=tokens,
+        by=by,
+        words=listed,
+        through=through,
+        how=how,
+        tidy=out is not None,
     )
     if out is not None:
         content = table.to_csv(index=False).encode()

@@ -111,9 +111,9 @@ class Denoiser:
                 decoding = not self.one_by_one and is_decoding(error, getattr(self.pipe, "vae", None))
                 if len(filled) == 1:
                     raise OutOfMemoryError(
-                        "Not even one image fits into memory. Make it smaller (height=, width=), load the "
-                        'model with offload="model" or in 16 bits, or release the text encoders first '
-                        "(release_encoders=True)."
+                        "Not even one image fits into memory. Make it smaller (height, width), load the "
+                        "model with offload model or in 16 bits, or release the text encoders first "
+                        "(release_encoders)."
                     ) from error
                 images = None  # gone on below, when the error no longer holds the batch's memory
             if images is None:

@@ -157,7 +157,7 @@ def check_seeds(seeds: Any) -> tuple[int, ...]:
     """
     given = list(seeds) if isinstance(seeds, Iterable) and not isinstance(seeds, str) else [seeds]
     if not given:
-        raise SamplerError("No seed was given; give at least one, such as seeds=[0].")
+        raise SamplerError("No seed was given; give at least one, such as 0.")
     for seed in given:
         if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**63:
             raise SamplerError(

@@ -43,7 +43,7 @@ def change_words(source: str, changes: Sequence[tuple[str, str]]) -> str:
         if old not in words:
             raise PromptError(
                 f"There is no word {old!r} in {source!r} to be replaced by {new!r}. Name one of its words, "
-                "or give a caption of your own (source=)."
+                "or give a caption of your own (--source, source=)."
             )
         words = [new if word == old else word for word in words]
     return " ".join(words)
@@ -86,7 +86,7 @@ def swap(
     if length[0] != length[1]:
         raise PromptError(
             f"{source!r} has {length[0]} tokens and {target!r} {length[1]}: states can be swapped only "
-            "where as many words come as go. Use how='shift'."
+            "where as many words come as go. Shift them instead (--how shift)."
         )
     differ = (ids[0] != ids[1]).to(inversion.mean.device)
     after = inversion.encode(target)[0]
@@ -148,7 +148,7 @@ def subject_of(caption: str) -> str:
     """
     stated = parse(caption)
     if stated is None or not stated.items:
-        raise PromptError(f"No subject can be read from {caption!r}; name it (subject=).")
+        raise PromptError(f"No subject can be read from {caption!r}; name it (--subject, subject=).")
     return plain(replace(stated, items=stated.items[:1], where=None, place=None))
 
 

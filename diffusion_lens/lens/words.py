@@ -14,7 +14,7 @@ from diffusion_lens.lens.model import Model
 from diffusion_lens.text.encode import States, check_prompts
 from diffusion_lens.text.interventions.tokens import Tokens
 from diffusion_lens.text.reading import Reading, ResolvedReading
-from diffusion_lens.text.vocabulary import SaidBy, Vocabulary
+from diffusion_lens.text.vocabulary import SaidBy, Saying, Vocabulary
 
 __all__ = ["DrawnBy", "add_words", "say_layers"]
 
@@ -67,6 +67,7 @@ def say_layers(
     words: Sequence[str] | None = None,
     through: str | os.PathLike[str] | None = None,
     how: Reading | None = None,
+    tidy: bool = False,
 ) -> pd.DataFrame:
     """What the layers of prompts say in words, without drawing them.
 
@@ -82,9 +83,11 @@ def say_layers(
         through: a file of maps that states go through before the head reads them; see
             `diffusion_lens.text.state_maps`.
         how: how layers are read that are not a `Reading` themselves.
+        tidy: one row for each word that is said.
 
     Returns:
-        The table of `Result.words`.
+        The table of `Result.words`; or, tidy, `position` (of the token's first piece, from 0), `rank` (1 is
+        the most likely), `word` and `score` in the place of `said` and `scores`.
 
     Raises:
         PromptError, LayerError, EncoderError, InputError: something asked for can't be.
@@ -99,7 +102,7 @@ def say_layers(
     reader = lens.reader()
     readings = lens.readings(layers, how, reader)
     states = reader.encode(check_prompts(prompts), readings)
-    return _table(Vocabulary(reader, words, through), states, readings, k, tokens, by)
+    return _table(Vocabulary(reader, words, through), states, readings, k, tokens, by, tidy)
 
 
 def add_words(table: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
@@ -130,6 +133,7 @@ def _table(
     k: int,
     tokens: Tokens,
     by: SaidBy | None,
+    tidy: bool = False,
 ) -> pd.DataFrame:
     reader = vocabulary.reader
     prompts = next(iter(states.values())).prompts
@@ -142,17 +146,24 @@ def _table(
             for name in reading.moving:
                 for source in dict.fromkeys(reading.sources[name]):
                     for said in vocabulary.say(drawn[name], source, k, tokens, by):
-                        rows.append(
-                            {
-                                "prompt": prompt,
-                                **reading.columns(),
-                                "state_of": f"{name} {source}",
-                                "token": said.token,
-                                "by": said.by,
-                                "said": ", ".join(said.words),
-                                "scores": said.scores,
-                            }
-                        )
-    columns = [*_READING, "layer", "native", "state_of", "token", "by", "said", "scores"]
-    table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
+                        of = {"prompt": prompt, **reading.columns(), "state_of": f"{name} {source}"}
+                        rows += [{**of, **row} for row in (_ranked(said) if tidy else [_joined(said)])]
+    own = (
+        ["position", "token", "by", "rank", "word", "score"] if tidy else ["token", "by", "said", "scores"]
+    )
+    table: pd.DataFrame = pd.DataFrame(rows, columns=[*_READING, "layer", "native", "state_of", *own])
     return table
+
+
+def _joined(said: Saying) -> dict[str, Any]:
+    """What one state says as one row."""
+    return {"token": said.token, "by": said.by, "said": ", ".join(said.words), "scores": said.scores}
+
+
+def _ranked(said: Saying) -> list[dict[str, Any]]:
+    """What one state says, a row for each word."""
+    of = {"position": said.position, "token": said.token, "by": said.by}
+    found = zip(said.words, said.scores, strict=True)
+    return [
+        {**of, "rank": rank, "word": word, "score": score} for rank, (word, score) in enumerate(found, 1)
+    ]

@@ -216,12 +216,13 @@ def _from_pretrained(model: str | os.PathLike[str], **options: Any) -> Any:
         if "trust_remote_code" in text:
             raise UnsafeCheckpointError(
                 f"{model} has parts with code of their own, which would run on this machine "
-                f"({first_line(error)}). If you trust it, allow it with trust_remote_code=True."
+                f"({first_line(error)}). If you trust it, allow it with --trust-remote-code "
+                "(trust_remote_code=True)."
             ) from error
         if options["use_safetensors"] and _has_pickles(model, text):
             raise UnsafeCheckpointError(
                 f"{model} has weights that are not safetensors ({first_line(error)}). Pickles can run "
-                "any code; if you trust them, allow them with allow_pickle=True."
+                "any code; if you trust them, allow them with --allow-pickle (allow_pickle=True)."
             ) from error
         raise UnsupportedPipelineError(f"{model} can't be loaded: {first_line(error)}") from error
 

@@ -41,7 +41,7 @@ def pipeline_class(model: str | os.PathLike[str], revision: str | None, trust_re
         if not trust_remote_code:
             raise UnsafeCheckpointError(
                 f"{model} is a pipeline with code of its own ({kind[0]}), which would run on this "
-                "machine. If you trust it, allow it with trust_remote_code=True."
+                "machine. If you trust it, allow it with --trust-remote-code (trust_remote_code=True)."
             )
         kind = kind[-1]
     return str(kind)

@@ -78,7 +78,7 @@ def _copy(own: nn.Module, name: str) -> nn.Module:
     if any(weight.is_meta for weight in own.parameters()):
         raise EncoderError(
             f"The weights of {name} are offloaded one layer at a time, so that no changed copy of it can "
-            'be made. Load the model with offload="none" or offload="model".'
+            "be made. Load the model with offload none or model."
         )
     from accelerate.hooks import remove_hook_from_module
 

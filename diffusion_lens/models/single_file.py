@@ -36,7 +36,7 @@ def check_single_file(file: Path, config: str | None, *, allow_pickle: bool) -> 
     if pickles and not allow_pickle:
         raise UnsafeCheckpointError(
             f"{pickles[0]} is a pickle, which can run any code. Get it as .safetensors, or, if you trust "
-            "it, allow it with allow_pickle=True (--allow-pickle)."
+            "it, allow it with --allow-pickle (allow_pickle=True)."
         )
     if file.suffix not in (".safetensors", *_PICKLES):
         raise UnsupportedPipelineError(

@@ -3,6 +3,7 @@ from .baselines import BASELINES as BASELINES
 from .former import save_answers as save_answers
 from .judge_images import asked_of as asked_of
 from .judge_images import checks_of as checks_of
+from .judge_images import checks_of_pairs as checks_of_pairs
 from .measures import clip_measure as clip_measure
 from .measures import load_dinov2 as load_dinov2
 from .metadata import column_name as column_name

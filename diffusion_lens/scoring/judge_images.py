@@ -8,13 +8,13 @@ import pandas as pd
 
 from diffusion_lens.checks.assign import ask
 from diffusion_lens.checks.checks import WHOLE, Check, CheckedPrompt
-from diffusion_lens.errors import CheckError
+from diffusion_lens.errors import CheckError, InputError
 from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.score_result import scorers_named
 from diffusion_lens.scoring.scorer import Scorer, ScoreRequest, Source
 
-__all__ = ["asked_of", "checks_of", "image_difference", "judge_images", "share_right"]
+__all__ = ["asked_of", "checks_of", "checks_of_pairs", "image_difference", "judge_images", "share_right"]
 
 
 def checks_of(
@@ -55,6 +55,32 @@ def checks_of(
                 "Give prompts that differ in what they state."
             )
     return tuple(parts) or asked
+
+
+def checks_of_pairs(
+    pairs: Sequence[tuple[str, str]], given: Sequence[CheckedPrompt] = (), ids: Collection[str] = ()
+) -> list[tuple[Check, ...]]:
+    """The checks that tell the clean prompt of each pair from the corrupted one.
+
+    Args:
+        pairs: clean and corrupted prompts.
+        given: see `checks_of`.
+        ids: likewise.
+
+    Raises:
+        InputError: no pairs, or the same prompt twice.
+        CheckError: no check tells the two prompts of a pair apart.
+    """
+    if not pairs:
+        raise InputError("No pair of prompts was given. Give a clean and a corrupted prompt.")
+    counted = []
+    for clean, corrupted in pairs:
+        if clean == corrupted:
+            raise InputError(
+                f"The clean and the corrupted prompt are both {clean!r}. Give two that differ."
+            )
+        counted.append(checks_of(clean, given, ids, unlike=corrupted))
+    return counted
 
 
 def asked_of(prompt: str, given: Sequence[CheckedPrompt] = ()) -> CheckedPrompt:

@@ -15,11 +15,10 @@ import torch
 from PIL.Image import Image
 
 from diffusion_lens.checks.checks import CheckedPrompt
-from diffusion_lens.errors import InputError
 from diffusion_lens.lens.grid import contact_sheet
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.result import Result
-from diffusion_lens.scoring.judge_images import checks_of, image_difference, judge_images, share_right
+from diffusion_lens.scoring.judge_images import checks_of_pairs, image_difference, judge_images, share_right
 from diffusion_lens.scoring.patch_places import PatchPlace, find_patch_places
 from diffusion_lens.scoring.scorer import Scorer
 from diffusion_lens.text.encode import States
@@ -128,15 +127,7 @@ def patch_prompts(
         CheckError: no check tells the two prompts of a pair apart.
         PromptError, LayerError, EncoderError, SamplerError, ScorerError: something asked for can't be.
     """
-    if not pairs:
-        raise InputError("No pair of prompts was given. Give a clean and a corrupted prompt.")
-    counted = []
-    for clean, corrupted in pairs:
-        if clean == corrupted:
-            raise InputError(
-                f"The clean and the corrupted prompt are both {clean!r}. Give two that differ."
-            )
-        counted.append(tuple(check.id for check in checks_of(clean, given, checks, unlike=corrupted)))
+    counted = [tuple(check.id for check in one) for one in checks_of_pairs(pairs, given, checks)]
     lens.conditioner.check_present()
     encoder = encoder or next(iter(lens.conditioner.slots))
     reader = lens.reader({name: value for name, value in options.items() if name not in _OF_SAMPLER})

@@ -154,7 +154,7 @@ class Tuned:
             if layer not in maps.layers or position not in maps.weight:
                 raise LayerError(
                     f"{self.path} has no map from {layer} to layer {position} of {encoder.name}; it has "
-                    f"layers {list(maps.layers)} to {sorted(maps.weight)}. Read it with readout=native."
+                    f"layers {list(maps.layers)} to {sorted(maps.weight)}. Read it with the native readout."
                 )
             row = maps.layers.index(int(layer))
             weight = maps.weight[position][row].to(state.device)

@@ -42,12 +42,14 @@ class Saying:
 
     Attributes:
         token: the word of the prompt, or the token, whose state it is.
+        position: of its first token, from 0.
         by: where the words come from, with the file of the maps that it went through, if any.
         words: the words, the most likely first.
         scores: of each, its probability (head) or cosine similarity (nearest).
     """
 
     token: str
+    position: int
     by: str
     words: tuple[str, ...]
     scores: tuple[float, ...]
@@ -108,7 +110,7 @@ class Vocabulary:
         if (by == "head" or self.through is not None) and head is None:
             raise EncoderError(
                 f"{name} ({type(encoder.module).__name__}) has no vocabulary head at hand. Say its states "
-                "by the nearest words: by='nearest'."
+                "by the nearest words: --by nearest (by='nearest')."
             )
         if head is None:
             return "nearest"
@@ -116,7 +118,7 @@ class Vocabulary:
         if head.shape[0] < known:
             raise InputError(
                 f"The vocabulary head of {name} has {head.shape[0]} words, and its tokenizer {known}: they "
-                "do not belong together. Say its states by the nearest words: by='nearest'."
+                "do not belong together. Say its states by the nearest words: --by nearest (by='nearest')."
             )
         return "head"
 
@@ -150,7 +152,7 @@ class Vocabulary:
         chosen = self.choose(name, by)
         most = len(self.words) if chosen == "nearest" else len(self._tokenizer(name))
         if not 1 <= k <= most:
-            raise InputError(f"k is {k}; it is from 1 to {most}, the words there are.")
+            raise InputError(f"{k} words were asked for of each token; there are 1 to {most}.")
         places = self.reader.places_of(states)
         groups = _groups(places, tokens, states.tokens[0])
         if not groups:  # an empty prompt has no word
@@ -165,11 +167,11 @@ class Vocabulary:
             read = torch.stack([state[list(group)].mean(0) for _, group in groups])
             scores = self._similarities(name, site, read)
         found = []
-        for (token, _), row in zip(groups, scores, strict=True):
+        for (token, group), row in zip(groups, scores, strict=True):
             top = row.topk(k)
             words = tuple(self._word(name, index, chosen) for index in top.indices.tolist())
             said_by = chosen if self.through is None else f"{chosen} through {Path(self.through).name}"
-            found.append(Saying(token, said_by, words, tuple(top.values.tolist())))
+            found.append(Saying(token, group[0], said_by, words, tuple(top.values.tolist())))
         return found
 
     def _tokenizer(self, name: str) -> Any:

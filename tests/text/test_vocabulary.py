@@ -32,6 +32,18 @@ def test_what_is_said_is_what_was_drawn(emoji):
     assert beside.grid().height > result.grid().height
 
 
+def test_a_tidy_table_has_one_row_a_word_by_the_place_of_its_token(emoji):
+    asked = {"k": 3, "tokens": "fox", "words": WORDS}
+    joined = say_layers(emoji, "a fox, a fox", [0, 6], **asked)
+    tidy = say_layers(emoji, "a fox, a fox", [0, 6], tidy=True, **asked)
+    places = tidy.drop_duplicates(["layer", "position"])[["layer", "position", "token"]]
+    assert places.to_numpy().tolist() == [[0, 2, "fox,"], [0, 5, "fox"], [6, 2, "fox,"], [6, 5, "fox"]]
+    assert tidy["rank"].tolist() == [1, 2, 3] * 4
+    found = tidy.groupby(["layer", "position"])["word"].agg(", ".join)
+    assert found.tolist() == joined["said"].tolist()
+    assert tidy["score"].tolist() == [one for scores in joined["scores"] for one in scores]
+
+
 def test_the_empty_prompt_says_nothing(emoji):
     assert say_layers(emoji, "", 6, words=WORDS).empty
 
@@ -73,7 +85,7 @@ def test_what_can_not_be_said_is_refused(emoji, new_lens):
         say_layers(emoji, "a red fox", 6, by="head")
     with pytest.raises(PromptError, match="does not hold 'dog'"):
         say_layers(emoji, "a red fox", 6, tokens="dog", words=WORDS)
-    with pytest.raises(InputError, match="k is 0"):
+    with pytest.raises(InputError, match="0 words were asked for of each token"):
         say_layers(emoji, "a red fox", 6, k=0, words=WORDS)
     with pytest.raises(InputError, match="at least two words"):
         say_layers(emoji, "a red fox", 6, words=["fox"])

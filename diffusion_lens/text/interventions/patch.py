@@ -87,7 +87,7 @@ class Patch(Intervention):
             if len(here) != len(there):
                 raise InputError(
                     f"{self.id} patches every position, and {context.prompt!r} is read as {len(here)} "
-                    f"tokens and {self.source!r} as {len(there)}. Name the tokens: {{'fox': 'dog'}}."
+                    f"tokens and {self.source!r} as {len(there)}. Name the tokens, such as fox -> dog."
                 )
             return [(i, i) for i in range(len(here))]
         pairs: dict[int, int] = {}
