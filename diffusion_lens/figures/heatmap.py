@@ -1,6 +1,5 @@
 """Heat maps: many curves at once, one row each."""
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,10 +11,15 @@ from matplotlib.ticker import PercentFormatter
 
 from diffusion_lens.analysis.formats import kinds_in_words
 from diffusion_lens.errors import InputError
-from diffusion_lens.figures.panels import as_text
+from diffusion_lens.figures.panels import text_width
 from diffusion_lens.figures.style import style
+from diffusion_lens.lens.fonts import wrap
 
 __all__ = ["draw_heatmap", "draw_tokens", "heatmap_data"]
+
+_RIGHT = "images that are right"
+_LINE = 0.15  # inches, of a title or of a label of several lines
+_LEAST_BAR = 1.25  # inches: the label of a shorter colour bar would be broken into words
 
 
 def heatmap_data(table: pd.DataFrame, *, row: str | Sequence[str]) -> pd.DataFrame:
@@ -62,7 +66,8 @@ def draw_heatmap(
     with style():
         longest = max(len(str(name)) for _, grid in grids for name in grid.index)
         width = max(3.4, 0.34 * max(grid.shape[1] for _, grid in grids) + 0.055 * longest + 1.1)
-        figure = Figure(figsize=(width, 0.4 + 0.4 * len(grids) + 0.21 * sum(rows)))
+        height = max(0.4 * len(grids) - 0.1 + 0.21 * sum(rows), text_width([_RIGHT])) + 0.5
+        figure = Figure(figsize=(width, height))
         axes = figure.subplots(len(grids), squeeze=False, height_ratios=rows)[:, 0]
         for axis, (name, grid) in zip(axes, grids, strict=True):
             picture = _cells(axis, grid)
@@ -70,9 +75,13 @@ def draw_heatmap(
                 axis.set_title(name)
         axes[-1].set_xlabel("layer")
         bar = figure.colorbar(
-            picture, ax=list(axes), format=PercentFormatter(1, decimals=0), aspect=2 * sum(rows), pad=0.02
+            picture,
+            ax=list(axes),
+            format=PercentFormatter(1, decimals=0),
+            aspect=max(12, 2 * sum(rows)),
+            pad=0.02,
         )
-        bar.set_label("images that are right")
+        bar.set_label(_RIGHT)
         bar.outline.set_visible(False)
     return figure
 
@@ -112,7 +121,7 @@ def draw_tokens(
 
     Args:
         values: one row by token, whose index is the tokens as they read, one column by layer.
-        label: of the colours.
+        label: of the colours; wrapped to the height of their bar.
         limits: of the colours; those of the values if left out.
         title: above the figure; wrapped to its width.
 
@@ -125,9 +134,13 @@ def draw_tokens(
     low, high = limits or (float(np.nanmin(grid)), float(np.nanmax(grid)))
     longest = max(len(str(token)) for token in values.index)
     with style():
-        figure = Figure(figsize=(0.3 * grid.shape[1] + 0.07 * longest + 1.3, 0.8 + 0.19 * len(grid)))
+        cells_high = max(0.19 * len(grid), _LEAST_BAR)
+        named = wrap(label, cells_high, lambda line: text_width([line]))
+        width = 0.3 * grid.shape[1] + 0.07 * longest + 1.3 + _LINE * (len(named) - 1)
+        above = wrap(title, width - 0.2, lambda line: text_width([line]))
+        figure = Figure(figsize=(width, 0.55 + cells_high + _LINE * len(above)))
         axis = figure.subplots()
-        cells = axis.pcolormesh(
+        drawn = axis.pcolormesh(
             np.ma.masked_invalid(grid),
             cmap="cividis",
             vmin=low,
@@ -143,10 +156,9 @@ def draw_tokens(
         for side in axis.spines.values():
             side.set_visible(False)
         axis.set_xlabel("layer")
-        if title:
-            lines = textwrap.wrap(title, int(15 * figure.get_figwidth()))
-            figure.suptitle(as_text("\n".join(lines)), fontsize="medium")
-        bar = figure.colorbar(cells, ax=axis, aspect=14, pad=0.02)
-        bar.set_label(label)
+        if above:
+            figure.suptitle("\n".join(above), fontsize=8)
+        bar = figure.colorbar(drawn, ax=axis, aspect=14, pad=0.02)
+        bar.set_label("\n".join(named))
         bar.outline.set_visible(False)
     return figure

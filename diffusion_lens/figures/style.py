@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.files import write_whole
+from diffusion_lens.lens.fonts import fallback_fonts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "COLUMN", "DASHES", "MARKERS", "PAGE", "line_style", "save", "style"]
+__all__ = ["COLOURS", "COLUMN", "DASHES", "FONT", "MARKERS", "PAGE", "line_style", "save", "style"]
 
+FONT = "DejaVu Sans"
 # inches: one column and the full width of the usual two-column page
 COLUMN, PAGE = 3.4, 7.0
 # Okabe & Ito (2008), "Color Universal Design": told apart with any colour vision; yellow, too pale for
@@ -33,8 +35,6 @@ MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[str, ...] = ("-", "--", "-.", ":")
 _PIXELS_PER_INCH = 300
 _RC: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -83,7 +83,8 @@ def style() -> Iterator[None]:
     """Draw within in the package's style, and leave the user's own settings as they were."""
     import matplotlib
 
-    with matplotlib.rc_context(_RC):
+    # matplotlib falls back by letter, from one family to the next
+    with matplotlib.rc_context({**_RC, "font.family": [FONT, *fallback_fonts()]}):
         yield
 
 

@@ -7,6 +7,8 @@ from .doctor import examine as examine
 from .encoder_comparison import EncoderComparison as EncoderComparison
 from .encoder_comparison import compare_encoders as compare_encoders
 from .features import draw_features as draw_features
+from .fonts import fallback_fonts as fallback_fonts
+from .fonts import wrap as wrap
 from .grid import contact_sheet as contact_sheet
 from .lens import DiffusionLens as DiffusionLens
 from .prompt_anatomy import PromptAnatomy as PromptAnatomy

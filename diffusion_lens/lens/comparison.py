@@ -9,7 +9,15 @@ from PIL import Image
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.lens.grid import contact_sheet
-from diffusion_lens.lens.rows import GridRow, difference_image, differing, grid_columns, grid_rows
+from diffusion_lens.lens.rows import (
+    GridRow,
+    difference_image,
+    differing,
+    grid_columns,
+    grid_rows,
+    join_title,
+    shared_reading,
+)
 
 __all__ = ["Comparison", "compare"]
 
@@ -24,11 +32,13 @@ class Comparison:
             of the two images is.
         pairs: the rows.
         columns: the layers that both have.
+        reading: how all images were made, as far as it is not the default.
     """
 
     table: pd.DataFrame
     pairs: tuple[tuple[GridRow, GridRow], ...]
     columns: tuple[str, ...]
+    reading: str = ""
 
     def grid(self, *, cell: int | None = None) -> Image.Image:
         """For each pair both rows and their difference, black where they are equal.
@@ -40,7 +50,8 @@ class Comparison:
         labels: list[str] = []
         for first, second in self.pairs:
             labels += [first.label(prompt=True), second.label(prompt=True), "difference"]
-        return contact_sheet(self.images(), labels, self.columns, title="layer", cell=cell)
+        title = join_title("layer", self.reading)
+        return contact_sheet(self.images(), labels, self.columns, title=title, cell=cell)
 
     def images(self) -> list[list[Image.Image | None]]:
         """For each pair three rows of images: the first, the second and their difference."""
@@ -106,7 +117,8 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> Comparison:
         for one, other in pairs
         for name in columns
     ]
-    return Comparison(pd.DataFrame(rows), tuple(pairs), tuple(columns))
+    reading = shared_reading(pd.concat([first, second], ignore_index=True))
+    return Comparison(pd.DataFrame(rows), tuple(pairs), tuple(columns), reading)
 
 
 def _difference(one: Image.Image | None, other: Image.Image | None) -> float:

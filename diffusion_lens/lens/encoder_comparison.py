@@ -15,6 +15,7 @@ from diffusion_lens.lens.comparison import compare
 from diffusion_lens.lens.grid import contact_sheet
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.result import Result
+from diffusion_lens.lens.rows import join_title
 from diffusion_lens.models.encoder_variants import EncoderVariant, model_name
 from diffusion_lens.models.replace_encoders import replace_encoders
 from diffusion_lens.text.states import LayerStates
@@ -88,10 +89,9 @@ class EncoderComparison:
         for one, other in paired.pairs:
             ours, others = (row.label(prompt=several) for row in (one, other))
             labels += [f"{self.names[0]}, {ours}", f"{self.names[1]}, {others}", "difference"]
-        title = "" if several else f"{first['prompt'].iloc[0]} | "
-        return contact_sheet(
-            paired.images(), labels, paired.columns, title=f"{title}layer of {self.encoder}", cell=cell
-        )
+        prompt = "" if several else str(first["prompt"].iloc[0])
+        title = join_title(prompt, f"layer of {self.encoder}", paired.reading)
+        return contact_sheet(paired.images(), labels, paired.columns, title=title, cell=cell)
 
     def __repr__(self) -> str:
         return f"EncoderComparison({self.names[0]} and {self.names[1]} as {self.encoder}: {self.summary()})"

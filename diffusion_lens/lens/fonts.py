@@ -1,12 +1,13 @@
-"""Fonts for labels drawn into images: prompts are written in any script."""
+"""Fonts for labels drawn into images, and their lines: prompts are written in any script."""
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 from PIL import ImageFont
 
-__all__ = ["Font", "find_font"]
+__all__ = ["Font", "fallback_fonts", "find_font", "wrap"]
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 # fonts of systems that hold Chinese, Japanese and Korean, in the order of preference
@@ -43,6 +44,45 @@ def find_font(text: str, size: int) -> Font:
     whole = next((path for path in fonts if _letters(path) >= wanted), None)
     path = whole or max(fonts, key=lambda one: len(_letters(one) & wanted))
     return ImageFont.truetype(str(path), size)
+
+
+@cache
+def fallback_fonts() -> tuple[str, ...]:
+    """The names of fonts, of those that are here, by which matplotlib writes letters that its own lacks.
+
+    Those of the system for Chinese, Japanese and Korean; and at last one that has a box for each letter,
+    which newer versions of matplotlib bring.
+    """
+    from matplotlib import font_manager
+
+    names = sorted({entry.name for entry in font_manager.fontManager.ttflist})
+    return tuple(name for start in (*_WIDE, "Last Resort") for name in names if name.startswith(start))
+
+
+def wrap(text: str, width: float, measure: Callable[[str], float]) -> list[str]:
+    """A text in lines that are no wider than allowed.
+
+    Lines are broken between words, and within a word that is wider than a line: Chinese and Japanese have
+    no spaces.
+
+    Args:
+        text: the text.
+        width: of a line, in the unit of `measure`; a line holds one letter at least.
+        measure: how wide a line is.
+    """
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and measure(longer) <= width:
+            lines[-1] = longer
+            continue
+        rest = word
+        while measure(rest) > width and len(rest) > 1:
+            fits = bisect_right(range(1, len(rest)), width, key=lambda count: measure(rest[:count]))
+            lines.append(rest[: max(1, fits)])
+            rest = rest[max(1, fits) :]
+        lines.append(rest)
+    return lines
 
 
 def _system_fonts() -> Iterator[Path]:

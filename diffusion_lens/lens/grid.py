@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from diffusion_lens.lens.fonts import Font, find_font
+from diffusion_lens.lens.fonts import Font, find_font, wrap
 
 __all__ = ["contact_sheet"]
 
@@ -63,7 +63,7 @@ def contact_sheet(
     label = min(max((pen.textlength(text, font) for text in row_labels), default=0), _LABEL)
     left = int(label) + 3 * _GAP if label else _GAP
     total = left + wide * (width + _GAP)
-    heading = _wrap(pen, title, font, float(total - 2 * _GAP))
+    heading = wrap(title, float(total - 2 * _GAP), lambda line: pen.textlength(line, font))
     top = len(heading) * (_TEXT + _GAP) + _GAP
     band = _TEXT + 3 * _GAP + len(rows) * (height + strip + _GAP)
     sheet = Image.new("RGB", (total, top + bands * band), "white")
@@ -102,7 +102,7 @@ def _paste(
     width, height = size
     for index, (row, text) in enumerate(zip(rows, labels, strict=True)):
         y = corner[1] + index * (height + strip + _GAP)
-        lines = _wrap(pen, text, font, float(_LABEL))
+        lines = wrap(text, float(_LABEL), lambda line: pen.textlength(line, font))
         for line, part in enumerate(lines):
             offset = height / 2 + (line - len(lines) / 2 + 0.5) * (_TEXT + 2)
             pen.text((corner[0] - 2 * _GAP, y + offset), part, _INK, font, anchor="rm")
@@ -140,15 +140,3 @@ def _cut(pen: ImageDraw.ImageDraw, text: str, font: Font, width: float) -> str:
     while text and pen.textlength(f"{text}\u2026", font) > width:
         text = text[:-1]
     return f"{text}\u2026"
-
-
-def _wrap(pen: ImageDraw.ImageDraw, text: str, font: Font, width: float) -> list[str]:
-    """The text in lines of at most `width` pixels, broken between words."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and pen.textlength(longer, font) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines

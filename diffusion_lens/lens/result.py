@@ -18,7 +18,7 @@ from diffusion_lens.lens.comparison import Comparison, compare
 from diffusion_lens.lens.grid import contact_sheet
 from diffusion_lens.lens.later import Emergence, call_later
 from diffusion_lens.lens.result_files import load_states, load_table, save_states, save_table
-from diffusion_lens.lens.rows import Order, difference_image, grid_columns, grid_rows
+from diffusion_lens.lens.rows import Order, difference_image, grid_columns, grid_rows, grid_title
 from diffusion_lens.lens.viewer import embed, viewer_page
 
 if TYPE_CHECKING:
@@ -107,10 +107,7 @@ class Result:
                 images.append([difference_image(*pair) for pair in zip(*images[-2:], strict=True)])
                 captions.append([""] * len(columns))
                 labels.append("difference")
-        encoder = table["encoder"].iloc[0]
-        what = f"layer of {encoder}" if encoder != "all" else "layer (all encoders in step)"
-        title = what if several else f"{rows[0].prompt} | {what}"
-        return contact_sheet(images, labels, columns, title=title, cell=cell, captions=captions)
+        return contact_sheet(images, labels, columns, title=grid_title(table), cell=cell, captions=captions)
 
     def words(
         self,

@@ -10,8 +10,19 @@ from PIL import Image
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.runs.table import VARIANT_COLUMNS
+from diffusion_lens.text.reading import Reading
 
-__all__ = ["GridRow", "Order", "difference_image", "differing", "grid_columns", "grid_rows"]
+__all__ = [
+    "GridRow",
+    "Order",
+    "difference_image",
+    "differing",
+    "grid_columns",
+    "grid_rows",
+    "grid_title",
+    "join_title",
+    "shared_reading",
+]
 
 Order = Literal["prompt", "seed"]
 
@@ -79,6 +90,37 @@ def differing(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
     """The columns of a reading whose values are not the same in two tables."""
     shared = [name for name in VARIANT_COLUMNS if name in first and name in second]
     return [name for name in shared if set(first[name].dropna()) != set(second[name].dropna())]
+
+
+def shared_reading(table: pd.DataFrame) -> str:
+    """How all images of a table were made, as far as it is not the default: what no row's label says.
+
+    The model and the encoder are left out, and learned words, which prompts name themselves.
+
+    Args:
+        table: the table of a result.
+    """
+    plain = Reading().columns()
+    parts = []
+    for name in VARIANT_COLUMNS:
+        if name in ("model", "encoder", "embeddings") or name not in table:
+            continue
+        values = table[name].unique()
+        if len(values) == 1 and values[0] and values[0] != plain.get(name):
+            parts.append(f"{name} {values[0]}")
+    return ", ".join(parts)
+
+
+def grid_title(table: pd.DataFrame) -> str:
+    """What stands above the grid of a table: its prompt, where there is one, and what all images share."""
+    prompts, encoder = table["prompt"].unique(), table["encoder"].iloc[0]
+    layers = f"layer of {encoder}" if encoder != "all" else "layer (all encoders in step)"
+    return join_title(prompts[0] if len(prompts) == 1 else "", layers, shared_reading(table))
+
+
+def join_title(*parts: str) -> str:
+    """What stands above a sheet, of parts that may be empty."""
+    return " | ".join(part for part in parts if part)
 
 
 def grid_rows(table: pd.DataFrame, order: Order = "prompt", named: Sequence[str] = ()) -> list[GridRow]:

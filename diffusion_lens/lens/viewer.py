@@ -5,7 +5,7 @@ from html import escape
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from diffusion_lens.lens.rows import grid_columns, grid_rows
+from diffusion_lens.lens.rows import grid_columns, grid_rows, join_title, shared_reading
 from diffusion_lens.lens.thumbnails import data_address, thumbnail
 
 __all__ = ["embed", "viewer_page"]
@@ -46,7 +46,7 @@ def viewer_page(table: pd.DataFrame) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     ).get_template("viewer.html")
-    title = "" if several or not rows else rows[0].prompt
+    title = join_title("" if several or not rows else rows[0].prompt, shared_reading(table))
     return page.render(title=title, columns=columns, rows=shown, small=small, last=len(columns) - 1)
 
 

@@ -64,5 +64,6 @@ from .states import LayerStates as LayerStates
 from .tuned import EncoderMaps as EncoderMaps
 from .tuned import TunedFile as TunedFile
 from .vocabulary import SaidBy as SaidBy
+from .vocabulary import Saying as Saying
 from .vocabulary import Vocabulary as Vocabulary
 from .vocabulary import find_head as find_head

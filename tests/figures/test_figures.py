@@ -193,6 +193,26 @@ def test_files_are_the_same_each_time_and_letters_are_letters(tmp_path, made):
         save(draw_curves(made), tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("rows", [1, 8])
+def test_the_label_of_a_colour_bar_is_no_longer_than_the_figure(rows):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    made = pd.DataFrame({"kind": map(str, range(rows)), "layer": 0, "rate": 0.5})
+    values = pd.DataFrame({0: np.arange(rows) / 9}, index=[f"word {row}" for row in range(rows)])
+    label = "the share of the difference between the two prompts that comes back"
+    for figure in (draw_heatmap(made, row="kind"), draw_tokens(values, label=label, title="a fox " * 20)):
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw_without_rendering()
+        box = figure.axes[-1].yaxis.label.get_window_extent(renderer)
+        assert box.y0 >= 0 and box.y1 <= figure.bbox.height and box.x1 <= figure.bbox.width
+
+
+def test_letters_that_no_font_has_are_no_warning(tmp_path):
+    values = pd.DataFrame({0: [0.0, 1.0]}, index=["a $x$", "\u72ac"])
+    files = save(draw_tokens(values, label="effect", title="\u72ac \U0001f436 $x$"), tmp_path / "a")
+    assert all(file.stat().st_size for file in files)
+
+
 def test_the_users_settings_stay():
     before = mpl.rcParams["font.size"]
     with style():

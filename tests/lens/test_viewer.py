@@ -10,8 +10,10 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.lens.fonts import find_font
+from diffusion_lens.lens.fonts import find_font, wrap
 from diffusion_lens.lens.result import Result
+from diffusion_lens.lens.rows import grid_title, shared_reading
+from diffusion_lens.lens.viewer import viewer_page
 
 HTML = "<img src=x onerror=alert(1)>"
 Make = Callable[..., Result]
@@ -90,6 +92,28 @@ def test_what_tells_two_results_apart_stands_in_their_labels() -> None:
     table = plain.compare(changed).table
     assert set(table["first"]) == {"a fox, seed 0", "a fox, seed 1"}
     assert set(table["second"]) == {f"a fox, interventions keep(fox), seed {seed}" for seed in (0, 1)}
+
+
+def test_how_all_images_were_changed_stands_above_them() -> None:
+    changed = result(["a fox"], interventions="drop(fox)", readout="final", pooled="hold")
+    assert shared_reading(changed.table) == "readout final, interventions drop(fox)"
+    plain = result(["a fox"], interventions="", readout="native", pooled="hold", slots="all")
+    assert shared_reading(plain.table) == ""
+    assert grid_title(plain.table) == "a fox | layer of text_encoder"
+    assert grid_title(changed.table).endswith("text_encoder | readout final, interventions drop(fox)")
+    assert "a fox | readout final, interventions drop(fox)" in viewer_page(changed.table)
+    both = Result(pd.concat([plain.table, changed.table], ignore_index=True), {})
+    assert shared_reading(both.table) == ""  # then the labels of the rows say it
+    assert plain.compare(changed).reading == ""
+    assert changed.compare(changed).reading == "readout final, interventions drop(fox)"
+
+
+def test_a_line_is_broken_within_a_word_that_has_no_space() -> None:
+    assert wrap("a red fox", 5.0, len) == ["a red", "fox"]
+    assert wrap("abcdefgh ij k", 3.0, len) == ["abc", "def", "gh", "ij", "k"]
+    assert wrap("abc", 0.0, len) == ["a", "b", "c"] and wrap(" ", 3.0, len) == []
+    short, long = (result([text * 60]).grid() for text in ("a", "\u72ac"))
+    assert long.width == short.width and long.height > short.height
 
 
 def test_labels_are_written_in_any_script() -> None:
