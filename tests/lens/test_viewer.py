@@ -112,8 +112,9 @@ def test_a_line_is_broken_within_a_word_that_has_no_space() -> None:
     assert wrap("a red fox", 5.0, len) == ["a red", "fox"]
     assert wrap("abcdefgh ij k", 3.0, len) == ["abc", "def", "gh", "ij", "k"]
     assert wrap("abc", 0.0, len) == ["a", "b", "c"] and wrap(" ", 3.0, len) == []
-    short, long = (result([text * 60]).grid() for text in ("a", "\u72ac"))
-    assert long.width == short.width and long.height > short.height
+    for letter in ("a", "\u72ac"):
+        short, long = (result([letter * count]).grid() for count in (1, 200))
+        assert long.width == short.width and long.height > short.height
 
 
 def test_labels_are_written_in_any_script() -> None:
