@@ -1,5 +1,7 @@
 """The studies behind `results/`: what they compare is what they say, and each runs end to end."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -194,6 +196,20 @@ def test_lego_runs(fast, tmp_path):
         for line, way in zip(axis.lines, dict.fromkeys(shown["way"]), strict=True):
             rows = shown[(shown["check"] == name) & (shown["way"] == way)]
             assert list(line.get_xdata()) == rows["mean"].tolist()
+
+
+def test_a_source_of_latent_inversion_looks_the_same_in_every_panel():
+    table = Path(latent_inversion.__file__).parents[2] / "results/latent_inversion/summary.csv"
+    figure = draw_latent_inversion(pd.read_csv(table).fillna({"group": ""}))
+    looks: dict[str, set[object]] = {}
+    for axis in figure.axes:
+        handles, names = axis.get_legend_handles_labels()
+        colours = [handle.get_color() for handle in handles]
+        assert len(set(colours)) == len(colours)  # and two of one panel do not
+        for name, handle in zip(names, handles, strict=True):
+            looks.setdefault(name, set()).add((handle.get_color(), handle.get_marker()))
+    assert {"R(image)", "its caption", "mean", "swap, refined"} <= set(looks)
+    assert all(len(one) == 1 for one in looks.values()), looks
 
 
 def test_latent_inversion_runs(fast, tmp_path):
