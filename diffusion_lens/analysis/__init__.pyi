@@ -24,3 +24,6 @@ from .significance import sign_flip_test as sign_flip_test
 from .statistics import Resampling as Resampling
 from .statistics import mean_interval as mean_interval
 from .verdicts_of_checks import VERDICTS as VERDICTS
+from .written_files import describe_files as describe_files
+from .written_files import read_former_files as read_former_files
+from .written_files import remove_former_files as remove_former_files

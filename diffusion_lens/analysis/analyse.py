@@ -17,7 +17,7 @@ from diffusion_lens.analysis.conditional import conditional_curves, constancy
 from diffusion_lens.analysis.curves import curves, published_curves
 from diffusion_lens.analysis.declared import Contrast, check_planned, fault_of
 from diffusion_lens.analysis.emergence import distribution, times
-from diffusion_lens.analysis.judges import add_judges
+from diffusion_lens.analysis.judges import add_judges, check_truth
 from diffusion_lens.analysis.label_study import are_labels, label_tables
 from diffusion_lens.analysis.order import all_orders
 from diffusion_lens.analysis.parents import depends, of_all
@@ -72,7 +72,7 @@ def analyse(
     *,
     planned: Sequence[Contrast] = (),
     declared: Sequence[Contrast] = (),
-    truth: str = "human",
+    truth: str | None = None,
     resampling: Resampling = DEFAULT,
 ) -> Analysis:
     """Everything that can be said of a table of scores.
@@ -87,7 +87,8 @@ def analyse(
             of the grid of all pairs are exploratory (Benjamini-Hochberg).
         declared: further ones, which experiments declare. One that these scores can't make, such as those
             of a trial with few prompts, is left out with a note.
-        truth: the scorer by whom others are corrected: itself, or any called "human:...".
+        truth: the scorer by whom others are corrected: itself, or any called "NAME:..."; people, called
+            "human", where there are any, if left out.
         resampling: the level of all intervals, and the draws behind bands and p values.
 
     Returns:
@@ -98,8 +99,10 @@ def analyse(
         `correction_areas`; of the published labels also those of `label_study`.
 
     Raises:
-        ScoresError: `by` or `planned` name columns or values that are not there.
+        ScoresError: `by` or `planned` name columns or values that are not there, or `truth` a scorer.
     """
+    if truth is not None:
+        check_truth(table, truth)
     by = tuple(dict.fromkeys((*FRAME, *(default_by(table) if by is None else by))))
     check_by(table, by)
     # tens of thousands of small groups are cut from it, and Python's own strings are cut in a fifth of the
@@ -135,7 +138,7 @@ def analyse(
     named = table[[name for name in table.columns if name in {one.column for one in planned}]]
     add_contrasts(found.add, found.notes, everything, named, by, planned, resampling)
     found.add("binding", lambda: binding(everything, within, resampling=resampling))
-    add_judges(found.tables, found.notes, asked, by, truth, resampling)
+    add_judges(found.tables, found.notes, asked, by, truth or "human", resampling)
     return found
 
 

@@ -8,9 +8,9 @@ import pandas as pd
 from diffusion_lens.analysis.agreement import agreement, several_raters
 from diffusion_lens.analysis.correction import corrected
 from diffusion_lens.analysis.statistics import Resampling
-from diffusion_lens.errors import ScoresError
+from diffusion_lens.errors import ScoresError, nearest
 
-__all__ = ["add_judges"]
+__all__ = ["add_judges", "check_truth"]
 
 
 def add_judges(
@@ -34,7 +34,7 @@ def add_judges(
     scorers = sorted(table.loc[table["label"].notna(), "scorer"].unique())
     if len(scorers) < 2:
         return
-    people = [name for name in scorers if name == truth or name.startswith(f"{truth}:")]
+    people = [name for name in scorers if _is_of(truth, name)]
     ranked = [*people, *(name for name in scorers if name not in people)]
     rows = []
     for first, second in combinations(ranked, 2):
@@ -53,6 +53,32 @@ def add_judges(
     if people:
         judges = [name for name in ranked if name not in people]
         _correct(tables, notes, table, judges, people[0], by, resampling)
+
+
+def check_truth(table: pd.DataFrame, truth: str) -> None:
+    """Refuse a scorer to correct others by that labels no image, or has no other beside it.
+
+    Raises:
+        ScoresError: it names the scorers that there are.
+    """
+    real = table[table["baseline"].fillna("") == ""] if "baseline" in table else table
+    scorers = sorted(real.loc[real["label"].notna(), "scorer"].unique())
+    others = [name for name in scorers if not _is_of(truth, name)]
+    if len(others) < len(scorers) and others:
+        return
+    what = f"There are no answers of {truth!r} to correct by."
+    if len(others) < len(scorers):
+        what = f"{truth!r} is the only scorer, and corrects no other."
+    elif (real["scorer"] == truth).any():
+        what = f"{truth!r} labels no image right or wrong, so that nothing can be corrected by it."
+    raise ScoresError(
+        f"{what}{nearest(truth, scorers)} Scorers that label: {', '.join(scorers) or 'none'}. Score the "
+        "run with it (`diffusion-lens score`, or `sheet` for people), or name another --truth."
+    )
+
+
+def _is_of(truth: str, scorer: str) -> bool:
+    return scorer == truth or scorer.startswith(f"{truth}:")
 
 
 def _correct(

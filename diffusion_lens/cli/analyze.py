@@ -49,7 +49,7 @@ def analyze(
     out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")],
     by: Annotated[tuple[str, ...], values("COLUMN", "category and kind")] = (),
     contrast: Annotated[tuple[str, ...], values("CONTRAST", "those that the experiments plan")] = (),
-    truth: Annotated[str, tyro.conf.arg(metavar="SCORER")] = "human",
+    truth: Annotated[str | None, default("human, where people labelled", "SCORER")] = None,
     level: float = 0.95,
     resamples: int = 10_000,
     seed: Seed = 0,
@@ -57,6 +57,8 @@ def analyze(
     overwrite: Overwrite = False,
 ) -> None:
     """Turn scores into tables (csv, LaTeX), figures (png, pdf) and a page, with intervals over prompts.
+
+    With --overwrite, files of the former analysis that this one does not write are removed.
 
     Args:
         scores: Folders of runs, or tables of scores as .parquet or .csv.
@@ -77,21 +79,28 @@ def analyze(
     from diffusion_lens.analysis.findings import findings
     from diffusion_lens.analysis.formats import write_csv, write_latex
     from diffusion_lens.analysis.statistics import Resampling
+    from diffusion_lens.analysis.written_files import (
+        describe_files,
+        read_former_files,
+        remove_former_files,
+    )
     from diffusion_lens.files import check_output, portable_name, write_whole
     from diffusion_lens.pages.report import write_report
-    from diffusion_lens.scoring import table as scoring_table
+    from diffusion_lens.scoring.read_several import check_sources, read_all
     from diffusion_lens.scoring.set_scores import read_set_scores
     from diffusion_lens.threads import count_cores
 
     if not scores:
         raise InputError("No scores were given. Name a run's folder, or a table of scores.")
     resampling = Resampling(level, resamples, seed)
+    check_sources(scores)
     sources, declared = _about(scores)
     planned = [Contrast.parse(text) for text in contrast]
     of_runs = [] if contrast else [Contrast.parse(text) for text in declared]
-    table = scoring_table.read_all(scores)
+    table = read_all(scores)
     settings = out / "analysis.json"
     check_output(settings, overwrite=overwrite)
+    former = read_former_files(settings)
     found = analyse(
         table, by or None, planned=planned, declared=of_runs, truth=truth, resampling=resampling
     )
@@ -99,24 +108,32 @@ def analyze(
     if not of_sets.empty:
         found.tables["set_scores"] = of_sets
     tables = out / "tables"
+    written = [out / "findings.md"]
     for name, one in found.tables.items():
-        write_csv(one, tables / f"{name}.csv")
+        written.append(tables / f"{name}.csv")
+        write_csv(one, written[-1])
         if name in _PRINTED:
-            write_latex(one, tables / f"{name}.tex")
+            written.append(tables / f"{name}.tex")
+            write_latex(one, written[-1])
     workers = count_cores() if len(table) > _FEW_SCORES else 1
-    shown = _draw(found.tables, scores, out, workers) if figures else []
+    shown, drawn = _draw(found.tables, scores, out, workers) if figures else ([], [])
     page = findings(found.tables, out.name, sources, notes=found.notes, figures=shown)
     write_whole(out / "findings.md", lambda file: file.write(page.encode()))
     runs = [path for path in scores if (path / "manifest.json").exists()]
     if runs:
-        write_report(runs, out / "report.html", tables=found.tables, notes=found.notes, level=level)
+        written.append(out / "report.html")
+        write_report(runs, written[-1], tables=found.tables, notes=found.notes, level=level)
+    files = describe_files(out, [*written, *drawn])
+    for name in remove_former_files(out, former, files):
+        say(f"kept     {out / name}, which the former analysis wrote, and which was changed since")
     asked = {
         "scores": [portable_name(path) for path in scores],
         "by": by,
         "contrast": [str(one) for one in planned or of_runs],
-        "truth": truth,
+        "truth": truth or "human",
         **asdict(resampling),
         "notes": found.notes,
+        "files": files,
     }
     write_whole(settings, lambda file: file.write((json.dumps(asked, indent=1) + "\n").encode()))
     _tell(found.tables, found.notes)
@@ -129,8 +146,8 @@ def analyze(
 
 def _draw(
     tables: "dict[str, pd.DataFrame]", scores: tuple[Path, ...], out: Path, workers: int
-) -> "list[Shown]":
-    """Draw the figures of the study, and examples of its runs."""
+) -> "tuple[list[Shown], list[Path]]":
+    """Draw the figures of the study, and examples of its runs; what to show, and the files written."""
     from diffusion_lens.analysis.findings import Shown
     from diffusion_lens.figures.examples import draw_examples
     from diffusion_lens.figures.registry import draw_study
@@ -139,8 +156,10 @@ def _draw(
     drawn = [(one.path, one.title, one.caption) for one in study]
     runs = [path for path in scores if (path / "manifest.json").exists()]
     caption = "Prompts spread evenly over the run, one row each, by layer."
-    drawn += [(path, path.stem, caption) for path in draw_examples(runs, out / "figures")]
-    return [Shown(path.relative_to(out).as_posix(), title, text) for path, title, text in drawn]
+    examples = draw_examples(runs, out / "figures")
+    drawn += [(path, path.stem, caption) for path in examples]
+    files = [*(one.path for one in study), *(one.path.with_suffix(".pdf") for one in study), *examples]
+    return [Shown(path.relative_to(out).as_posix(), title, text) for path, title, text in drawn], files
 
 
 def _about(scores: tuple[Path, ...]) -> "tuple[list[About], tuple[str, ...]]":

@@ -63,6 +63,7 @@ def write_report(
 
     Raises:
         RunError: nothing of a run can be shown.
+        ScoresError: a run is named twice, or two have one name.
         OutputError: the file can't be written.
     """
     page = build_report(runs, tables=tables, notes=notes, images=images, level=level)
@@ -80,6 +81,9 @@ def build_report(
     level: float = 0.95,
 ) -> str:
     """The HTML of the report; see `write_report`."""
+    from diffusion_lens.scoring.read_several import check_sources
+
+    check_sources(runs)
     indices = [RunIndex.open(url) for url in runs]
     planned = [text for one in indices for text in _experiment(one).get("contrasts", ())]
     analysed = list(notes)

@@ -8,6 +8,8 @@ from .measures import clip_measure as clip_measure
 from .measures import load_dinov2 as load_dinov2
 from .metadata import column_name as column_name
 from .patching import patch_prompts as patch_prompts
+from .read_several import check_sources as check_sources
+from .read_several import read_all as read_all
 from .registry import check_names as check_names
 from .registry import make_scorers as make_scorers
 from .registry import read_settings as read_settings

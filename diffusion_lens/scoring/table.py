@@ -41,7 +41,7 @@ from diffusion_lens.files import check_within, write_whole
 from diffusion_lens.scoring.cells import fractions, labels, whole_numbers
 from diffusion_lens.scoring.gating import gate
 
-__all__ = ["COLUMNS", "KEY", "read", "read_all", "rows", "validate", "write"]
+__all__ = ["COLUMNS", "KEY", "read", "rows", "validate", "write"]
 
 COLUMNS: tuple[str, ...] = (
     *("run", "prompt_id", "prompt", "category", "encoder", "layer", "depth", "seed"),
@@ -225,15 +225,6 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
     for message in refused:
         log.warning("%s The others were read.", message)
     return validate(pd.concat(parts, ignore_index=True)) if len(parts) > 1 else parts[0]
-
-
-def read_all(paths: Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
-    """Read several of what `read` reads, as one table.
-
-    Raises:
-        ScoresError: as `read`; or two hold scores of the same images, as runs of one name do.
-    """
-    return validate(pd.concat([read(path) for path in paths], ignore_index=True))
 
 
 def write(table: pd.DataFrame, path: str | os.PathLike[str]) -> list[Path]:
