@@ -82,7 +82,7 @@ def columns_of(lens: "DiffusionLens", request: DrawRequest) -> list[Column]:
         readout=parse_readout(request.options.get("readout", "native")),
         pooled=request.options.get("pooled", "hold"),
         slots=int(slots) if slots.isdecimal() else slots,
-        interventions=parse_interventions(request.options.get("interventions", ())),
+        interventions=parse_interventions(request.options.get("interventions", ()), files=False),
     )
     return [
         Column(f"{one.layer}, native" if one.native else one.reading.site.id, one.reading)

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -237,6 +238,8 @@ def test_other_hosts_origins_and_forms_are_refused(explorer: Running) -> None:
         ({"prompts": ["a"], "seeds": "-1"}, "from 0 up"),
         ({"prompts": ["a"], "steps": "1000"}, "between 1 and 100"),
         ({"prompts": ["a"], "steps": "many"}, "Steps is a number"),
+        ({"prompts": ["a"], "steps": float("inf")}, "Steps is a number"),
+        ({"prompts": ["a"], "seeds": [float("inf")]}, "whole numbers"),
         ({"prompts": ["a"], "readout": "loud"}, "native, final, none"),
         ({"prompts": ["a"], "say": "loudly"}, "Say in words is one of no, nearest"),
         ({"prompts": ["a"], "height": 4096}, "between 1 and 1024"),
@@ -247,6 +250,24 @@ def test_other_hosts_origins_and_forms_are_refused(explorer: Running) -> None:
 def test_requests_outside_the_limits_are_refused_by_name(asked: Any, why: str) -> None:
     with pytest.raises(InputError, match=why):
         read_request(asked, Limits())
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "ablate(2.attn, by=mean, prompts={})",
+        'ablate(2.attn, by=mean, prompts="{} ")',
+        'ablate(2.attn, by=mean, prompts="a dog; {};")',
+        'steer("{}.safetensors ")',
+        'steer("{}.safe\\tensors")',
+    ],
+)
+def test_a_page_is_no_way_to_files_of_the_server(written: str, tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("what nobody should see")
+    with pytest.raises(InputError, match="file") as refused:
+        read_request({"prompts": ["a"], "interventions": written.format(file)}, Limits())
+    assert "nobody should see" not in str(refused.value)
 
 
 def test_images_are_named_by_cell_and_kept_by_the_browser(explorer: Running) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -50,6 +49,7 @@ class Ablate(Intervention):
     seed: int = 0
 
     name: ClassVar[str] = "ablate"
+    files: ClassVar[Mapping[str, str]] = {"prompts": ".txt"}
 
     def __post_init__(self) -> None:
         site = self.site if isinstance(self.site, Site) else Site.parse(str(self.site))
@@ -139,16 +139,20 @@ def _write_prompts(given: str | Sequence[str]) -> str:
     Raises:
         InputError: a file can't be read, or a prompt can't be written in a set.
     """
-    listed = given.split(";") if isinstance(given, str) else list(given)
-    if isinstance(given, (str, os.PathLike)) and str(given).endswith(".txt"):
+    if Ablate.names_file("prompts", given):
         try:
-            listed = read_text(given).splitlines()
+            listed = read_text(str(given).strip()).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"The prompts of ablate can't be read from {given} ({error}).") from error
+    else:
+        listed = given.split(";") if isinstance(given, str) else list(given)
     written = [one.strip() for one in listed if one.strip()]
     if any(";" in one for one in written):
         raise InputError("A prompt of ablate holds a semicolon, which separates the prompts of its set.")
-    return "; ".join(written)
+    joined = "; ".join(written)
+    if Ablate.names_file("prompts", joined):  # it would be read back as one
+        raise InputError(f"The last prompt of ablate, {written[-1]!r}, ends as the name of a file does.")
+    return joined
 
 
 @dataclass(frozen=True)

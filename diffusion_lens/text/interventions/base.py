@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -70,10 +71,20 @@ class Intervention:
         name: how it is written.
         after_norm: on the readout, it changes what the pipeline is given, after any final norm, in place
             of the hidden state before it.
+        files: the attributes whose text may name a file to be read, each with the ending that says so.
     """
 
     name: ClassVar[str]
     after_norm: ClassVar[bool] = False
+    files: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def names_file(cls, attribute: str, value: object) -> bool:
+        """Whether a value of an attribute is the name of a file, which is then read."""
+        ending = cls.files.get(attribute)
+        if ending is None or not isinstance(value, (str, os.PathLike)):
+            return False
+        return str(value).strip().endswith(ending)
 
     @property
     def in_encoder(self) -> bool:

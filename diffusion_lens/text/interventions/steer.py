@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -80,6 +80,7 @@ class Steer(Intervention):
     digest: str = ""
 
     name: ClassVar[str] = "steer"
+    files: ClassVar[Mapping[str, str]] = {"toward": ".safetensors"}
 
     def __post_init__(self) -> None:
         self._set("toward", str(self.toward))
@@ -99,7 +100,7 @@ class Steer(Intervention):
 
     @property
     def _is_file(self) -> bool:
-        return self.toward.endswith(".safetensors")
+        return self.names_file("toward", self.toward)
 
     def _pairs(self) -> list[tuple[str, str]]:
         found = []

@@ -46,11 +46,16 @@ _VALUE = re.compile(
 )
 
 
-def parse_intervention(text: str) -> Intervention:
+def parse_intervention(text: str, *, files: bool = True) -> Intervention:
     """Read what `Intervention.id` gives, or a user writes: `keep(fox)`, `keep("red fox")`.
 
+    Args:
+        text: the intervention.
+        files: it may name a file, which is then read; False for the text of somebody else.
+
     Raises:
-        InputError: no intervention of that name, or other values than it takes.
+        InputError: no intervention of that name, or other values than it takes; or it names a file that
+            it may not name.
     """
     call = _CALL.fullmatch(text)
     if call is None or call["name"] not in INTERVENTIONS:
@@ -73,6 +78,11 @@ def parse_intervention(text: str) -> Intervention:
     ]
     if lacking:
         raise InputError(f"{text!r} lacks {', '.join(lacking)}. {kind.name} takes {', '.join(names)}.")
+    if not files and any(kind.names_file(name, value) for name, value in given.items()):
+        raise InputError(
+            f"{text!r} names a file, and a file can't be named here. Write prompts in its place, such as "
+            "steer(a big dog minus a small dog)."
+        )
     try:
         return kind(**given)
     except (TypeError, ValueError) as error:
@@ -81,13 +91,19 @@ def parse_intervention(text: str) -> Intervention:
         ) from error
 
 
-def parse_interventions(texts: Sequence[str | Intervention]) -> tuple[Intervention, ...]:
+def parse_interventions(
+    texts: Sequence[str | Intervention], *, files: bool = True
+) -> tuple[Intervention, ...]:
     """Interventions in the order that they are made, of which some may be written as text.
+
+    Args:
+        texts: the interventions.
+        files: see `parse_intervention`.
 
     Raises:
         InputError: one can't be read, or two contradict each other.
     """
-    found = tuple(parse_intervention(one) if isinstance(one, str) else one for one in texts)
+    found = tuple(parse_intervention(one, files=files) if isinstance(one, str) else one for one in texts)
     _check_together(found)
     return found
 
