@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from diffusers import SD3Transformer2DModel
 from PIL import Image
 
 from diffusion_lens.anatomy.attention import record_attention
@@ -88,6 +89,15 @@ def test_maps_are_chosen_by_step_and_block_and_drawn(tiny_lens):
     for wrong in ({"steps": [2]}, {"steps": []}, {"blocks": ["mid"]}):
         with pytest.raises(InputError, match="There are steps 0 to 1"):
             found.mean(**wrong)
+
+
+def test_an_attention_among_image_places_is_no_reading_of_the_text(new_lens):
+    lens = new_lens("sd3")
+    config = {name: value for name, value in lens.pipeline.transformer.config.items() if name[0] != "_"}
+    # Stable Diffusion 3.5 medium: some blocks have a second attention, of the image to itself
+    lens.pipeline.transformer = SD3Transformer2DModel(**{**config, "dual_attention_layers": (0,)}).eval()
+    found = draw(lens, height=96, width=96).attention("fox")
+    assert set(found.maps) == {"transformer_blocks.0.attn", "transformer_blocks.1.attn"}
 
 
 def test_what_has_no_maps_is_refused(tiny_lens, new_lens, tmp_path):
