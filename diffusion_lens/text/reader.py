@@ -50,7 +50,7 @@ class Reader:
         self.conditioner, self.options, self.embeddings = conditioner, options, tuple(embeddings)
         self._sources: dict[str, States] = {}
         self._edited: dict[tuple[str, str], States] = {}
-        self._places: dict[tuple[str, str], TokenPlaces] = {}
+        self._places: dict[tuple[Any, ...], TokenPlaces] = {}
         self.words = {word.token: word.hash for word in self.embeddings} if words is None else words
         self._copies: dict[str, tuple[Any, Any]] = {}
         self._using = False
@@ -283,7 +283,7 @@ class Reader:
 
     def find_places(self, name: str, prompt: str, ids: list[int], mask: list[bool]) -> TokenPlaces:
         """Where the words and the pads of a prompt are, by the token ids and the mask that were read."""
-        key = name, prompt
+        key = name, prompt, tuple(ids), tuple(mask)  # a batch may pad a prompt in front of it
         if key not in self._places:
             with self.in_use():
                 tokenizer = find_tokenizer(self.conditioner.pipe, self.conditioner.slots[name])

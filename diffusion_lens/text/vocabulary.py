@@ -216,7 +216,9 @@ class Vocabulary:
                 mask = torch.ones_like(ids) if seen.attention_mask is None else seen.attention_mask
                 for row, text in enumerate(batch):
                     known = ids[row].tolist(), mask[row].bool().tolist()
-                    own = list(self.reader.find_places(name, text, *known).content()[1:])
+                    places = self.reader.find_places(name, text, *known)
+                    # found by its letters: the "a" before it is two tokens of T5
+                    own = list(places.prompt.find(places.expand(self.words[start + row]))[-1])
                     for one in wanted:
                         vectors[one].append(read[one][row, own].mean(0).cpu())
         for one, found in vectors.items():

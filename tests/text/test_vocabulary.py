@@ -1,7 +1,10 @@
 """States in words: the encoder's own head where it has one, the nearest words of a list otherwise."""
 
+import string
+
 import pytest
 import torch
+from transformers import T5Tokenizer
 
 from diffusion_lens.errors import EncoderError, InputError, PromptError
 from diffusion_lens.lens.result import Result
@@ -78,6 +81,31 @@ def test_a_head_says_what_the_language_model_itself_would(new_lens):
     assert table["by"].tolist() == ["head"]
     assert table["scores"][0] == pytest.approx(best.values.tolist(), rel=1e-4)
     assert table["said"][0] == ", ".join(tokenizer.decode([one]).strip() for one in best.indices)
+
+
+def say_fox(lens, prompt):
+    """What the embedding of "fox" says, among words of several lengths."""
+    reader = lens.reader()
+    words = Vocabulary(reader, ["fox", "a very large automobile near the brown dog house", "house"])
+    (reading,) = lens.readings([0], reader=reader)
+    (states,) = lens.encode([prompt], [reading.reading]).values()
+    return [words.say(states, 0, 1, "fox", "nearest")[0] for _ in range(2)]
+
+
+def test_words_are_found_where_a_batch_is_padded_in_front(new_lens):
+    for said in say_fox(new_lens("cogview4"), "a fox"):  # before and after the words were read
+        assert said.words == ("fox",) and said.scores == pytest.approx((1.0,), abs=1e-4)
+
+
+def test_a_word_is_read_without_the_article_before_it(new_lens):
+    lens = new_lens("pixart-alpha")
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    pieces += [("▁" + word, -3.0) for word in ("the", "fox", "house", "near", "very")]
+    letters = [(letter, -10.0) for letter in string.ascii_lowercase]
+    lens.pipeline.tokenizer = T5Tokenizer(vocab=pieces + letters, extra_ids=0, model_max_length=512)
+    assert lens.pipeline.tokenizer.tokenize("a fox") == ["▁", "a", "▁fox"]  # as T5 itself reads it
+    for said in say_fox(lens, "the fox"):
+        assert said.words == ("fox",) and said.scores == pytest.approx((1.0,), abs=1e-4)
 
 
 def test_what_can_not_be_said_is_refused(emoji, new_lens):
