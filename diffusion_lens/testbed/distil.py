@@ -72,7 +72,7 @@ class DistilStage:
         student = CaptionEncoder("clip", start or folder, device)
         self.teacher = CaptionEncoder("minilm", folder, device)
         first = map_states(student, self.teacher, self._texts(settings.seed, 0, FIRST_MAP // 2))
-        self.tower = TextTower(student, start or folder, self.name)
+        self.tower = TextTower(student, folder, self.name, start)
         self.map = torch.nn.Linear(student.width, self.teacher.width, bias=False)
         self.map.weight.data.copy_(first)
         self.model = torch.nn.ModuleDict({"text_encoder": self.tower.model, "map": self.map.to(device)})

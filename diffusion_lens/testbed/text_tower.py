@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+from diffusion_lens.errors import InputError
 from diffusion_lens.testbed.encoders import CaptionEncoder
 
 __all__ = ["TextTower"]
@@ -28,21 +29,34 @@ class TextTower:
         model: in float32, with gradients; that of the encoder which it was made from.
     """
 
-    def __init__(self, encoder: CaptionEncoder, folder: Path, stage: str) -> None:
+    def __init__(
+        self, encoder: CaptionEncoder, folder: Path, stage: str, origin: Path | None = None
+    ) -> None:
         """Train the model of an encoder of kind `clip`.
 
         Args:
             encoder: whose model gets gradients.
-            folder: holds `text_encoder/`; gets a copy, as a stage's export replaces that.
+            folder: of the training; gets a copy of the tower that it begins with, as a stage's export
+                replaces that.
             stage: which names the copy.
+            origin: holds the tower to begin with as `text_encoder/`; the folder of the training if None.
+
+        Raises:
+            InputError: the folder holds a checkpoint of the stage, and not the tower that it began with.
         """
         self.encoder = encoder
         self.model = encoder.model.requires_grad_(True)
         # the fused attention's backward pass is several times slower on a CPU
         self.model.set_attn_implementation("eager")
-        first = folder / f"text_encoder.before-{stage}"
-        if not first.exists():
-            shutil.copytree(folder / "text_encoder", first)
+        first, checkpoint = folder / f"text_encoder.before-{stage}", folder / f"{stage}.safetensors"
+        if not checkpoint.exists():  # a training begins, perhaps where there was another one before
+            shutil.rmtree(first, ignore_errors=True)
+            shutil.copytree((origin or folder) / "text_encoder", first)
+        elif not first.exists():
+            raise InputError(
+                f"no {first}: the tower that {checkpoint} began with, which the training is held to. "
+                "Put it back, or delete the checkpoint to start again."
+            )
         self.before = CLIPTextModel.from_pretrained(first, dtype=torch.float32).to(encoder.device)
         self.before.eval().requires_grad_(False)
         self.projecting = CLIPTextModelWithProjection.from_pretrained(first, dtype=torch.float32)

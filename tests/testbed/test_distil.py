@@ -40,6 +40,20 @@ def test_the_end_of_a_text_is_held_to_what_it_was(folder: Path) -> None:
     assert float(moved.detach()) > 0.1
 
 
+def test_a_training_is_held_to_the_tower_it_began_with(folder: Path, tmp_path: Path) -> None:
+    where, first = tmp_path / "other", load_file(folder / "text_encoder" / "model.safetensors")
+    train("distil", where, 1.0, start=folder, settings=SETTINGS, max_steps=2, device="cpu")
+
+    def held() -> bool:
+        before = DistilStage(SETTINGS, where, torch.device("cpu")).tower.before.state_dict()
+        return all(torch.equal(value, before[name]) for name, value in first.items() if name in before)
+
+    assert held()  # what a resumed training builds
+    assert not (folder / "text_encoder.before-distil").exists()
+    (where / "distil.safetensors").unlink()
+    assert not held()  # one that begins anew, with the tower of the folder as it is now
+
+
 def test_the_projection_is_exported_as_it_was(folder: Path) -> None:
     train("distil", folder, 1.0, settings=SETTINGS, max_steps=2, device="cpu")
     first = load_file(folder / "text_encoder" / "model.safetensors")["text_projection.weight"]
