@@ -5,10 +5,12 @@ from typing import Any
 
 from diffusion_lens.analysis.curves import on_enough_prompts
 from diffusion_lens.analysis.markdown import pair_count
-from diffusion_lens.pages.sections import FRAME, Tables, real_rows, word
+from diffusion_lens.pages.sections import Tables, key_words, real_rows, word
 from diffusion_lens.pages.views import Estimate, TableView, estimate, plain, table_view
 
 __all__ = ["contrasts", "order", "trends"]
+
+_OF_CHECKS = ("kind", "check")
 
 
 def order(tables: Tables) -> TableView | None:
@@ -18,7 +20,7 @@ def order(tables: Tables) -> TableView | None:
         return None
     real = real_rows(found[on_enough_prompts(found)])
     real = real[real["lead"].notna() & (real["first"] != "prompt") & (real["second"] != "prompt")]
-    words = {key: name for key, name in FRAME.items() if key in real}
+    words = {key: name for key, name in key_words(tables, real).items() if key not in _OF_CHECKS}
     rows = [
         [
             *(plain(line[key]) for key in words),
@@ -55,7 +57,7 @@ def contrasts(tables: Tables) -> TableView | None:
         return None
     real = real_rows(found[on_enough_prompts(found)])
     real = real[real["number"].isin(["area", "final"]) & real["difference"].notna()]
-    words = {key: name for key, name in {**FRAME, "kind": "kind"}.items() if key in real}
+    words = {**key_words(tables, real), **{key: key for key in _OF_CHECKS if key in real}}
     rows = [
         [
             *(plain(word(line[key])) for key in words),
@@ -80,7 +82,7 @@ def trends(tables: Tables) -> TableView | None:
         return None
     real = real_rows(found[on_enough_prompts(found)])
     real = real[(real["number"] == "area") & real["correlation"].notna()]
-    words = {key: name for key, name in {**FRAME, "kind": "kind"}.items() if key in real}
+    words = {**key_words(tables, real), **{key: key for key in _OF_CHECKS if key in real}}
     rows = [
         [
             *(plain(word(line[key])) for key in words),

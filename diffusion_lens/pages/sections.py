@@ -10,10 +10,10 @@ from diffusion_lens.pages.charts import Chart, curve_chart
 from diffusion_lens.pages.views import Estimate, TableView, estimate, plain, table_view
 
 __all__ = [
-    "FRAME",
     "Panel",
     "Tables",
     "failures",
+    "key_words",
     "left_out",
     "missing",
     "panels",
@@ -22,7 +22,7 @@ __all__ = [
     "word",
 ]
 
-FRAME = {"run": "run", "scorer": "scorer", "encoder": "encoder", "category": "category"}
+_FRAME = ("run", "scorer", "encoder", "category")
 Tables = Mapping[str, pd.DataFrame]
 
 
@@ -45,8 +45,26 @@ def real_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table[~table["scorer"].fillna("").str.contains(": ")]
 
 
+def _keys(curves: pd.DataFrame) -> list[str]:
+    """The columns that tell curves apart: those of the analysis, and whatever its user cut by."""
+    return list(curves.columns)[: list(curves.columns).index("layer")]
+
+
+def key_words(tables: Tables, table: pd.DataFrame, last: str = "") -> dict[str, str]:
+    """The headings of the columns of a table that tell its rows apart, by column.
+
+    Args:
+        tables: of the analysis.
+        table: one of them.
+        last: the column that comes last.
+    """
+    curves = tables.get("curves")
+    keys = [key for key in (_FRAME if curves is None else _keys(curves)) if key != last]
+    return {key: key for key in (*keys, last) if key in table}
+
+
 def _label_column(curves: pd.DataFrame) -> str:
-    keys = list(curves.columns)[: list(curves.columns).index("layer")]
+    keys = _keys(curves)
     return next((name for name in ("kind", "check") if name in keys), keys[-1])
 
 
@@ -57,7 +75,7 @@ def panels(tables: Tables) -> list[Panel]:
         return []
     real = real_rows(curves)
     label = _label_column(real)
-    keys = [name for name in real.columns[: list(real.columns).index("layer")] if name != label]
+    keys = [name for name in _keys(real) if name != label]
     told = [name for name in keys if name == "run" or real[name].nunique(dropna=False) > 1]
     found = []
     for values, group in real.groupby(keys, sort=False, dropna=False):
@@ -94,13 +112,12 @@ def rates(tables: Tables) -> TableView | None:
         return None
     real = real_rows(summary)
     label = _label_column(curves)
-    words = {**{key: name for key, name in FRAME.items() if key in real}, label: label}
-    keys = [key for key in words if key in curves]
+    words = key_words(tables, real, last=label)
     rows = []
     for line in real.to_dict("records"):
         curve = curves
-        for key in keys:
-            curve = curve[curve[key] == line[key]]
+        for key in words:
+            curve = curve[curve[key].isna() if pd.isna(line[key]) else curve[key] == line[key]]
         known = curve[curve["rate"].notna()].sort_values("layer")
         if known.empty:
             continue
@@ -167,8 +184,7 @@ def failures(tables: Tables) -> TableView | None:
         return None
     real = real_rows(summary)
     real = real[real["failed_but_right_before"].notna()]
-    label = next((name for name in ("kind", "check") if name in real), "run")
-    words = {**{key: name for key, name in FRAME.items() if key in real}, label: label}
+    words = key_words(tables, real, last=next((name for name in ("kind", "check") if name in real), ""))
     rows = [
         [
             *(plain(word(line[key])) for key in words),

@@ -13,6 +13,7 @@ from diffusion_lens.analysis.analyse import analyse
 from diffusion_lens.errors import RunError
 from diffusion_lens.pages.report import build_report, write_report
 from diffusion_lens.pages.run_index import RunIndex, Strip
+from diffusion_lens.pages.sections import rates, word
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.score_run import score_run
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
@@ -92,6 +93,19 @@ def test_the_points_of_the_curves_are_the_rates_of_the_table(run: Path, page: st
     real = curves[(curves["scorer"] == "oracle") & (curves["kind"] == "attribute") & curves["rate"].notna()]
     drawn = {layer: rate for line, layer, rate in Page(page).points if line == "colour or size"}
     assert drawn == dict(zip(real["layer"], real["rate"], strict=True))
+
+
+def test_curves_cut_by_a_column_have_numbers_of_their_own(run: Path) -> None:
+    tables = analyse(scores.read(run), ("animacy", "kind")).tables
+    curves = tables["curves"].set_index(["scorer", "animacy", "kind", "layer"])["rate"]
+    found = rates(tables)
+    assert found is not None and found.head[:5] == ("run", "animacy", "kind", "prompts", "first layer")
+    for row in found.rows:
+        kind = next(kind for kind in ("object", "attribute", "prompt") if word(kind) == row[2].text)
+        ends = [curves["oracle", row[1].text, kind, layer] for layer in (0, 2)]
+        assert [one.value for one in row[4:6]] == ends
+    last = {(row[1].text, row[2].text): row[5].value for row in found.rows}
+    assert last["alive", "whole prompt"] == 0.75 and last["thing", "whole prompt"] == 1
 
 
 def test_failures_that_were_right_before_are_shown(page: str) -> None:
