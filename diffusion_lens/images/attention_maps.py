@@ -127,12 +127,9 @@ class AttentionRecorder(TorchFunctionMode):
     def _enter(self, name: str, order: _Order) -> Any:
         def enter(_module: Any, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             states = kwargs.get("encoder_hidden_states")
-            if states is None:
-                # text and image in one sequence; but in SD3 the image alone, where it has two attentions
-                known = order == "text first"
-            else:
-                # some put tokens of their own before the text, and which is which is then not known
-                known = states.shape[1] == self.text
+            # alone: text and image in one sequence; but in SD3 the image, where a block has two attentions.
+            # Some put tokens of their own before the text, and which is which is then not known
+            known = order == "text first" if states is None else states.shape[1] == self.text
             self._now = (name, order) if known else None
 
         return enter
