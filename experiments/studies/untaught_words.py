@@ -150,7 +150,9 @@ def figures(tables: Tables) -> dict[str, Figure]:
     rates = enough(tables["rates"])
     panels = rates.assign(panel=rates["model"] + ": " + rates["kind"] + "s")
     return {
-        "rates": draw_points(panels, "panel", "layer", "how", label="right", columns=2, apart_axes=True)
+        "rates": draw_points(
+            panels, "panel", "layer", "how", label="right answers", columns=2, apart_axes=True
+        )
     }
 
 
