@@ -6,8 +6,11 @@ that of objects. Counted where it can be asked, the rate rests on other prompts 
 another scale: the two never share an axis here.
 """
 
+import re
+
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
 from diffusion_lens.analysis.trajectories import Trajectories
 from diffusion_lens.checks.checks import split_parents
@@ -17,19 +20,19 @@ __all__ = ["depends", "fixed_set", "of_all", "where_asked"]
 
 # what names an image and who judged it
 _IMAGE = tuple(name for name in KEY if name != "check")
-_ABSENT = r"^there is no .+ to ask about$|\bis wrong$"
+_KINDS = ("run", "scorer", "encoder", "kind")
+_ABSENT = r"^there is no .+ to ask about$"
+_WRONG = " is wrong"
 
 
 def depends(table: pd.DataFrame) -> pd.Series:
     """Whether each answer is settled by a wrong parent: by the column `parents`, else by the reason.
 
     Scorers that see that there is nothing to ask about say so in their reason, also where the parents of a
-    check are not written down.
+    check are not written down. The reason of gating, "fox is wrong", counts where the check depends on the
+    fox: a person may note that a colour is wrong.
     """
-    # few reasons, many rows
-    kinds = table["reason"].astype("category")
-    absent = kinds.cat.categories.to_series().astype(str).str.contains(_ABSENT, regex=True)
-    named = np.append(absent.to_numpy(dtype=bool), False)[kinds.cat.codes.to_numpy()]
+    named = _told_by_reason(table)
     settled = pd.Series(named & ~table["label"].fillna(False).to_numpy(dtype=bool), index=table.index)
     children = table.index[(table["parents"] != "").to_numpy()] if "parents" in table else table.index[:0]
     if len(children):
@@ -39,6 +42,24 @@ def depends(table: pd.DataFrame) -> pd.Series:
         found = edges.explode("check").merge(wrong, on=[*_IMAGE, "check"])
         settled.loc[found["row"].unique()] = True
     return settled
+
+
+def _is_settled(reason: str, parents: str) -> bool:
+    """Whether a reason says that a check can't be asked."""
+    if re.search(_ABSENT, reason):
+        return True
+    names = set(reason.removesuffix(_WRONG).split(", "))
+    return reason.endswith(_WRONG) and names <= set(split_parents(parents))
+
+
+def _told_by_reason(table: pd.DataFrame) -> Bool[np.ndarray, " row"]:
+    """Of each row, whether its reason says that it can't be asked: few reasons, many rows."""
+    reason = table["reason"].fillna("").astype(str)
+    parents = table["parents"] if "parents" in table else pd.Series("", table.index)
+    (said, reasons), (of, listed) = pd.factorize(reason), pd.factorize(parents)
+    pairs, which = np.unique(said * len(listed) + of, return_inverse=True)
+    told = [_is_settled(reasons[pair // len(listed)], listed[pair % len(listed)]) for pair in pairs]
+    return np.array(told, dtype=bool)[which]
 
 
 def of_all(table: pd.DataFrame) -> pd.DataFrame:
@@ -52,12 +73,17 @@ def of_all(table: pd.DataFrame) -> pd.DataFrame:
 def where_asked(table: pd.DataFrame) -> pd.DataFrame:
     """The scores of checks that depend on others, missing where a parent is wrong.
 
-    Checks that no parent ever settles are left out: their two rates are the same.
+    A kind of which no parent settles any check is left out: its two rates are the same. Of any other kind
+    all checks count that depend on others, those too whose parents are always right: without them, the rate
+    would be that of hard prompts. Where no parents are written down, all checks of the kind do.
     """
     settled = depends(table)
-    names = ["run", "scorer", "encoder", "check"]
-    some = settled.groupby([table[name] for name in names]).transform("any")
-    return table.assign(label=table["label"].mask(settled), p=table["p"].mask(settled))[some]
+    kinds = [table[name] for name in _KINDS]
+    kept = settled.groupby(kinds, dropna=False).transform("any")
+    if "parents" in table:
+        written = table["parents"] != ""
+        kept &= written | ~written.groupby(kinds, dropna=False).transform("any")
+    return table.assign(label=table["label"].mask(settled), p=table["p"].mask(settled))[kept]
 
 
 def fixed_set(found: Trajectories, least: int) -> tuple[Trajectories, int]:

@@ -72,6 +72,52 @@ def test_parents_that_are_written_down_need_no_reason():
     assert settled[["check", "layer"]].to_numpy().tolist() == [["red", 0], ["red", 1]]
 
 
+def prompts_of_their_own_checks() -> pd.DataFrame:
+    """Five easy prompts, whose things are always there, and five hard ones; each check has its own id."""
+    rows = []
+    for number in range(10):
+        easy = number < 5
+        thing, colour = f"thing-{number}", f"colour-{number}"
+        for layer in (0, 1):
+            for check, kind, label, parents in (
+                (thing, "object", easy or layer == 1, ""),
+                (colour, "attribute", easy, thing),
+            ):
+                same = {"prompt_id": f"p{number}", "layer": layer, "seed": 0, "scorer": "vqa"}
+                rows.append({**same, "check": check, "kind": kind, "label": label, "parents": parents})
+    return validate(pd.DataFrame(rows))
+
+
+def test_a_check_whose_parents_are_always_right_counts_where_it_can_be_asked():
+    found = conditional_curves(prompts_of_their_own_checks())
+    assert set(found["kind"]) == {"attribute"}
+    here = found[found["prompts_are"] == "those judged at this layer"]
+    assert here[["rate", "prompts"]].to_numpy().tolist() == [[1.0, 5], [0.5, 10]]
+
+
+def test_a_note_that_something_is_wrong_is_no_wrong_parent():
+    rows = [
+        {"prompt_id": "p", "layer": 0, "seed": 0, "check": check, "scorer": "human", "parents": parents}
+        | {"label": label, "reason": reason}
+        for check, parents, label, reason in (
+            ("dog", "", True, None),
+            ("red", "dog", False, "the colour is wrong"),
+        )
+    ]
+    assert not depends(validate(pd.DataFrame(rows))).any()
+
+
+def test_gating_is_told_by_its_reason_where_the_parent_is_not_in_the_table():
+    rows = [
+        {"prompt_id": "p", "layer": layer, "seed": 0, "check": check, "scorer": "vqa", "label": label}
+        | {"parents": parents}
+        for layer in (0, 1)
+        for check, parents, label in (("dog", "", layer == 1), ("red", "dog", True))
+    ]
+    table = validate(pd.DataFrame(rows))
+    assert depends(table[table["check"] == "red"]).tolist() == [True, False]
+
+
 def test_a_relation_that_never_changes_is_neither_early_nor_late():
     """It would seem to come after its objects, since it can't be seen before them."""
     leads, rejected = [], 0
