@@ -101,11 +101,15 @@ def all_orders(
     rows = []
     for key, part in groups(table, by):
         pairs = [("kind", *pair) for pair in combinations(sorted(part["kind"].unique()), 2)]
-        for _, of_kind in part.groupby("kind"):
-            pairs += [("check", *pair) for pair in combinations(roles(of_kind), 2)]
+        of_kinds = {
+            str(kind): list(combinations(roles(of_kind), 2)) for kind, of_kind in part.groupby("kind")
+        }
         for definition, times in _emergence(part).items():
             for pair in pairs:
                 rows.append({**key, **_compare(times, *pair, definition, resampling)})
+            for kind, checks in of_kinds.items():
+                for pair in checks:
+                    rows.append({**key, **_compare(times, "check", *pair, definition, resampling, kind)})
     found = pd.DataFrame([row for row in rows if "lead" in row])
     if found.empty:
         raise ScoresError("no two checks are on the same prompts")
@@ -141,10 +145,15 @@ def _compare(
     second: str,
     definition: Definition,
     resampling: Resampling,
+    kind: str | None = None,
 ) -> dict[str, object]:
-    """The row of one group."""
+    """The row of one group; of one kind alone, where one id stands for checks of several kinds."""
     names = times.check if column == "check" else times.kind
-    one, two = _meet(times.series, np.flatnonzero(names == first), np.flatnonzero(names == second))
+    sides = (
+        names == name if kind is None else (names == name) & (times.kind == kind)
+        for name in (first, second)
+    )
+    one, two = _meet(times.series, *map(np.flatnonzero, sides))
     other = times.check[one] != times.check[two]
     one, two = one[other], two[other]
     asked = times.asked[one] & times.asked[two]
@@ -213,8 +222,9 @@ def _emergence(part: pd.DataFrame) -> dict[Definition, _Times]:
     for name in ("run", "encoder", "prompt_id", "seed"):
         codes, different = pd.factorize(found.keys[name])
         series = series * len(different) + codes
-    kinds = part.drop_duplicates("check").set_index("check")["kind"]
-    check = found.keys["check"]
+    # an id such as "1" may stand for an object in one prompt and for a colour in another
+    named = ["run", "encoder", "prompt_id", "check"]
+    kinds = found.keys[named].merge(part[[*named, "kind"]].drop_duplicates(named), "left", named)["kind"]
     # what has been right once counts as right from then on
     since = np.where(np.logical_or.accumulate(found.values > 0.5, axis=1), 1.0, found.values)
     depth = np.array([-1.0, *found.depths, np.inf])
@@ -229,8 +239,8 @@ def _emergence(part: pd.DataFrame) -> dict[Definition, _Times]:
             series=series,
             # in alphabetical order
             prompt=pd.factorize(found.keys["prompt_id"], sort=True)[0],
-            check=check.to_numpy(dtype=object),
-            kind=check.map(kinds).to_numpy(dtype=object),
+            check=found.keys["check"].to_numpy(dtype=object),
+            kind=kinds.to_numpy(dtype=object),
             after=depth[after + 1],
             by=depth[by + 1],
             never=values[:, -1] <= 0.5,

@@ -57,6 +57,10 @@ def gate(table: pd.DataFrame, image: Sequence[str]) -> pd.DataFrame:
             reason.iloc[names.index] = names + f" {words}"
         table.loc[changed, "label"] = False if found == _WRONG else pd.NA
         table.loc[changed, "p"] = 0.0 if found == _WRONG else pd.NA
+    # what is wrong by itself too keeps its reason, and has no more of a p than what only seems right
+    below = np.zeros(len(table), dtype=bool)
+    below[child[above == _WRONG]] = True
+    table.loc[below & table["p"].notna().to_numpy(), "p"] = 0.0
     return table.assign(reason=reason.where(reason.notna(), None).astype("str"))
 
 

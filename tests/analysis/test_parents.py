@@ -95,6 +95,21 @@ def test_a_check_whose_parents_are_always_right_counts_where_it_can_be_asked():
     assert here[["rate", "prompts"]].to_numpy().tolist() == [[1.0, 5], [0.5, 10]]
 
 
+def test_an_id_that_is_of_another_kind_in_another_prompt_keeps_its_kind():
+    """As in DSG, whose ids are the numbers of a prompt's questions."""
+    rows = []
+    for number in range(10):
+        thing, colour = ("1", "2") if number < 5 else ("2", "1")
+        for layer in (0, 1, 2):
+            for check, kind, since in ((thing, "object", 1), (colour, "attribute", 2)):
+                same = {"prompt_id": f"p{number}", "layer": layer, "seed": 0, "scorer": "vqa"}
+                rows.append({**same, "check": check, "kind": kind, "label": layer >= since})
+    found = all_orders(validate(pd.DataFrame(rows)), resampling=FAST)
+    # no prompt has two objects, nor two colours
+    assert set(zip(found["first"], found["second"], strict=True)) == {("attribute", "object")}
+    assert found[["first_earlier", "second_earlier"]].to_numpy().tolist() == [[0, 1], [0, 1]]
+
+
 def test_a_note_that_something_is_wrong_is_no_wrong_parent():
     rows = [
         {"prompt_id": "p", "layer": 0, "seed": 0, "check": check, "scorer": "human", "parents": parents}

@@ -197,3 +197,11 @@ def test_a_dsg_file_is_scored_from_end_to_end(tmp_path):
     assert not table.loc[["1", "2"], "label"].any() and table.loc["3", "label"].all()
     assert table.loc["2", "label_ungated"].all() and set(table.loc["2", "reason"]) == {"1 is wrong"}
     assert set(table.loc["2", "parents"]) == {"1"} and len(table.loc["2"]) == 3 * 2
+
+
+def test_below_a_wrong_parent_no_p_is_left():
+    """The one that was wrong by itself would else be likelier than the one that seemed right."""
+    answers = {"dog": False, "red": False, "left": True}
+    found = table_of(answers, {"red": ("dog",), "left": ("dog",)})
+    assert found["p"].tolist() == [0.1, 0.0, 0.0]
+    assert found["p_ungated"].tolist() == [0.1, 0.1, 0.9]
