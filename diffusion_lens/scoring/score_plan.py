@@ -1,6 +1,6 @@
 """`ScorePlan`: the rows that a scorer's table of a run will have, and the questions behind them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -59,6 +59,7 @@ def make_plan(
     questions: Sequence[tuple[Check, ...]],
     partners: Sequence[int | None],
     baseline_seeds: Sequence[int] | None,
+    missing: Collection[str] = (),
 ) -> ScorePlan:
     """Plan what a scorer is asked.
 
@@ -72,6 +73,8 @@ def make_plan(
         partners: the other prompt of each prompt.
         baseline_seeds: for each prompt, the seed on whose images baselines are scored too; None for no
             baselines.
+        missing: the cells that have no image. A comparison with one of them is another question than that
+            with its image, once it is drawn.
     """
     plan = ScorePlan(series, [], {}, {})
     last = {(one.run, one.encoder, one.prompt, one.seed): one.cells[-1].id for one in series}
@@ -91,7 +94,10 @@ def make_plan(
             return None
         asked = digest_of_checks(checks)
         if needed:
-            asked = digest_of([asked, dict(references)])
+            told = {
+                name: f"{cell} is missing" if cell in missing else cell for name, cell in references.items()
+            }
+            asked = digest_of([asked, told])
             plan.references[asked] = references
         else:
             digests[prompt] = asked

@@ -157,7 +157,7 @@ def _score(
     questions = [tuple(check for check in one.checks if check.kind in scorer.kinds) for one in worded]
     experiment, prompts = images.plan.experiment, images.plan.prompts
     firsts = [min(experiment.seeds_of(one.prompt)) for one in prompts] if settings.baselines else None
-    plan = make_plan(images.series(), scorer, questions, other, firsts)
+    plan = make_plan(images.series(), scorer, questions, other, firsts, missing)
     if not plan.rows:
         why = f"{scorer.name} can judge none of the checks of this run, whose kinds are " + ", ".join(
             sorted({check.kind for prompt in asked.prompts for check in prompt.checks})
@@ -242,7 +242,8 @@ def _judge(
     for row in rows:
         picture, checks = pictures[row.item], plan.checks[row.asked]
         if picture.image is None:
-            yield row, [Judgement(check.id, reason=picture.missing) for check in checks]
+            # it may be drawn again
+            yield row, [Judgement(check.id, reason=picture.missing, retry=True) for check in checks]
             continue
         references: dict[Reference, Image | None] = {
             name: pictures[cell].image for name, cell in compared[row.asked].items()

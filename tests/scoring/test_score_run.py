@@ -130,6 +130,21 @@ def test_missing_pictures_are_missing_and_never_wrong(tmp_path):
     assert found.missing == {"blocked by the safety checker": 8, "not drawn: out of memory": 8}
 
 
+def test_a_picture_that_was_missing_is_compared_with_once_it_is_drawn(tmp_path):
+    def draw(cell, prompt):
+        return DrawnCell(cell, failed="out of memory") if cell.layer == 2 else scene(prompt)
+
+    def to_final() -> pd.DataFrame:
+        [found] = score_run(tmp_path / "run", [SimilarityScorer(PixelMeasure())], settings=QUIET)
+        table = found.table
+        return table[(table["baseline"] == "") & (table["check"] == "to-final") & (table["layer"] < 2)]
+
+    make_run(tmp_path / "run", PROMPTS[:2], draw)
+    assert to_final()["p"].isna().all()
+    make_run(tmp_path / "run", PROMPTS[:2], lambda cell, prompt: scene(prompt) if cell.layer == 2 else None)
+    assert (to_final()["p"] == 1).all()
+
+
 def test_a_picture_that_can_not_be_read_is_missing(tmp_path):
     plan = make_run(
         tmp_path / "run",
