@@ -68,6 +68,14 @@ def judge(image: Image.Image, *checks: Check, **options: object):
     return judged
 
 
+def test_a_thing_is_found_however_its_name_is_written():
+    picture = paint(("apple", 30, 60), ("cat", 90, 60))
+    there = Check("a", "object", "?", subject="Apple")
+    beside = Check("r", "relation", "?", subject="Apple", relation="left of", target="CAT")
+    counted = Check("c", "count", "?", subject="Apple", relation="exactly", count=1)
+    assert [one.label for one in judge(picture, there, beside, counted)] == [True, True, True]
+
+
 @pytest.mark.parametrize(
     ("things", "expected", "reasons"),
     [

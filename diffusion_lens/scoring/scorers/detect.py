@@ -108,7 +108,7 @@ class DetectScorer(Scorer):
         self.detector, self.clip, self.settings = detector, clip, settings
         thresholds = replace(settings, model="", clip=None)
         colours = f"{digest_module(clip.text)}/{digest_module(clip.vision)}" if clip else "no colours"
-        self.version = f"detect 2, {detector.name}, {colours}, {thresholds}"
+        self.version = f"detect 3, {detector.name}, {colours}, {thresholds}"
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Judgement]]:
         """Answer the checks of each image; see `Scorer.score`."""
@@ -125,7 +125,7 @@ class DetectScorer(Scorer):
         reason = self.why_not(check)
         if reason is not None:
             return Judgement(check.id, None, None, reason)
-        settings, name = self.settings, check.subject or ""
+        settings, name = self.settings, _name(check.subject)
         surest = max((box.score for box in boxes if box.label == name), default=0.0)
         things = self._of(boxes, name, settings.least)
         if check.kind == "object":
@@ -145,7 +145,7 @@ class DetectScorer(Scorer):
             return "a detector answers whether a named thing is there, and the check names none"
         known = self.detector.classes
         for name in (check.subject, check.target):
-            if name is not None and known is not None and name.lower() not in known:
+            if name is not None and known is not None and _name(name) not in known:
                 return f"the detector knows no {name!r}; one that searches for words finds anything"
         if check.kind == "relation" and (_direction(check.relation) is None or not check.target):
             return f"boxes can't tell {check.relation!r}; they tell left, right, above and below"
@@ -160,7 +160,7 @@ class DetectScorer(Scorer):
         return [box for box in boxes if box.label == name and box.score >= least][: self.settings.most]
 
     def _count(self, boxes: Sequence[Box], check: Check) -> Judgement:
-        name = check.subject or ""
+        name = _name(check.subject)
         if check.count is None:
             return Judgement(check.id, None, None, "the check says no number")
         number = len(self._of(boxes, name, self.settings.least_counted))
@@ -172,7 +172,7 @@ class DetectScorer(Scorer):
         return Judgement(check.id, float(right), right, reason, raw={"count": number})
 
     def _stand(self, boxes: Sequence[Box], things: Sequence[Box], check: Check) -> Judgement:
-        others = self._of(boxes, check.target or "", self.settings.least)
+        others = self._of(boxes, _name(check.target), self.settings.least)
         if not others:
             return Judgement(check.id, None, None, f"there is no {check.target} to ask about")
         wanted = _direction(check.relation)
@@ -206,8 +206,13 @@ class DetectScorer(Scorer):
 
 
 def _labels(checks: Sequence[Check]) -> list[str]:
-    names = [name for check in checks for name in (check.subject, check.target) if name]
+    names = [_name(name) for check in checks for name in (check.subject, check.target) if name]
     return list(dict.fromkeys(names))
+
+
+def _name(thing: str | None) -> str:
+    """A thing as detectors call it, whose classes have no capitals."""
+    return (thing or "").lower()
 
 
 def _direction(relation: str | None) -> str | None:
