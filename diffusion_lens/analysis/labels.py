@@ -238,8 +238,8 @@ def _with_prompt_files(table: pd.DataFrame, folder: Path, report: _Report) -> pd
             continue
         for line in lines:
             said = {key: value.strip() for key, value in line.items() if key and isinstance(value, str)}
-            for experiment in experiments:
-                facts[experiment, said.pop("prompt", "")] = said
+            prompt = said.pop("prompt", "")
+            facts |= {(experiment, prompt): said for experiment in experiments}
     keys = list(zip(table["experiment"], table["prompt"], strict=True))
     names = sorted({name for said in facts.values() for name in said} - set(table.columns))
     columns = {name: pd.Series([facts.get(key, {}).get(name) for key in keys]) for name in names}

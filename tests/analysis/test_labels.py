@@ -219,3 +219,14 @@ def test_labels_keep_their_columns_on_disk(copy, tmp_path):
     scores.write(table, tmp_path / "labels.parquet")
     back = scores.read(tmp_path / "labels.parquet")
     pd.testing.assert_frame_equal(back, table, check_dtype=False)
+
+
+def test_a_prompt_file_of_two_experiments_says_what_it_says_of_both(copy):
+    for name in ("in", "on"):
+        file = copy / "human_annotations" / f"positional_{name}_RelationCorrect_sd.csv"
+        file.write_text(SD + four(f"a cup {name} a box", "0,0,1,1,1,1"))
+    rows = "prompt,thing\na cup in a box,cup\na cup on a box,cup\n"
+    (copy / "prompts" / "relations - Sheet1.csv").write_text(rows)
+    table = read(copy)
+    found = table[table["experiment"].isin(["positional_in", "positional_on"])]
+    assert found["in_prompt_file"].all() and set(found["thing"]) == {"cup"}
