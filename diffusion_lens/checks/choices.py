@@ -33,6 +33,7 @@ def with_choices(prompts: Sequence[CheckedPrompt], most: int = 8) -> list[Checke
 
     A caption says what the check asks. Its alternatives say the same with the value of another prompt's
     check of the same role: other objects for an object, other colours of the same object for a colour.
+    What the prompt states of another of its things is no alternative: of "a dog and a cat", both are right.
     The testbed's words are alternatives to each other, whether a run asks for all of them or not.
     A check of the whole prompt stays as it is and is joined by the choice among prompts.
 
@@ -80,11 +81,18 @@ def _choose(prompt: CheckedPrompt, check: Check, values: dict[str, set[str]], mo
     others = [_caption(check, other) for other in sorted(alternatives)]
     right = _caption(check, value)
     # "a fox left of a car" may become the same caption with another value
-    others = [caption for caption in dict.fromkeys(others) if caption != right]
+    stated = {right, *_stated(prompt)}
+    others = [caption for caption in dict.fromkeys(others) if caption not in stated]
     if not others:
         return check
     choices = _pick(right, others, most, f"{prompt.prompt_id}/{check.id}")
     return replace(check, answer=right, choices=choices)
+
+
+def _stated(prompt: CheckedPrompt) -> list[str]:
+    """All that is right of a prompt, as captions."""
+    values = ((check, value_of(check)) for check in prompt.checks)
+    return [_caption(check, value) for check, value in values if value is not None]
 
 
 def _pick(right: str, others: Sequence[str], most: int, key: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from diffusion_lens.checks.check_files import write_jsonl
 from diffusion_lens.checks.checks import Check, CheckedPrompt
 from diffusion_lens.checks.choices import with_choices
 from diffusion_lens.checks.scenes import parse_caption
+from diffusion_lens.checks.templates import Template
 from diffusion_lens.errors import CheckError
 from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.testbed.captions import caption
@@ -169,6 +170,17 @@ def test_alternatives_say_the_same_with_another_value():
     assert set(choice.choices) == {one.prompt for one in asked} and choice.answer == first.prompt
     for check in by_id.values():
         assert not check.choices or (len(set(check.choices)) == len(check.choices) <= 4)
+
+
+def test_what_a_prompt_states_of_another_thing_is_no_alternative():
+    asked = ask([Prompt("a cat above a dog"), Prompt("a dog above a cat")]).prompts
+    shiny = Template("a {attribute} {attribute2} {object}")
+    both = [shiny.fill(attribute="shiny", attribute2="old", object=thing) for thing in ("harp", "violin")]
+    for prompt in (*with_choices(asked, most=99), *with_choices(both)):
+        right = {check.answer for check in prompt.checks if check.choices}
+        for check in prompt.checks:
+            if check.choices and check.id != "choice":
+                assert right & set(check.choices) == {check.answer}
 
 
 def test_words_of_other_worlds_are_set_against_those_that_the_run_asks_for():
