@@ -1,11 +1,12 @@
 """Is a check of a prompt in the encoder's states? Ridge probes on captions that differ in it alone."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -64,8 +65,8 @@ def probe_check(
         pairs: pairs of captions that differ in the check.
 
     Returns:
-        None where it is not known: the prompt is no caption of the testbed, or no caption can be without
-        the check.
+        None where it is not known: the prompt is no caption of the testbed or does not state the check, or
+        too few captions can be without it.
     """
     stated = parse_caption(prompt)
     made = minimal_pairs(stated, check, pairs) if stated is not None else []
@@ -83,9 +84,26 @@ def probe_check(
     vectors = {text: _features(reader, states[index], depth, named) for index, text in enumerate(different)}
     stacked = np.stack([vectors[text] for text in read], axis=1)
     labels = np.tile([True, False], len(made))
-    groups = np.repeat(np.arange(len(made)), 2)
+    groups = pairs_apart(made)
     kept = np.array([text != prompt for text in texts])
+    if len(np.unique(groups[kept])) < 2:
+        return None
     return read_by_probe(stacked[:, :-1][:, kept], labels[kept], groups[kept], stacked[:, -1])
+
+
+def pairs_apart(pairs: Sequence[tuple[str, str]]) -> Int[np.ndarray, " caption"]:
+    """The group of each caption, pair by pair: pairs that share a caption are one group.
+
+    A caption that is held out must not be among those that a probe is fitted on, and of a short prompt few
+    captions differ.
+    """
+    first: dict[str, int] = {}
+    found = np.arange(len(pairs))
+    for number, pair in enumerate(pairs):
+        for text in pair:
+            one, other = found[first.setdefault(text, number)], found[number]
+            found[found == max(one, other)] = min(one, other)
+    return np.repeat(found, 2)
 
 
 def read_by_probe(
@@ -99,11 +117,11 @@ def read_by_probe(
     Args:
         vectors: of captions.
         labels: whether each states the check.
-        groups: captions of one group are held out together.
+        groups: captions of one group are held out together; two groups at least.
         prompt: what is read in the end.
     """
     accuracy, reads = [], []
-    folds = GroupKFold(_FOLDS)
+    folds = GroupKFold(min(_FOLDS, len(np.unique(groups))))
     for layer, one in zip(vectors, prompt, strict=True):
         model = make_pipeline(StandardScaler(), RidgeClassifierCV(_PENALTIES))
         read = cross_val_predict(model, layer, labels, groups=groups, cv=folds)

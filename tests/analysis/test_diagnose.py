@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffusion_lens.analysis.decodable import Decodability, probe_check, read_by_probe
+from diffusion_lens.analysis.decodable import Decodability, pairs_apart, probe_check, read_by_probe
 from diffusion_lens.analysis.diagnose import Diagnosis, compare_repairs, diagnose
 from diffusion_lens.analysis.verdicts_of_checks import VERDICTS, find_verdict
 from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
@@ -103,6 +103,22 @@ def test_a_probe_reads_what_states_hold():
     assert found.accuracy[0] < 0.75 and found.accuracy[1] > 0.95
     assert found.layers(0.8) == [1]
     assert replace(found, reads_prompt=np.array([True, False])).layers(0.8) == []
+
+
+@pytest.mark.parametrize(("prompt", "name"), [("a red dog", "attribute-0"), ("a dog at night", "place-0")])
+def test_a_probe_learns_no_caption_by_heart(prompt, name):
+    """Of a short prompt few captions differ: pairs that share one are held out together."""
+    stated = parse_caption(prompt)
+    [check] = [one for one in from_description("", prompt, stated).checks if one.id == name]
+    pairs = minimal_pairs(stated, check, 40)
+    texts = [text for pair in pairs for text in pair]
+    assert len(set(texts)) < len(texts)
+    rng = np.random.default_rng(0)
+    # states that hold which caption it is, and nothing of what it says
+    states = {text: rng.standard_normal(200) for text in texts}
+    vectors = np.stack([states[text] for text in texts])[None]
+    labels = np.tile([True, False], len(pairs))
+    assert read_by_probe(vectors, labels, pairs_apart(pairs), vectors[:, 0]).accuracy[0] < 0.65
 
 
 def test_repairs_are_of_the_words_that_are_lost():
