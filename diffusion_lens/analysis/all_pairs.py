@@ -5,6 +5,7 @@ from itertools import combinations
 
 import pandas as pd
 
+from diffusion_lens.analysis.columns import NOT_GIVEN
 from diffusion_lens.analysis.contrasts import compare, select
 from diffusion_lens.analysis.significance import benjamini_hochberg
 from diffusion_lens.analysis.statistics import DEFAULT, Resampling
@@ -23,7 +24,7 @@ def all_pairs(
     condition: Condition = "none",
     resampling: Resampling = DEFAULT,
 ) -> pd.DataFrame:
-    """Compare each two values of a column within each group.
+    """Compare each two values of a column within each group; prompts without a value are left out.
 
     Returns:
         The rows of `contrast` for the numbers asked for, with `p_bh` (Benjamini &
@@ -31,7 +32,9 @@ def all_pairs(
     """
     rows = []
     for key, part in groups(table, by):
-        values = sorted(part[column].dropna().unique())
+        known = part[column].dropna()
+        # prompts without a value have nothing in common that could be compared
+        values = sorted(known[known != NOT_GIVEN].unique(), key=lambda value: (str(type(value)), value))
         # a curve is compared with many others
         sides = {value: _side(part, column, value, condition) for value in values}
         for first, second in combinations(values, 2):

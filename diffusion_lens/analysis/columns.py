@@ -12,6 +12,7 @@ from diffusion_lens.scoring.table import COLUMNS
 __all__ = [
     "FRAME",
     "MOST_VALUES",
+    "NOT_GIVEN",
     "as_text",
     "check_by",
     "is_number",
@@ -26,6 +27,8 @@ FRAME = ("run", "scorer", "encoder")
 MOST_VALUES = 60
 # a column of numbers with more values is cut into parts of equal size
 _NUMBERS, _PARTS = 8, 3
+# what the prompts are called that have no value in a column
+NOT_GIVEN = "not given"
 # what every image has a value in, and no prompt brings along
 _NOT_BY = frozenset(
     {
@@ -72,10 +75,16 @@ def check_by(table: pd.DataFrame, by: Sequence[str]) -> None:
 
 
 def prepare(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The table with columns of many numbers cut into parts of as many prompts, named by their range."""
+    """The table with columns of many numbers cut into parts of as many prompts, named by their range.
+
+    Prompts without a value in one of the columns are a part of their own, `NOT_GIVEN`.
+    """
     cut: dict[str, pd.Series] = {}
     for name in by:
-        if name in COLUMNS or not is_number(table[name]):
+        if name in COLUMNS:
+            continue
+        if not is_number(table[name]):
+            cut[name] = _filled(table[name])
             continue
         numbers = pd.to_numeric(table[name], errors="coerce")
         if numbers.nunique() > _NUMBERS:
@@ -83,9 +92,26 @@ def prepare(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
             of_prompts = numbers.groupby(table["prompt_id"]).first()
             parts = pd.qcut(of_prompts, _PARTS, duplicates="drop")
             ranges = of_prompts.groupby(parts, observed=True).agg(["min", "max"])
-            words = {part: f"{row['min']:g} to {row['max']:g}" for part, row in ranges.iterrows()}
-            cut[name] = table["prompt_id"].map(parts.map(words).astype(str))
+            words = dict(zip(ranges.index, _ranges(ranges), strict=True))
+            cut[name] = _filled(table["prompt_id"].map(parts.map(words).astype(object)))
+        else:
+            cut[name] = _filled(table[name])
     return table.assign(**cut)
+
+
+def _ranges(ends: pd.DataFrame) -> list[str]:
+    """The ranges between two ends each in words, with as many digits as tell them apart."""
+    for digits in range(6, 18):
+        words = [f"{row['min']:.{digits}g} to {row['max']:.{digits}g}" for _, row in ends.iterrows()]
+        if len(set(words)) == len(words):
+            break
+    return words
+
+
+def _filled(column: pd.Series) -> pd.Series:
+    """The column with its empty cells named; one without any as it is."""
+    empty = column.isna()
+    return column.map(as_text).astype(object).mask(empty, NOT_GIVEN) if empty.any() else column
 
 
 def _choices(columns: Iterable[str]) -> list[str]:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from diffusion_lens.analysis.curves import LEAST_PROMPTS, on_enough_prompts
 from diffusion_lens.analysis.markdown import estimate, markdown, number, prompt_count
+from diffusion_lens.scoring.baselines import is_baseline
 
 __all__ = ["judges", "missing", "too_few"]
 
@@ -44,7 +45,7 @@ def missing(tables: Tables) -> list[str]:
     lacking = tables.get("missing")
     if lacking is None:
         return []
-    real = lacking[~lacking["scorer"].str.contains(": ")]
+    real = lacking[~is_baseline(lacking["scorer"])]
     counts = real.groupby(["run", "scorer", "reason"])["missing"].sum().reset_index()
     columns = ["run", "scorer", "missing", "reason"]
     return markdown(["run", "scorer", "answers", "reason"], counts[columns].to_numpy().tolist())
@@ -57,7 +58,7 @@ def too_few(tables: Tables) -> list[str]:
         table = tables.get(name)
         if table is None:
             continue
-        real = table[~table["scorer"].fillna("").str.contains(": ")]
+        real = table[~is_baseline(table["scorer"])]
         few = int((~on_enough_prompts(real)).sum())
         if few:
             notes.append(

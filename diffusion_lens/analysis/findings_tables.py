@@ -1,11 +1,11 @@
 """The tables of the findings page, in Markdown: one function by part of the page."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import pandas as pd
 
-from diffusion_lens.analysis.curves import LEAST_PROMPTS, on_enough_prompts
+from diffusion_lens.analysis.curves import LEAST_PROMPTS
+from diffusion_lens.analysis.findings_rows import curve_keys, in_order, names_of, shown_rows, telling_keys
 from diffusion_lens.analysis.markdown import (
     estimate,
     markdown,
@@ -15,6 +15,7 @@ from diffusion_lens.analysis.markdown import (
     prompt_count,
     word,
 )
+from diffusion_lens.analysis.planned import held_equal
 
 __all__ = [
     "binding",
@@ -31,7 +32,6 @@ __all__ = [
 ]
 
 Tables = Mapping[str, pd.DataFrame]
-_ORDERED = ("object", "attribute", "axis", "order", "relation", "count", "global", "identity")
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -40,8 +40,8 @@ def rates(tables: Tables) -> list[str]:
     curves, summary = tables.get("curves"), tables.get("summary")
     if curves is None or summary is None:
         return []
-    keys = _keys(summary)
-    real = _shown(summary)
+    keys = curve_keys(summary)
+    real = shown_rows(summary)
     last_of = {
         (
             *(line[key] for key in keys if key != "scorer"),
@@ -51,7 +51,7 @@ def rates(tables: Tables) -> list[str]:
     }
     by_key = dict(list(curves[curves["rate"].notna()].groupby(keys, dropna=False)))
     rows = []
-    for line in _sorted(real).to_dict("records"):
+    for line in in_order(real).to_dict("records"):
         curve = by_key.get(tuple(line[key] for key in keys))
         if curve is None:
             continue
@@ -60,7 +60,7 @@ def rates(tables: Tables) -> list[str]:
         half = estimate(line, "half_layer", "{:.1f}")
         rows.append(
             [
-                *_names(line, keys, real),
+                *names_of(line, keys, real),
                 prompt_count(line["prompts"]),
                 # one layer alone is the last
                 f"{estimate(first, 'rate')} (layer {first['layer']})" if len(curve) > 1 else "",
@@ -71,7 +71,7 @@ def rates(tables: Tables) -> list[str]:
             ]
         )
     names = ["prompts", "first layer", "last layer", "area", "layer of half", "shuffled"]
-    return markdown([*_told(keys, real), *names], rows)
+    return markdown([*telling_keys(keys, real), *names], rows)
 
 
 def conditional(tables: Tables) -> list[str]:
@@ -79,7 +79,7 @@ def conditional(tables: Tables) -> list[str]:
     found = tables.get("conditional_curves")
     if found is None:
         return []
-    real = _shown(found[found["rate"].notna()])
+    real = shown_rows(found[found["rate"].notna()])
     keys = list(real.columns)[: list(real.columns).index("prompts_are")]
     if real["layer"].nunique() == 1:
         # the prompts that can be asked at it are those that can be asked at all layers
@@ -92,8 +92,12 @@ def conditional(tables: Tables) -> list[str]:
             for one in (first, last)
         ]
         # tables of earlier versions have no chance
-        rows.append([*_names(first, keys, real), first["prompts_are"], *ends, number(first.get("chance"))])
-    return markdown([*_told(keys, real), "prompts", "first layer shown", "last layer", "chance"], rows)
+        rows.append(
+            [*names_of(first, keys, real), first["prompts_are"], *ends, number(first.get("chance"))]
+        )
+    return markdown(
+        [*telling_keys(keys, real), "prompts", "first layer shown", "last layer", "chance"], rows
+    )
 
 
 def constancy(tables: Tables) -> list[str]:
@@ -101,11 +105,11 @@ def constancy(tables: Tables) -> list[str]:
     found = tables.get("constancy")
     if found is None:
         return []
-    real = _shown(found[(found["layer"] == "all") & found["rate"].notna()])
+    real = shown_rows(found[(found["layer"] == "all") & found["rate"].notna()])
     keys = list(real.columns)[: list(real.columns).index("end")]
     rows = [
         [
-            *_names(line, keys, real),
+            *names_of(line, keys, real),
             line["end"],
             estimate(line, "rate"),
             line["images"],
@@ -113,7 +117,9 @@ def constancy(tables: Tables) -> list[str]:
         ]
         for line in real.to_dict("records")
     ]
-    return markdown([*_told(keys, real), "at the last layer", "right before", "images", "prompts"], rows)
+    return markdown(
+        [*telling_keys(keys, real), "at the last layer", "right before", "images", "prompts"], rows
+    )
 
 
 def order(tables: Tables) -> list[str]:
@@ -121,11 +127,11 @@ def order(tables: Tables) -> list[str]:
     found = tables.get("order")
     if found is None:
         return []
-    real = _shown(found[found["lead"].notna()])
+    real = shown_rows(found[found["lead"].notna()])
     keys = list(real.columns)[: list(real.columns).index("first")]
     rows = [
         [
-            *_names(line, keys, real),
+            *names_of(line, keys, real),
             *(word(line["first"]), word(line["second"]), line["definition"]),
             *(f"{line[name]:.2f}" for name in ("first_earlier", "second_earlier", "tie")),
             f"{line['only_first']:.2f} / {line['only_second']:.2f}",
@@ -136,7 +142,7 @@ def order(tables: Tables) -> list[str]:
         for line in real.to_dict("records")
     ]
     names = ["one", "other", "emerged", "one earlier", "other earlier", "same layer", "only one / other"]
-    return markdown([*_told(keys, real), *names, "lead", "p (Holm)", "prompts", "not asked"], rows)
+    return markdown([*telling_keys(keys, real), *names, "lead", "p (Holm)", "prompts", "not asked"], rows)
 
 
 def planned(tables: Tables) -> list[str]:
@@ -144,11 +150,11 @@ def planned(tables: Tables) -> list[str]:
     found = tables.get("planned")
     if found is None:
         return []
-    real = _shown(found[found["difference"].notna() & found["number"].isin(["area", "final"])])
-    keys = [name for name in ("run", "scorer", "encoder", "kind", "check") if name in real]
+    real = shown_rows(found[found["difference"].notna() & found["number"].isin(["area", "final"])])
+    keys = held_equal(real)
     rows = [
         [
-            *_names(line, keys, real),
+            *names_of(line, keys, real),
             f"{word(line['first_group'])} {_MINUS} {word(line['second_group'])}",
             {"area": "area", "final": "last layer"}[line["number"]],
             *(number(line["first"]), number(line["second"])),
@@ -160,7 +166,7 @@ def planned(tables: Tables) -> list[str]:
         for line in real.to_dict("records")
     ]
     names = ["contrast", "of", "first", "second", "difference", "p (Holm)", "detectable", "prompts"]
-    return markdown([*_told(keys, real), *names], rows)
+    return markdown([*telling_keys(keys, real), *names], rows)
 
 
 def trends(tables: Tables) -> list[str]:
@@ -168,18 +174,20 @@ def trends(tables: Tables) -> list[str]:
     found = tables.get("trends")
     if found is None:
         return []
-    real = _shown(found[found["correlation"].notna() & (found["number"] == "area")])
+    real = shown_rows(found[found["correlation"].notna() & (found["number"] == "area")])
     keys = list(real.columns)[: list(real.columns).index("column")]
     rows = [
         [
-            *_names(line, keys, real),
+            *names_of(line, keys, real),
             line["column"],
             number(line["correlation"], line["low"], line["high"], "{:+.2f}"),
             *(p_value(line.get("p_holm")), prompt_count(line["prompts"])),
         ]
         for line in real.to_dict("records")
     ]
-    return markdown([*_told(keys, real), "over", "correlation with the area", "p (Holm)", "prompts"], rows)
+    return markdown(
+        [*telling_keys(keys, real), "over", "correlation with the area", "p (Holm)", "prompts"], rows
+    )
 
 
 def exploratory(tables: Tables, most: int = 5) -> list[str]:
@@ -187,11 +195,11 @@ def exploratory(tables: Tables, most: int = 5) -> list[str]:
     found = tables.get("contrasts")
     if found is None or "p_bh" not in found:
         return []
-    real = _shown(found[found["difference"].notna()]).nsmallest(most, "p")
-    keys = [name for name in ("run", "scorer", "encoder", "category", "kind", "check") if name in real]
+    real = shown_rows(found[found["difference"].notna()]).nsmallest(most, "p")
+    keys = held_equal(real)
     rows = [
         [
-            ", ".join(word(line[key]) for key in keys if isinstance(line[key], str) and line[key]),
+            ", ".join(name for key in keys if (name := word(line[key]))),
             f"{word(line['first_group'])} {_MINUS} {word(line['second_group'])}",
             number(line["difference"], line["low"], line["high"], "{:+.2f}"),
             *(p_value(line["p_bh"]), pair_count(line)),
@@ -206,12 +214,14 @@ def binding(tables: Tables) -> list[str]:
     found = tables.get("binding")
     if found is None:
         return []
-    real = _shown(found[found["gap"].notna()])
-    last = real[real["layer"] == real.groupby("run")["layer"].transform("max")]
+    real = shown_rows(found[found["gap"].notna()])
+    # encoders may be of unequal depth
+    depth = [name for name in ("run", "encoder") if name in real]
+    last = real[real["layer"] == real.groupby(depth)["layer"].transform("max")]
     keys = [name for name in list(last.columns)[: list(last.columns).index("atoms")] if name in last]
     rows = [
         [
-            *_names(line, keys, last),
+            *names_of(line, keys, last),
             *(line["atoms"], line["layer"], number(line["all"]), number(line["product"])),
             estimate(line, "gap", "{:+.2f}"),
             estimate(line, "within_gap", "{:+.2f}") or f"fewer than {line['atoms'].count(' & ') + 1} seeds",
@@ -220,7 +230,7 @@ def binding(tables: Tables) -> list[str]:
         for line in last.to_dict("records")
     ]
     names = ["parts", "layer", "all right", "product", "gap", "gap within prompts", "prompts"]
-    return markdown([*_told(keys, last), *names], rows)
+    return markdown([*telling_keys(keys, last), *names], rows)
 
 
 def set_scores(tables: Tables) -> list[str]:
@@ -228,16 +238,18 @@ def set_scores(tables: Tables) -> list[str]:
     found = tables.get("set_scores")
     if found is None:
         return []
+    keys = telling_keys(["run", "encoder"], found)
     rows = [
         [
-            *(line["run"], line["layer"], line["reference"]),
+            *(line[key] for key in keys),
+            *(line["layer"], line["reference"]),
             number(line["kid"], line["kid_low"], line["kid_high"], "{:.4f}"),
             f"{line['fid']:.4f}",
             *(line["images"], line["features"]),
         ]
         for line in found.to_dict("records")
     ]
-    return markdown(["run", "layer", "compared with", "KID", "FID", "images", "vectors of"], rows)
+    return markdown([*keys, "layer", "compared with", "KID", "FID", "images", "vectors of"], rows)
 
 
 def failures(tables: Tables) -> list[str]:
@@ -245,15 +257,17 @@ def failures(tables: Tables) -> list[str]:
     summary = tables.get("summary")
     if summary is None:
         return []
-    real = _shown(summary[summary["layers"] > 1])
-    keys = _keys(summary)
+    real = shown_rows(summary[summary["layers"] > 1])
+    keys = curve_keys(summary)
     rows = []
-    for line in _sorted(real).to_dict("records"):
+    for line in in_order(real).to_dict("records"):
         few = line["failed_prompts"] < LEAST_PROMPTS
         before = f"{line['failed_prompts']} failed" if few else estimate(line, "failed_but_right_before")
-        rows.append([*_names(line, keys, real), estimate(line, "never"), before, estimate(line, "flicker")])
+        rows.append(
+            [*names_of(line, keys, real), estimate(line, "never"), before, estimate(line, "flicker")]
+        )
     names = ["wrong at the last layer", "of these right before", "right, wrong, right"]
-    return markdown([*_told(keys, real), *names], rows)
+    return markdown([*telling_keys(keys, real), *names], rows)
 
 
 def measures(tables: Tables) -> list[str]:
@@ -261,39 +275,11 @@ def measures(tables: Tables) -> list[str]:
     found = tables.get("measures")
     if found is None:
         return []
-    real = _shown(found[found["rate"].notna()])
+    real = shown_rows(found[found["rate"].notna()])
     keys = list(real.columns)[: list(real.columns).index("layer")]
     rows = []
     for _, curve in real.groupby(keys, sort=False, dropna=False):
         first, last = curve.sort_values("layer").iloc[[0, -1]].to_dict("records")
         ends = [f"{estimate(one, 'rate')} (layer {one['layer']})" for one in (first, last)]
-        rows.append([*_names(first, keys, real), *ends, prompt_count(first["prompts"])])
-    return markdown([*_told(keys, real), "first layer", "last layer", "prompts"], rows)
-
-
-def _shown(table: pd.DataFrame) -> pd.DataFrame:
-    """Without baselines, and without what rests on too few prompts."""
-    real = table[~table["scorer"].fillna("").str.contains(": ")] if "scorer" in table else table
-    return real[on_enough_prompts(real)] if "prompts" in real else real
-
-
-def _keys(summary: pd.DataFrame) -> list[str]:
-    return list(summary.columns)[: list(summary.columns).index("condition")]
-
-
-def _told(keys: Sequence[str], table: pd.DataFrame) -> list[str]:
-    """The keys that tell rows apart."""
-    return [key for key in keys if table[key].nunique(dropna=False) > 1 or key == "run"]
-
-
-def _names(line: Mapping[Any, Any], keys: Sequence[str], table: pd.DataFrame) -> list[str]:
-    return [word(line[key]) for key in _told(keys, table)]
-
-
-def _sorted(table: pd.DataFrame) -> pd.DataFrame:
-    """By run and category, kinds in the order in which images are built."""
-    rank = {kind: place for place, kind in enumerate(_ORDERED)}
-    by = [name for name in ("run", "encoder", "category") if name in table]
-    if "kind" not in table:
-        return table.sort_values(by)
-    return table.assign(_rank=table["kind"].map(rank).fillna(9)).sort_values([*by, "_rank"])
+        rows.append([*names_of(first, keys, real), *ends, prompt_count(first["prompts"])])
+    return markdown([*telling_keys(keys, real), "first layer", "last layer", "prompts"], rows)

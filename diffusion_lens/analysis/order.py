@@ -108,8 +108,9 @@ def all_orders(
             for pair in pairs:
                 rows.append({**key, **_compare(times, *pair, definition, resampling)})
             for kind, checks in of_kinds.items():
-                for pair in checks:
-                    rows.append({**key, **_compare(times, "check", *pair, definition, resampling, kind)})
+                for first, second in checks:
+                    row = _compare(times, "check", first, second, definition, resampling, kind)
+                    rows.append({**key, **row})
     found = pd.DataFrame([row for row in rows if "lead" in row])
     if found.empty:
         raise ScoresError("no two checks are on the same prompts")

@@ -16,8 +16,16 @@ from diffusion_lens.analysis.trends import trend
 from diffusion_lens.checks.checks import KIND_WORDS
 from diffusion_lens.errors import ScoresError
 
-__all__ = ["add_contrasts"]
+__all__ = ["add_contrasts", "held_equal"]
 
+# what a row of a contrast says of itself
+_OF_A_CONTRAST = frozenset(
+    {
+        *("first_group", "second_group", "number", "first", "second", "difference", "low", "high", "p"),
+        *("detectable", "paired", "prompts", "others", "condition", "note"),
+        *("compared", "contrast", "p_holm", "p_bh"),
+    }
+)
 # a column with more values has too many pairs for a grid of comparisons
 _PAIRED_VALUES = 12
 
@@ -49,6 +57,15 @@ def add_contrasts(
     if trends:
         add("trends", lambda: _trends(table, named, by, trends, resampling))
     add("contrasts", lambda: _grid(notes, table, by, resampling))
+
+
+def held_equal(contrasts: pd.DataFrame) -> list[str]:
+    """The columns of a table of contrasts that are the same on both sides, and tell its rows apart.
+
+    Args:
+        contrasts: `planned` or `contrasts` of `analyse`.
+    """
+    return [name for name in contrasts.columns if name not in _OF_A_CONTRAST]
 
 
 def _alike(table: pd.DataFrame, by: Sequence[str], column: str) -> list[str]:

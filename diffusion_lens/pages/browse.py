@@ -22,6 +22,7 @@ from diffusion_lens.pages.sections import Panel, panels
 from diffusion_lens.pages.verdicts import Verdicts
 from diffusion_lens.pages.views import FilmCell, FilmStrip, FilmView
 from diffusion_lens.scoring import table as scores
+from diffusion_lens.scoring.baselines import is_baseline
 
 __all__ = ["Browser"]
 
@@ -206,7 +207,7 @@ class Browser:
             return [], str(error)
         if "cell" not in table:
             return [], "The scores do not say which image they are of."
-        table = table[table["cell"].isin(list(cells)) & ~table["scorer"].str.contains(": ")]
+        table = table[table["cell"].isin(list(cells)) & ~is_baseline(table["scorer"])]
         if table.empty:
             return [], "No image of this selection is scored."
         made = curves(whole_prompts_apart(table), ("run", "scorer", "encoder", "kind"), resampling=QUICK)

@@ -21,6 +21,7 @@ from diffusion_lens.errors import RunError
 from diffusion_lens.files import read_from
 from diffusion_lens.pages.run_parts import NEEDED, find_parts, read_images_of, read_rows
 from diffusion_lens.runs.table import VARIANT_COLUMNS
+from diffusion_lens.scoring.baselines import is_baseline
 
 __all__ = ["RunIndex", "Strip"]
 
@@ -250,7 +251,7 @@ def _read_answers(fs: Any, root: str, notes: list[str]) -> pd.DataFrame:
             name = path.removeprefix(root).lstrip("/")
             notes.append(f"{name} holds no scores of this run ({str(error).splitlines()[0]}).")
             continue
-        frames.append(frame[~frame["scorer"].str.contains(": ")])
+        frames.append(frame[~is_baseline(frame["scorer"])])
     if not frames:
         return _no_answers()
     answers = pd.concat(frames, ignore_index=True)

@@ -8,6 +8,7 @@ import pandas as pd
 from diffusion_lens.checks.checks import KIND_WORDS
 from diffusion_lens.pages.charts import Chart, curve_chart
 from diffusion_lens.pages.views import Estimate, TableView, estimate, plain, table_view
+from diffusion_lens.scoring.baselines import is_baseline
 
 __all__ = [
     "Panel",
@@ -42,7 +43,7 @@ def word(value: object) -> str:
 
 def real_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of scorers, without those of baselines ("oracle: shuffled")."""
-    return table[~table["scorer"].fillna("").str.contains(": ")]
+    return table[~is_baseline(table["scorer"])]
 
 
 def _keys(curves: pd.DataFrame) -> list[str]:

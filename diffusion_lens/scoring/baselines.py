@@ -9,11 +9,12 @@ import zlib
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from diffusion_lens.checks.checks import CheckedPrompt
 
-__all__ = ["BASELINES", "made_picture", "partners", "scorer_name"]
+__all__ = ["BASELINES", "is_baseline", "made_picture", "partners", "scorer_name"]
 
 BASELINES = ("shuffled", "blank", "noise")
 _GREY = (128, 128, 128)
@@ -22,6 +23,11 @@ _GREY = (128, 128, 128)
 def scorer_name(scorer: str, baseline: str) -> str:
     """The scorer's name in the rows of a baseline; its own for real rows, whose baseline is empty."""
     return f"{scorer}: {baseline}" if baseline else scorer
+
+
+def is_baseline(scorers: pd.Series) -> pd.Series:
+    """Which of these names of scorers are of baselines; a person may be called "human: ann"."""
+    return scorers.fillna("").str.endswith(tuple(f": {name}" for name in BASELINES))
 
 
 def partners(prompts: Sequence[CheckedPrompt], seed: int = 0) -> list[int | None]:

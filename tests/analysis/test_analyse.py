@@ -1,4 +1,7 @@
 import json
+import re
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +9,8 @@ import pandas as pd
 import pytest
 
 from diffusion_lens.analysis.analyse import analyse
+from diffusion_lens.analysis.binding import binding
+from diffusion_lens.analysis.columns import prepare
 from diffusion_lens.analysis.declared import Contrast
 from diffusion_lens.analysis.findings import Shown, Source, findings
 from diffusion_lens.analysis.formats import readable, write_latex
@@ -259,3 +264,64 @@ def test_the_command_line_reads_labels(tmp_path):
     assert "cells without: blank" in done.stdout and ".DS_Store is no .csv" in done.stderr
     assert len(scores.read(tmp_path / "labels.parquet")) == 24
     assert (tmp_path / "labels.report.csv").exists()
+
+
+def with_a_column(values: Sequence[object], layers: Mapping[str, int], scorer: str = "vqa") -> pd.DataFrame:
+    """Scores of a thing and its colour, of prompts that bring along a column."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for encoder, count in layers.items():
+        for number, layer in product(range(len(values)), range(count)):
+            same = {"run": "m", "prompt_id": f"p{number}", "encoder": encoder, "layer": layer, "seed": 0}
+            for kind in ("object", "attribute"):
+                check = {
+                    "check": f"{kind}-0",
+                    "kind": kind,
+                    "label": bool(rng.random() < 0.3 + 0.2 * layer),
+                }
+                rows.append({**same, **check, "scorer": scorer, "frequency": values[number]})
+    return scores.validate(pd.DataFrame(rows))
+
+
+@pytest.mark.parametrize("value", ["rare", 4])
+def test_prompts_without_a_value_are_a_group_of_their_own(value):
+    table = with_a_column([value] * 6 + [None] * 6, {"text_encoder": 3})
+    planned = [Contrast.parse("kind=object,attribute")]
+    found = analyse(table, ("kind", "frequency"), planned=planned, resampling=FAST)
+    assert set(found.tables["curves"]["frequency"]) == {str(value), "not given"}
+    # what has no value is set against nothing that has one
+    assert set(found.tables["contrasts"]["compared"]) == {"kind"}
+    page = findings(found.tables, "study")
+    compared = page[page.index("## Compared") : page.index("## Rates")].splitlines()
+    rows = ["|".join(row.split("|")[:5]) for row in compared if row.startswith("| m |")]
+    assert len(set(rows)) == len(rows) == 4
+    drawn = {kind.name: figure for kind, _, figure in draw_figures(found.tables)}
+    lines = [line.get_label() for line in drawn["curves"].axes[0].get_lines()]
+    assert sorted(lines) == sorted([str(value), "not given"])
+    assert "heatmap" in drawn
+
+
+def test_parts_of_large_numbers_keep_names_of_their_own():
+    days = [20240101 + number for number in range(12)]
+    made = prepare(with_a_column(days, {"text_encoder": 1}), ["frequency"])
+    assert made.groupby("frequency")["prompt_id"].nunique().tolist() == [4, 4, 4]
+
+
+def test_a_column_of_numbers_in_one_run_and_words_in_another_is_compared():
+    table = with_a_column([3] * 6 + ["x"] * 6, {"text_encoder": 2})
+    found = analyse(table, ("frequency",), resampling=FAST).tables["contrasts"]
+    assert found[["first_group", "second_group"]].to_numpy().tolist() == [["3", "x"]]
+
+
+def test_parts_and_wholes_are_of_the_last_layer_of_each_encoder():
+    found = binding(with_a_column(range(6), {"text_encoder": 2, "text_encoder_2": 4}), resampling=FAST)
+    page = findings({"binding": found.assign(scorer="vqa")}, "study")
+    assert re.findall(r"\| (text_encoder\w*) \|[^|]+\| (\d) \|", page) == [
+        ("text_encoder", "1"),
+        ("text_encoder_2", "3"),
+    ]
+
+
+def test_a_person_with_a_colon_in_the_name_is_no_baseline():
+    table = with_a_column(range(6), {"text_encoder": 2}, scorer="human: ann")
+    assert "## Rates by layer" in findings(analyse(table, resampling=FAST).tables, "study")

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import pandas as pd
 from matplotlib.figure import Figure
 
+from diffusion_lens.analysis.planned import held_equal
 from diffusion_lens.figures.forest import draw_forest, pages_of
 from diffusion_lens.figures.of_study.parts import enough
 from diffusion_lens.figures.registry import StudyFigure, Tables
-
-_KEYS = ("run", "scorer", "encoder", "category", "kind", "check")
 
 
 def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
@@ -19,7 +18,7 @@ def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
     known = enough(table[table["difference"].notna()])
     areas, rates = known[known["number"] == "area"], known[known["number"] == "final"]
     # where one layer alone is drawn there is no area
-    compared = [key for key in (*_KEYS, "first_group", "second_group") if key in known]
+    compared = [*held_equal(known), "first_group", "second_group"]
     has_area = pd.MultiIndex.from_frame(rates[compared]).isin(pd.MultiIndex.from_frame(areas[compared]))
     rates = rates[~has_area]
     yield from _forests(areas, "", "difference of areas")
@@ -29,7 +28,7 @@ def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
 def _forests(known: pd.DataFrame, part: str, label: str) -> Iterator[tuple[str, Figure]]:
     if known.empty:
         return
-    keys = [key for key in _KEYS if key in known and known[key].nunique() > 1]
+    keys = [key for key in held_equal(known) if known[key].nunique(dropna=False) > 1]
     if {"kind", "check"} <= set(keys) and (known.groupby("kind")["check"].nunique() <= 1).all():
         keys.remove("check")  # the kind says it
     pair = known["first_group"] + " \N{MINUS SIGN} " + known["second_group"]

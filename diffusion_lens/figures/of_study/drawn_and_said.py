@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from diffusion_lens.figures.of_study.parts import curve_figures
 from diffusion_lens.figures.registry import StudyFigure, Tables
+from diffusion_lens.scoring.baselines import is_baseline
 
 
 def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
@@ -14,8 +15,7 @@ def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
         return
     said = table["scorer"].str.startswith(("probe", "said"))
     if said.any() and not said.all():
-        made = table["scorer"].str.contains(": ")
-        yield from curve_figures(table[~made], line="scorer")
+        yield from curve_figures(table[~is_baseline(table["scorer"])], line="scorer")
 
 
 FIGURE = StudyFigure(

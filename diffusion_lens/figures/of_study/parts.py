@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from diffusion_lens.analysis.curves import on_enough_prompts
 from diffusion_lens.figures.curves import draw_curves
-from diffusion_lens.scoring.baselines import BASELINES
+from diffusion_lens.scoring.baselines import is_baseline
 
 __all__ = [
     "PANELS",
@@ -27,7 +27,7 @@ PANELS = 12
 
 def without_baselines(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of real images, where there are any."""
-    made = table["scorer"].str.endswith(tuple(f": {name}" for name in BASELINES))
+    made = is_baseline(table["scorer"])
     return table[~made] if not made.all() else table
 
 
