@@ -87,14 +87,23 @@ class Template:
             raise CheckError(
                 f"The template {self.text!r} has the slots {self.slots}, not {sorted(filling)}."
             )
+        words = {slot: str(value) for slot, value in filling.items()}
+        for slot in self.slots:
+            if _role(slot) == "count" and not words[slot].removesuffix(".0").isdecimal():
+                raise CheckError(
+                    f"The slot {slot!r} of the template {self.text!r} is a count and can't be "
+                    f"{words[slot]!r}. Give a whole number, such as 3."
+                )
+            if _role(slot) == "count":
+                # a column of numbers with empty cells holds 3 as 3.0
+                words[slot] = words[slot].removesuffix(".0")
         counts = {
-            self._neighbours(index, slot)[0]: int(filling[slot])
+            self._neighbours(index, slot)[0]: int(words[slot])
             for index, slot in enumerate(self.slots)
             if _role(slot) == "count"
         }
-        words = {slot: str(value) for slot, value in filling.items()}
         shown = {
-            slot: number_word(int(filling[slot]))
+            slot: number_word(int(word))
             if _role(slot) == "count"
             else plural(word)
             if counts.get(slot, 1) > 1

@@ -310,3 +310,10 @@ def test_bad_lines_are_named(tmp_path):
     path.write_text("{}")
     with pytest.raises(CheckError, match="no list"):
         read_tifa(path)
+
+
+def test_a_count_of_a_template_is_a_whole_number():
+    template = Template("{count} {object}")
+    assert template.fill(count="3.0", object="cup").prompt == "three cups"
+    with pytest.raises(CheckError, match=r"'count'.* is a count and can't be 'two'"):
+        template.fill(count="two", object="cup")
