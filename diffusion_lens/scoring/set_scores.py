@@ -274,7 +274,11 @@ def _vectors(
 
 
 def _vectors_of_folder(folder: Path, measure: VectorMeasure) -> Vectors:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS)[:_MOST]
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS)
+    if len(files) > _MOST:
+        # at random: the first by name may all be of one class
+        chosen = np.random.default_rng(0).choice(len(files), _MOST, replace=False)
+        files = [files[place] for place in sorted(chosen)]
     if len(files) < _LEAST:
         raise InputError(
             f"{folder} holds {len(files)} images ({', '.join(_ENDINGS)}); a set needs {_LEAST} or more."

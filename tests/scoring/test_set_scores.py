@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from diffusion_lens.errors import InputError, ScorerError, ScoresError
+from diffusion_lens.scoring import set_scores
 from diffusion_lens.scoring.measures import VectorMeasure
 from diffusion_lens.scoring.set_scores import (
     frechet_distance,
@@ -155,3 +156,16 @@ def test_a_layer_of_few_images_is_left_out_and_a_run_of_few_is_refused(tmp_path,
 def test_a_reference_that_is_not_there_is_refused(tmp_path):
     refused = command("sets", "run", "--reference", "none", cwd=tmp_path)
     assert refused.returncode == 2 and "--reference none is no folder" in refused.stderr
+
+
+def test_of_a_large_folder_images_are_taken_at_random_and_not_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(set_scores, "_MOST", 20)
+    for name, level in (("ants", 0), ("bees", 255)):
+        (tmp_path / name).mkdir()
+        for number in range(20):
+            Image.new("L", (1, 1), level).save(tmp_path / name / f"{number:02d}.png")
+    measure = VectorMeasure(
+        "made", "made", lambda images: np.array([one.getpixel((0, 0)) for one in images])
+    )
+    found = set_scores._vectors_of_folder(tmp_path, measure)
+    assert len(found) == 20 and set(found[:, 0]) == {0, 255}
