@@ -97,7 +97,8 @@ class AnswerStore:
                     f"{self.store.url}/{name} is cut short or damaged ({str(error).splitlines()[0]}). "
                     "Delete it; the same command then scores again what is missing."
                 ) from error
-        self._next = len(names)
+        # a damaged part may have been deleted: what is written next comes after all that are there
+        self._next = 1 + max((int(name.rpartition("part-")[2][:6]) for name in names), default=-1)
         if not tables:
             return _SCHEMA.empty_table().select(_COLUMNS).to_pandas()
         frame = pa.concat_tables(tables).to_pandas()

@@ -12,8 +12,10 @@ from PIL import Image
 from diffusion_lens.checks.checks import Check, CheckedPrompt, Judgement
 from diffusion_lens.errors import OutputError, RunError, ScorerError, ScoresError
 from diffusion_lens.runs.images import RunImages
+from diffusion_lens.runs.store import Store
 from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.scoring import table as scores
+from diffusion_lens.scoring.answer_store import AnswerStore
 from diffusion_lens.scoring.baselines import partners
 from diffusion_lens.scoring.measures import PixelMeasure
 from diffusion_lens.scoring.score_run import Settings, score_run
@@ -391,3 +393,21 @@ def test_the_command_line_scores_and_names_what_is_not_there(tmp_path):
     )
     assert "4 of 4 prompts have their checks from their words" in done.stderr
     assert set(scores.read(tmp_path / "run")["scorer"]) >= {"oracle", "oracle: noise", "similarity-ssim"}
+
+
+def test_an_answer_is_the_last_one_also_after_a_damaged_part_was_deleted(tmp_path):
+    store = Store(tmp_path)
+    for number in range(8):
+        answers = AnswerStore(store, "s", "1")
+        answers.done()
+        answers.add("x", f"asked {number}", [Judgement("c", label=False)])
+        answers.flush()
+    folder = tmp_path / "scores/parts/s"
+    next(folder.rglob("part-000003*")).unlink()
+    again = AnswerStore(store, "s", "1")
+    again.done()
+    again.add("x", "asked 7", [Judgement("c", label=True)])
+    again.flush()
+    assert sorted(path.name[:11] for path in folder.rglob("*.parquet"))[-1] == "part-000008"
+    found = again.read().set_index("asked")
+    assert bool(found.loc["asked 7", "label"])
