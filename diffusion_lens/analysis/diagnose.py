@@ -40,7 +40,8 @@ class Diagnosis:
         images: all images: `repair` is empty for those of the layers, "none" for the control.
         repairs: one row by repair: `right` (the share of the checks that its images meet), `control`,
             `difference` with `low` and `high` (t intervals over seeds), `p` (by flipping signs) and
-            `p_holm`, `seeds`, and the rate of each check; empty where nothing is lost.
+            `p_holm`, `seeds` (those judged under both), and the rate of each check; empty where nothing
+            is lost.
         refused: why a repair can't be made, by name.
     """
 
@@ -188,13 +189,14 @@ def compare_repairs(
         rows.append(
             {
                 "repair": name,
-                "right": float(by_seed[name].mean()),
-                "control": float(by_seed["none"].mean()),
+                # of the seeds that are judged under both, as the difference is
+                "right": float(by_seed.loc[np.isfinite(change), name].mean()),
+                "control": float(by_seed.loc[np.isfinite(change), "none"].mean()),
                 "difference": np.nan if name == "none" else difference,
                 "low": np.nan if name == "none" else low,
                 "high": np.nan if name == "none" else high,
                 "p": np.nan if name == "none" else sign_flip_test(change, resampling),
-                "seeds": len(change),
+                "seeds": int(np.isfinite(change).sum()),
                 **{check: float(here[check].mean()) for check in checks},
             }
         )

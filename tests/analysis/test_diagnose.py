@@ -227,3 +227,14 @@ def test_a_probe_of_a_colour_reads_it_off_its_thing(emoji, prompt, check):
     # embeddings have no order, and the two captions of a pair the same words: only context binds a colour
     assert read.accuracy[1:].max() > 0.75
     assert (read.accuracy[0] < 0.65) == ("and" in prompt)
+
+
+def test_a_repair_is_compared_on_the_seeds_that_are_judged_under_both():
+    tried = pd.DataFrame(
+        [(name, seed, f"{name}{seed}") for name in ("none", "better") for seed in range(4)],
+        columns=["repair", "seed", "cell"],
+    )
+    label = pd.array([False, False, True, True, True, None, None, True], dtype="boolean")
+    answers = pd.DataFrame({"run": tried["cell"], "check": "c", "label": label, "p": np.nan})
+    row = compare_repairs(tried, answers, ["c"]).set_index("repair").loc["better"]
+    assert row[["right", "control", "difference", "seeds"]].tolist() == [1, 0.5, 0.5, 2]
