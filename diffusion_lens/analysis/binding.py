@@ -50,19 +50,19 @@ def binding(
     """
     rows = []
     for key, part in groups(table[table["kind"].isin(list(kinds))], by):
-        atoms_of = part.groupby("prompt_id")["check"].agg(lambda ids: " & ".join(sorted(set(ids))))
-        for atoms, prompts in atoms_of.groupby(atoms_of):
-            if " & " in str(atoms):
-                here = part[part["prompt_id"].isin(prompts.index)]
-                rows.append(_one_set(here, str(atoms), resampling.level).assign(**key))
+        atoms_of = {name: tuple(sorted(set(ids))) for name, ids in part.groupby("prompt_id")["check"]}
+        for atoms in sorted(set(atoms_of.values())):
+            if len(atoms) > 1:
+                prompts = [name for name, own in atoms_of.items() if own == atoms]
+                here = part[part["prompt_id"].isin(prompts)]
+                rows.append(_one_set(here, atoms, resampling.level).assign(**key))
     if not rows:
         raise ScoresError(f"No prompt has two checks of the kinds {list(kinds)}: there is nothing to bind.")
     found = pd.concat(rows, ignore_index=True)
     return found[[*by, *(name for name in found if name not in by)]]
 
 
-def _one_set(part: pd.DataFrame, atoms: str, level: float) -> pd.DataFrame:
-    names = atoms.split(" & ")
+def _one_set(part: pd.DataFrame, names: Sequence[str], level: float) -> pd.DataFrame:
     values, depths, layers = _cube(part, names)
     prompts, count, seeds, width = values.shape
     together = np.where(np.isfinite(values).all(axis=1), values.prod(axis=1), np.nan)
@@ -87,7 +87,7 @@ def _one_set(part: pd.DataFrame, atoms: str, level: float) -> pd.DataFrame:
         [numbers[start : start + width] for numbers in (result.estimate, low, high)]
         for start in (0, width, 2 * width)
     )
-    frame = pd.DataFrame({"atoms": atoms, "layer": layers, "depth": depths})
+    frame = pd.DataFrame({"atoms": " & ".join(names), "layer": layers, "depth": depths})
     frame["all"], frame["product"], frame["within"] = every[0], expected[0], apart[0]
     for name, other, start in (("gap", expected, width), ("within_gap", apart, 2 * width)):
         correlation = [result.correlation(layer, layer + start) for layer in range(width)]

@@ -20,8 +20,10 @@ def chance_of(table: pd.DataFrame) -> float:
     """How often blind guessing is right of these answers: as their scorer says, else by their kind.
 
     Returns:
-        The chance; NaN where it isn't known, or not the same for all.
+        The chance; NaN where it isn't known, or not the same for all. What is missing has none and does not
+        count.
     """
+    table = table[table["label"].notna() | table["p"].notna()]
     said = table["kind"].map(_CHANCE_OF_KIND)
     if "chance" in table:
         said = table["chance"].astype(float).fillna(said)

@@ -111,8 +111,8 @@ def _not_scored(table: pd.DataFrame) -> pd.DataFrame:
                 **key,
                 "prompts": last["prompt_id"].nunique(),
                 "not_scored": part["prompt_id"].nunique(),
-                "last_layer": float(last["label"].mean()),
-                "last_layer_without": float(last.loc[~out, "label"].mean()),
+                "last_layer": float(last["label"].astype(float).mean()),
+                "last_layer_without": float(last.loc[~out, "label"].astype(float).mean()),
             }
         )
     return pd.DataFrame(rows)

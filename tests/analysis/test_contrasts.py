@@ -178,3 +178,9 @@ def test_binding_is_the_same_where_each_prompt_has_seeds_of_its_own():
     table = atoms({"a": made[0], "b": made[1]})
     own = table.assign(seed=table["seed"] + 1000 * table["prompt_id"].str[1:].astype(int))
     pd.testing.assert_frame_equal(binding(own, resampling=FAST), binding(table, resampling=FAST))
+
+
+def test_the_id_of_a_part_may_hold_an_ampersand():
+    made = np.ones((3, 2, 2))
+    found = binding(atoms({"salt & pepper": made, "bowl": made}), resampling=FAST)
+    assert set(found["atoms"]) == {"bowl & salt & pepper"} and (found["all"] == 1).all()

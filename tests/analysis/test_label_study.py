@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -9,6 +10,7 @@ from diffusion_lens.analysis.findings_labels import labels
 from diffusion_lens.analysis.label_study import are_labels, label_tables
 from diffusion_lens.analysis.labels import load
 from diffusion_lens.analysis.made_labels import write_made_labels
+from diffusion_lens.scoring.table import validate
 from tests.analysis.simulate import FAST
 
 
@@ -74,3 +76,11 @@ def test_the_copy_is_the_same_for_a_seed(tmp_path):
     files = sorted(path.relative_to(one) for path in one.rglob("*.csv"))
     assert len(files) > 50
     assert all(Path(one / file).read_bytes() == (other / file).read_bytes() for file in files)
+
+
+def test_where_no_prompt_is_scored_there_is_no_rate_without_those_that_are_not():
+    cells = [("df", 0, "llf", None), ("df", 24, None, False), ("sd", 3, None, True), ("sd", 23, None, True)]
+    table = pd.DataFrame(cells, columns=["run", "layer", "reason", "label"])
+    table = table.assign(scorer="gpt", category="classes", check="IsCorrect", prompt_id="p", seed=0)
+    found = label_tables(validate(table.assign(question="IsCorrect")), FAST)["label_not_scored"].iloc[0]
+    assert found["last_layer"] == 0 and np.isnan(found["last_layer_without"])

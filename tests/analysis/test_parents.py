@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffusion_lens.analysis.conditional import conditional_curves, constancy
+from diffusion_lens.analysis.conditional import chance_of, conditional_curves, constancy
 from diffusion_lens.analysis.contrasts import contrast
 from diffusion_lens.analysis.curves import curves
 from diffusion_lens.analysis.findings_tables import conditional
@@ -228,3 +228,10 @@ def test_one_layer_alone_has_no_order():
     table = fixed(np.random.default_rng(0))
     with pytest.raises(ScoresError, match="one layer alone"):
         all_orders(table[table["layer"] == 0], resampling=FAST)
+
+
+def test_a_missing_answer_hides_no_chance():
+    table = prompts_of_their_own_checks()
+    table = table[table["kind"] == "attribute"].assign(chance=0.1)
+    table.loc[table.index[0], ["label", "p", "chance"]] = [pd.NA, pd.NA, np.nan]
+    assert chance_of(table) == 0.1
