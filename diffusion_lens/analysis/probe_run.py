@@ -107,7 +107,9 @@ def probe_checks(
             f"No check of these prompts can be probed: a probe needs two facts, such as two colours, of "
             f"{least} prompts each. Give a run with more prompts, or a smaller --least."
         )
-    return pd.concat(tables, ignore_index=True)
+    found = pd.concat(tables, ignore_index=True)
+    # as in the scores of the images, beside which they are drawn
+    return found.assign(category=found["prompt_id"].map({one.prompt_id: one.category for one in asked}))
 
 
 def beside_images(
@@ -116,8 +118,9 @@ def beside_images(
     """Each check and layer: how often a probe reads it and how often images show it, over the same prompts.
 
     A check is decodable at a layer where the interval of the probe's rate is above the rates of both
-    controls. It is decodable and not drawn where besides the probe is right more often than the images,
-    drawn and not decodable where the images are right more often, each beyond the interval over prompts.
+    controls. It is decodable and not drawn where besides the probe is right more often than the images;
+    drawn and not decodable where it is not decodable and the images are right more often; each beyond the
+    interval over prompts.
 
     Args:
         probed: of `probe_checks`.
@@ -152,7 +155,7 @@ def beside_images(
         found: Found = "both" if decodable else "neither"
         if decodable and ends[0] > 0:
             found = "decodable, not drawn"
-        elif ends[1] < 0:
+        elif not decodable and ends[1] < 0:
             found = "drawn, not decodable"
         rows.append(
             {

@@ -56,6 +56,7 @@ def _scores(rates: dict[str, float], prompts: int = 40) -> pd.DataFrame:
         (1.0, 0.2, "decodable, not drawn"),
         (1.0, 1.0, "both"),
         (0.3, 0.9, "drawn, not decodable"),
+        (0.7, 1.0, "both"),
         (0.3, 0.3, "neither"),
     ],
 )
