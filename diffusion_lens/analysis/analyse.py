@@ -11,6 +11,7 @@ from diffusion_lens.analysis.columns import (
     MOST_VALUES,
     check_by,
     prepare,
+    told_of_prompts,
     whole_prompts_apart,
 )
 from diffusion_lens.analysis.conditional import conditional_curves, constancy
@@ -111,7 +112,9 @@ def analyse(
         {name: object for name, kind in table.dtypes.items() if isinstance(kind, pd.StringDtype)}
     )
     of_labels = label_tables(table, resampling) if are_labels(table) else {}
-    table = whole_prompts_apart(table)
+    table = whole_prompts_apart(
+        told_of_prompts(table, (*by, *(one.column for one in (*planned, *declared))))
+    )
     values = {name: table[name].dropna().unique() for name in table.columns}
     check_planned(planned, values)
     faults = {one: fault_of(one, values) for one in declared}
@@ -138,7 +141,7 @@ def analyse(
     named = table[[name for name in table.columns if name in {one.column for one in planned}]]
     add_contrasts(found.add, found.notes, everything, named, by, planned, resampling)
     found.add("binding", lambda: binding(everything, within, resampling=resampling))
-    add_judges(found.tables, found.notes, asked, by, truth or "human", resampling)
+    add_judges(found.tables, found.notes, everything, by, truth or "human", resampling)
     return found
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "check_by",
     "is_number",
     "prepare",
+    "told_of_prompts",
     "unknown_column",
     "whole_prompts_apart",
 ]
@@ -97,6 +98,25 @@ def prepare(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         else:
             cut[name] = _filled(table[name])
     return table.assign(**cut)
+
+
+def told_of_prompts(table: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """The table with what one scorer's rows say of a prompt said in the rows of all scorers.
+
+    Answers of people, and tables from elsewhere, do not bring the columns of prompts along.
+
+    Args:
+        table: validated scores.
+        names: the columns; what is not the same in all rows of a prompt stays as it is.
+    """
+    filled: dict[str, pd.Series] = {}
+    for name in names:
+        if name in COLUMNS or name not in table or not table[name].isna().any():
+            continue
+        of_prompt = table.groupby(["run", "prompt_id"])[name]
+        is_one = of_prompt.transform("nunique") == 1
+        filled[name] = table[name].where(table[name].notna() | ~is_one, of_prompt.transform("first"))
+    return table.assign(**filled)
 
 
 def _ranges(ends: pd.DataFrame) -> list[str]:

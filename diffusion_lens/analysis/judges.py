@@ -12,6 +12,8 @@ from diffusion_lens.errors import ScoresError, nearest
 
 __all__ = ["add_judges", "check_truth"]
 
+_LAYERS = ["run", "encoder", "layer"]
+
 
 def add_judges(
     tables: dict[str, pd.DataFrame],
@@ -22,6 +24,9 @@ def add_judges(
     resampling: Resampling,
 ) -> None:
     """Add the agreement of each two scorers, and each other scorer corrected by people.
+
+    Agreement is over all images together, and at each layer of each run and encoder: layer 5 of one encoder
+    is not that of another.
 
     Args:
         tables: takes `agreement`, `raters`, `correction` and `correction_areas`.
@@ -38,13 +43,15 @@ def add_judges(
     ranked = [*people, *(name for name in scorers if name not in people)]
     rows = []
     for first, second in combinations(ranked, 2):
-        for split in ([], ["layer"]):
+        for split in ([], _LAYERS):
             try:
                 frame = agreement(table, first, second, split, resampling=resampling)
             except ScoresError as error:
                 notes.append(f"agreement: {error}")
                 break
-            rows.append(frame.assign(layer=frame["layer"].astype(str) if split else "all"))
+            told = {name: frame[name].astype(str) if split else "all" for name in _LAYERS}
+            frame = frame.assign(**told)
+            rows.append(frame[[*_LAYERS, *(name for name in frame if name not in _LAYERS)]])
     if rows:
         tables["agreement"] = pd.concat(rows, ignore_index=True)
     raters = several_raters(table, ranked)

@@ -43,7 +43,8 @@ def score_result(
     Returns:
         A validated table of scores (see `scoring.table`), gated by parents. A missing image is missing,
         with its reason. Images that were read where the pipeline reads repeat a layer: the column `native`
-        and the name of their run say so.
+        and the name of their run say so. A result does not say how many layers its encoder has: `depth` is
+        of the deepest one drawn.
 
     Raises:
         ScorerError: there is no such scorer, or it can't be made; or it stopped.

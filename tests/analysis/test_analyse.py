@@ -325,3 +325,48 @@ def test_parts_and_wholes_are_of_the_last_layer_of_each_encoder():
 def test_a_person_with_a_colon_in_the_name_is_no_baseline():
     table = with_a_column(range(6), {"text_encoder": 2}, scorer="human: ann")
     assert "## Rates by layer" in findings(analyse(table, resampling=FAST).tables, "study")
+
+
+def test_people_who_bring_no_columns_along_are_in_the_groups_of_their_prompts():
+    judge = with_a_column(["rare"] * 6 + ["common"] * 6, {"text_encoder": 2})
+    people = judge.drop(columns="frequency").assign(scorer="human")
+    table = scores.validate(pd.concat([judge, people], ignore_index=True))
+    found = analyse(table, ("kind", "frequency"), resampling=FAST).tables
+    for name in ("curves", "correction"):
+        assert set(found[name]["frequency"]) == {"rare", "common"}
+    contrasts = analyse(
+        table, ("kind",), planned=[Contrast("frequency", "rare", "common")], resampling=FAST
+    ).tables["planned"]
+    assert set(contrasts["scorer"]) == {"vqa", "human"}
+
+
+def test_judges_agree_at_the_layers_of_each_encoder_apart():
+    judge = with_a_column(range(8), {"text_encoder": 2, "text_encoder_2": 3})
+    wrong = (judge["encoder"] == "text_encoder").to_numpy()
+    people = judge.assign(scorer="human", label=judge["label"].where(~wrong, ~judge["label"]))
+    table = scores.validate(pd.concat([judge, people], ignore_index=True))
+    found = analyse(table, resampling=FAST).tables["agreement"]
+    apart = found[found["layer"] != "all"].set_index(["encoder", "layer"])["agree"].to_dict()
+    assert apart == {
+        **{("text_encoder", layer): 0.0 for layer in "01"},
+        **{("text_encoder_2", layer): 1.0 for layer in "012"},
+    }
+    assert len(found) == 6
+
+
+def test_a_judge_that_is_corrected_is_first_what_its_curve_is():
+    """A colour is wrong where its thing is not, also where nobody wrote down that it depends on it."""
+    people = with_a_column(range(8), {"text_encoder": 3}).assign(scorer="human")
+    people = people[people["kind"] == "attribute"]
+    absent = ~people["label"].astype(bool) & (people["layer"] == 1)
+    judge = people.assign(
+        scorer="detect",
+        label=people["label"].mask(absent),
+        p=people["p"].mask(absent),
+        reason=people["reason"].mask(absent, "there is no fox to ask about"),
+    )
+    table = scores.validate(pd.concat([judge, people], ignore_index=True))
+    found = analyse(table, ("kind",), resampling=FAST).tables
+    raw = found["correction"].query("method == 'raw'").set_index("layer")["rate"]
+    curve = found["curves"].query("scorer == 'detect'").set_index("layer")["rate"]
+    assert raw.tolist() == pytest.approx(curve.tolist())
