@@ -139,7 +139,7 @@ def agreement(
     for key, part in groups(pair_up(table, first, second), by):
         cells = pd.crosstab(part["prompt_id"], part["first"] * 2 + part["second"])
         counts = cells.reindex(columns=[0.0, 1.0, 2.0, 3.0], fill_value=0).to_numpy(dtype=float)
-        result = jackknife(counts, _numbers)
+        result = jackknife(counts, _numbers, _prompts_behind(counts))
         low, high = result.shares(resampling.level)
         # the kappas and alpha lie between -1 and 1
         ends = share_interval(
@@ -154,6 +154,12 @@ def agreement(
             row | {"answers": len(part), "prompts": len(counts), "note": why_no_interval(len(counts))}
         )
     return pd.DataFrame(rows)
+
+
+def _prompts_behind(counts: Float[np.ndarray, "prompt 4"]) -> Int[np.ndarray, " 5"]:
+    """How many prompts each of `_NUMBERS` rests on: sensitivity on those in which something is right."""
+    wrong, right = (int((counts[:, part].sum(axis=1) > 0).sum()) for part in (slice(2), slice(2, 4)))
+    return np.array([len(counts)] * 3 + [right, wrong])
 
 
 def _numbers(counts: Float[np.ndarray, "many 4"]) -> Float[np.ndarray, "many 5"]:

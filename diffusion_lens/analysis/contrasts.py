@@ -21,7 +21,7 @@ from diffusion_lens.analysis.statistics import (
     rates,
     totals,
 )
-from diffusion_lens.analysis.summary import MEASURES, layers_that_count, measures
+from diffusion_lens.analysis.summary import MEASURES, layers_that_count, measures, prompts_behind
 from diffusion_lens.analysis.trajectories import Condition, Trajectories, gather
 from diffusion_lens.errors import ScoresError
 
@@ -70,6 +70,7 @@ def contrast(
 
 def compare(one: Trajectories, two: Trajectories, level: float) -> pd.DataFrame:
     """The numbers of `contrast` of two curves that are gathered already."""
+    one, two = (side.judged() if np.isfinite(side.values).any() else side for side in (one, two))
     common = sorted(set(one.prompts) & set(two.prompts))
     # one shared prompt among many does not make a paired study
     paired = 2 * len(common) > min(len(one.prompts), len(two.prompts))
@@ -201,7 +202,11 @@ def _rows(
 def _alone(found: Trajectories) -> Jackknife:
     means = found.prompt_means()
     there = layers_that_count(means)
-    return jackknife(totals(means), lambda sums: measures(rates(sums), found.depths, there))
+    return jackknife(
+        totals(means),
+        lambda sums: measures(rates(sums), found.depths, there),
+        prompts_behind(means, there),
+    )
 
 
 def _words(group: Group) -> str:

@@ -24,8 +24,9 @@ __all__ = ["METHODS", "corrected", "corrected_areas", "corrected_curves"]
 
 METHODS: tuple[str, ...] = ("raw", "rogan_gladen", "prediction_powered")
 Strata = Literal["layer", "pooled"]
-# the columns of a group, what each prompt adds to its totals (see `_split`), layers and depths
-_Part = tuple[dict[str, object], Float[np.ndarray, "prompt column"], tuple[int, ...], np.ndarray]
+# the columns of a group, what each prompt adds to its totals (see `_split`), layers and depths; groups may
+# be of unequal numbers of prompts and layers
+_Part = tuple[dict[str, object], Float[np.ndarray, "_ _"], tuple[int, ...], np.ndarray]
 
 
 def corrected_curves(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from diffusion_lens.analysis.curves import why_no_interval
 from diffusion_lens.analysis.emergence import (
@@ -16,7 +16,7 @@ from diffusion_lens.analysis.emergence import (
 from diffusion_lens.analysis.statistics import DEFAULT, Resampling, jackknife, of_means, rates, totals
 from diffusion_lens.analysis.trajectories import Condition, Scores, Trajectories, gathered
 
-__all__ = ["MEASURES", "area", "layers_that_count", "measures", "summary"]
+__all__ = ["MEASURES", "area", "layers_that_count", "measures", "prompts_behind", "summary"]
 
 # the primary number first
 MEASURES: tuple[str, ...] = ("area", "final", "ratio")
@@ -69,6 +69,15 @@ def layers_that_count(means: Float[np.ndarray, "prompt layer"]) -> Bool[np.ndarr
     return np.isfinite(means).sum(axis=0) >= min(2, len(means))
 
 
+def prompts_behind(
+    means: Float[np.ndarray, "prompt layer"], there: Bool[np.ndarray, " layer"]
+) -> Int[np.ndarray, " 3"]:
+    """How many prompts each of `MEASURES` rests on: those that are judged at all, and at the last layer."""
+    known = np.isfinite(means[:, there])
+    some = int(known.any(axis=1).sum())
+    return np.array([some, int(known[:, -1:].sum()), some])
+
+
 def summary(
     table: Scores,
     by: Sequence[str] = ("run", "scorer", "encoder", "kind"),
@@ -90,14 +99,17 @@ def summary(
         `half_depth` and `half_layer`, where an isotonic fit reaches half of its final value; `never`, the
         share wrong at the deepest layer; `flicker`, the share that is right, wrong and right again;
         `failed_but_right_before`, the share of final failures that were right earlier, of
-        `failed_prompts`; then `prompts`, `trajectories`, `layers`, `condition` and a `note`.
+        `failed_prompts`; then `prompts` (those with an answer), `trajectories`, `layers`, `condition` and a
+        `note`.
     """
     rows = []
     for key, whole in gathered(table, by).groups:
         found = whole.where(condition)
-        row: dict[str, object] = {**key, "condition": condition, "prompts": len(found.prompts)}
+        judged = found.judged()
+        row: dict[str, object] = {**key, "condition": condition, "prompts": len(judged.prompts)}
         if found.prompts:
-            row |= _numbers(found, condition, resampling.level)
+            row |= _numbers(judged if judged.prompts else found, condition, resampling.level)
+            row["trajectories"] = len(found.values)
         else:
             row["note"] = f"nothing is {condition}"
         rows.append(row)
@@ -107,7 +119,11 @@ def summary(
 def _numbers(found: Trajectories, condition: Condition, level: float) -> dict[str, object]:
     means = found.prompt_means()
     there = layers_that_count(means)
-    curve = jackknife(totals(means), lambda sums: measures(rates(sums), found.depths, there))
+    curve = jackknife(
+        totals(means),
+        lambda sums: measures(rates(sums), found.depths, there),
+        prompts_behind(means, there),
+    )
     low, high = curve.shares(level)
     low[2], high[2] = (ends[2] for ends in curve.normal(level))
     if condition != "none":
@@ -128,7 +144,7 @@ def _numbers(found: Trajectories, condition: Condition, level: float) -> dict[st
         row[f"half_depth{end}"] = depth
         row[f"half_layer{end}"] = depth * last
     row["half_is_bound"] = bool(half == found.depths[0]) and len(found.layers) > 1
-    row["trajectories"], row["layers"] = len(found.values), len(found.layers)
+    row["layers"] = len(found.layers)
     row["note"] = _note(found, half)
     return row
 

@@ -61,6 +61,10 @@ class Trajectories:
         final = self.values[:, -1]
         return self.keep(final > 0.5 if condition == "final-correct" else final <= 0.5)
 
+    def judged(self) -> "Trajectories":
+        """Those that have an answer at some layer: a prompt without any is not one that numbers rest on."""
+        return self.keep(np.isfinite(self.values).any(axis=1))
+
     def keep(self, kept: np.ndarray) -> "Trajectories":
         """Some of the trajectories, and the prompts that they are of."""
         used, prompt = np.unique(self.prompt[kept], return_inverse=True)

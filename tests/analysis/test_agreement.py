@@ -83,3 +83,13 @@ def test_scorers_that_never_meet_are_named():
         ScoresError, match=r"no answers of \['clip'\]; there are those of \['human', 'vqa'\]"
     ):
         agreement(table, "clip", "vqa")
+
+
+def test_sensitivity_rests_on_the_prompts_in_which_something_is_right():
+    truth = np.zeros((40, 1, 1))
+    truth[:4] = 1
+    table = pd.concat([as_table(truth, scorer=name) for name in ("human", "vqa")], ignore_index=True)
+    row = agreement(table, "human", "vqa", resampling=FAST).iloc[0]
+    alone = agreement(table[table["label"].astype(bool)], "human", "vqa", resampling=FAST).iloc[0]
+    assert row["sensitivity"] == 1 and row["sensitivity_low"] == alone["agree_low"] < 0.6
+    assert row["specificity_low"] > 0.85

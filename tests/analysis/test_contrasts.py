@@ -7,7 +7,7 @@ from diffusion_lens.analysis.binding import binding
 from diffusion_lens.analysis.contrasts import contrast
 from diffusion_lens.analysis.findings import findings
 from diffusion_lens.analysis.order import order
-from diffusion_lens.analysis.summary import area
+from diffusion_lens.analysis.summary import area, summary
 from diffusion_lens.errors import ScoresError
 from tests.analysis.simulate import FAST, RISING, as_table, images
 
@@ -184,3 +184,20 @@ def test_the_id_of_a_part_may_hold_an_ampersand():
     made = np.ones((3, 2, 2))
     found = binding(atoms({"salt & pepper": made, "bowl": made}), resampling=FAST)
     assert set(found["atoms"]) == {"bowl & salt & pepper"} and (found["all"] == 1).all()
+
+
+def test_prompts_without_an_answer_make_no_interval_narrower():
+    rng = np.random.default_rng(0)
+    table = pd.concat(
+        [as_table(images(rng, RISING, prompts=9)).assign(category=category) for category in ("a", "b")]
+    )
+    table["prompt_id"] = table["category"] + table["prompt_id"].astype(str)
+    table["label"] = table["category"] == "a"
+    more = table.assign(prompt_id=table["prompt_id"] + " again", label=pd.NA, p=np.nan)
+    both = pd.concat([table, more], ignore_index=True).astype({"label": "boolean"})
+    alone = table.astype({"label": "boolean"})
+    for made in (
+        lambda one: summary(one, ["category"], resampling=FAST).drop(columns="trajectories"),
+        lambda one: contrast(one, {"category": "a"}, {"category": "b"}, resampling=FAST),
+    ):
+        pd.testing.assert_frame_equal(made(both), made(alone))
