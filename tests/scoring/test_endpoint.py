@@ -250,6 +250,18 @@ def test_a_server_that_is_gone_ends_it(server, scorer):
     assert len(server.asked) == 8 * 3
 
 
+def test_what_a_server_answered_before_it_was_gone_is_kept(server):
+    server.answer = lambda body: says({"Yes": 0.9}) if len(server.asked) <= 5 else (500, {})
+    scorer = scorer_of(server, workers=1)
+    asked = requests([RED] * 20, [[FOX]] * 20)
+    judged = [one for [one] in scorer.score(asked)]
+    assert [one.label for one in judged] == [True] * 5 + [None] * 15
+    assert all(one.retry for one in judged[5:])
+    with pytest.raises(ScorerError, match="has stopped answering"):
+        scorer.score(asked)
+    scorer.close()
+
+
 def test_nobody_there_a_refused_key_and_several_models_are_named(server, monkeypatch):
     with pytest.raises(ScorerError, match=r"Nobody answers at http://127\.0\.0\.1:9"):
         EndpointScorer(EndpointSettings("http://127.0.0.1:9/v1"))

@@ -87,19 +87,31 @@ class EndpointScorer(Scorer):
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Judgement]]:
         """Answer the checks of each image; see `Scorer.score`.
 
-        A question that times out, or whose answer is refused or nonsense, is missing with the reason.
+        A question that times out, or whose answer is refused or nonsense, is missing with the reason. Where
+        the server stops in the middle, its answers are kept, and what is left may be asked again.
 
         Raises:
-            ScorerError: the server has stopped answering at all.
+            ScorerError: the server has stopped, and answered none of these questions.
         """
         images = [_data_url(request.image) for request in requests]
         asked = [(index, check) for index, request in enumerate(requests) for check in request.checks]
         with ThreadPoolExecutor(self.settings.workers) as pool:
-            answers = list(pool.map(lambda one: self._answer(images[one[0]], one[1]), asked))
+            answers = list(pool.map(lambda one: self._try(images[one[0]], one[1]), asked))
+        stopped = [one for one in answers if isinstance(one, ScorerError)]
+        if stopped and all(isinstance(one, ScorerError) or one.retry for one in answers):
+            raise stopped[0]
         judged: list[list[Judgement]] = [[] for _ in requests]
-        for (index, _), answer in zip(asked, answers, strict=True):
+        for (index, check), answer in zip(asked, answers, strict=True):
+            if isinstance(answer, ScorerError):
+                answer = Judgement(check.id, reason=str(answer), retry=True)
             judged[index].append(answer)
         return judged
+
+    def _try(self, image: str, check: Check) -> Judgement | ScorerError:
+        try:
+            return self._answer(image, check)
+        except ScorerError as error:
+            return error
 
     def _answer(self, image: str, check: Check) -> Judgement:
         question = pose(check)
