@@ -175,7 +175,7 @@ def _score(
             scorer.name,
             failed=f"{store.url}/{path} holds {lost}. Give the command that made them again to keep them, "
             "or allow replacing them with --overwrite (overwrite=True); what was answered stays in "
-            "scores/parts, so that neither command asks again.",
+            "scores/parts, and is not asked a second time.",
         )
     todo_now = list(to_do(plan, answers.done(), missing))
     new, failed = 0, None

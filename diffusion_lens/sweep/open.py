@@ -67,12 +67,16 @@ def open_run(
     """
     asked = _Asked.read(experiment, out, base, shard, lens, conditionings, prompts)
     store = asked.store
+    # planned before its folder is made, so that a new run that is refused leaves nothing behind
+    new = None if store.exists() else asked.prepare()
     with use_lock(store, shard) as check_held:
         if shard[1] == 1:
             store.tidy()
-        run = asked.prepare()
+        if new is not None and store.exists():  # another shard was faster
+            asked, new = replace(asked, lens=new.lens), None
+        run = new or asked.prepare()
         run.check_held = check_held
-        del asked, lens  # the lens is the run's alone, which may let go of it
+        del asked, lens, new  # the lens is the run's alone, which may let go of it
         described = describe_plan(run.plan)
         if not store.exists() or store.read_json("manifest.json") != described:
             store.write_json("manifest.json", described)

@@ -75,17 +75,19 @@ def encode_experiment(
         DiffusionLensError: as `open_run`.
     """
     store = Store(out)
-    if store.exists():
-        if not (overwrite and "shards" in store.read_json("manifest.json")):
-            raise OutputError(
-                f"{store.url} holds a run or conditionings. Choose another folder; conditionings are "
-                "replaced with --overwrite (overwrite=True)."
-            )
-        store.remove(["manifest.json"])
+    former: dict[str, Any] = store.read_json("manifest.json") if store.exists() else {}
+    if former and not (overwrite and "shards" in former):
+        raise OutputError(
+            f"{store.url} holds a run or conditionings. Choose another folder; conditionings are "
+            "replaced with --overwrite (overwrite=True)."
+        )
     run = look_at_run(experiment, out, base=base, lens=lens)
     plan = run.plan
     live = run.lens or load_lens(plan.experiment, embeddings=run.embeddings)
     worker = Worker(live, run.job, optimizations=Optimizations())
+    if former:  # only now: what is refused leaves them as they are
+        there = store.names("conditionings", ".safetensors")  # a manifest is data, and removes nothing else
+        store.remove(["manifest.json", *(name for name in there if name in former["shards"])])
     writer = _Writer(store, shard_bytes)
     for cell in plan.cells:
         prompt, reading = plan.prompts[cell.prompt].prompt, plan.reading(cell)

@@ -95,6 +95,7 @@ def test_errors_are_one_message_and_exit_code_2(tmp_path, arguments, message):
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr.replace("\n", " ") and "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 def test_ctrl_c_ends_with_a_summary(zygote, tmp_path):

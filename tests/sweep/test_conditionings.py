@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,13 @@ def test_a_shard_that_is_cut_missing_or_changed_is_refused(made, tmp_path):
             run_sweep(experiment, tmp_path / "run", conditionings=tmp_path / "mine", progress=False)
     encode_experiment(experiment, tmp_path / "mine", overwrite=True)
     assert shard.read_bytes() == content
+    with pytest.raises(InputError, match="Layer 99 is out of range"):  # and what is there stays
+        encode_experiment(replace(experiment, layers=(99,)), tmp_path / "mine", overwrite=True)
+    assert shard.read_bytes() == content and (tmp_path / "mine/manifest.json").exists()
+    two = replace(experiment, layers=(0, 1))
+    for more, shards in ({"shard_bytes": 1}, 2), ({"overwrite": True}, 1):
+        encode_experiment(two, tmp_path / "two", **more)
+        assert len(list((tmp_path / "two/conditionings").glob("0*"))) == shards
 
 
 def test_the_command_encodes_and_draws(tmp_path):
