@@ -34,6 +34,9 @@ _TAKEN = frozenset(
         *("emerged", "after", "by", "outcome", "lead", "pairs", "tie", "images", "prompts_are"),
         *("atoms", "all", "product", "within", "gap", "sd", "seeds", "labelled", "sensitivity"),
         *("specificity", "correlation", "p_holm", "p_bh", "panel", "row", "pair"),
+        *("first_earlier", "second_earlier", "only_first", "only_second", "neither", "unknown"),
+        *("not_asked", "first_right", "flickers", "right_before", "failed_but_right_before"),
+        *("failed_prompts", "half_is_bound", "emerged_of_ever", "within_gap"),
     }
 )
 

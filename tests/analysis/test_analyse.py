@@ -17,7 +17,9 @@ from diffusion_lens.analysis.formats import readable, write_latex
 from diffusion_lens.cli.analyze import analyze
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.figures.registry import draw_figures, draw_study
+from diffusion_lens.pages.comparisons import contrasts as planned_view
 from diffusion_lens.scoring import table as scores
+from diffusion_lens.scoring.metadata import column_name
 from tests.analysis.simulate import FAST, RISING, as_table, images
 from tests.command_line import run
 
@@ -67,6 +69,11 @@ def test_all_there_is_to_tell(table):
     lead = found.tables["order"]
     assert lead[(lead["scorer"] == "vqa")].iloc[0]["first"] == "object"
     assert set(found.tables["correction"]["scorer"]) == {"vqa"}
+    # a column of the prompts by which tables are made takes no number's place
+    numbers = {name for made in found.tables.values() if "kind" in made for name in made}
+    numbers |= set(found.tables["order"]) | set(found.tables["binding"])
+    plain = {name for name in numbers if not name.endswith(("_low", "_high"))}
+    assert all(column_name(name) != name for name in plain - {"prompt_id", "category"})
 
 
 def test_a_planned_contrast_is_told_for_each_kind_that_both_have(table):
@@ -295,6 +302,7 @@ def test_prompts_without_a_value_are_a_group_of_their_own(value):
     compared = page[page.index("## Compared") : page.index("## Rates")].splitlines()
     rows = ["|".join(row.split("|")[:5]) for row in compared if row.startswith("| m |")]
     assert len(set(rows)) == len(rows) == 4
+    assert "frequency" in planned_view(found.tables).head
     drawn = {kind.name: figure for kind, _, figure in draw_figures(found.tables)}
     lines = [line.get_label() for line in drawn["curves"].axes[0].get_lines()]
     assert sorted(lines) == sorted([str(value), "not given"])
