@@ -41,6 +41,6 @@ FIGURE = StudyFigure(
     "areas",
     40,
     "The area under each layer curve, the mean rate over depth: deep or slow knowledge has a small "
-    "area. Bars: 95 % intervals over prompts; n: prompts.",
+    "area. Bars: intervals over prompts; n: prompts.",
     _draw,
 )

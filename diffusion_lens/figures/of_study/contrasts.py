@@ -43,6 +43,6 @@ FIGURE = StudyFigure(
     "planned",
     50,
     "The comparisons that were decided on beforehand: differences of areas (of rates, where one layer "
-    "alone is drawn) with 95 % intervals; to the right of zero, the first is there earlier or more often.",
+    "alone is drawn) with their intervals; to the right of zero, the first is there earlier or more often.",
     _draw,
 )

@@ -34,6 +34,6 @@ FIGURE = StudyFigure(
     "curves",
     0,
     "The share of all images that are right, by layer: a check is wrong where one that it depends on "
-    "is. Bars: 95 % intervals of single layers; shading: bands that hold whole curves. n: prompts.",
+    "is. Bars: intervals of single layers; shading: bands that hold whole curves. n: prompts.",
     _draw,
 )

@@ -50,6 +50,6 @@ FIGURE = StudyFigure(
     "one_layer",
     5,
     "Runs of which one layer alone is drawn have no curves: the share of their images that are right. "
-    "Bars: 95 % intervals over prompts; n: prompts.",
+    "Bars: intervals over prompts; n: prompts.",
     _draw,
 )
