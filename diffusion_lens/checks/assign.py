@@ -77,6 +77,14 @@ def ask(prompts: Sequence[Prompt], given: Sequence[CheckedPrompt] = ()) -> Asked
     """
     by_text = {one.prompt.strip(): one for one in given}
     _compare_prompts(prompts, by_text)
+    again = [text for text, count in Counter(one.prompt.strip() for one in given).items() if count > 1]
+    if again:
+        log.warning(
+            "%d of the prompts with checks stand there more than once, such as %r. The last checks of each "
+            "are asked; put them together to ask all.",
+            len(again),
+            again[0],
+        )
     made, sources = [], Counter[str]()
     for prompt in prompts:
         found, source = _find(prompt, by_text)

@@ -1,6 +1,7 @@
 """Where the checks of a run's prompts come from, and what there is to choose from."""
 
 import json
+import logging
 
 import pytest
 
@@ -8,6 +9,7 @@ from diffusion_lens.checks.assign import ask, read_given, whole
 from diffusion_lens.checks.check_files import write_jsonl
 from diffusion_lens.checks.checks import Check, CheckedPrompt
 from diffusion_lens.checks.choices import with_choices
+from diffusion_lens.checks.question_sets import from_tifa
 from diffusion_lens.checks.scenes import parse_caption
 from diffusion_lens.checks.templates import Template
 from diffusion_lens.errors import CheckError
@@ -192,3 +194,10 @@ def test_words_of_other_worlds_are_set_against_those_that_the_run_asks_for():
     assert made[0].checks[0].choices == ("a violin", "a harp")
     [alone] = with_choices(asked[:1])
     assert alone.checks == asked[0].checks
+
+
+def test_a_prompt_that_is_given_twice_is_named(caplog):
+    rows = [{**TIFA, "id": f"coco_{number}", "caption": "a dog"} for number in range(2)]
+    with caplog.at_level(logging.WARNING):
+        ask([Prompt("a dog")], from_tifa(rows))
+    assert "1 of the prompts with checks stand there more than once, such as 'a dog'" in caplog.text

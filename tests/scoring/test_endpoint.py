@@ -153,9 +153,13 @@ def test_choices_are_answered_by_letter(server, scorer):
         return says({letter: 0.6, other: 0.2, "a": 0.1})
 
     server.answer = answer
-    judged = judge(scorer, Check("c", "object", "Which?", answer="cat", choices=("cat", "dog", "fox")))
+    which = Check("c", "object", "Which?", answer="cat", choices=("cat", "dog", "fox"))
+    judged = judge(scorer, which)
     assert judged.p == pytest.approx(0.75) and judged.label is True
     assert judged.chance == pytest.approx(1 / 3)
+    # also of a model that gives no probabilities
+    server.answer = lambda body: {"choices": [{"message": {"content": "A"}, "logprobs": None}]}
+    assert judge(scorer, which).chance == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(

@@ -169,4 +169,5 @@ def _judge_words(check: Check, question: Question, text: str, raw: Mapping[str, 
         why = f"answers {text[:80]!r}, none of {list(question.answers)}"
         return Judgement(check.id, reason=why, raw=raw)
     meaning = question.meanings[question.answers.index(answer)]
-    return Judgement(check.id, None, answer == question.answers[0], f"answers {meaning!r}", raw=raw)
+    right, chance = answer == question.answers[0], 1 / len(check.choices) if check.choices else None
+    return Judgement(check.id, None, right, f"answers {meaning!r}", chance, raw=raw)
