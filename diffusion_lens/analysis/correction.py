@@ -182,9 +182,14 @@ def _parts(table: pd.DataFrame, judge: str, truth: str, by: Sequence[str]) -> li
         row = both["prompt_id"].map({name: index for index, name in enumerate(found.prompts)}).to_numpy()
         column = np.searchsorted(found.layers, both["layer"])
         said, true = both["label"].to_numpy(dtype=float), both["label_truth"].to_numpy(dtype=float)
-        sample = np.zeros((4, len(found.prompts), len(found.layers)))
+        # a rate is of prompts, however many answers each has: so are the means of the sample
+        of_prompt = np.zeros((len(found.prompts), len(found.layers)))
+        np.add.at(of_prompt, found.prompt, np.isfinite(found.values))
+        weight = 1 / of_prompt[row, column]
+        sample = np.zeros((8, len(found.prompts), len(found.layers)))
         for index, values in enumerate((np.ones_like(said), true, said, said * true)):
             np.add.at(sample[index], (row, column), values)
+            np.add.at(sample[index + 4], (row, column), values * weight)
         sums = np.concatenate([totals(found.prompt_means()), *sample], axis=1)
         parts.append((key, sums, found.layers, found.depths))
     if not parts:
@@ -193,16 +198,18 @@ def _parts(table: pd.DataFrame, judge: str, truth: str, by: Sequence[str]) -> li
 
 
 def _split(sums: Float[np.ndarray, "many columns"], width: int) -> tuple[np.ndarray, ...]:
-    """Columns by layer: judge's prompt means and their number; labelled, true, said, said and true."""
-    blocks = sums.reshape(len(sums), 6, width).transpose(1, 0, 2)
-    return blocks[0], blocks[1], blocks[2], blocks[3], blocks[4], blocks[5]
+    """Columns by layer: judge's prompt means and their number; labelled, true, said, said and true.
+
+    The last four come twice: as numbers of answers, and with each prompt counting once.
+    """
+    return tuple(sums.reshape(len(sums), 10, width).transpose(1, 0, 2))
 
 
 def _errors(
     sums: Float[np.ndarray, "many columns"], width: int, strata: Strata
 ) -> tuple[Float[np.ndarray, "many layer"], Float[np.ndarray, "many layer"]]:
     """Sensitivity, and the share of wrong images that the judge takes for right."""
-    _, _, labelled, true, said, both = _split(sums, width)
+    labelled, true, said, both = _split(sums, width)[2:6]
     if strata == "pooled":
         labelled, true, said, both = (
             np.repeat(block.sum(axis=1, keepdims=True), width, axis=1)
@@ -215,7 +222,7 @@ def _errors(
 def _corrected(
     sums: Float[np.ndarray, "many columns"], width: int, strata: Strata
 ) -> Float[np.ndarray, "many method layer"]:
-    _, _, labelled, true, said, both = _split(sums, width)
+    labelled, true, said, both = _split(sums, width)[6:]
     raw = rates(sums[:, : 2 * width])
     sensitivity, false_yes = _errors(sums, width, strata)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -4,6 +4,7 @@ import pytest
 
 from diffusion_lens.analysis import correction
 from diffusion_lens.analysis.correction import METHODS, corrected_areas, corrected_curves
+from diffusion_lens.analysis.curves import curves
 from diffusion_lens.analysis.statistics import jackknife, totals
 from diffusion_lens.errors import ScoresError
 from tests.analysis.simulate import FAST, as_table, images
@@ -27,7 +28,10 @@ def columns(judge: np.ndarray, human: np.ndarray) -> np.ndarray:
     known = np.isfinite(human)
     true = np.where(known, human, 0)
     blocks = (known * 1.0, true, judge * known, judge * true)
-    return np.concatenate([totals(judge.mean(axis=1)), *(block.sum(axis=1) for block in blocks)], axis=1)
+    counts = [block.sum(axis=1) for block in blocks]
+    # each prompt counts once
+    once = [count / judge.shape[1] for count in counts]
+    return np.concatenate([totals(judge.mean(axis=1)), *counts, *once], axis=1)
 
 
 def tables(judge: np.ndarray, human: np.ndarray) -> pd.DataFrame:
@@ -123,3 +127,19 @@ def test_layers_without_labels_are_said():
         corrected_curves(tables(judge, human), "clip")
     with pytest.raises(ScoresError, match="never answered"):
         corrected_curves(tables(judge, human * NA), "vqa")
+
+
+def test_prompts_of_many_checks_do_not_draw_the_corrected_rate_to_themselves():
+    """With all labelled, the rate corrected is that of people, in which each prompt counts once."""
+    rng = np.random.default_rng(0)
+    made = [as_table(images(rng, np.array([0.9, 0.9]), prompts=20), check="object-0")]
+    for number in range(3):
+        hard = as_table(images(rng, np.array([0.2, 0.4]), prompts=20), check=f"object-{number}")
+        made.append(hard.assign(prompt_id="hard " + hard["prompt_id"]))
+    people = pd.concat(made, ignore_index=True).assign(scorer="human")
+    errs = rng.random(len(people)) < 0.25
+    judge = people.assign(scorer="vqa", label=people["label"] ^ errs)
+    both = pd.concat([people, judge], ignore_index=True)
+    found = corrected_curves(both, "vqa", resampling=FAST).set_index(["method", "layer"])["rate"]
+    truth = curves(people, ["scorer"], resampling=FAST)["rate"]
+    assert found["prediction_powered"].tolist() == pytest.approx(truth.tolist())
