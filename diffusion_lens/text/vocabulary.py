@@ -188,7 +188,12 @@ class Vocabulary:
             raise EncoderError(f"{name} has no vocabulary head at hand.")
         normed = encoder.final_norm(read.to(head.device, head.dtype))
         words = head[: len(self._tokenizer(name))]  # some heads are longer than the vocabulary
-        return (normed @ words.T).float().softmax(-1).cpu()
+        logits = (normed @ words.T).float()
+        config: Any = encoder.module.config
+        cap = getattr(config.get_text_config(), "final_logit_softcapping", None)
+        if cap is not None:  # of Gemma 2 (arXiv 2408.00118, section 2)
+            logits = cap * torch.tanh(logits / cap)
+        return logits.softmax(-1).cpu()
 
     def _similarities(self, name: str, site: SiteKey, read: torch.Tensor) -> torch.Tensor:
         """Cosine similarity to each word of the list, after the mean of the list was taken away."""

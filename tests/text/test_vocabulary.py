@@ -4,7 +4,7 @@ import string
 
 import pytest
 import torch
-from transformers import T5Tokenizer
+from transformers import Gemma2ForCausalLM, T5Tokenizer
 
 from diffusion_lens.errors import EncoderError, InputError, PromptError
 from diffusion_lens.lens.result import Result
@@ -81,6 +81,21 @@ def test_a_head_says_what_the_language_model_itself_would(new_lens):
     assert table["by"].tolist() == ["head"]
     assert table["scores"][0] == pytest.approx(best.values.tolist(), rel=1e-4)
     assert table["said"][0] == ", ".join(tokenizer.decode([one]).strip() for one in best.indices)
+
+
+def test_probabilities_are_those_of_a_model_that_caps_its_logits(new_lens):
+    lens = new_lens("sana")
+    (encoder,) = lens.conditioner.encoders.values()
+    encoder.module.config.final_logit_softcapping = 0.5  # of Gemma 2 itself 30; its logits are larger
+    whole = Gemma2ForCausalLM(encoder.module.config).eval()
+    whole.model, whole.lm_head.weight = encoder.module, encoder.module.embed_tokens.weight
+    states = lens.encode("a red fox", -1)["text_encoder"]
+    (place,) = lens.reader().places_of(states).select("last")
+    with torch.no_grad():
+        logits = whole(states.input_ids, attention_mask=states.mask.long()).logits[0, place]
+    own = logits[: len(lens.pipeline.tokenizer)].softmax(-1).topk(3)
+    (scores,) = say_layers(lens, "a red fox", -1, k=3, tokens="last")["scores"]
+    assert scores == pytest.approx(own.values.tolist(), rel=1e-4)
 
 
 def say_fox(lens, prompt):
