@@ -121,10 +121,11 @@ def invert(
         seed=seed,
     )
     lens = load.lens(model)
-    embed = load_embed(similarity, clip if similarity == "clip" else dinov2)
+    metric = clip if similarity == "clip" else dinov2
+    embed = load_embed(similarity, metric)
     folder = files[0].with_suffix(".training")
     learner = Learner(lens.pipeline, concepts, settings)
-    validation = None if embed is None else Validation(embed)
+    validation = None if embed is None else Validation(embed, name=f"{similarity} {metric}")
     for path, one in zip(files, learn(lens, learner, folder, validation), strict=True):
         write_embedding(path, one, lens.pipeline)
         say(f"embedding  {one.token}  {path}")

@@ -21,8 +21,13 @@ __all__ = ["identity", "load_state", "save_state"]
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def identity(learner: Learner) -> dict[str, Any]:
-    """All that a training's outcome follows from, by name, as plain values: hashes of images and model."""
+def identity(learner: Learner, validation: str = "none") -> dict[str, Any]:
+    """All that a training's outcome follows from, by name, as plain values: hashes of images and model.
+
+    Args:
+        learner: the training.
+        validation: what its embeddings are judged by; scores of two kinds can't be compared.
+    """
     images = hashlib.sha256()
     for one in learner.concepts:
         for image in one.images:
@@ -32,12 +37,18 @@ def identity(learner: Learner) -> dict[str, Any]:
     described = learner.describe()
     settings = described.pop("settings")
     whole = {**settings, **described, "images": images.hexdigest()[:16], "model": model}
+    whole["validation"] = validation
     plain: dict[str, Any] = json.loads(json.dumps(whole))
     return plain
 
 
-def save_state(path: Path, learner: Learner) -> None:
+def save_state(path: Path, learner: Learner, validation: str = "none") -> None:
     """Write a training's state, whole or not at all.
+
+    Args:
+        path: the file.
+        learner: the training.
+        validation: see `identity`.
 
     Raises:
         OutputError: it can't be written.
@@ -50,14 +61,16 @@ def save_state(path: Path, learner: Learner) -> None:
             tensors[f"best/{key}"] = best.vectors[name]
             moments = learner.optimizer.state.get(rows, {})
             tensors |= {f"{moment}/{key}": moments[moment] for moment in _MOMENTS if moment in moments}
-    described = json.dumps({"progress": asdict(learner.progress), "identity": identity(learner)})
+    described = json.dumps(
+        {"progress": asdict(learner.progress), "identity": identity(learner, validation)}
+    )
     whole = {key: tensor.cpu().contiguous().clone() for key, tensor in tensors.items()}
     content = save(whole, metadata={"state": described})
     write_whole(path, lambda file: file.write(content))
 
 
-def load_state(path: Path, learner: Learner) -> None:
-    """Restore a saved state.
+def load_state(path: Path, learner: Learner, validation: str = "none") -> None:
+    """Restore a saved state; for arguments see `save_state`.
 
     Raises:
         RunError: the file can't be read, or is of another training.
@@ -71,7 +84,8 @@ def load_state(path: Path, learner: Learner) -> None:
         before = dict(described["identity"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"The state {path} can't be read ({error}). Delete it to start again.") from None
-    _check_same(path, before, identity(learner))
+    before.setdefault("validation", validation)  # older states don't say it
+    _check_same(path, before, identity(learner, validation))
     with torch.no_grad():
         for index, word in enumerate(learner.embeddings):
             for name, rows in word.vectors.items():

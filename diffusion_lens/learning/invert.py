@@ -34,12 +34,19 @@ class Validation:
             step was chosen on these.
         prompt: what is drawn, with {} for the placeholder token.
         steps: denoising steps; the model's own if None.
+        name: what tells `embed` from others, such as its model; a training is resumed with the same one.
     """
 
     embed: Embed
     seeds: tuple[int, ...] = (0, 1, 2, 3)
     prompt: str = "a photo of {}"
     steps: int | None = None
+    name: str = ""
+
+    def __str__(self) -> str:
+        """All that scores hang on, in words."""
+        steps = "" if self.steps is None else f" in {self.steps} steps"
+        return f"{self.name or 'similarity'} of {self.prompt!r} at seeds {list(self.seeds)}{steps}"
 
 
 def invert(
@@ -65,13 +72,13 @@ def invert(
 
     Raises:
         InputError: a loss is not finite.
-        RunError: the folder holds the state of another training.
+        RunError: the folder holds the state of another training, or of one with another validation.
         OutputError: the folder can't be written.
     """
-    state = folder / "state.safetensors"
+    state, judged = folder / "state.safetensors", "none" if validation is None else str(validation)
     check_output(state, overwrite=True)
     if state.exists():
-        load_state(state, learner)
+        load_state(state, learner, judged)
         log.info("Resuming from step %d of %s.", learner.progress.step, state)
     steps, every = learner.settings.steps, learner.settings.validate_every
     with (
@@ -88,8 +95,8 @@ def invert(
                 bar.set_postfix_str(f"similarity {sum(scores) / len(scores):.3f}")
                 _record(folder / "course.csv", learner, losses)
             if step % _SAVE_EVERY == 0 or (validation is not None and due):
-                save_state(state, learner)
-        save_state(state, learner)
+                save_state(state, learner, judged)
+        save_state(state, learner, judged)
     return learner.learned()
 
 

@@ -84,11 +84,13 @@ class DenoisingLoss:
         pixels = np.stack([np.asarray(square(image, side), np.float32) for image in images])
         batch = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
         kind = vae.dtype
-        if kind != torch.float32:  # Stable Diffusion XL's overflows in half precision
-            vae.to(torch.float32)
-        parts = [vae.encode(one.to(device)).latent_dist for one in batch.split(4)]
-        if kind != torch.float32:
-            vae.to(kind)
+        try:
+            if kind != torch.float32:  # Stable Diffusion XL's overflows in half precision
+                vae.to(torch.float32)
+            parts = [vae.encode(one.to(device)).latent_dist for one in batch.split(4)]
+        finally:
+            if kind != torch.float32:
+                vae.to(kind)
         shift = (getattr(vae.config, "shift_factor", None) or 0.0) if self.flow else 0.0
         scale = vae.config.scaling_factor
         mean = (torch.cat([part.mean for part in parts]) - shift) * scale

@@ -2,11 +2,13 @@
 
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from diffusion_lens.errors import InputError, RunError
@@ -14,6 +16,7 @@ from diffusion_lens.learning import metrics
 from diffusion_lens.learning.checkpoint import load_state, save_state
 from diffusion_lens.learning.concepts import read_concept
 from diffusion_lens.learning.invert import Validation, invert
+from diffusion_lens.learning.objective import DenoisingLoss
 from diffusion_lens.learning.training import Learner, Settings
 from diffusion_lens.models.clip import Clip
 from diffusion_lens.text.embedding_files import read_embedding, write_embedding
@@ -68,7 +71,7 @@ def test_a_killed_training_ends_with_the_same_bytes(zygote, photos, tmp_path, em
 
     settings = Settings(steps=4, batch=1, validate_every=2, norm="pull", snr_gamma=5.0, flip=True)
     concepts = [read_concept(photos, "<bird>", "bird")]
-    validation = Validation(metrics.load_embed("clip", "emoji-clip"))
+    validation = Validation(metrics.load_embed("clip", "emoji-clip"), name="clip emoji-clip")
     for folder in ("it.training", "whole"):
         learner = Learner(emoji.pipeline, concepts, settings)
         (word,) = invert(emoji, learner, tmp_path / folder, validation, progress=False)
@@ -103,6 +106,23 @@ def test_the_best_rows_are_kept_and_patience_ends(new_lens, tmp_path):
     (tmp_path / "state.safetensors").write_bytes(b"cut")
     with pytest.raises(RunError, match="can't be read"):
         load_state(tmp_path / "state.safetensors", again)
+
+
+def test_scores_of_two_validations_are_not_compared(new_lens, tmp_path):
+    lens = new_lens("sd")
+
+    def learn(validation, steps):
+        settings = Settings(steps=steps, validate_every=1, batch=1)
+        return invert(
+            lens, Learner(lens.pipeline, [concept()], settings), tmp_path, validation, progress=False
+        )
+
+    first = Validation(brightness, seeds=(0,), steps=1, name="brightness")
+    learn(first, 1)
+    for other, said in ((replace(first, name="clip"), "clip of"), (None, "none")):
+        with pytest.raises(RunError, match=f"validation was brightness of .* and is {said}"):
+            learn(other, 2)
+    learn(first, 2)
 
 
 @pytest.mark.parametrize(
@@ -186,3 +206,17 @@ def test_similarities_of_known_images():
     assert metrics.without_word("a photo of {} on grass") == "a photo of on grass"
     clip, dog = Clip.from_pretrained(), Image.new("RGB", (64, 64), "red")
     assert metrics.text_similarity(clip, [dog] * 2, ["a red ball", "a blue sea"]).shape == (2,)
+
+
+def test_an_autoencoder_is_as_it_was_after_an_error(new_lens):
+    pipe = new_lens("sd").pipeline
+    loss = DenoisingLoss(pipe)
+    pipe.vae.half()
+
+    def run_out(*_):
+        raise torch.OutOfMemoryError("no memory is left")
+
+    pipe.vae.encoder.register_forward_pre_hook(run_out)
+    with pytest.raises(torch.OutOfMemoryError):
+        loss.encode(concept().images)
+    assert pipe.vae.dtype == torch.float16
