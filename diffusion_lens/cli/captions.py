@@ -11,6 +11,9 @@ __all__ = ["read_captions"]
 def read_captions(model: str, path: Path | None, count: int) -> tuple[str, ...]:
     """The captions of a file, one a line, or those of the testbed; at most `count`.
 
+    Those of the testbed are of a stream of their own, so that what is fitted on them can be measured on the
+    captions that an experiment draws.
+
     Raises:
         InputError: fewer than 1, the file can't be read, or none is given and the model is not embedded.
     """
@@ -19,6 +22,7 @@ def read_captions(model: str, path: Path | None, count: int) -> tuple[str, ...]:
     from diffusion_lens.models.embedded import EMBEDDED
     from diffusion_lens.runs.experiment import Captions, Prompts
     from diffusion_lens.runs.prompts import read_prompts
+    from diffusion_lens.testbed.captions import FITTING_SEED
 
     if path is None and model not in EMBEDDED:
         raise InputError(
@@ -26,7 +30,7 @@ def read_captions(model: str, path: Path | None, count: int) -> tuple[str, ...]:
             "used with: --captions captions.txt."
         )
     if path is None:
-        listed = Prompts(captions=Captions(count=count))
+        listed = Prompts(captions=Captions(count=count, seed=FITTING_SEED))
         return tuple(one.prompt for one in read_prompts(listed, Path()))
     try:
         lines = read_text(path).splitlines()

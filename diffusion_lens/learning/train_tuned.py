@@ -19,6 +19,7 @@ from diffusion_lens.learning.objective import DenoisingLoss, Latents, frozen
 from diffusion_lens.models.conditioning import Conditioning
 from diffusion_lens.runs.experiment import Captions, Prompts
 from diffusion_lens.runs.prompts import read_prompts
+from diffusion_lens.testbed.captions import FITTING_SEED
 from diffusion_lens.testbed.scenes import Scene, render_batch
 from diffusion_lens.text.fit_tuned import HELD_OUT, map_errors, read_states
 from diffusion_lens.text.layers import LayerPlan
@@ -84,15 +85,14 @@ class CaptionedImages:
         return self.loss.errors(latents, Conditioning({"prompt_embeds": read}), generator)
 
 
-def captioned_scenes(count: int, seed: int | None = None) -> tuple[tuple[str, ...], list[Image.Image]]:
+def captioned_scenes(count: int, seed: int = FITTING_SEED) -> tuple[tuple[str, ...], list[Image.Image]]:
     """Captions of the embedded models' scenes, and the scenes as images.
 
     Args:
         count: how many.
-        seed: the stream of scenes; that of an experiment's captions if None.
+        seed: the stream of scenes; by default one that is for fitting, and no experiment's.
     """
-    wanted = Captions(count=count) if seed is None else Captions(count=count, seed=seed)
-    prompts = read_prompts(Prompts(captions=wanted), Path())
+    prompts = read_prompts(Prompts(captions=Captions(count=count, seed=seed)), Path())
     drawn = render_batch([Scene.from_json(str(one.metadata["scene"])) for one in prompts])
     return tuple(one.prompt for one in prompts), [Image.fromarray(one) for one in drawn]
 
