@@ -141,6 +141,11 @@ def fit_sparse(
             f"{features} features, {k} in a state, {steps} steps and lr {lr} can't be. Give at least one "
             "step, an lr above 0, and no more in a state than there are."
         )
+    if not read.held_out[read.caption].any():
+        raise InputError(
+            f"Every {_HELD_OUT}th caption is held out for the error, and there are {len(read.captions)}. "
+            "Give more captions."
+        )
     if len(known) < features:
         raise InputError(
             f"{features} features can't be told from the {len(known)} states of {len(read.captions)} "

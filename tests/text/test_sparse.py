@@ -1,5 +1,7 @@
 """Sparse features: a planted dictionary is found, a planted word is detected, and others are refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -92,6 +94,9 @@ def test_a_file_gives_the_same_features_and_what_does_not_fit_is_refused(fitted,
         fit_sparse(read, 4000)
     with pytest.raises(InputError, match="can't be"):
         fit_sparse(read, 4, 5)
+    few = replace(read, captions=("a", "b", "c", "d"), caption=read.caption % 4)
+    with pytest.raises(InputError, match="Every 5th caption is held out for the error, and there are 4"):
+        fit_sparse(few, 4, 2)
     with pytest.raises(LayerError, match="one whole layer"):
         read_captions(tiny_lens("sd").reader(), CAPTIONS[:5], "all")
 
