@@ -49,7 +49,7 @@ class StateMaps:
             InputError: the file is missing, damaged, or of another encoder.
         """
         if Path(path).suffix == ".pt":
-            weight = _published(str(path))
+            weight = _published(str(path), *_stamp(Path(path)))
             width, deepest = next(iter(weight.values())).shape[0], max(weight)
             module: Any = encoder.module
             own = module.get_input_embeddings().weight.shape[-1]
@@ -91,8 +91,17 @@ class StateMaps:
         return state.float() @ weight.T + bias
 
 
+def _stamp(path: Path) -> tuple[int, int]:
+    """What tells the content of a file from what it was before; zeros where there is none."""
+    try:
+        found = path.stat()
+    except OSError:  # reading it says what is wrong
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
 @lru_cache(maxsize=2)
-def _published(path: str) -> dict[int, torch.Tensor]:
+def _published(path: str, _changed: int, _size: int) -> dict[int, torch.Tensor]:
     """The matrices of a published file, by layer: the output of block i is layer i + 1."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

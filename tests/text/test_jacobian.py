@@ -97,6 +97,10 @@ def test_what_does_not_fit_is_refused(lens, emoji, fitted, tmp_path, capsys):
         other = save(tmp_path / f"{len(matrices[min(matrices)])}-{min(matrices)}.pt", matrices)
         with pytest.raises(InputError, match="Give the lens of this encoder"):
             StateMaps.load(other, encoder)
+    save(
+        tmp_path / "one.pt", {0: torch.eye(width), 1: torch.eye(width)}
+    )  # fitted anew, under the same name
+    assert sorted(StateMaps.load(one, encoder).weight) == [1, 2]
     evil = save(tmp_path / "evil.pt", {1: torch.eye(width)}, more=Code())
     with pytest.raises(InputError, match="more than tensors and numbers"):
         StateMaps.load(evil, encoder)
