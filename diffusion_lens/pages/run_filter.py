@@ -108,7 +108,9 @@ class Filter:
         one = replace(self, **changed)
         pairs = [("q", one.text), *((f"col.{name}", value) for name, value in one.columns.items())]
         if one.question:
-            pairs.append(("question", "|".join(one.question)))
+            # a reader of addresses takes the last bar for the one between scorer and check
+            between = "\x1f" if "|" in one.question[1] else "|"
+            pairs.append(("question", between.join(one.question)))
         pairs += [("at", "" if one.at == END else one.at), ("answer", one.answer), ("end", one.end)]
         pairs += [
             ("low", _text(one.low)),
@@ -171,7 +173,7 @@ def _number(given: Mapping[str, str], name: str) -> float | None:
 
 
 def _text(value: int | float | None) -> str:
-    return "" if value is None else f"{value:g}"
+    return "" if value is None else f"{value:.16g}"
 
 
 def _listed(names: Iterable[str]) -> str:

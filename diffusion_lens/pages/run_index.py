@@ -182,15 +182,15 @@ class RunIndex:
             return None
         part = self._where[cell][0]
         if part not in self._damage:
-            found = read_images_of(self._fs, part)
-            self._damage[part] = None
+            found, said = read_images_of(self._fs, part), None
             if isinstance(found, str):
                 count = sum(path == part for path, _ in self._where.values())
                 name = part.rpartition("/")[2]
-                self._damage[part] = (
+                said = (
                     f"{name} is not what was written ({found}): its {count} images must be drawn again. "
                     "Move it out of the folder; the same sweep then draws what is missing."
                 )
+            self._damage[part] = said  # at once: pages are made in several threads
         return self._damage[part]
 
     def read_images(self, cells: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:

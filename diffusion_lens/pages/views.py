@@ -108,7 +108,8 @@ def plain(text: object) -> Estimate:
     """A cell of words, or of a count."""
     if isinstance(text, (int, float)) and not isinstance(text, bool):
         value = float(text)
-        return Estimate(number(value, "g"), value) if math.isfinite(value) else Estimate(number(None))
+        form = ".0f" if value.is_integer() else "g"  # "g" rounds counts from a million on
+        return Estimate(number(value, form), value) if math.isfinite(value) else Estimate(number(None))
     return Estimate("" if text is None or text is pd.NA else str(text))
 
 

@@ -57,6 +57,9 @@ def test_a_filter_survives_its_own_address(run: Path) -> None:
     questions = Verdicts(index).questions
     asked = Filter("a & b", {"animacy": "<b>bold</b>"}, WHOLE, "1", "right", "wrong", 0.25, None, 2)
     assert Filter.read(httpx.QueryParams(asked.address()).multi_items(), index, questions) == asked
+    exact = Filter("", {}, ("judge", "a|b"), low=0.123456789)
+    query = httpx.QueryParams(exact.address()).multi_items()
+    assert Filter.read(query, index, [("judge|a", "b"), ("judge", "a|b")]) == exact
     for name, value in [
         ("at", "9"),
         ("answer", "perhaps"),

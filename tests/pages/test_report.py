@@ -14,6 +14,7 @@ from diffusion_lens.errors import RunError
 from diffusion_lens.pages.report import build_report, write_report
 from diffusion_lens.pages.run_index import RunIndex, Strip
 from diffusion_lens.pages.sections import rates, word
+from diffusion_lens.pages.views import plain
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.score_run import score_run
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
@@ -164,6 +165,10 @@ def test_a_layer_that_is_a_bound_says_so(run: Path, page: str) -> None:
     summary = analyse(scores.read(run)).tables["summary"]
     real = summary[(summary["scorer"] == "oracle") & summary["half_layer"].notna()]
     assert page.count("\u2264 <data") == int(real["half_is_bound"].sum())
+
+
+def test_a_large_count_is_written_whole() -> None:
+    assert [plain(one).text for one in (8.0, 1_234_567, 0.5)] == ["8", "1234567", "0.5"]
 
 
 def test_500_images_stay_under_10_megabytes(tmp_path: Path) -> None:
