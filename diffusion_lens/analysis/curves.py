@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from diffusion_lens.analysis.stacking import stack
 from diffusion_lens.analysis.statistics import DEFAULT, Jackknife, Resampling, of_means
@@ -119,7 +119,8 @@ def published_curves(
 
     Of the images that are right at the deepest layer, the share that is right at each layer: taken by
     seed over images, then averaged over seeds. The spread is the standard deviation over seeds, which is
-    no confidence interval: seeds share their prompts.
+    no confidence interval: seeds share their prompts. Where each prompt has noise of its own, the first
+    seed of each counts as one, and so on.
 
     Args:
         table: validated scores, or what `gathered` made of them.
@@ -132,7 +133,7 @@ def published_curves(
     rows = []
     for key, whole in gathered(table, by).groups:
         found = whole.where("final-correct")
-        by_seed = _shares_by_seed(found)
+        by_seed = _shares_by_seed(found, _seeds(whole.keys)[whole.values[:, -1] > 0.5])
         if not len(by_seed):
             continue
         known = np.isfinite(by_seed).sum(axis=0)
@@ -158,8 +159,17 @@ def published_curves(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _shares_by_seed(found: Trajectories) -> Float[np.ndarray, "seed layer"]:
-    seeds = found.keys["seed"].to_numpy()
+def _seeds(keys: pd.DataFrame) -> Int[np.ndarray, " trajectory"]:
+    """The seed of each trajectory; its place among its prompt's where no two prompts share a seed."""
+    if keys.groupby("seed")["prompt_id"].nunique().max() > 1:
+        return keys["seed"].to_numpy(dtype=np.int64)
+    of_prompt = keys.groupby(["run", "encoder", "prompt_id"])["seed"]
+    return of_prompt.rank("dense").to_numpy(dtype=np.int64)
+
+
+def _shares_by_seed(
+    found: Trajectories, seeds: Int[np.ndarray, " trajectory"]
+) -> Float[np.ndarray, "seed layer"]:
     shares = np.full((len(np.unique(seeds)), len(found.layers)), np.nan)
     for row, seed in enumerate(np.unique(seeds)):
         values = found.values[seeds == seed]

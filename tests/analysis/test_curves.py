@@ -261,3 +261,10 @@ def test_parts_of_tables_are_stacked():
     assert found["layer"].tolist()[:2] == [0, 1] and found.loc[2, ["layer", "rate"]].isna().all()
     assert found["note"].isna().tolist() == [True, True, False]
     assert stack([], ["run"]).columns.tolist() == ["run"]
+
+
+def test_seeds_of_the_published_curves_are_those_of_a_batch_where_each_prompt_has_its_own():
+    shared = as_table(images(np.random.default_rng(0), RISING, prompts=12))
+    own = shared.assign(seed=shared["seed"] + 100 * shared["prompt_id"].str[1:].astype(int))
+    by = ["run", "scorer", "encoder", "category", "check"]
+    pd.testing.assert_frame_equal(published_curves(own, by), published_curves(shared, by))
