@@ -6,7 +6,8 @@ import re
 import numpy as np
 from PIL import Image
 
-from diffusion_lens.figures.examples import draw_examples
+from diffusion_lens.figures.examples import draw_examples, row_labels
+from diffusion_lens.runs.images import RunImages
 from tests.command_line import run
 from tests.scoring.made_runs import make_run, scene
 
@@ -44,6 +45,24 @@ def test_one_row_a_prompt_and_one_column_a_layer(tmp_path):
     rows, columns = ([one[axis] for one in places] for axis in (0, 1))
     assert rows[:3] == [rows[0]] * 3 and rows[3:] == [rows[3]] * 3 and rows[0] < rows[3]
     assert columns[:3] == columns[3:] == sorted(set(columns))
+
+
+def test_a_run_of_several_readings_has_a_row_of_each_and_says_which(tmp_path):
+    def draw(cell, prompt):
+        image = drawn(prompt, cell.layer)
+        image.paste((0, 80 * cell.reading // 3, 0), (55, 55, 64, 64))
+        return image
+
+    make_run(tmp_path / "run", PROMPTS, draw, readouts=("native", "final"), seeds=(0,))
+    images = RunImages(tmp_path / "run")
+    lines = [one for one in images.series() if one.prompt in (0, 2)]
+    assert row_labels(lines, [PROMPTS[one.prompt] for one in lines], "run") == [
+        *("a red fox, (final)", "a red fox, (native)", "two dogs, (final)", "two dogs, (native)")
+    ]
+    [path] = draw_examples([tmp_path / "run"], tmp_path / "figures", prompts=2)
+    with Image.open(path) as sheet:
+        pixels = np.asarray(sheet.convert("RGB"))
+    assert all(found(pixels, images.read([cell.id])[cell.id].image) for one in lines for cell in one.cells)
 
 
 def test_a_run_without_images_has_no_sheet(tmp_path):
