@@ -131,9 +131,14 @@ def check_outputs(folder: Path, names: Iterable[str], *, overwrite: bool) -> tup
     """The paths of several files of a folder, each checked by `check_output`.
 
     Raises:
-        OutputError: as `check_output`.
+        OutputError: as `check_output`; or the folder is named as one of the files would be.
     """
     paths = tuple(folder / name for name in names)
+    if folder.suffix in {path.suffix for path in paths} and not folder.is_dir():
+        raise OutputError(
+            f"{folder} would be a folder, which gets {', '.join(path.name for path in paths)}. Leave "
+            f"{folder.suffix} out of its name."
+        )
     for path in paths:
         check_output(path, overwrite=overwrite)
     return paths

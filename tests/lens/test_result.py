@@ -55,6 +55,13 @@ def test_what_exists_is_kept_unless_allowed(result, tmp_path):
     result.save(tmp_path, overwrite=True)
 
 
+def test_a_folder_is_not_named_as_a_picture(result, tmp_path):
+    with pytest.raises(OutputError, match=r"fox\.png would be a folder.*grid\.png.*Leave \.png out"):
+        result.save(tmp_path / "fox.png")
+    assert not list(tmp_path.iterdir())
+    result.save(tmp_path / "v1.0")
+
+
 def test_a_folder_that_can_not_be_written_is_said_before_any_work(result, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"can't be written: .* Choose a path in a folder"):
