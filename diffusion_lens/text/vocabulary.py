@@ -236,7 +236,7 @@ def _groups(
     """The chosen positions: the pieces of a word together, each other token by itself."""
     chosen = set(places.select(tokens))
     found: list[tuple[str, tuple[int, ...]]] = []
-    for word, own in places.prompt.words():
+    for word, own in places.words():
         group = tuple(place for place in own if place in chosen)
         if group:
             found.append((word, group))

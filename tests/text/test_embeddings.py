@@ -20,6 +20,7 @@ from diffusion_lens.text.embeddings import (
     initial_embedding,
     use_embeddings,
 )
+from diffusion_lens.text.interventions import Shuffle
 
 FAMILIES = ["sd", "sdxl", "sd3", "flux"]
 
@@ -154,6 +155,18 @@ def test_a_word_to_change_is_found_beside_a_learned_one(emoji):
             "a red <it>", interventions=[changed.replace("fox", "<it>")], **draw
         )
         assert np.array_equal(plain.image(5), learned.image(5))
+
+
+def test_the_vectors_of_a_learned_word_stay_together(tiny_lens):
+    word = initial_embedding(tiny_lens("sd").pipeline, "<it>", "red fox", vectors=3)
+    lens = tiny_lens("sd").with_embeddings([word])
+    reader, states = lens.reader(), lens.encode("a <it>, dog", 2)["text_encoder"]
+    assert reader.places_of(states).words() == [("a", (1,)), ("<it>,", (2, 3, 4, 5)), ("dog", (6,))]
+    for seed in range(4):
+        change = Shuffle(seed)
+        moved = change.change(states.layer(2), 2, reader.context_of("text_encoder", states, change))[0]
+        order = [int((states.layer(2)[0] - one).abs().sum(-1).argmin()) for one in moved[1:7]]
+        assert sorted(order) == [1, 2, 3, 4, 5, 6] and "2345" in "".join(map(str, order))
 
 
 def test_a_learned_word_is_understood_when_the_encoders_are_released(new_lens):

@@ -93,6 +93,22 @@ class TokenPlaces:
         """
         return [group for part in write_tokens(tokens).split(";") for group in self._part(part)]
 
+    def words(self) -> list[tuple[str, tuple[int, ...]]]:
+        """The words of the prompt as it was written, with their positions.
+
+        A learned word has those of all its pieces; one that was cut off has none.
+        """
+        found = []
+        for word in re.finditer(r"\S+", self.written):
+            start, end = self._expanded(word)
+            found.append((word.group(), self.prompt.covering(start, end)))
+        return found
+
+    def _expanded(self, word: re.Match[str]) -> tuple[int, int]:
+        """Where a word stands in what the tokenizer sees; a learned one moves all words after it."""
+        start, end = (len(self.expand(self.written[:place])) for place in word.span())
+        return start, end
+
     def content(self) -> tuple[int, ...]:
         """The positions of the prompt's own tokens.
 
@@ -136,9 +152,7 @@ class TokenPlaces:
             listed = ", ".join(f"word#{i} {word.group()!r}" for i, word in enumerate(words)) or "no word"
             raise PromptError(f"The prompt {self.written!r} has no word#{number}. It has: {listed}.")
         word = words[number]
-        # a learned word is longer for the tokenizer, and so moves all words after it
-        start, end = (len(self.expand(self.written[:place])) for place in word.span())
-        return self.prompt.read_as([(start, end)], f"word#{number} {word.group()!r}")
+        return self.prompt.read_as([self._expanded(word)], f"word#{number} {word.group()!r}")
 
     def _named(self, name: str) -> tuple[int, ...]:
         if name == "all":

@@ -133,7 +133,7 @@ class Shuffle(Intervention):
     def change(self, state: torch.Tensor, layer: SiteKey, context: Context) -> torch.Tensor:
         """See `Intervention`."""
         content = list(context.tokens.content())
-        words = [list(places) for _, places in context.tokens.prompt.words() if places]
+        words = [list(places) for _, places in context.tokens.words() if places]
         if sorted(i for places in words for i in places) != content:
             raise PromptError(
                 f"{self.id} can't tell the words of {context.prompt!r} apart: a token stands for parts of "
