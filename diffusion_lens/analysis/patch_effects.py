@@ -56,9 +56,11 @@ def patch_effects(
     if by == "place" and not _same_places(table):
         raise InputError("The pairs are read as unequal numbers of tokens; group them by role.")
     unit = "pair" if table["pair"].nunique() > 1 else "seed"
+    gain = table["right"] - table["right_corrupted"]
     values = table.assign(
-        gain=table["right"] - table["right_corrupted"],
-        whole=table["right_clean"] - table["right_corrupted"],
+        gain=gain,
+        # of the same images as the gain, for the share of one in the other
+        whole=(table["right_clean"] - table["right_corrupted"]).where(gain.notna()),
         row=_rows(table, by),
     )
     parts = []

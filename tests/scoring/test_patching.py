@@ -129,6 +129,13 @@ def test_an_effect_is_a_share_of_what_the_clean_prompt_has_over_the_corrupted_on
     assert patch_effects(table)["share"].isna().all()
 
 
+def test_an_image_that_was_not_judged_is_no_part_of_a_share():
+    table = _made(4, "pair")
+    more = table.assign(seed=1, right=np.nan, right_clean=1.0)
+    table["right_clean"], table["right"] = 0.5, 0.5
+    assert patch_effects(pd.concat([table, more]))["share"].tolist() == pytest.approx([1.0] * 4)
+
+
 def test_pairs_of_unequal_length_are_joined_by_role():
     table = _made(2, "pair")
     table.loc[table["pair"] == 1, "place"] = table["place"].map({"#1": "#2", "#2": "#3"})
