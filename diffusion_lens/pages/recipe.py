@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffusion_lens.text.interventions import split_interventions
@@ -12,6 +12,8 @@ __all__ = ["command_of", "python_of"]
 # column -> flag of `diffusion-lens show` and argument of a call, where the default is not the same for all
 _READING = {"encoder": "all", "readout": "native", "pooled": "hold", "slots": "all"}
 _SAMPLER = ("steps", "guidance", "height", "width", "negative_prompt", "scheduler")
+# what a row holds a hash or a name of, and no more; and what only Python can say
+_UNSAID, _OPTIONS = ("edits", "embeddings", "approximations", "upscale"), "options"
 
 
 def _layer(row: Mapping[str, Any]) -> str:
@@ -40,8 +42,19 @@ def _interventions(row: Mapping[str, Any]) -> list[str]:
     return list(split_interventions(str(row.get("interventions") or "")))
 
 
+def _without(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """A comment that names what an image was made with besides; empty if there is nothing.
+
+    The columns alone are named: a value could be of any text, and end the comment.
+    """
+    held = [name for name in names if row.get(name) not in (None, "", "{}")]
+    return f"  # without its {', '.join(held)}" if held else ""
+
+
 def command_of(row: Mapping[str, Any]) -> str:
     """The `diffusion-lens show` command of an image, quoted for a POSIX shell.
+
+    What the command can't say, such as learned words and options of the pipeline, is named in a comment.
 
     Args:
         row: a row of a run's or result's table.
@@ -56,11 +69,11 @@ def command_of(row: Mapping[str, Any]) -> str:
         words += [f"--{name.replace('_', '-')}", str(value)]
     if _interventions(row):
         words += ["--intervene", *_interventions(row)]
-    return shlex.join(words)
+    return shlex.join(words) + _without(row, (_OPTIONS, *_UNSAID))
 
 
 def python_of(row: Mapping[str, Any]) -> str:
-    """The Python that makes an image again.
+    """The Python that makes an image again; what it can't say, such as learned words, is in a comment.
 
     Args:
         row: a row of a run's or result's table.
@@ -79,6 +92,6 @@ def python_of(row: Mapping[str, Any]) -> str:
     return (
         "from diffusion_lens import DiffusionLens\n\n"
         f"lens = DiffusionLens.from_pretrained({', '.join(given)})\n"
-        f"result = lens({', '.join(arguments)})\n"
+        f"result = lens({', '.join(arguments)}){_without(row, _UNSAID)}\n"
         f"result.image({told!r}, seed={int(row['seed'])})"
     )

@@ -240,10 +240,15 @@ def test_the_recipe_of_an_image_quotes_what_a_shell_would_read() -> None:
         "options": '{"eta": 0.5}',
     }
     assert "'it'\"'\"'s; rm -rf $HOME'" in command_of(row)
-    assert command_of(row).endswith("--layers 3 --seeds 4 --readout final --steps 20")
+    command = "--layers 3 --seeds 4 --readout final --steps 20"
+    assert command_of(row).endswith(f"{command}  # without its options")
+    assert command_of({**row, "options": "{}", "upscale": None}).endswith(command)
     made = python_of(row)
     compile(made, "recipe", "exec")
-    assert "layers=3, seeds=4, readout='final', steps=20, eta=0.5" in made
+    assert "layers=3, seeds=4, readout='final', steps=20, eta=0.5)\n" in made
+    learned = python_of({**row, "embeddings": "<it>=0123", "edits": ""})
+    compile(learned, "recipe", "exec")
+    assert "eta=0.5)  # without its embeddings\n" in learned
 
 
 def test_two_runs_of_one_name_are_both_there(run: Path, tmp_path: Path) -> None:
