@@ -18,6 +18,7 @@ from .formats import write_latex as write_latex
 from .labels import load as load
 from .markdown import pair_count as pair_count
 from .patch_effects import effect_grid as effect_grid
+from .planned import held_equal as held_equal
 from .probe_run import beside_images as beside_images
 from .probe_run import probe_checks as probe_checks
 from .significance import sign_flip_test as sign_flip_test

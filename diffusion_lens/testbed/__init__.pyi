@@ -1,5 +1,6 @@
 from .autoencoder import to_tensor as to_tensor
 from .captions import COUNT_WORDS as COUNT_WORDS
+from .captions import FITTING_SEED as FITTING_SEED
 from .captions import PLACE_PHRASES as PLACE_PHRASES
 from .captions import SIZE_WORDS as SIZE_WORDS
 from .captions import Description as Description
