@@ -217,7 +217,8 @@ class InversionStage:
     def loss(self, step: int) -> Tensor:
         """The loss of one batch; the step alone decides the scenes and the noise on their latents."""
         settings = self.settings
-        chunk, chosen = self.chunks.at(settings.seed, step)
+        with torch.autocast(self.device.type, enabled=False):  # R reads exact latents, as when it is used
+            chunk, chosen = self.chunks.at(settings.seed, step)
         latents, states = chunk.read(chosen)
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         scale = settings.noise * torch.rand((len(latents), 1, 1, 1), generator=generator)
@@ -230,7 +231,9 @@ class InversionStage:
         count = min(settings.drawn, len(chunk.latents))
         if self._drawn is None or self._drawn[0] is not chunk:
             first = step // (settings.chunk // settings.batch * settings.passes)
-            self._drawn = (chunk, self._draw(chunk.read_states(torch.arange(count)), first))
+            with torch.autocast(self.device.type, enabled=False):
+                drawn = self._draw(chunk.read_states(torch.arange(count)), first)
+            self._drawn = (chunk, drawn)
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         chosen = torch.randint(count, (settings.batch,), generator=generator)
         return self._error(self._drawn[1][chosen], chunk.read_states(chosen))

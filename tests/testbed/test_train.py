@@ -27,6 +27,7 @@ from diffusion_lens.testbed.diffusion import DiffusionSettings, DiffusionStage
 from diffusion_lens.testbed.inverter import InversionSettings, InversionStage, LatentInverter
 from diffusion_lens.testbed.train import QUICK, train
 from diffusion_lens.testbed.trainer import Progress, Trainer, learning_rate, read_progress
+from diffusion_lens.testbed.training_log import COLUMNS, TrainingLog
 
 TINY_AUTOENCODER = AutoencoderSettings(
     channels=(8, 8, 8, 8), latent_channels=4, side=32, batch=2, rate=2e-3, warmup=3
@@ -222,6 +223,25 @@ def test_an_inverter_learns_from_what_the_denoiser_draws(trained: Path, tmp_path
     assert min(added) > 0.5 and again == [added[3], added[0]]
 
 
+@pytest.mark.usefixtures("few_scenes")
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # inside diffusers
+def test_an_inverter_reads_exact_latents_in_reduced_precision(trained: Path, tmp_path: Path) -> None:
+    settings = InversionSettings(
+        width=32, depth=1, batch=4, warmup=1, chunk=4, passes=1, cycle=1.0, drawn=4
+    )
+    (tmp_path / "vae").symlink_to(trained / "vae")
+    train("diffusion", tmp_path, 1.0, settings=TINY_DIFFUSION, max_steps=1, device="cpu")
+    latents = []
+    for reduced in (False, True):
+        stage = InversionStage(settings, tmp_path, torch.device("cpu"))
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+            stage.loss(0)
+        assert stage._drawn is not None
+        latents.append((stage._drawn[0].latents, stage._drawn[1]))
+    (rendered, drawn), (reduced_rendered, reduced_drawn) = latents
+    assert torch.equal(rendered, reduced_rendered) and torch.equal(drawn, reduced_drawn)
+
+
 def test_captions_are_dropped_to_the_encoding_of_nothing(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "vae").symlink_to(trained / "vae")
     stage = DiffusionStage(TINY_DIFFUSION, tmp_path, torch.device("cpu"))
@@ -284,6 +304,23 @@ def test_log_is_cut_back_to_the_checkpoint(trained: Path, tmp_path: Path) -> Non
     autoencoder(tmp_path, 1, resume=True)
     assert 99.0 not in losses(tmp_path, "autoencoder")
     assert len(losses(tmp_path, "autoencoder")) == 7
+
+
+def test_a_log_that_can_not_be_cut_back_is_left_whole(tmp_path: Path) -> None:
+    log = TrainingLog(tmp_path / "log.csv", 0)
+    for step in range(1, 500):
+        log.write(dict.fromkeys(COLUMNS, step))
+    before = log.path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"log\.csv could not be written"):
+            TrainingLog(log.path, 498)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert log.path.read_bytes() == before
+    TrainingLog(log.path, 2)
+    assert log.path.read_text().splitlines()[1:] == [",".join(str(step) * 7) for step in (1, 2)]
 
 
 def test_full_disk_keeps_the_last_checkpoint(trained: Path, tmp_path: Path) -> None:
