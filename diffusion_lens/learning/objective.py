@@ -51,7 +51,8 @@ class DenoisingLoss:
         pipe: a live pipeline: Stable Diffusion 1, 2, XL or 3, or FLUX.1.
 
     Raises:
-        UnsupportedPipelineError: embeddings can't be learned on its family.
+        UnsupportedPipelineError: embeddings can't be learned on its family, or its scheduler is of EDM
+            (Karras et al. 2022, arXiv 2206.00364), whose loss is another.
     """
 
     def __init__(self, pipe: Any) -> None:
@@ -68,6 +69,12 @@ class DenoisingLoss:
         self.module: Any = find_denoiser(pipe)
         self.options = self.conditioner.encode_options({})
         config = pipe.scheduler.config
+        if not self.flow and "sigma_data" in config:
+            raise UnsupportedPipelineError(
+                f"Embeddings can't be learned with {type(pipe.scheduler).__name__}, whose settings hold "
+                "sigma_data: the model was trained as EDM (Karras et al. 2022), with another loss. Use a "
+                "model with a discrete noise schedule, such as Stable Diffusion XL itself."
+            )
         self.noise = None if self.flow else DDPMScheduler.from_config(config)
         self.prediction = "flow" if self.flow else config.get("prediction_type", "epsilon")
 
@@ -91,10 +98,17 @@ class DenoisingLoss:
         finally:
             if kind != torch.float32:
                 vae.to(kind)
-        shift = (getattr(vae.config, "shift_factor", None) or 0.0) if self.flow else 0.0
-        scale = vae.config.scaling_factor
-        mean = (torch.cat([part.mean for part in parts]) - shift) * scale
-        std = torch.cat([part.std for part in parts]) * scale
+        shift: Any = (getattr(vae.config, "shift_factor", None) or 0.0) if self.flow else 0.0
+        scale: Any = vae.config.scaling_factor
+        mean, std = torch.cat([part.mean for part in parts]), torch.cat([part.std for part in parts])
+        # some variants of Stable Diffusion XL give these by channel, as diffusers' img2img applies them
+        centre, spread = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
+        if not self.flow and centre is not None and spread is not None:
+            shift, scale = (
+                mean.new_tensor(centre)[:, None, None],
+                scale / std.new_tensor(spread)[:, None, None],
+            )
+        mean, std = (mean - shift) * scale, std * scale
         return Latents(mean.float().cpu(), std.float().cpu())
 
     @property

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from diffusers import EDMDPMSolverMultistepScheduler, EDMEulerScheduler
 from PIL import Image
 
-from diffusion_lens.errors import InputError, RunError
+from diffusion_lens.errors import InputError, RunError, UnsupportedPipelineError
 from diffusion_lens.learning import metrics
 from diffusion_lens.learning.checkpoint import load_state, save_state
 from diffusion_lens.learning.concepts import read_concept
@@ -220,3 +221,23 @@ def test_an_autoencoder_is_as_it_was_after_an_error(new_lens):
     with pytest.raises(torch.OutOfMemoryError):
         loss.encode(concept().images)
     assert pipe.vae.dtype == torch.float16
+
+
+def test_latents_have_the_mean_and_spread_that_the_autoencoder_names(new_lens):
+    """As Playground 2.5's: what is learned on is what diffusers decodes to the images."""
+    pipe, images = new_lens("sdxl").pipeline, concept().images
+    plain = DenoisingLoss(pipe).encode(images)
+    centre, spread, scale = [0.1, -0.2, 0.3, 0.4], [2.0, 4.0, 5.0, 8.0], pipe.vae.config.scaling_factor
+    pipe.vae.register_to_config(latents_mean=centre, latents_std=spread)
+    found = DenoisingLoss(pipe).encode(images)
+    by_channel = torch.tensor([centre, spread])[:, None, :, None, None]
+    assert torch.allclose(found.mean * by_channel[1] / scale + by_channel[0], plain.mean / scale, atol=1e-5)
+    assert torch.allclose(found.std * by_channel[1], plain.std, atol=1e-5)
+
+
+@pytest.mark.parametrize("scheduler", [EDMEulerScheduler, EDMDPMSolverMultistepScheduler])
+def test_a_model_that_was_trained_as_edm_is_refused(new_lens, scheduler):
+    pipe = new_lens("sdxl").pipeline
+    pipe.scheduler = scheduler()
+    with pytest.raises(UnsupportedPipelineError, match=f"{scheduler.__name__}.*trained as EDM"):
+        DenoisingLoss(pipe)
