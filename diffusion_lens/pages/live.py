@@ -12,6 +12,7 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from diffusion_lens.checks.checks import Check
 from diffusion_lens.checks.scenes import from_description, parse_caption
@@ -106,11 +107,7 @@ class Live:
         if job is None:
             why = f"{len(self.turns)} requests are being drawn, the most at once here. Try again soon."
             return JSONResponse({"problem": why}, 503, {"Retry-After": "10"})
-        return StreamingResponse(
-            _stream(job, len(self.turns)),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-store"},
-        )
+        return _Events(job, len(self.turns))
 
     async def _image(self, request: Request) -> Response:
         found = self.images.get(request.path_params["cell"])
@@ -207,22 +204,37 @@ def _distance(one: np.ndarray, other: np.ndarray) -> float | None:
     return float(np.abs(one - other).mean()) if one.shape == other.shape else None
 
 
+class _Events(StreamingResponse):
+    """Server-sent events of a job; when the visitor leaves, before the first one too, the job ends."""
+
+    def __init__(self, job: Job[list[Event]], visitors: int) -> None:
+        super().__init__(
+            _stream(job, visitors),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store"},
+        )
+        self._job = job
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:  # not in the stream: one that never began does not end
+            self._job.cancel()
+
+
 async def _stream(job: Job[list[Event]], visitors: int) -> AsyncIterator[str]:
-    """Server-sent events; when the visitor leaves, the job ends."""
-    try:
-        yield _event("begin", {"visitors": visitors})
-        while True:
-            made = await job.next()
-            if isinstance(made, Done):
-                yield _event("done", {})
-                return
-            if isinstance(made, Failed):
-                yield _event("problem", {"message": made.message})
-                return
-            for name, data in made:
-                yield _event(name, data)
-    finally:
-        job.cancel()
+    """What is made of a job, as server-sent events."""
+    yield _event("begin", {"visitors": visitors})
+    while True:
+        made = await job.next()
+        if isinstance(made, Done):
+            yield _event("done", {})
+            return
+        if isinstance(made, Failed):
+            yield _event("problem", {"message": made.message})
+            return
+        for name, data in made:
+            yield _event(name, data)
 
 
 def _event(name: str, data: Mapping[str, Any]) -> str:

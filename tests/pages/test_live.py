@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
 
 from diffusion_lens import DiffusionLens
 from diffusion_lens.errors import InputError
 from diffusion_lens.lens.words import say_layers
 from diffusion_lens.pages.app import create_app
 from diffusion_lens.pages.asked import Limits, read_request
+from diffusion_lens.pages.live import Live
 from diffusion_lens.pages.turns import Turns
 from tests.pages.conftest import Running, running
 
@@ -300,3 +304,38 @@ def test_turns_are_taken_one_after_the_other() -> None:
     thread.start()
     thread.join(60)
     assert order == ["a0", "b0", "a1", "b1", "a2", "b2"]
+
+
+@pytest.mark.parametrize("version", ["2.3", "2.4"])
+def test_who_leaves_before_the_first_event_leaves_the_line(emoji: DiffusionLens, version: str) -> None:
+    live = Live(emoji, Limits())  # its model's thread is not started, so that nothing is drawn meanwhile
+    body = json.dumps({"prompts": ["a red fox"], "seeds": "0"}).encode()
+    messages = [
+        {"type": "http.request", "body": body, "more_body": False},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0) if len(messages) > 1 else messages[0]
+
+    async def send(_: Any) -> None:
+        assert len(live.turns) == 1, "the request was refused"
+        raise OSError("the visitor is gone")
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/draw",
+        "headers": [],
+        "query_string": b"",
+        "asgi": {"spec_version": version},
+    }
+
+    async def leave() -> None:
+        with suppress(OSError, ClientDisconnect):
+            await Starlette(routes=live.routes)(scope, receive, send)
+
+    thread = threading.Thread(target=lambda: asyncio.run(leave()))  # Playwright's loop runs in this one
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive() and len(messages) == 1 and len(live.turns) == 0
