@@ -37,6 +37,12 @@ assert study_figures() and scorers()
 import diffusion_lens.scoring.sheet
 check("the list of figures or scorers", "torch")
 
+try:
+    main(["diagnose", "hello there", "--scorer", "oracle"])
+except SystemExit as stop:
+    assert stop.code == 2
+check("what a scorer refuses", "torch")
+
 for name in ("analysis", "checks", "figures", "pages", "runs"):
     room = importlib.import_module(f"diffusion_lens.{name}")
     found = [one.name for one in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")]

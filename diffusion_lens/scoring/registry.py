@@ -11,6 +11,7 @@ The file lies in `diffusion_lens/scoring/scorers/`, or in a package that names i
     [project.entry-points."diffusion_lens.scorers"]
     blur = "my_package.blur"
 
+One that computes on no device of this machine says `on_device=False`: its refusals then wait for no torch.
 Command line, experiments, help and errors list what is registered here. Modules are imported to be listed,
 so they import torch and other heavy packages only inside functions.
 """
@@ -60,12 +61,14 @@ class Registration:
         summary: what it is, in a few words for help texts.
         settings: the dataclass of its settings, all of which have defaults.
         make: makes the scorer, or several that belong together, from settings and a device.
+        on_device: whether it computes on a device, which need not be chosen otherwise.
     """
 
     name: str
     summary: str
     settings: type[Any]
     make: Callable[[Any, str], Sequence[Scorer]]
+    on_device: bool = True
 
 
 _REGISTERED: dict[str, Registration] = {}
@@ -75,6 +78,8 @@ def register(
     name: str,
     summary: str,
     settings: type[S] = NoSettings,  # type: ignore[assignment]
+    *,
+    on_device: bool = True,
 ) -> Callable[[Make[S]], Make[S]]:
     """Register the function that makes a scorer; see the module.
 
@@ -89,7 +94,7 @@ def register(
                 f"Two scorers are called {name!r}, of {known.make.__module__} and {make.__module__}. "
                 "Rename one."
             )
-        _REGISTERED[name] = Registration(name, summary, settings, make)
+        _REGISTERED[name] = Registration(name, summary, settings, make, on_device)
         return make
 
     return add

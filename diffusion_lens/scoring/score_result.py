@@ -11,7 +11,7 @@ from diffusion_lens.errors import ScorerError
 from diffusion_lens.lens.result import Result
 from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.scoring import table as scores
-from diffusion_lens.scoring.registry import make_scorers
+from diffusion_lens.scoring.registry import check_names, make_scorers, scorers
 from diffusion_lens.scoring.scorer import Reference, Scorer, ScoreRequest, Source
 from diffusion_lens.text.sites import Site
 
@@ -75,11 +75,12 @@ def scorers_named(
     """
     if not isinstance(scorer, str):
         return [scorer] if isinstance(scorer, Scorer) else scorer
-    from diffusion_lens.models.load import choose_device
+    check_names([scorer])
+    if device is not None or scorers()[scorer].on_device:
+        from diffusion_lens.models.load import choose_device  # imports torch, which takes seconds
 
-    made, failed = make_scorers(
-        [scorer], {} if settings is None else {scorer: settings}, choose_device(device)
-    )
+        device = choose_device(device)
+    made, failed = make_scorers([scorer], {} if settings is None else {scorer: settings}, device or "cpu")
     if failed:
         raise ScorerError(failed[scorer])
     return made

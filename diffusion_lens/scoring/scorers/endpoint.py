@@ -148,7 +148,7 @@ class EndpointScorer(Scorer):
         }
 
 
-@register("endpoint", "yes or no from a model behind an address", EndpointSettings)
+@register("endpoint", "yes or no from a model behind an address", EndpointSettings, on_device=False)
 def make(settings: EndpointSettings, device: str) -> list[Scorer]:
     """The scorer, once the server has answered."""
     return [EndpointScorer(settings)]

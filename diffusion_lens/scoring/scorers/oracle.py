@@ -88,7 +88,7 @@ class OracleScorer(Scorer):
         return _why_not_drawn(check)
 
 
-@register("oracle", "exact answers, for emoji scenes alone")
+@register("oracle", "exact answers, for emoji scenes alone", on_device=False)
 def make(settings: NoSettings, device: str) -> list[Scorer]:
     """The oracle."""
     return [OracleScorer()]

@@ -68,7 +68,9 @@ class SimilarityScorer(Scorer):
         return Judgement(check.id, min(max(value, 0.0), 1.0), raw={"value": value})
 
 
-@register("similarity", "change from layer to layer and to the last one, by pixels and SSIM")
+@register(
+    "similarity", "change from layer to layer and to the last one, by pixels and SSIM", on_device=False
+)
 def make(settings: NoSettings, device: str) -> list[Scorer]:
     """The two measures that need no model."""
     return [SimilarityScorer(PixelMeasure()), SimilarityScorer(SsimMeasure())]
