@@ -65,7 +65,8 @@ def held_equal(contrasts: pd.DataFrame) -> list[str]:
     Args:
         contrasts: `planned` or `contrasts` of `analyse`.
     """
-    return [name for name in contrasts.columns if name not in _OF_A_CONTRAST]
+    names = [name for name in contrasts.columns if name not in _OF_A_CONTRAST]
+    return [*(name for name in FRAME if name in names), *(name for name in names if name not in FRAME)]
 
 
 def _alike(table: pd.DataFrame, by: Sequence[str], column: str) -> list[str]:

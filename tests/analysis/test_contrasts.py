@@ -7,6 +7,7 @@ from diffusion_lens.analysis.binding import binding
 from diffusion_lens.analysis.contrasts import contrast
 from diffusion_lens.analysis.findings import findings
 from diffusion_lens.analysis.order import order
+from diffusion_lens.analysis.planned import held_equal
 from diffusion_lens.analysis.summary import area, summary
 from diffusion_lens.errors import ScoresError
 from tests.analysis.simulate import FAST, RISING, as_table, images
@@ -201,3 +202,10 @@ def test_prompts_without_an_answer_make_no_interval_narrower():
         lambda one: contrast(one, {"category": "a"}, {"category": "b"}, resampling=FAST),
     ):
         pd.testing.assert_frame_equal(made(both), made(alone))
+
+
+def test_rows_of_contrasts_are_named_by_their_run_first():
+    found = pd.DataFrame(
+        columns=["season", "scorer", "encoder", "kind", "run", "difference", "low", "high"]
+    )
+    assert held_equal(found) == ["run", "scorer", "encoder", "season", "kind"]
