@@ -12,6 +12,7 @@ from torch import nn
 
 from diffusion_lens.errors import EncoderError, InputError
 from diffusion_lens.models.digest_parts import unwrap
+from diffusion_lens.models.embedded import EMBEDDED
 from diffusion_lens.models.encoder_variants import ALLOWED, OWN, EncoderVariant
 from diffusion_lens.models.int8 import dequantize, quantize
 from diffusion_lens.models.quiet import quiet_libraries
@@ -93,6 +94,11 @@ def _load(source: str, own: Any, name: str, described: str) -> nn.Module:
             f"{source} is one file; a text encoder is read from a folder of save_pretrained. {ALLOWED}"
         )
     folder = Path(source)
+    if source in EMBEDDED and not folder.exists():
+        raise InputError(
+            f"{source!r} is an embedded model, a whole pipeline in the package: no text encoder is taken "
+            f"from it. {ALLOWED} To draw with that model, name it as the model."
+        )
     whole = (folder / "model_index.json").is_file() or not folder.is_dir()
     errors = []
     with quiet_libraries():

@@ -152,6 +152,7 @@ def test_descriptions_are_read_as_they_are_written(text, source, changes):
         ({"second": "own+int4"}, InputError, "'own\\+int4' describes no text encoder. Allowed: SOURCE"),
         ({"second": "own+lora=no.safetensors"}, InputError, "There is no LoRA no.safetensors"),
         ({"second": "nowhere"}, InputError, "'nowhere' holds no CLIPTextModel"),
+        ({"second": "emoji-clip"}, InputError, "'emoji-clip' is an embedded model, .* Allowed: SOURCE"),
         ({"encoder": "text_encoder_2"}, EncoderError, "no encoder 'text_encoder_2'. It has: text_encoder"),
         ({"amount": 0.0}, InputError, "amount is 0.0; it is a difference above 0"),
     ],
