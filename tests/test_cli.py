@@ -122,6 +122,8 @@ BAD = [
     (["compare", "x", "--encoder-a", "own+int8"], "--encoder-a and --encoder-b are both own+int8"),
     (["compare", "x", "--text-encoder", "own+int8"], "Name it as one of these: --encoder-b own+int8"),
     (["words", "x", "--out", "said.png"], "said.png names no table; end it in .csv"),
+    (["trace", " ", "--model", "nonsense"], "error: The prompt ' ' is blank, and has no word"),
+    (["attention", "", "--word", "x", "--model", "nonsense"], "error: The prompt '' is blank"),
     (["words", "x", " "], "A prompt is blank, and has no word whose state could be said"),
     (["words", "x", "--count", "0"], "--count is 0; give at least 1"),
     (["checks", "file", "--out", "checks.png"], "checks.png names no table; end it in .csv"),

@@ -16,6 +16,7 @@ from diffusion_lens.cli.options import (
     SamplerOptions,
     Seeds,
     check_ending,
+    check_prompt,
     values,
 )
 from diffusion_lens.cli.verbs import Topic, verb
@@ -62,6 +63,7 @@ def attention(
         out: The path of the grid, which ends in .png; the table of shares by image, step and attention
             layer goes beside it as .csv.
     """
+    check_prompt(prompt)
     from diffusion_lens.files import check_output, write_whole
 
     check_ending(out, "image", ".png")

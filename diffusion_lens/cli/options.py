@@ -30,6 +30,7 @@ __all__ = [
     "SamplerOptions",
     "Seeds",
     "check_ending",
+    "check_prompt",
     "default",
     "values",
 ]
@@ -237,6 +238,18 @@ class ReadingOptions:
         given = asdict(self)
         interventions = given.pop("intervene")
         return {**given, "slots": _parse_slots(self.slots), "interventions": interventions}
+
+
+def check_prompt(prompt: str) -> None:
+    """Refuse a blank prompt, before anything is loaded, where a verb is about the prompt's words.
+
+    Raises:
+        InputError: it has no word.
+    """
+    if not prompt.strip():
+        raise InputError(
+            f"The prompt {prompt!r} is blank, and has no word. Write one, such as 'a red fox'."
+        )
 
 
 def _parse_slots(text: str) -> int | str:

@@ -14,6 +14,7 @@ from diffusion_lens.cli.options import (
     Overwrite,
     SamplerOptions,
     Seeds,
+    check_prompt,
     default,
 )
 from diffusion_lens.cli.verbs import Topic, verb
@@ -50,6 +51,7 @@ def trace(
         out: A folder. images.parquet has the images and grid.png shows those of the first seed;
             trace.csv has the numbers and heatmap.png shows them.
     """
+    check_prompt(prompt)
     from diffusion_lens.files import check_outputs, write_whole
 
     names = ("images.parquet", "grid.png", "trace.csv", "heatmap.png")
