@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from diffusion_lens.checks.checks import Check, Judgement
+from diffusion_lens.errors import CheckError
 
-__all__ = ["LEAST_MASS", "Question", "judge_answer", "pose", "spelled"]
+__all__ = ["LEAST_MASS", "Question", "judge_answer", "pose", "spelled", "why_not_posed"]
 
 LEAST_MASS = 0.1  # below which a model has answered something else
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -35,11 +36,23 @@ class Question:
     meanings: tuple[str, ...]
 
 
+def why_not_posed(check: Check) -> str | None:
+    """Why a check can't be put to a model; None if it can."""
+    if len(check.choices) <= len(_LETTERS):
+        return None
+    return f"it has {len(check.choices)} choices, and an answer by letter allows {len(_LETTERS)}"
+
+
 def pose(check: Check) -> Question:
     """Put a check to a model: yes or no, or one of its choices by letter.
 
     Choices are dealt to letters by chance, the same at each call, so that no letter is right more often.
+
+    Raises:
+        CheckError: the check has more choices than there are letters (see `why_not_posed`).
     """
+    if why := why_not_posed(check):
+        raise CheckError(f"Check {check.id!r} can't be asked: {why}. Give it fewer choices.")
     if not check.choices:
         right = check.answer.lower() if check.answer.lower() in ("yes", "no") else "yes"
         answers = (right, "no" if right == "yes" else "yes")
@@ -70,7 +83,8 @@ def judge_answer(
     """Turn probabilities of answers into a judgement.
 
     For yes and no p is the probability of the right answer itself, as in VQAScore; for choices it is its
-    share of what all of them have.
+    share of what all of them have. Where the right answer and another have the same probability, the
+    largest, there is a p and no label.
 
     Args:
         check: what was asked.
@@ -85,8 +99,9 @@ def judge_answer(
     if total < LEAST_MASS:
         reason = f"answers none of {list(question.answers)} (together {total:.2g})"
         return Judgement(check.id, reason=reason, raw=record)
-    best = max(range(len(found)), key=lambda index: found[index])
+    best = [meaning for meaning, mass in zip(question.meanings, found, strict=True) if mass == max(found)]
+    label = None if found[0] == max(found) and len(best) > 1 else found[0] == max(found)
     p = found[0] / total if check.choices else found[0]
-    reason = f"answers {question.meanings[best]!r}"
+    reason = f"answers {' or '.join(map(repr, best))}" + (", equally likely" if len(best) > 1 else "")
     chance = 1 / len(check.choices) if check.choices else None
-    return Judgement(check.id, min(p, 1.0), best == 0, reason, chance, raw=record)
+    return Judgement(check.id, min(p, 1.0), label, reason, chance, raw=record)

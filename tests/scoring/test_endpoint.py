@@ -324,6 +324,31 @@ def test_a_lone_surrogate_is_stored(server, scorer, tmp_path):
     assert "not one check has an answer" in found.failed and set(found.table["label"].isna()) == {True}
 
 
+def test_more_choices_than_letters_are_missing_without_a_question(server, scorer):
+    many = tuple(f"thing {number}" for number in range(27))
+    judged = judge(scorer, Check("c", "identity", "Which?", answer="thing 0", choices=many))
+    assert judged.label is None and "27 choices" in judged.reason and not judged.retry and not server.asked
+
+
+def test_another_server_or_top_is_another_version_and_time_limits_are_not(server):
+    other = server.url.replace("127.0.0.1", "localhost")
+    secret = server.url.replace("//", "//ann:hidden@")
+    changes = (
+        {},
+        {"url": other},
+        {"top": 5},
+        {"timeout": 9.0, "tries": 1},
+        {"url": secret},
+        {"url": server.url + "/"},
+    )
+    made = [EndpointScorer(replace(QUICK, **{"url": server.url, **one})) for one in changes]
+    plain, moved, fewer, *same = (one.version for one in made)
+    for one in made:
+        one.close()
+    assert len({plain, moved, fewer}) == 3 and set(same) == {plain}
+    assert "127.0.0.1" not in plain and "hidden" not in plain
+
+
 def test_the_key_is_sent_and_kept_out_of_the_record(server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "a-secret")
     scorer = scorer_of(server)

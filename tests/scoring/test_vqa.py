@@ -17,7 +17,7 @@ from transformers import (
 
 from diffusion_lens.checks.assign import whole
 from diffusion_lens.checks.checks import Check
-from diffusion_lens.errors import ScorerError
+from diffusion_lens.errors import CheckError, ScorerError
 from diffusion_lens.scoring.answering import judge_answer, pose, spelled
 from diffusion_lens.scoring.scorers.vqa import VqaScorer
 from tests.scoring.made_runs import requests
@@ -136,13 +136,16 @@ def test_p_is_the_probability_of_yes_for_each_question_on_each_picture(scorer):
         ({"yes": 0.3, "no": 0.6}, "yes", 0.3, False),
         ({"yes": 0.3, "no": 0.6}, "no", 0.6, True),
         ({"yes": 0.05, "no": 0.04}, "yes", None, None),
+        ({"yes": 0.4, "no": 0.4}, "yes", 0.4, None),
     ],
 )
 def test_a_judgement_follows_from_the_masses(found, answer, p, label):
     check = Check("c", "object", "Is there a fox?", answer=answer)
     judged = judge_answer(check, pose(check), found, {})
     assert (judged.p, judged.label) == (p, label)
-    assert label is not None or "answers none of ['yes', 'no'] (together 0.09)" in judged.reason
+    if label is None:
+        tied = "answers 'yes' or 'no', equally likely"
+        assert judged.reason == (tied if p else "answers none of ['yes', 'no'] (together 0.09)")
 
 
 @pytest.mark.parametrize(
@@ -183,6 +186,27 @@ def test_a_choice_is_judged_by_its_share():
     right, other, third = question.answers
     judged = judge_answer(check, question, {right: 0.4, other: 0.1, third: 0.3}, {})
     assert judged.p == pytest.approx(0.5) and judged.label and judged.chance == pytest.approx(1 / 3)
+
+
+def test_a_tie_of_wrong_choices_is_wrong_and_one_with_the_right_choice_has_no_label():
+    check = Check("c", "object", "Which?", answer="x", choices=("x", "y", "z"))
+    question = pose(check)
+    right, other, third = question.answers
+    wrong = judge_answer(check, question, {right: 0.1, other: 0.4, third: 0.4}, {})
+    tied = judge_answer(check, question, {right: 0.4, other: 0.4, third: 0.1}, {})
+    assert wrong.label is False and tied.label is None and tied.p == pytest.approx(4 / 9)
+
+
+def test_more_choices_than_letters_are_missing_and_others_are_answered(scorer):
+    many = tuple(f"thing {number}" for number in range(27))
+    most = Check("most", "identity", "Which?", answer="thing 0", choices=many[:26])
+    over = Check("over", "identity", "Which?", answer="thing 0", choices=many)
+    first, second = scorer.score(requests([noise(0)], [[over, FOX]]))[0]
+    assert (first.check_id, first.p, first.label, second.check_id) == ("over", None, None, "c")
+    assert first.reason == scorer.why_not(over) == "it has 27 choices, and an answer by letter allows 26"
+    assert scorer.why_not(most) is None and "Z. thing" in pose(most).text
+    with pytest.raises(CheckError, match="'over' can't be asked: it has 27 choices"):
+        pose(over)
 
 
 def test_a_chat_template_is_used_where_there_is_one(scorer):

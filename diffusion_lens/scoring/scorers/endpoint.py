@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import urlsplit
 
 from PIL.Image import Image
 
 from diffusion_lens.checks.checks import KINDS, Check, Judgement
 from diffusion_lens.errors import ScorerError
-from diffusion_lens.scoring.answering import Question, judge_answer, pose, spelled
+from diffusion_lens.scoring.answer_store import digest_of
+from diffusion_lens.scoring.answering import Question, judge_answer, pose, spelled, why_not_posed
 from diffusion_lens.scoring.chat_client import ChatClient, NoAnswer, Patience, first_token_masses
 from diffusion_lens.scoring.registry import register
 from diffusion_lens.scoring.scorer import Scorer, ScoreRequest
@@ -78,7 +80,8 @@ class EndpointScorer(Scorer):
                 f"{self._client.url} has the models {listed}; say which one answers: --endpoint.model NAME."
             )
         self.model = listed[0] if settings.model is None else settings.model
-        self.version = f"endpoint 2, {self.model}, {pose(Check('', 'global', '{}')).text}"
+        asked = f"server {_digest_server(settings.url)}, top {settings.top}"
+        self.version = f"endpoint 3, {self.model}, {asked}, {pose(Check('', 'global', '{}')).text}"
 
     def close(self) -> None:
         """Close the connections."""
@@ -113,7 +116,13 @@ class EndpointScorer(Scorer):
         except ScorerError as error:
             return error
 
+    def why_not(self, check: Check) -> str | None:
+        """See `Scorer.why_not`."""
+        return why_not_posed(check)
+
     def _answer(self, image: str, check: Check) -> Judgement:
+        if why := self.why_not(check):
+            return Judgement(check.id, reason=why)
         question = pose(check)
         raw: dict[str, Any] = {
             "model": self.model,
@@ -152,6 +161,15 @@ class EndpointScorer(Scorer):
 def make(settings: EndpointSettings, device: str) -> list[Scorer]:
     """The scorer, once the server has answered."""
     return [EndpointScorer(settings)]
+
+
+def _digest_server(url: str) -> str:
+    """Which server it is, without its name: of host, port and path, but no user, password or query.
+
+    Two servers may give different weights the same name. Time limits and keys change no answer.
+    """
+    parts = urlsplit(url)
+    return digest_of([parts.netloc.rpartition("@")[2].lower(), parts.path.rstrip("/")])
 
 
 def _data_url(image: Image) -> str:

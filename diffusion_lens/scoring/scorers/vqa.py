@@ -13,7 +13,7 @@ from typing import Any
 from PIL.Image import Image
 
 from diffusion_lens.checks.checks import KINDS, Check, Judgement
-from diffusion_lens.scoring.answering import Question, judge_answer, pose, spelled
+from diffusion_lens.scoring.answering import Question, judge_answer, pose, spelled, why_not_posed
 from diffusion_lens.scoring.registry import register
 from diffusion_lens.scoring.scorer import Scorer, ScoreRequest
 
@@ -56,7 +56,7 @@ class VqaScorer(Scorer):
 
         self.model, self.processor, self.batch_size = model.eval(), processor, batch_size
         self.model_name = name
-        self.version = f"vqa 2, {name} {digest_module(model)}, {pose(Check('', 'global', '{}')).text}"
+        self.version = f"vqa 3, {name} {digest_module(model)}, {pose(Check('', 'global', '{}')).text}"
         tokenizer = processor.tokenizer
         # the answer is read off the last position, so that must not be padding
         tokenizer.padding_side = "left"
@@ -91,16 +91,28 @@ class VqaScorer(Scorer):
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Judgement]]:
         """Answer the checks of each image; see `Scorer.score`."""
-        asked = [(index, check) for index, request in enumerate(requests) for check in request.checks]
-        judged: list[list[Judgement]] = [[] for _ in requests]
+        asked = [
+            (index, check)
+            for index, request in enumerate(requests)
+            for check in request.checks
+            if self.why_not(check) is None
+        ]
+        judged: list[dict[str, Judgement]] = [
+            {check.id: Judgement(check.id, reason=self.why_not(check)) for check in request.checks}
+            for request in requests
+        ]
         for start in range(0, len(asked), self.batch_size):
             part = asked[start : start + self.batch_size]
             questions = [pose(check) for _, check in part]
             images = [requests[index].image.convert("RGB") for index, _ in part]
             masses = self._masses(images, questions)
             for (index, check), question, found in zip(part, questions, masses, strict=True):
-                judged[index].append(judge_answer(check, question, found, {}))
-        return judged
+                judged[index][check.id] = judge_answer(check, question, found, {})
+        return [list(answers.values()) for answers in judged]
+
+    def why_not(self, check: Check) -> str | None:
+        """See `Scorer.why_not`."""
+        return why_not_posed(check)
 
     def _masses(self, images: Sequence[Image], questions: Sequence[Question]) -> list[dict[str, float]]:
         """Of each question, the probability of each of its answers in all spellings."""
