@@ -14,18 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tyro
 
 from diffusion_lens.analysis.correction import corrected_curves
 from diffusion_lens.analysis.parents import of_all
 from diffusion_lens.checks.assign import ask
-from diffusion_lens.checks.checks import WHOLE, Check, Judgement
+from diffusion_lens.checks.checks import WHOLE, Check, Judgement, join_parents
 from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.runs.images import RunImages
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.testbed.judge import AXES
 from experiments.studies.tables import write_table
 
-__all__ = ["OBSERVER", "answer", "compare", "read_seen"]
+__all__ = ["OBSERVER", "answer", "compare", "read_answers", "read_seen"]
 
 OBSERVER = "human:one observer"
 UNKNOWN, UNSURE = "?", "unsure"
@@ -130,16 +131,31 @@ def by_layer(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([each, whole], ignore_index=True)
 
 
-def main() -> None:
-    """Write `answers.csv`, `by_layer.csv` and `corrected.csv` beside `seen.csv`."""
-    table = compare(Path("runs/oracle_by_eye"), pd.read_csv(HERE / "seen.csv"))
+def read_answers(path: Path) -> pd.DataFrame:
+    """The answers that are kept, as the table of scores that `compare` makes."""
+    kept = pd.read_csv(path, dtype={"label": "boolean", "label_ungated": "boolean"})
+    asked = ask([Prompt(one) for one in kept["prompt_id"].unique()]).prompts
+    parents = {(one.prompt, check.id): join_parents(check.parents) for one in asked for check in one.checks}
+    keys = zip(kept["prompt_id"], kept["check"], strict=True)
+    told = kept.assign(parents=[parents[key] for key in keys], run=HERE.name)
+    return scores.validate(told.assign(p_ungated=told["label_ungated"].astype("Float64")))
+
+
+def main(run: Path = Path("runs/oracle_by_eye")) -> None:
+    """Write `answers.csv`, `by_layer.csv` and `corrected.csv` beside `seen.csv`.
+
+    Args:
+        run: the images. Where they are not at hand, the answers that are kept are counted anew.
+    """
     columns = ["prompt_id", "layer", "seed", "check", "kind", "scorer", "label", "label_ungated"]
-    asked = table[table["check"] != WHOLE]
-    write_table(HERE / "answers.csv", asked[columns])
+    if run.exists():
+        table = compare(run, pd.read_csv(HERE / "seen.csv"))
+        write_table(HERE / "answers.csv", table.loc[table["check"] != WHOLE, columns])
+    asked = read_answers(HERE / "answers.csv")
     write_table(HERE / "by_layer.csv", by_layer(asked))
     corrected = corrected_curves(of_all(asked), "oracle", OBSERVER, ("kind",))
     write_table(HERE / "corrected.csv", corrected)
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)
