@@ -136,7 +136,7 @@ def _read(places: TokenPlaces, states: LayerStates) -> ReadPrompt:
         len(pads),
         side if pads else "",
         int((~states.mask[0].bool()).sum()),
-        tuple(places.prompt.cut_words()),
+        tuple(places.prompt.cut_words(places.written, places.expand)),
     )
 
 

@@ -7,7 +7,8 @@ tokenizer writes the prompt alone, and where that is not to be found, by the let
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -18,6 +19,7 @@ from diffusion_lens.models.pipelines import Slot
 __all__ = ["PromptTokens", "align_prompt", "find_tokenizer"]
 
 _QUOTED = (r"'([^']*)'", r"\u201c([^\u201c\u201d]*)\u201d", r'"([^"]*)"', r"「([^「」]*)」")
+_BEFORE_ROLE = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>")  # Qwen, Llama 3, Gemma
 _UNDECODED = "\N{REPLACEMENT CHARACTER}"  # a token that is a part of a character
 
 
@@ -61,11 +63,19 @@ class PromptTokens:
         found = re.finditer(r"\S+", self.prompt)
         return [(match.group(), self.covering(*match.span())) for match in found]
 
-    def cut_words(self) -> list[str]:
-        """The words that the encoder did not read, or not to their end."""
+    def cut_words(self, written: str | None = None, expand: Callable[[str], str] = str) -> list[str]:
+        """The words that the encoder did not read, or not to their end.
+
+        Args:
+            written: the prompt as its user wrote it, whose words are meant; the prompt itself if None.
+            expand: makes the prompt of it, with learned words as the tokenizer sees them.
+        """
         if not self.content or self.quoted:
             return []  # a rewritten prompt: what was read of it is not known; a quoted text is read whole
-        return [match.group() for match in re.finditer(r"\S+", self.prompt) if match.end() > self.end]
+        text = self.prompt if written is None else written
+        words = list(re.finditer(r"\S+", text))
+        read = bisect_right(words, self.end, key=lambda word: len(expand(text[: word.end()])))
+        return [word.group() for word in words[read:]]
 
     def find(self, phrase: str) -> tuple[tuple[int, ...], ...]:
         """The token positions of each place where a word or several stand in the prompt.
@@ -143,7 +153,7 @@ def _align_ids(tokenizer: Any, prompt: str, ids: list[int]) -> dict[int, tuple[i
     )
     own = list(written.input_ids)
     for first in reversed(range(len(ids) - len(own) + 1)):
-        if ids[first : first + len(own)] == own:
+        if ids[first : first + len(own)] == own and not _is_role(tokenizer, ids, first):
             return {first + i: (start, end) for i, (start, end) in enumerate(written.offset_mapping)}
     return {}
 
@@ -158,11 +168,18 @@ def _align_letters(tokenizer: Any, prompt: str, ids: list[int]) -> dict[int, tup
         own = list(islice(_letters(prompt, marks), len(read) + 1))
         text = "".join(letter for letter, _ in own)
         first = read.rfind(text) if text else -1
+        while first >= 0 and _is_role(tokenizer, ids, stream[first][1][0]):
+            first = read.rfind(text, 0, first + len(text) - 1)
         if first < 0 and not marks:
             first = _cut_start(read, text)
         if first >= 0:
             return _spans(stream[first : first + len(own)], own)
     return {}
+
+
+def _is_role(tokenizer: Any, ids: list[int], place: int) -> bool:
+    """Whether a token of a chat template names who speaks: "assistant" stands after each prompt too."""
+    return place > 0 and tokenizer.convert_ids_to_tokens(ids[place - 1]) in _BEFORE_ROLE
 
 
 def _align_quoted(tokenizer: Any, prompt: str, ids: list[int]) -> dict[int, tuple[int, int]]:
@@ -205,7 +222,8 @@ def _pieces(tokenizer: Any, ids: list[int]) -> list[tuple[str, tuple[int, ...]]]
         text = tokenizer.decode([ids[i] for i in group])
         if _UNDECODED in text and len(group) < 4:  # UTF-8 has at most 4 bytes a character
             continue
-        pieces.append((text.removeprefix("##"), group))
+        # a copy of CLIP's tokenizer, which learned words need, leaves the mark of a word's end in
+        pieces.append((text.removeprefix("##").removesuffix("</w>"), group))
         group = ()
     return pieces
 

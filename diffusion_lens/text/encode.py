@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,6 +48,7 @@ def encode(
     options: Mapping[str, Any],
     words: Mapping[str, str],
     edits: Mapping[str, Mapping[str, Change]] | None = None,
+    expand: Callable[[str], str] = str,
 ) -> dict[str, LayerStates]:
     """Read what `readings` need of each encoder, in one pass of the encoder by prompt.
 
@@ -61,6 +62,7 @@ def encode(
         options: see `Conditioner.encode_options`.
         words: the learned words that the prompts may hold, a hash by token.
         edits: what changes an encoder in its forward pass, by part; see `TextEncoder.edit`.
+        expand: makes of a prompt what the tokenizer sees, with the pieces of learned words.
 
     Returns:
         The states by encoder, on the CPU.
@@ -78,7 +80,7 @@ def encode(
         for name, recording in recordings.items():
             made_with = _made_with(prompt, options, words)
             states = _states(conditioner, name, fingerprints[name], prompt, recording, made_with)
-            _warn_of_cut_words(conditioner, name, prompt, states)
+            _warn_of_cut_words(conditioner, name, prompt, states, expand)
             parts[name].append(states)
     return {name: LayerStates.join(rows) for name, rows in parts.items()}
 
@@ -182,10 +184,13 @@ def _states(
     )
 
 
-def _warn_of_cut_words(conditioner: Conditioner, name: str, prompt: str, states: LayerStates) -> None:
+def _warn_of_cut_words(
+    conditioner: Conditioner, name: str, prompt: str, states: LayerStates, expand: Callable[[str], str]
+) -> None:
     """Say which words of a prompt the encoder never saw."""
     tokenizer = find_tokenizer(conditioner.pipe, conditioner.slots[name])
-    cut = align_prompt(tokenizer, prompt, states.input_ids[0].tolist()).cut_words()
+    read = align_prompt(tokenizer, expand(prompt), states.input_ids[0].tolist())
+    cut = read.cut_words(prompt, expand)
     if cut:
         length, words = states.input_ids.shape[1], " ".join(cut)
         shown = words if len(words) <= _SHOWN else f"{words[:_SHOWN]}... ({len(cut):,} words)"

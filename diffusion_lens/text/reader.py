@@ -90,13 +90,15 @@ class Reader:
         with explain_memory("The prompts can't be encoded", _OFFLOAD), self.in_use():
             asked = self.options, self.words
             if edits is None:
-                found = encode(self.conditioner, prompts, readings, *asked)
+                found = encode(self.conditioner, prompts, readings, *asked, None, self._expand)
                 pieces = {word.token: word.placeholder_tokens for word in self.embeddings}
                 for one in found.values() if self.options.get("clean_caption") else ():
                     check_cleaned(one.prompts, one.tokens, pieces)
                 return found
             parts = [
-                encode(self.conditioner, [prompt], readings, *asked, self._hooks(prompt, edits))
+                encode(
+                    self.conditioner, [prompt], readings, *asked, self._hooks(prompt, edits), self._expand
+                )
                 for prompt in prompts
             ]
         return {name: LayerStates.join([part[name] for part in parts]) for name in parts[0]}

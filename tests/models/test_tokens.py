@@ -47,6 +47,21 @@ def test_letters_find_what_ids_find(tiny_lens, family):
         assert tuple(by_letters) == by_ids.content
 
 
+@pytest.mark.parametrize("family", ["qwen-image", "z-image"])
+def test_a_prompt_that_is_a_word_of_the_chat_template_is_found_where_it_was_written(tiny_lens, family):
+    lens = tiny_lens(family)
+    for word in ("assistant", "user"):
+        states = lens.encode([word, "red"])["text_encoder"]
+        tokenizer = find_tokenizer(lens.pipeline, lens.conditioner.slots["text_encoder"])
+        found, plain = (
+            align_prompt(tokenizer, prompt, states.input_ids[row].tolist())
+            for row, prompt in enumerate((word, "red"))
+        )
+        assert found.content[0] == plain.content[0]  # the template before the prompt is the same
+        letter_by_letter = tokens._align_letters(tokenizer, word, states.input_ids[0].tolist())
+        assert tuple(letter_by_letter) == found.content
+
+
 def test_what_is_cut_off_is_named(emoji):
     tokenizer = emoji.pipeline.tokenizer
 

@@ -11,6 +11,7 @@ from diffusion_lens.errors import InputError, PromptError
 from diffusion_lens.learning.concepts import Concept
 from diffusion_lens.learning.objective import DenoisingLoss, frozen
 from diffusion_lens.learning.training import Learner, Settings
+from diffusion_lens.lens.prompt_anatomy import dissect
 from diffusion_lens.runs.plan import embeddings_in
 from diffusion_lens.text.embedding_tokens import describe_unused
 from diffusion_lens.text.embeddings import (
@@ -167,6 +168,19 @@ def test_the_vectors_of_a_learned_word_stay_together(tiny_lens):
         moved = change.change(states.layer(2), 2, reader.context_of("text_encoder", states, change))[0]
         order = [int((states.layer(2)[0] - one).abs().sum(-1).argmin()) for one in moved[1:7]]
         assert sorted(order) == [1, 2, 3, 4, 5, 6] and "2345" in "".join(map(str, order))
+
+
+def test_a_learned_word_that_is_cut_off_is_named_as_it_was_written(tiny_lens, caplog):
+    word = initial_embedding(tiny_lens("sd").pipeline, "<it>", "red fox", vectors=4)
+    lens = tiny_lens("sd").with_embeddings([word])  # 14 tokens of a prompt
+    with caplog.at_level(logging.WARNING, "diffusion_lens"):
+        lens.encode("a red fox and a <it> on grass", 2)
+        assert caplog.messages == []
+        long = " ".join(["a red fox"] * 4 + ["<it> on grass"])
+        lens.encode(long, 2)
+    (message,) = caplog.messages
+    assert message.endswith("reads (16 tokens); cut off: '<it> on grass'")
+    assert dissect(lens, long).read[0].cut_off == ("<it>", "on", "grass")
 
 
 def test_a_learned_word_is_understood_when_the_encoders_are_released(new_lens):
