@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from diffusion_lens.analysis.confidence import difference_interval
 from diffusion_lens.analysis.curves import why_no_interval
@@ -32,7 +32,8 @@ def binding(
     Prompts with the same set of checks are taken together. Two products answer two questions. The
     `product` of the rates over prompts is the published one; easy prompts, in which everything is right,
     put the rate of all above it though nothing is bound. `within` multiplies atoms of one prompt from
-    images of different seeds, and has no such bias: its atoms share the prompt, but not the image.
+    images of different seeds, and has no such bias: its atoms share the prompt, but not the image. An image
+    counts if all its atoms are judged, so that a prompt may have fewer seeds at one layer than at another.
 
     Args:
         table: validated scores.
@@ -42,8 +43,9 @@ def binding(
 
     Returns:
         One row by group, set of atoms and layer: `all`, `product`, `gap` = all - product with `gap_low` and
-        `gap_high`; `within`, `within_gap` = all - within with both ends, missing where there are fewer
-        seeds than atoms; `prompts`, those that have all their atoms judged at all seeds of that layer.
+        `gap_high`; `within`, `within_gap` = all - within with both ends, over prompts with at least as many
+        images as atoms, missing where there are none; `prompts`, those that have an image of that layer
+        with all atoms judged.
 
     Raises:
         ScoresError: no prompt has two atoms.
@@ -64,40 +66,60 @@ def binding(
 
 def _one_set(part: pd.DataFrame, names: Sequence[str], level: float) -> pd.DataFrame:
     values, depths, layers = _cube(part, names)
-    prompts, count, seeds, width = values.shape
-    together = np.where(np.isfinite(values).all(axis=1), values.prod(axis=1), np.nan)
-    complete = np.asarray(np.isfinite(together).all(axis=1))
-    values = np.where(complete[:, None, None], values, np.nan)
-    parts = [together.mean(axis=1), *values.mean(axis=2).transpose(1, 0, 2)]
-    # atom k from the image of seed s + k: every image but never the same one twice
-    rolled = [np.roll(values[:, k], k, axis=1) for k in range(count)]
-    product = np.prod(rolled, axis=0).mean(axis=1) if seeds >= count else np.full((prompts, width), np.nan)
-    columns = totals(np.concatenate([*parts, product], axis=1))
-
-    used = np.isfinite(parts[0]).sum(axis=0)
+    _, count, _, width = values.shape
+    complete = np.isfinite(values).all(axis=1)
+    number = complete.sum(axis=1)
+    values = np.where(complete[:, None], values, 0.0)
+    with np.errstate(invalid="ignore"):
+        together = np.where(complete, values.prod(axis=1), 0.0).sum(axis=1) / number
+        single = values.sum(axis=2) / number[:, None]
+    product = _of_different_images(values, complete)
+    alike = np.where(np.isfinite(product), together, np.nan)
+    parts = [together, *single.transpose(1, 0, 2), product, alike]
+    columns = totals(np.concatenate(parts, axis=1))
+    used, used_within = (np.isfinite(one).sum(axis=0) for one in (together, product))
 
     def statistic(sums: Float[np.ndarray, "many columns"]) -> Float[np.ndarray, "many numbers"]:
-        means = rates(sums).reshape(len(sums), count + 2, width)
-        every, expected, within = means[:, 0], means[:, 1:-1].prod(axis=1), means[:, -1]
-        return np.concatenate([every, expected, within], axis=1)
+        means = rates(sums).reshape(len(sums), count + 3, width)
+        every, expected = means[:, 0], means[:, 1 : count + 1].prod(axis=1)
+        return np.concatenate([every, expected, means[:, -2], means[:, -1]], axis=1)
 
-    result = jackknife(columns, statistic, np.tile(used, 3))
+    result = jackknife(columns, statistic, np.concatenate([used, used, used_within, used_within]))
     low, high = result.shares(level)
-    every, expected, apart = (
+    every, expected, apart, alone = (
         [numbers[start : start + width] for numbers in (result.estimate, low, high)]
-        for start in (0, width, 2 * width)
+        for start in range(0, 4 * width, width)
     )
     frame = pd.DataFrame({"atoms": " & ".join(names), "layer": layers, "depth": depths})
     frame["all"], frame["product"], frame["within"] = every[0], expected[0], apart[0]
-    for name, other, start in (("gap", expected, width), ("within_gap", apart, 2 * width)):
-        correlation = [result.correlation(layer, layer + start) for layer in range(width)]
-        frame[name] = every[0] - other[0]
+    # the second gap is of the prompts that have both of its numbers
+    for name, one, first, other, second in (
+        ("gap", every, 0, expected, width),
+        ("within_gap", alone, 3 * width, apart, 2 * width),
+    ):
+        correlation = [result.correlation(first + layer, second + layer) for layer in range(width)]
+        frame[name] = one[0] - other[0]
         frame[f"{name}_low"], frame[f"{name}_high"] = difference_interval(
-            (every[0], every[1], every[2]), (other[0], other[1], other[2]), correlation
+            (one[0], one[1], one[2]), (other[0], other[1], other[2]), correlation
         )
     frame["prompts"] = used
     frame["note"] = [why_no_interval(int(one)) for one in used]
     return frame
+
+
+def _of_different_images(
+    values: Float[np.ndarray, "prompt atom seed layer"], complete: Bool[np.ndarray, "prompt seed layer"]
+) -> Float[np.ndarray, "prompt layer"]:
+    """The mean product of atoms, each from another complete image; NaN with fewer images than atoms."""
+    count, number = values.shape[1], complete.sum(axis=1)
+    first = np.argsort(~complete, axis=1, kind="stable")  # complete images come first
+    values = np.take_along_axis(values, first[:, None], axis=2)
+    found = np.full(number.shape, np.nan)
+    for images in np.unique(number[number >= count]):
+        # atom k from the image k places on: every image but never the same one twice
+        rolled = [np.roll(values[:, k, :images], k, axis=1) for k in range(count)]
+        found = np.where(number == images, np.prod(rolled, axis=0).mean(axis=1), found)
+    return found
 
 
 def _cube(

@@ -174,6 +174,19 @@ def test_findings_say_how_many_seeds_the_gap_within_prompts_needs():
         assert (f"| fewer than {len(names)} seeds |" in page) == (seeds < len(names)), (names, seeds)
 
 
+def test_binding_counts_the_images_that_a_prompt_has():
+    # the second prompt lacks seed 0 of b: seeds 1 and 2 count, of which one has both
+    first = np.array([[[1.0], [1.0], [1.0]], [[1.0], [1.0], [0.0]]])
+    second = np.array([[[1.0], [1.0], [1.0]], [[NA], [1.0], [0.0]]])
+    row = binding(atoms({"a": first, "b": second}), resampling=FAST).iloc[0]
+    assert (row["prompts"], row["all"], row["product"]) == (2, 0.75, 0.75**2)
+    assert (row["within"], row["within_gap"]) == (0.5, 0.25)
+    # with one image left it has none to take the other atom from
+    second[1, 1] = NA
+    row = binding(atoms({"a": first, "b": second}), resampling=FAST).iloc[0]
+    assert (row["prompts"], row["all"], row["within"], row["within_gap"]) == (2, 0.5, 1.0, 0.0)
+
+
 def test_binding_is_the_same_where_each_prompt_has_seeds_of_its_own():
     made = (np.random.default_rng(3).random((2, 12, 3, 1)) < 0.7) * 1.0
     table = atoms({"a": made[0], "b": made[1]})
