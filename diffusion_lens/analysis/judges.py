@@ -33,7 +33,8 @@ def add_judges(
         notes: takes what could not be made.
         table: validated scores of real images.
         by: what makes a curve.
-        truth: the scorer by whom others are corrected: itself, or any called "human:...".
+        truth: the scorer by whom others are corrected: itself, or any called "human:..."; of several the
+            first by name, which a note says.
         resampling: the level of the intervals.
     """
     scorers = sorted(table.loc[table["label"].notna(), "scorer"].unique())
@@ -59,6 +60,11 @@ def add_judges(
         tables["raters"] = raters
     if people:
         judges = [name for name in ranked if name not in people]
+        if judges and len(people) > 1:
+            notes.append(
+                f"correction: by {people[0]} alone, the first of {', '.join(people)}. To correct by "
+                "another one, name it as the truth."
+            )
         _correct(tables, notes, table, judges, people[0], by, resampling)
 
 

@@ -362,6 +362,17 @@ def test_judges_agree_at_the_layers_of_each_encoder_apart():
     assert len(found) == 6
 
 
+def test_of_several_people_the_one_who_corrects_is_named():
+    judge = with_a_column(range(8), {"text_encoder": 2})
+    people = [judge.assign(scorer=f"human:{name}") for name in ("ann", "bob")]
+    table = scores.validate(pd.concat([judge, *people], ignore_index=True))
+    found = analyse(table, ("kind",), resampling=FAST)
+    said = [note for note in found.notes if note.startswith("correction: by human:ann alone")]
+    assert len(said) == 1 and "human:ann, human:bob" in said[0] and "correction" in found.tables
+    by_bob = analyse(table, ("kind",), truth="human:bob", resampling=FAST)
+    assert not [note for note in by_bob.notes if note.startswith("correction")]
+
+
 def test_a_judge_that_is_corrected_is_first_what_its_curve_is():
     """A colour is wrong where its thing is not, also where nobody wrote down that it depends on it."""
     people = with_a_column(range(8), {"text_encoder": 3}).assign(scorer="human")
