@@ -114,13 +114,15 @@ def judge_images(
         model: the model that drew the images, by which a scorer knows its domain.
 
     Returns:
-        Rows of scores (see `scoring.table`), whose column `run` is the cell. Empty where the scorer answers
-        no check of the prompt.
+        Rows of scores (see `scoring.table`), whose column `run` is the cell, and whose `depth` is of the
+        deepest layer that the table has of the encoder. Empty where the scorer answers no check of the
+        prompt.
 
     Raises:
         ScorerError: there is no such scorer, or it can't judge these images.
     """
     asked, source = asked_of(prompt, given), Source(model)
+    deepest = table.groupby("encoder")["layer"].max()
     made: list[dict[str, object]] = []
     for one in scorers_named(scorer, settings, device):
         prepared = one.prepare([asked], source)[0]
@@ -136,7 +138,7 @@ def judge_images(
                 scorer=one.name,
                 encoder=row["encoder"],
                 layer=row["layer"],
-                last=row["layer"],
+                last=int(deepest[row["encoder"]]),
                 seed=row["seed"],
             )
     return scores.validate(pd.DataFrame(made)) if made else pd.DataFrame(columns=list(scores.COLUMNS))

@@ -43,8 +43,8 @@ def score_result(
     Returns:
         A validated table of scores (see `scoring.table`), gated by parents. A missing image is missing,
         with its reason. Images that were read where the pipeline reads repeat a layer: the column `native`
-        and the name of their run say so. A result does not say how many layers its encoder has: `depth` is
-        of the deepest one drawn.
+        and the name of their run say so. `depth` is of the encoder's last layer, as a result of a lens
+        knows it, and of the deepest one drawn for a result that was read from a file.
 
     Raises:
         ScorerError: there is no such scorer, or it can't be made; or it stopped.
@@ -53,13 +53,15 @@ def score_result(
     table = result.table.reset_index(drop=True)
     prompts = list(dict.fromkeys(table["prompt"]))
     asked = ask([Prompt(text) for text in prompts], checks or ()).prompts
+    readings = result.drawn_by.readings if result.drawn_by is not None else ()
+    depths = {one.reading.encoder: one.depth for one in readings}
     made = []
     for one in scorers_named(scorer, settings, device):
         models = [_column(table, name) for name in ("model", "revision")]
         for (model, revision), part in table.groupby(models, dropna=False):
             source = Source(_text(model), _text(revision))
             by_prompt = dict(zip(prompts, one.prepare(asked, source), strict=True))
-            made += _score(one, part, by_prompt, source, images_at_once)
+            made += _score(one, part, by_prompt, source, depths, images_at_once)
     if not made:
         raise ScorerError(f"{scorer} can judge none of the checks of these prompts.")
     return scores.validate(pd.DataFrame(made))
@@ -91,6 +93,7 @@ def _score(
     table: pd.DataFrame,
     prompts: Mapping[str, CheckedPrompt],
     source: Source,
+    depths: Mapping[str, int],
     images_at_once: int,
 ) -> list[dict[str, object]]:
     """The rows of one scorer on the images of one model."""
@@ -101,7 +104,7 @@ def _score(
     for _, series in table.groupby(keys, sort=False, dropna=False):
         ordered = series.sort_values(["native", "layer"]).to_dict("records")
         rows: list[dict[str, Any]] = [{str(name): row[name] for name in row} for row in ordered]
-        depth = max(row["layer"] for row in rows)
+        depth = max(depths.get(rows[0]["encoder"], 0), *(row["layer"] for row in rows))
         before: list[dict[str, Any]] = []
         plain = [row for row in rows if not row["native"]] or rows
         for row in rows:

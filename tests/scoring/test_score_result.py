@@ -8,6 +8,7 @@ from diffusion_lens.checks.checks import Check, CheckedPrompt
 from diffusion_lens.errors import ScorerError
 from diffusion_lens.lens.result import Result
 from diffusion_lens.scoring import table as scores
+from diffusion_lens.scoring.judge_images import judge_images
 from diffusion_lens.scoring.score_result import score_result
 from diffusion_lens.scoring.score_run import Settings, score_run
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
@@ -47,6 +48,14 @@ def test_the_scores_are_those_of_a_run(tmp_path):
     same = [*keys, "kind", "parents", "depth", "p", "label", "reason", "p_ungated", "label_ungated"]
     pd.testing.assert_frame_equal(mine[same], theirs[same], check_dtype=False)
     assert tuple(mine.columns[: len(scores.COLUMNS)]) == scores.COLUMNS
+
+
+def test_depth_is_of_the_encoder_also_where_its_last_layer_was_not_drawn(emoji):
+    drawn = emoji("a red fox", [0, 3], steps=1, progress=False)
+    assert set(score_result(drawn, "oracle")["depth"]) == {0.0, 0.5}
+    read = Result(drawn.table, {})  # as from a file, where nobody knows
+    assert set(score_result(read, "oracle")["depth"]) == {0.0, 1.0}
+    assert set(judge_images(drawn.table, "a red fox")["depth"]) == {0.0, 1.0}
 
 
 def test_missing_images_are_missing_with_their_reason():
