@@ -133,7 +133,8 @@ def patch(
     write_whole(figure, lambda file: drawn.savefig(file, format="png", dpi=200))
     if patched.table["right"].isna().all():
         reasons = (
-            "; ".join(patched.answers["reason"].dropna().unique()[:2]) or "it answers none of the checks"
+            "; ".join(patched.answers["reason"].dropna().unique()[:2])
+            or "it does not answer all of the checks"
         )
         warn(f"{scorer} judged nothing ({reasons}): the heat map shows how far the image is restored.")
     units = int(found["units"].max())

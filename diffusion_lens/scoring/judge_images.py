@@ -147,7 +147,8 @@ def judge_images(
 def share_right(answers: pd.DataFrame, checks: Collection[str]) -> pd.Series:
     """The share of some checks that each image meets, by cell; missing where one of them is not known.
 
-    A check counts by its label, or by its p where the scorer gives no label.
+    A check counts by its label, or by its p where the scorer gives no label. One of a kind that the scorer
+    doesn't judge is not known: a share of the others would look like a share of all.
 
     Args:
         answers: of `judge_images`.
@@ -156,7 +157,8 @@ def share_right(answers: pd.DataFrame, checks: Collection[str]) -> pd.Series:
     here = answers[answers["check"].isin(checks)]
     value = here["label"].astype("Float64").fillna(here["p"].astype("Float64")).astype(float)
     whole = value.groupby(here["run"]).agg(lambda one: one.mean(skipna=False))
-    return whole.astype(float)
+    asked = here["check"].groupby(here["run"]).nunique()
+    return whole.astype(float).where(asked == len(set(checks)))
 
 
 def image_difference(image: Any, other: Any) -> float:

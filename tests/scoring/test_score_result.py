@@ -8,7 +8,7 @@ from diffusion_lens.checks.checks import Check, CheckedPrompt
 from diffusion_lens.errors import ScorerError
 from diffusion_lens.lens.result import Result
 from diffusion_lens.scoring import table as scores
-from diffusion_lens.scoring.judge_images import judge_images
+from diffusion_lens.scoring.judge_images import judge_images, share_right
 from diffusion_lens.scoring.score_result import score_result
 from diffusion_lens.scoring.score_run import Settings, score_run
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
@@ -56,6 +56,19 @@ def test_depth_is_of_the_encoder_also_where_its_last_layer_was_not_drawn(emoji):
     read = Result(drawn.table, {})  # as from a file, where nobody knows
     assert set(score_result(read, "oracle")["depth"]) == {0.0, 1.0}
     assert set(judge_images(drawn.table, "a red fox")["depth"]) == {0.0, 1.0}
+
+
+def test_a_share_of_checks_is_missing_where_one_is_of_a_kind_that_the_scorer_does_not_judge():
+    table = pd.DataFrame(
+        {"cell": ["one"], "encoder": "text_encoder", "layer": 0, "seed": 0, "image": [scene("a red fox")]}
+    )
+    both = ["object-0", "attribute-0"]
+    assert share_right(judge_images(table, "a red fox"), both).to_dict() == {"one": 1.0}
+    objects = OracleScorer()
+    objects.kinds = frozenset({"object"})
+    answers = judge_images(table, "a red fox", objects)
+    assert share_right(answers, both).isna().to_dict() == {"one": True}
+    assert share_right(answers, ["object-0"]).to_dict() == {"one": 1.0}
 
 
 def test_missing_images_are_missing_with_their_reason():
