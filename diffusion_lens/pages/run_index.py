@@ -20,6 +20,7 @@ from fsspec.core import url_to_fs
 from diffusion_lens.errors import RunError
 from diffusion_lens.files import read_from
 from diffusion_lens.pages.run_parts import NEEDED, find_parts, read_images_of, read_rows
+from diffusion_lens.runs.manifest import load_plan
 from diffusion_lens.runs.table import VARIANT_COLUMNS
 from diffusion_lens.scoring.baselines import is_baseline
 
@@ -32,6 +33,17 @@ ANSWERS = ("cell", "scorer", "check", "kind", "p", "label", "reason")
 _OTHERS = """cell native site identical revision steps guidance height width negative_prompt scheduler
 options upscale upscaled missing batch seconds dtype device optimizations version torch diffusers commit
 digest column order"""
+# a run has one value of each; a table that was put together of several may have more
+_SAMPLER = (
+    "steps",
+    "guidance",
+    "height",
+    "width",
+    "negative_prompt",
+    "scheduler",
+    "options",
+    "upscale",
+)
 OWN = frozenset((*NEEDED, *VARIANT_COLUMNS, *_OTHERS.split()))
 
 
@@ -98,10 +110,13 @@ class RunIndex:
         parts = find_parts(fs, root, text)
         table, where = read_rows(fs, root, parts, notes)
         manifest = _read_manifest(fs, root, text, notes) if fs.isdir(root) else {}
+        left_out = _not_planned(table, manifest, notes)
+        gone, table = set(table["cell"][left_out]) if len(table) else set(), table[~left_out]
         if table.empty:
             raise RunError(f"{text} has no image to show. " + " ".join(notes))
         table = _in_order(table, manifest)
         answers = _read_answers(fs, root, notes) if fs.isdir(root) else _no_answers()
+        answers = answers[~answers["cell"].isin(gone)]
         planned = manifest.get("cells")
         if isinstance(planned, int) and planned > len(table):
             notes.insert(0, f"Unfinished: {len(table)} of {planned} images are drawn.")
@@ -139,10 +154,12 @@ class RunIndex:
         return {}
 
     def strips(self) -> list[Strip]:
-        """The rows of a grid: one by prompt, reading and seed."""
+        """The rows of a grid: one by prompt, reading, sampler settings and seed."""
         rows = self.table
         several = [
-            name for name in VARIANT_COLUMNS if name in rows and rows[name].nunique(dropna=False) > 1
+            name
+            for name in (*VARIANT_COLUMNS, *_SAMPLER)
+            if name in rows and rows[name].nunique(dropna=False) > 1
         ]
         keys = ["prompt", *several, "seed"]
         found = []
@@ -198,6 +215,18 @@ class RunIndex:
         wanted = sorted(cells, key=lambda cell: self._where.get(cell, ("", 0)))
         for cell in wanted:
             yield cell, self.image(cell)
+
+
+def _not_planned(table: pd.DataFrame, manifest: Mapping[str, Any], notes: list[str]) -> pd.Series:
+    """Which images of a run's folder are not of its experiment any more, as `runs.images.read_run` has it."""
+    try:
+        planned = {cell.id for cell in load_plan(manifest).cells}
+    except RunError:  # damaged, of another version, or there is none: all images are shown
+        return pd.Series(False, index=table.index)
+    left_out = ~table["cell"].isin(planned) if len(table) else pd.Series(False, index=table.index)
+    if left_out.any():
+        notes.append(f"{left_out.sum()} images are not of its experiment any more; they are left out.")
+    return left_out
 
 
 def _in_order(table: pd.DataFrame, manifest: Mapping[str, Any]) -> pd.DataFrame:

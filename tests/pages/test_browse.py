@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from diffusion_lens.analysis.curves import curves
-from diffusion_lens.errors import InputError
+from diffusion_lens.errors import InputError, RunError
 from diffusion_lens.lens.thumbnails import thumbnail
 from diffusion_lens.pages.app import create_app
 from diffusion_lens.pages.recipe import command_of, python_of
@@ -268,6 +268,33 @@ def test_a_saved_result_opens_like_a_run(tmp_path: Path) -> None:
     index = RunIndex.open(tmp_path)
     assert index.columns == ["0", "1", "1, native"]
     assert len(index.strips()) == 1
+
+
+def test_images_of_other_sampler_settings_have_rows_of_their_own(tmp_path: Path) -> None:
+    image = {"bytes": thumbnail(Image.new("RGB", (8, 8), "red")), "path": None}
+    rows = {"cell": list("abcd"), "prompt": ["a"] * 4, "layer": [0, 1] * 2, "seed": [0] * 4}
+    table = pa.table({**rows, "steps": [4, 4, 20, 20], "guidance": [None, None, 5.0, 5.0]})
+    pq.write_table(table.append_column("image", pa.array([image] * 4)), tmp_path / "several.parquet")
+    strips = RunIndex.open(tmp_path / "several.parquet").strips()
+    assert [(strip.key["steps"], dict(strip.cells)) for strip in strips] == [
+        (4, {"0": "a", "1": "b"}),
+        (20, {"0": "c", "1": "d"}),
+    ]
+
+
+def test_images_that_the_experiment_asks_for_no_more_are_left_out(tmp_path: Path) -> None:
+    make_run(tmp_path / "made", ["a red fox"], lambda *_: scene("a red fox"), seeds=(0, 1))
+    make_run(tmp_path / "less", ["a red fox"], lambda *_: None, seeds=(1,))
+    score_run(tmp_path / "made", [OracleScorer()])
+    shutil.copy(tmp_path / "less" / "manifest.json", tmp_path / "made")
+    index = RunIndex.open(tmp_path / "made")
+    assert [strip.key["seed"] for strip in index.strips()] == [1]
+    assert set(index.answers["cell"]) == set(index.table["cell"])
+    assert index.notes == ("3 images are not of its experiment any more; they are left out.",)
+    make_run(tmp_path / "other", ["a dog"], lambda *_: None)
+    shutil.copy(tmp_path / "other" / "manifest.json", tmp_path / "made")
+    with pytest.raises(RunError, match=r"no image to show\. 6 images are not of its experiment"):
+        RunIndex.open(tmp_path / "made")
 
 
 def test_the_atlas_opens_one_run() -> None:
