@@ -218,7 +218,7 @@ class RunIndex:
 
 
 def _not_planned(table: pd.DataFrame, manifest: Mapping[str, Any], notes: list[str]) -> pd.Series:
-    """Which images of a run's folder are not of its experiment any more, as `runs.images.read_run` has it."""
+    """Which images are not of the experiment any more, as `runs.images.read_run` has it."""
     try:
         planned = {cell.id for cell in load_plan(manifest).cells}
     except RunError:  # damaged, of another version, or there is none: all images are shown

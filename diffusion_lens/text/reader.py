@@ -92,15 +92,13 @@ class Reader:
             if edits is None:
                 found = encode(self.conditioner, prompts, readings, *asked, None, self._expand)
                 pieces = {word.token: word.placeholder_tokens for word in self.embeddings}
-                for one in found.values() if self.options.get("clean_caption") else ():
-                    check_cleaned(one.prompts, one.tokens, pieces)
+                for read in found.values() if self.options.get("clean_caption") else ():
+                    check_cleaned(read.prompts, read.tokens, pieces)
                 return found
-            parts = [
-                encode(
-                    self.conditioner, [prompt], readings, *asked, self._hooks(prompt, edits), self._expand
-                )
-                for prompt in prompts
-            ]
+            parts = []
+            for one in prompts:
+                hooks = self._hooks(one, edits)
+                parts.append(encode(self.conditioner, [one], readings, *asked, hooks, self._expand))
         return {name: LayerStates.join([part[name] for part in parts]) for name in parts[0]}
 
     def prepare(self, prompts: Sequence[str], readings: Sequence[ResolvedReading]) -> None:
