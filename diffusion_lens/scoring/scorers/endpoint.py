@@ -18,7 +18,6 @@ from PIL.Image import Image
 
 from diffusion_lens.checks.checks import KINDS, Check, Judgement
 from diffusion_lens.errors import ScorerError
-from diffusion_lens.scoring.answer_store import digest_of
 from diffusion_lens.scoring.answering import Question, judge_answer, pose, spelled, why_not_posed
 from diffusion_lens.scoring.chat_client import ChatClient, NoAnswer, Patience, first_token_masses
 from diffusion_lens.scoring.registry import register
@@ -169,6 +168,8 @@ def _digest_server(url: str) -> str:
     Two servers may give different weights the same name. Time limits and keys change no answer.
     """
     parts = urlsplit(url)
+    from diffusion_lens.scoring.answer_store import digest_of  # imports pandas
+
     return digest_of([parts.netloc.rpartition("@")[2].lower(), parts.path.rstrip("/")])
 
 
