@@ -146,11 +146,7 @@ def test_clean_pads_are_those_of_the_empty_prompt(emoji):
 def test_the_pads_of_clip_are_told_from_the_token_that_ends_the_prompt(tiny_lens):
     lens = tiny_lens("sd")
     seen = Changed(lens, Pads("clean"))
-    (places,) = (
-        seen.reader._places.values()
-        if len(seen.reader._places) == 1
-        else [seen.reader._places["text_encoder", PROMPT]]
-    )
+    places = seen.reader.places_of(seen.states)
     words = seen.states.tokens[0]
     assert words[places.pads[0] - 1] == words[places.pads[0]]  # the end of the text, written as a pad is
     assert len(places.select("special")) == 2
