@@ -8,6 +8,7 @@ raise, whatever the JSON holds.
 import json
 import math
 import random
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -72,7 +73,8 @@ class ChatClient:
             import httpx
         except ImportError as error:
             raise ScorerError("The scorer endpoint needs httpx: pip install diffusion-lens[vqa]") from error
-        self.url, self.patience = url.rstrip("/"), patience
+        self._address, self.patience = url.rstrip("/"), patience
+        self.url = re.sub(r"(?<=//)[^/]*@", "", self._address)  # as messages have it, which are kept
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(timeout=patience.timeout, headers=headers)
         self._lost = 0
@@ -170,7 +172,7 @@ class ChatClient:
         """One request: status, headers and body, which is neither too long nor too slow."""
         end = time.monotonic() + self.patience.timeout
         content = bytearray()
-        with self._client.stream(method, f"{self.url}/{path}", json=body) as response:
+        with self._client.stream(method, f"{self._address}/{path}", json=body) as response:
             for piece in response.iter_bytes(65536):
                 content += piece
                 if len(content) > MOST_BYTES:

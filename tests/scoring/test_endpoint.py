@@ -267,8 +267,9 @@ def test_what_a_server_answered_before_it_was_gone_is_kept(server):
 
 
 def test_nobody_there_a_refused_key_and_several_models_are_named(server, monkeypatch):
-    with pytest.raises(ScorerError, match=r"Nobody answers at http://127\.0\.0\.1:9"):
-        EndpointScorer(EndpointSettings("http://127.0.0.1:9/v1"))
+    with pytest.raises(ScorerError, match=r"Nobody answers at http://127\.0\.0\.1:9") as told:
+        EndpointScorer(EndpointSettings("http://me:a@secret@127.0.0.1:9/v1"))
+    assert "secret" not in str(told.value)
     server.models = {"data": [{"id": "a"}, {"id": "b"}]}
     with pytest.raises(ScorerError, match=r"has the models \['a', 'b'\]"):
         scorer_of(server)
