@@ -170,7 +170,9 @@ def page(tables: Tables) -> str:
         f"({len(TRAINED['object'])} nouns, {len(TRAINED['colour'])} colours) in the other sentences; it is "
         "read rightly where the nearest mean is that of the word that it stands for. Nothing is trained "
         "for that, so that a word that is not read may be there all the same: these rates are lower bounds "
-        "of what the states hold. Chance is one in the number of trained words. What is drawn is of "
+        "of what the states hold. Chance is one in the number of trained words; the encoder of "
+        "`emoji-clip` was trained on the testbed's captions alone, so that what is read of it is what "
+        "pieces that words share give. What is drawn is of "
         "[the testbed's evaluation](../testbed/README.md); a colour is asked for where its object is "
         "there. The unit is the word, of trained words that are drawn the caption; intervals are Wilson's, "
         "of 95 %.",
