@@ -94,7 +94,8 @@ def draw_curves(
             for level in _chances(part) if chance is None else [chance]:
                 axis.axhline(level, color=_CHANCE, linewidth=0.8, linestyle=(0, (1, 2)))
                 ends.append(LineEnd("chance", axis.get_xlim()[1], level, _CHANCE))
-            axis.set_title(_title("" if value is None else str(value), _count(part)))
+            # at a fixed height: matplotlib looks for what is in its way each time, which takes long
+            axis.set_title(_title("" if value is None else str(value), _count(part)), y=1)
             label_ends(axis, ends if len(lines) > 1 else ends[1:], height - _AROUND)
         for axis in axes.flat[len(panels) :]:
             axis.remove()

@@ -54,7 +54,7 @@ def draw_dots(
             if control is not None:
                 axis.plot(part[control], at, "|", color="#808080", markersize=7, clip_on=False)
             counts = f"{part['prompts'].min():.0f}", f"{part['prompts'].max():.0f}"
-            axis.set_title(f"{name}, n = {' to '.join(dict.fromkeys(counts))}")
+            axis.set_title(f"{name}, n = {' to '.join(dict.fromkeys(counts))}", y=1)
             axis.grid(visible=False, axis="y")
         axes[0, 0].set_yticks(range(len(rows)), rows[::-1])
         axes[0, 0].set_ylim(-0.6, len(rows) - 0.4)

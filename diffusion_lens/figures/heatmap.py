@@ -72,7 +72,7 @@ def draw_heatmap(
         for axis, (name, grid) in zip(axes, grids, strict=True):
             picture = _cells(axis, grid)
             if name:
-                axis.set_title(name)
+                axis.set_title(name, y=1)
         axes[-1].set_xlabel("layer")
         bar = figure.colorbar(
             picture,

@@ -17,8 +17,8 @@ from matplotlib.textpath import text_to_path
 from PIL import Image
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.figures.style import FONT, PAGE, style
-from diffusion_lens.lens.fonts import fallback_fonts
+from diffusion_lens.figures.fonts import font_families
+from diffusion_lens.figures.style import PAGE, style
 
 __all__ = [
     "INK",
@@ -54,7 +54,7 @@ def as_text(text: object) -> str:
 
 def text_width(texts: Sequence[str], size: float = 8.0) -> float:
     """The width of the longest line of some labels in inches; `size` is that of the font in points."""
-    font = FontProperties(family=[FONT, *fallback_fonts()], size=size)
+    font = FontProperties(family=list(font_families()), size=size)
     lines = [line.replace(r"\$", "$") for text in texts for line in text.split("\n") if line.strip()]
     widths = (text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] for line in lines)
     return max((float(width) / 72 for width in widths), default=0.0)
