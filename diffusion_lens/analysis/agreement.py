@@ -6,7 +6,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from sklearn.metrics import cohen_kappa_score
 
 from diffusion_lens.analysis.confidence import share_interval
 from diffusion_lens.analysis.curves import why_no_interval
@@ -27,6 +26,8 @@ def cohen(first: Sequence[object], second: Sequence[object]) -> float:
     """Cohen's kappa of two raters (Cohen 1960); NaN if both always say one same thing."""
     if len(set(first) | set(second)) < 2:
         return np.nan
+    from sklearn.metrics import cohen_kappa_score  # more than a second to import
+
     return float(cohen_kappa_score(first, second))
 
 

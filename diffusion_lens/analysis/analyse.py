@@ -30,7 +30,9 @@ from diffusion_lens.checks.checks import CHOICE, WHOLE
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.scoring.table import COLUMNS
 
-__all__ = ["Analysis", "analyse", "default_by"]
+__all__ = ["Analysis", "OnTable", "analyse", "default_by"]
+
+OnTable = Callable[[str, pd.DataFrame], object]
 
 
 @dataclass
@@ -40,10 +42,18 @@ class Analysis:
     Attributes:
         tables: by name.
         notes: what was left out and why, a sentence each.
+        on_table: is told the name of each table and the table as soon as it is made.
     """
 
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    on_table: OnTable | None = None
+
+    def keep(self, name: str, table: pd.DataFrame) -> None:
+        """Keep a table."""
+        self.tables[name] = table
+        if self.on_table is not None:
+            self.on_table(name, table)
 
     def add(self, name: str, make: Callable[[], pd.DataFrame]) -> None:
         """Keep a table, or say why there is none."""
@@ -55,7 +65,7 @@ class Analysis:
         if table.empty:
             self.notes.append(f"{name}: there is nothing to report")
         else:
-            self.tables[name] = table
+            self.keep(name, table)
 
 
 def default_by(table: pd.DataFrame) -> tuple[str, ...]:
@@ -75,6 +85,7 @@ def analyse(
     declared: Sequence[Contrast] = (),
     truth: str | None = None,
     resampling: Resampling = DEFAULT,
+    on_table: OnTable | None = None,
 ) -> Analysis:
     """Everything that can be said of a table of scores.
 
@@ -91,6 +102,7 @@ def analyse(
         truth: the scorer by whom others are corrected: itself, or any called "NAME:..."; people, called
             "human", where there are any, if left out.
         resampling: the level of all intervals, and the draws behind bands and p values.
+        on_table: is told the name of each table and the table as soon as it is made.
 
     Returns:
         Those of these tables that there is anything to report in: `curves`, `conditional_curves`,
@@ -119,10 +131,12 @@ def analyse(
     check_planned(planned, values)
     faults = {one: fault_of(one, values) for one in declared}
     planned = [*planned, *(one for one, fault in faults.items() if not fault and one not in planned)]
-    found = Analysis(notes=[f"planned {one}: {fault}" for one, fault in faults.items() if fault])
+    notes = [f"planned {one}: {fault}" for one, fault in faults.items() if fault]
+    found = Analysis(notes=notes, on_table=on_table)
     if table["category"].nunique() > MOST_VALUES and "category" not in by:
         found.notes.append(f"category: {table['category'].nunique()} values, too many for curves of each")
-    found.tables.update(of_labels)
+    for name, one in of_labels.items():
+        found.keep(name, one)
     needed = {*COLUMNS, *by, *(one.column for one in planned), "baseline", "chance"} - {"prompt"}
     table = table[[name for name in table.columns if name in needed | set(by)]]
     asked, measured, every = _sort_out(prepare(table, by))
@@ -141,7 +155,7 @@ def analyse(
     named = table[[name for name in table.columns if name in {one.column for one in planned}]]
     add_contrasts(found.add, found.notes, everything, named, by, planned, resampling)
     found.add("binding", lambda: binding(everything, within, resampling=resampling))
-    add_judges(found.tables, found.notes, everything, by, truth or "human", resampling)
+    add_judges(found.keep, found.notes, everything, by, truth or "human", resampling)
     return found
 
 

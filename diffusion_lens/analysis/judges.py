@@ -1,6 +1,6 @@
 """Tables on the scorers themselves: how they agree, and curves corrected by people."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import pandas as pd
@@ -16,7 +16,7 @@ _LAYERS = ["run", "encoder", "layer"]
 
 
 def add_judges(
-    tables: dict[str, pd.DataFrame],
+    keep: Callable[[str, pd.DataFrame], object],
     notes: list[str],
     table: pd.DataFrame,
     by: Sequence[str],
@@ -29,7 +29,8 @@ def add_judges(
     is not that of another.
 
     Args:
-        tables: takes `agreement`, `raters`, `correction` and `correction_areas`.
+        keep: takes the name of a table (`agreement`, `raters`, `correction`, `correction_areas`) and the
+            table.
         notes: takes what could not be made.
         table: validated scores of real images.
         by: what makes a curve.
@@ -54,10 +55,10 @@ def add_judges(
             frame = frame.assign(**told)
             rows.append(frame[[*_LAYERS, *(name for name in frame if name not in _LAYERS)]])
     if rows:
-        tables["agreement"] = pd.concat(rows, ignore_index=True)
+        keep("agreement", pd.concat(rows, ignore_index=True))
     raters = several_raters(table, ranked)
     if not raters.empty:
-        tables["raters"] = raters
+        keep("raters", raters)
     if people:
         judges = [name for name in ranked if name not in people]
         if judges and len(people) > 1:
@@ -65,7 +66,7 @@ def add_judges(
                 f"correction: by {people[0]} alone, the first of {', '.join(people)}. To correct by "
                 "another one, name it as the truth."
             )
-        _correct(tables, notes, table, judges, people[0], by, resampling)
+        _correct(keep, notes, table, judges, people[0], by, resampling)
 
 
 def check_truth(table: pd.DataFrame, truth: str) -> None:
@@ -95,7 +96,7 @@ def _is_of(truth: str, scorer: str) -> bool:
 
 
 def _correct(
-    tables: dict[str, pd.DataFrame],
+    keep: Callable[[str, pd.DataFrame], object],
     notes: list[str],
     table: pd.DataFrame,
     judges: Sequence[str],
@@ -114,5 +115,5 @@ def _correct(
         curves.append(curve.assign(scorer=judge))
         areas.append(area.assign(scorer=judge))
     if curves:
-        tables["correction"] = pd.concat(curves, ignore_index=True)
-        tables["correction_areas"] = pd.concat(areas, ignore_index=True)
+        keep("correction", pd.concat(curves, ignore_index=True))
+        keep("correction_areas", pd.concat(areas, ignore_index=True))

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy import stats
 
 from diffusion_lens.analysis.curves import why_no_interval
 from diffusion_lens.analysis.statistics import DEFAULT, Resampling
@@ -60,6 +59,8 @@ def trend(
 def _correlation(
     x: Float[np.ndarray, " prompt"], y: Float[np.ndarray, " prompt"], resampling: Resampling
 ) -> dict[str, object]:
+    from scipy import stats  # a second to import
+
     known = np.isfinite(x) & np.isfinite(y)
     count = int(known.sum())
     row: dict[str, object] = {"prompts": count, "note": why_no_interval(count)}

@@ -1,6 +1,7 @@
 """`diffusion-lens analyze`: scores turned into tables and figures."""
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from diffusion_lens.analysis.findings import Shown
     from diffusion_lens.analysis.findings import Source as About
+    from diffusion_lens.figures.study import StudyDrawing
 
 __all__ = ["analyze"]
 
@@ -27,7 +29,7 @@ _PRINTED = (
     *("summary", "summary_given_final_correct", "conditional_curves", "constancy", "order"),
     *("planned", "trends", "contrasts", "agreement", "raters", "correction_areas"),
 )
-# figures of more are written by several processes, which take seconds to start
+# figures of more are drawn by several processes, which take seconds to start
 _FEW_SCORES = 20_000
 
 
@@ -77,7 +79,6 @@ def analyze(
     from diffusion_lens.analysis.analyse import analyse
     from diffusion_lens.analysis.declared import Contrast
     from diffusion_lens.analysis.findings import findings
-    from diffusion_lens.analysis.formats import write_csv, write_latex
     from diffusion_lens.analysis.statistics import Resampling
     from diffusion_lens.analysis.written_files import (
         describe_files,
@@ -88,7 +89,6 @@ def analyze(
     from diffusion_lens.pages.report import write_report
     from diffusion_lens.scoring.read_several import check_sources, read_all
     from diffusion_lens.scoring.set_scores import read_set_scores
-    from diffusion_lens.threads import count_cores
 
     if not scores:
         raise InputError("No scores were given. Name a run's folder, or a table of scores.")
@@ -101,22 +101,22 @@ def analyze(
     settings = out / "analysis.json"
     check_output(settings, overwrite=overwrite)
     former = read_former_files(settings)
-    found = analyse(
-        table, by or None, planned=planned, declared=of_runs, truth=truth, resampling=resampling
-    )
-    of_sets = read_set_scores(scores)
-    if not of_sets.empty:
-        found.tables["set_scores"] = of_sets
     tables = out / "tables"
-    written = [out / "findings.md"]
-    for name, one in found.tables.items():
-        written.append(tables / f"{name}.csv")
-        write_csv(one, written[-1])
-        if name in _PRINTED:
-            written.append(tables / f"{name}.tex")
-            write_latex(one, written[-1])
-    workers = count_cores() if len(table) > _FEW_SCORES else 1
-    shown, drawn = _draw(found.tables, scores, out, workers) if figures else ([], [])
+    with _start_drawing(len(table)) if figures else nullcontext() as drawing:
+        found = analyse(
+            table,
+            by or None,
+            planned=planned,
+            declared=of_runs,
+            truth=truth,
+            resampling=resampling,
+            on_table=drawing.begin if drawing else None,
+        )
+        of_sets = read_set_scores(scores)
+        if not of_sets.empty:
+            found.keep("set_scores", of_sets)
+        written = [out / "findings.md", *_write_tables(found.tables, tables)]
+        shown, drawn = _draw(drawing, found.tables, scores, out) if drawing else ([], [])
     page = findings(found.tables, out.name, sources, notes=found.notes, figures=shown)
     write_whole(out / "findings.md", lambda file: file.write(page.encode()))
     runs = [path for path in scores if (path / "manifest.json").exists()]
@@ -144,19 +144,40 @@ def analyze(
         say(f"figures  {out / 'figures'}  ({len(shown)})")
 
 
+def _start_drawing(answers: int) -> "AbstractContextManager[StudyDrawing]":
+    """What draws the figures of so many answers."""
+    from diffusion_lens.figures.study import start_drawing
+    from diffusion_lens.threads import count_cores
+
+    return start_drawing(count_cores() if answers > _FEW_SCORES else 1)
+
+
+def _write_tables(made: "dict[str, pd.DataFrame]", folder: Path) -> list[Path]:
+    """Write all tables as csv and those of papers as LaTeX; the files written."""
+    from diffusion_lens.analysis.formats import write_csv, write_latex
+
+    written = []
+    for name, table in made.items():
+        written.append(folder / f"{name}.csv")
+        write_csv(table, written[-1])
+        if name in _PRINTED:
+            written.append(folder / f"{name}.tex")
+            write_latex(table, written[-1])
+    return written
+
+
 def _draw(
-    tables: "dict[str, pd.DataFrame]", scores: tuple[Path, ...], out: Path, workers: int
+    drawing: "StudyDrawing", tables: "dict[str, pd.DataFrame]", scores: tuple[Path, ...], out: Path
 ) -> "tuple[list[Shown], list[Path]]":
     """Draw the figures of the study, and examples of its runs; what to show, and the files written."""
     from diffusion_lens.analysis.findings import Shown
     from diffusion_lens.figures.examples import draw_examples
-    from diffusion_lens.figures.registry import draw_study
 
-    study = draw_study(tables, out / "figures", workers=workers)
-    drawn = [(one.path, one.title, one.caption) for one in study]
     runs = [path for path in scores if (path / "manifest.json").exists()]
     caption = "Prompts spread evenly over the run, one row each, by layer."
     examples = draw_examples(runs, out / "figures")
+    study = drawing.write(tables, out / "figures")
+    drawn = [(one.path, one.title, one.caption) for one in study]
     drawn += [(path, path.stem, caption) for path in examples]
     files = [*(one.path for one in study), *(one.path.with_suffix(".pdf") for one in study), *examples]
     return [Shown(path.relative_to(out).as_posix(), title, text) for path, title, text in drawn], files

@@ -8,7 +8,9 @@ from .panels import as_text as as_text
 from .panels import draw_images as draw_images
 from .panels import make_axes as make_axes
 from .panels import use_style as use_style
-from .registry import draw_study as draw_study
+from .study import StudyDrawing as StudyDrawing
+from .study import draw_study as draw_study
+from .study import start_drawing as start_drawing
 from .style import COLOURS as COLOURS
 from .style import DASHES as DASHES
 from .style import MARKERS as MARKERS

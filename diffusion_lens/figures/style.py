@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,10 @@ from diffusion_lens.files import write_whole
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "COLUMN", "DASHES", "MARKERS", "PAGE", "line_style", "save", "style"]
+__all__ = [
+    *("COLOURS", "COLUMN", "DASHES", "MARKERS", "PAGE"),
+    *("Rendered", "line_style", "render", "save", "style"),
+]
 
 # inches: one column and the full width of the usual two-column page
 COLUMN, PAGE = 3.4, 7.0
@@ -91,8 +95,56 @@ def style() -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """A figure as the bytes of its files.
+
+    Attributes:
+        png: its pixels.
+        pdf: its lines and letters.
+    """
+
+    png: bytes
+    pdf: bytes
+
+    def write(self, path: Path) -> list[Path]:
+        """Write both files.
+
+        Args:
+            path: without the ending.
+
+        Returns:
+            The files written, the .png first.
+
+        Raises:
+            OutputError: one can't be written.
+        """
+        written = []
+        for ending, content in ((".png", self.png), (".pdf", self.pdf)):
+            written.append(path.with_name(path.name + ending))
+            write_whole(written[-1], lambda file, content=content: file.write(content))  # type: ignore[misc]
+        return written
+
+
+def render(figure: "Figure") -> Rendered:
+    """Draw a figure as .png and .pdf, the same bytes each time; its parts then stay in their places."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+    png, pdf = io.BytesIO(), io.BytesIO()
+    with style():
+        _lay_out(figure)
+        shown_at = figure.get_dpi()
+        FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None, "Producer": None})
+        figure.set_dpi(_PIXELS_PER_INCH)
+        options = {"compress_level": _PNG_LEVEL}
+        FigureCanvasAgg(figure).print_png(png, metadata={"Software": None}, pil_kwargs=options)
+        figure.set_dpi(shown_at)
+    return Rendered(png.getvalue(), pdf.getvalue())
+
+
 def save(figure: "Figure", path: Path) -> list[Path]:
-    """Write a figure as .png and .pdf, the same bytes each time; its parts then stay in their places.
+    """Write a figure as .png and .pdf, as `render` draws it.
 
     Args:
         figure: what to write.
@@ -107,24 +159,7 @@ def save(figure: "Figure", path: Path) -> list[Path]:
     """
     if path.suffix in (".png", ".pdf"):
         raise InputError(f"{path}: leave the ending out; a figure is written as .png and as .pdf.")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_pdf import FigureCanvasPdf
-
-    png, pdf = io.BytesIO(), io.BytesIO()
-    with style():
-        _lay_out(figure)
-        shown_at = figure.get_dpi()
-        FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None, "Producer": None})
-        figure.set_dpi(_PIXELS_PER_INCH)
-        options = {"compress_level": _PNG_LEVEL}
-        FigureCanvasAgg(figure).print_png(png, metadata={"Software": None}, pil_kwargs=options)
-        figure.set_dpi(shown_at)
-    written = []
-    for ending, content in ((".png", png.getvalue()), (".pdf", pdf.getvalue())):
-        target = path.with_name(path.name + ending)
-        write_whole(target, lambda out, content=content: out.write(content))  # type: ignore[misc]
-        written.append(target)
-    return written
+    return render(figure).write(path)
 
 
 def _lay_out(figure: "Figure") -> None:

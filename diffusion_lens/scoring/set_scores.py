@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from PIL import Image
-from sklearn.metrics.pairwise import polynomial_kernel
 
 from diffusion_lens.errors import InputError, ScorerError, ScoresError
 from diffusion_lens.files import portable_name, write_whole
@@ -242,6 +241,8 @@ def _others_than(taken: Int[np.ndarray, " image"] | None, count: int) -> Int[np.
 
 
 def _kernel(one: Vectors, other: Others) -> Float[np.ndarray, "image other"]:
+    from sklearn.metrics.pairwise import polynomial_kernel  # more than a second to import
+
     return np.asarray(polynomial_kernel(one, other, degree=3, gamma=1.0, coef0=1.0), dtype=float)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.figures.registry import draw_study
+from diffusion_lens.figures.study import draw_study
 from experiments.studies.pages import read_tables
 from experiments.studies.shrink import shrink
 

@@ -16,7 +16,8 @@ from diffusion_lens.analysis.findings import Shown, Source, findings
 from diffusion_lens.analysis.formats import readable, write_latex
 from diffusion_lens.cli.analyze import analyze
 from diffusion_lens.errors import ScoresError
-from diffusion_lens.figures.registry import draw_figures, draw_study
+from diffusion_lens.figures.registry import draw_figures
+from diffusion_lens.figures.study import draw_study
 from diffusion_lens.pages.comparisons import contrasts as planned_view
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.metadata import column_name
@@ -44,7 +45,10 @@ def table() -> pd.DataFrame:
 
 
 def test_all_there_is_to_tell(table):
-    found = analyse(table, planned=[Contrast("kind", "object", "relation")], resampling=FAST)
+    told: dict[str, pd.DataFrame] = {}
+    planned = [Contrast("kind", "object", "relation")]
+    found = analyse(table, planned=planned, resampling=FAST, on_table=told.__setitem__)
+    assert list(told) == list(found.tables) and told["curves"] is found.tables["curves"]
     assert set(found.tables) == {
         "missing",
         "curves",

@@ -9,7 +9,8 @@ from diffusion_lens.analysis.analyse import analyse
 from diffusion_lens.analysis.declared import Contrast
 from diffusion_lens.analysis.findings import findings
 from diffusion_lens.figures.of_study.order import draw_order
-from diffusion_lens.figures.registry import draw_figures, draw_study, study_figures
+from diffusion_lens.figures.registry import draw_figures, study_figures
+from diffusion_lens.figures.study import draw_study, start_drawing
 from tests.analysis.simulate import FAST, RISING, as_table, images
 
 
@@ -103,10 +104,15 @@ def test_one_layer_alone_is_drawn_as_dots_and_never_as_a_curve():
     assert "## Failures" not in page and page.count("(layer 0)") == 4
 
 
-def test_several_processes_write_the_same_bytes(tmp_path, tables):
+def test_several_processes_write_the_same_bytes_while_tables_are_made(tmp_path, tables):
     few = {name: tables[name] for name in ("planned", "summary")}
-    one, two = (draw_study(few, tmp_path / str(workers), workers=workers) for workers in (1, 2))
-    assert [drawn.title for drawn in one] == [drawn.title for drawn in two] != []
+    one = draw_study(few, tmp_path / "1")
+    with start_drawing(2) as drawing:
+        drawing.begin("planned", few["planned"])
+        drawing.begin("summary", few["summary"])
+        assert not (tmp_path / "2").exists()
+        two = drawing.write(few, tmp_path / "2")
+    assert [drawn.title for drawn in one] == [drawn.title for drawn in two] == ["areas", "planned"]
     for alone, shared in zip(one, two, strict=True):
         for ending in (".png", ".pdf"):
             files = (drawn.path.with_suffix(ending) for drawn in (alone, shared))

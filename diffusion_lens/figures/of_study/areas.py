@@ -1,15 +1,14 @@
 """Areas under the layer curves side by side."""
 
 from collections.abc import Iterator
-
-from matplotlib.figure import Figure
+from functools import partial
 
 from diffusion_lens.figures.forest import draw_forest, pages_of
 from diffusion_lens.figures.of_study.parts import enough, keys_of, telling, without_baselines
-from diffusion_lens.figures.registry import StudyFigure, Tables
+from diffusion_lens.figures.registry import Draw, StudyFigure, Tables
 
 
-def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
+def _plan(tables: Tables) -> Iterator[tuple[str, Draw]]:
     if "summary" not in tables:
         return
     table = enough(without_baselines(tables["summary"]))
@@ -23,7 +22,8 @@ def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
         pages = pages_of(one)
         for number, page in enumerate(pages):
             title = "-".join(str(part) for part in parts if str(part))
-            forest = draw_forest(
+            forest = partial(
+                draw_forest,
                 page,
                 name=names,
                 value="area",
@@ -42,5 +42,5 @@ FIGURE = StudyFigure(
     40,
     "The area under each layer curve, the mean rate over depth: deep or slow knowledge has a small "
     "area. Bars: intervals over prompts; n: prompts.",
-    _draw,
+    _plan,
 )

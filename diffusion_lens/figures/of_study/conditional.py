@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 
-from matplotlib.figure import Figure
-
 from diffusion_lens.figures.of_study.parts import curve_figures, without_baselines
-from diffusion_lens.figures.registry import StudyFigure, Tables
+from diffusion_lens.figures.registry import Draw, StudyFigure, Tables
 
 
-def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
+def _plan(tables: Tables) -> Iterator[tuple[str, Draw]]:
     if "conditional_curves" in tables:
         yield from curve_figures(
             without_baselines(tables["conditional_curves"]),
@@ -24,5 +22,5 @@ FIGURE = StudyFigure(
     "Checks that depend on others, where these are right: on the prompts of each layer, which differ "
     "from layer to layer, and on a fixed set. Dotted: chance. Not on one scale with the "
     "rates of all images.",
-    _draw,
+    _plan,
 )

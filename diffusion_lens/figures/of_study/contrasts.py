@@ -1,17 +1,17 @@
 """Planned contrasts against zero."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from diffusion_lens.analysis.planned import held_equal
 from diffusion_lens.figures.forest import draw_forest, pages_of
 from diffusion_lens.figures.of_study.parts import enough
-from diffusion_lens.figures.registry import StudyFigure, Tables
+from diffusion_lens.figures.registry import Draw, StudyFigure, Tables
 
 
-def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
+def _plan(tables: Tables) -> Iterator[tuple[str, Draw]]:
     if "planned" not in tables:
         return
     table = tables["planned"]
@@ -25,7 +25,7 @@ def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
     yield from _forests(rates, "one_layer", "difference of rates")
 
 
-def _forests(known: pd.DataFrame, part: str, label: str) -> Iterator[tuple[str, Figure]]:
+def _forests(known: pd.DataFrame, part: str, label: str) -> Iterator[tuple[str, Draw]]:
     if known.empty:
         return
     keys = [key for key in held_equal(known) if known[key].nunique(dropna=False) > 1]
@@ -35,7 +35,9 @@ def _forests(known: pd.DataFrame, part: str, label: str) -> Iterator[tuple[str, 
     shown = known.assign(pair=pair, **{key: known[key].fillna("") for key in keys})
     pages = pages_of(shown)
     for number, page in enumerate(pages):
-        forest = draw_forest(page, name=[*keys, "pair"], value="difference", zero=True, label=label)
+        forest = partial(
+            draw_forest, page, name=[*keys, "pair"], value="difference", zero=True, label=label
+        )
         yield "-".join(text for text in (part, str(number + 1) if len(pages) > 1 else "") if text), forest
 
 
@@ -44,5 +46,5 @@ FIGURE = StudyFigure(
     50,
     "The comparisons that were decided on beforehand: differences of areas (of rates, where one layer "
     "alone is drawn) with their intervals; to the right of zero, the first is there earlier or more often.",
-    _draw,
+    _plan,
 )

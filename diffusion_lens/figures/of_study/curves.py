@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from diffusion_lens.figures.of_study.parts import curve_figures, keys_of, without_baselines
-from diffusion_lens.figures.registry import StudyFigure, Tables
+from diffusion_lens.figures.registry import Draw, StudyFigure, Tables
 
 _SHUFFLED = ": shuffled"
 
 
-def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
+def _plan(tables: Tables) -> Iterator[tuple[str, Draw]]:
     table = tables.get("curves")
     if table is None:
         return
@@ -35,5 +34,5 @@ FIGURE = StudyFigure(
     0,
     "The share of all images that are right, by layer: a check is wrong where one that it depends on "
     "is. Bars: intervals of single layers; shading: bands that hold whole curves. n: prompts.",
-    _draw,
+    _plan,
 )

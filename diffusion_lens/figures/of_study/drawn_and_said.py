@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator
 
-from matplotlib.figure import Figure
-
 from diffusion_lens.figures.of_study.parts import curve_figures
-from diffusion_lens.figures.registry import StudyFigure, Tables
+from diffusion_lens.figures.registry import Draw, StudyFigure, Tables
 from diffusion_lens.scoring.baselines import is_baseline
 
 
-def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
+def _plan(tables: Tables) -> Iterator[tuple[str, Draw]]:
     table = tables.get("curves")
     if table is None:
         return
@@ -23,5 +21,5 @@ FIGURE = StudyFigure(
     55,
     "What the images of a layer show (the lens) against what a linear probe, or another readout, says "
     "of the same layer.",
-    _draw,
+    _plan,
 )

@@ -1,15 +1,21 @@
 """Models side by side on relative depth."""
 
 from collections.abc import Iterator
-
-from matplotlib.figure import Figure
+from functools import partial
 
 from diffusion_lens.figures.curves import draw_curves
-from diffusion_lens.figures.of_study.parts import PANELS, enough, keys_of, several_layers, without_baselines
-from diffusion_lens.figures.registry import StudyFigure, Tables
+from diffusion_lens.figures.of_study.parts import (
+    PANELS,
+    enough,
+    joined,
+    keys_of,
+    several_layers,
+    without_baselines,
+)
+from diffusion_lens.figures.registry import Draw, StudyFigure, Tables
 
 
-def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
+def _plan(tables: Tables) -> Iterator[tuple[str, Draw]]:
     if "curves" not in tables:
         return
     table = several_layers(enough(without_baselines(tables["curves"])))
@@ -20,14 +26,14 @@ def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
     panels = [name for name in keys_of(table) if name not in ("run", "encoder", "scorer")]
     for scorer, one in table.groupby("scorer"):
         told = [name for name in panels if one[name].nunique() > 1]
-        shown = one.assign(model=one[names].astype(str).agg(", ".join, axis=1))
+        shown = one.assign(model=joined(one, names))
         if told:
-            shown = shown.assign(panel=one[told].astype(str).agg(", ".join, axis=1))
+            shown = shown.assign(panel=joined(one, told))
         names_of = list(dict.fromkeys(shown["panel"])) if told else [""]
         pages = [names_of[start : start + PANELS] for start in range(0, len(names_of), PANELS)]
         for number, page in enumerate(pages):
             part = shown[shown["panel"].isin(page)] if told else shown
-            figure = draw_curves(part, line="model", panel="panel" if told else None, x="depth")
+            figure = partial(draw_curves, part, line="model", panel="panel" if told else None, x="depth")
             yield f"{scorer}-{number + 1}" if len(pages) > 1 else str(scorer), figure
 
 
@@ -35,5 +41,5 @@ FIGURE = StudyFigure(
     "models",
     60,
     "Models (and encoders) of unequal depth side by side: depth 0 is the embedding, 1 the last block.",
-    _draw,
+    _plan,
 )

@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 
-from matplotlib.figure import Figure
-
 from diffusion_lens.figures.of_study.parts import curve_figures, without_baselines
-from diffusion_lens.figures.registry import StudyFigure, Tables
+from diffusion_lens.figures.registry import Draw, StudyFigure, Tables
 
 _TABLES: dict[str, dict[str, object]] = {
     "curves_of_p": {"label": "mean probability"},
@@ -14,7 +12,7 @@ _TABLES: dict[str, dict[str, object]] = {
 }
 
 
-def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
+def _plan(tables: Tables) -> Iterator[tuple[str, Draw]]:
     for name, options in _TABLES.items():
         if name in tables:
             for part, figure in curve_figures(without_baselines(tables[name]), **options):  # type: ignore[arg-type]
@@ -25,5 +23,5 @@ FIGURE = StudyFigure(
     "more",
     80,
     "Mean probabilities and similarities; a judge's curve corrected by people.",
-    _draw,
+    _plan,
 )

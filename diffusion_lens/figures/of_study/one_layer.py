@@ -1,19 +1,26 @@
 """Rates of runs that draw one layer alone: dots side by side, since there is nothing to follow."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from diffusion_lens.figures.dots import draw_dots
 from diffusion_lens.figures.forest import ROWS
-from diffusion_lens.figures.of_study.parts import enough, is_one_layer, keys_of, telling, without_baselines
-from diffusion_lens.figures.registry import StudyFigure, Tables
+from diffusion_lens.figures.of_study.parts import (
+    enough,
+    is_one_layer,
+    joined,
+    keys_of,
+    telling,
+    without_baselines,
+)
+from diffusion_lens.figures.registry import Draw, StudyFigure, Tables
 
 _SHUFFLED = ": shuffled"
 
 
-def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
+def _plan(tables: Tables) -> Iterator[tuple[str, Draw]]:
     for part, name, label in (
         ("", "curves", "right, of all images; grey: another prompt's"),
         ("where_asked", "conditional_curves", "right, where it can be asked; grey: chance"),
@@ -22,7 +29,7 @@ def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
             yield from _figures(part, tables[name][is_one_layer(tables[name])], label)
 
 
-def _figures(part: str, table: pd.DataFrame, label: str) -> Iterator[tuple[str, Figure]]:
+def _figures(part: str, table: pd.DataFrame, label: str) -> Iterator[tuple[str, Draw]]:
     known = enough(without_baselines(table[table["rate"].notna()]))
     if known.empty:
         return
@@ -37,13 +44,13 @@ def _figures(part: str, table: pd.DataFrame, label: str) -> Iterator[tuple[str, 
         known = known.merge(shuffled[[*keys, "chance"]], "left", keys)
     for scorer, one in known.groupby("scorer"):
         rows = telling(one, [name for name in keys[:-1] if name != "scorer"])
-        of_row = one[rows].astype(str).agg(", ".join, axis=1)
+        of_row = joined(one, rows)
         names = list(dict.fromkeys(of_row))
         for start in range(0, len(names), ROWS):
             page = one[of_row.isin(names[start : start + ROWS])]
             number = str(start // ROWS + 1) if len(names) > ROWS else ""
             title = "-".join(text for text in (part, str(scorer), number) if text)
-            yield title, draw_dots(page, row=rows, panel=keys[-1], control="chance", label=label)
+            yield title, partial(draw_dots, page, row=rows, panel=keys[-1], control="chance", label=label)
 
 
 FIGURE = StudyFigure(
@@ -51,5 +58,5 @@ FIGURE = StudyFigure(
     5,
     "Runs of which one layer alone is drawn have no curves: the share of their images that are right. "
     "Bars: intervals over prompts; n: prompts.",
-    _draw,
+    _plan,
 )

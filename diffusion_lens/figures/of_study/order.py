@@ -1,6 +1,7 @@
 """Order of emergence: in which share of pairs one thing is there at an earlier layer than the other."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ from matplotlib.figure import Figure
 
 from diffusion_lens.figures.forest import pages_of
 from diffusion_lens.figures.of_study.parts import enough, keys_of, without_baselines
-from diffusion_lens.figures.registry import StudyFigure, Tables
+from diffusion_lens.figures.registry import Draw, StudyFigure, Tables
 from diffusion_lens.figures.style import COLOURS, style
 
 __all__ = ["FIGURE", "draw_order"]
@@ -80,7 +81,7 @@ def draw_order(table: pd.DataFrame, names: list[str]) -> Figure:
     return figure
 
 
-def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
+def _plan(tables: Tables) -> Iterator[tuple[str, Draw]]:
     if "order" not in tables:
         return
     known = enough(without_baselines(tables["order"]))
@@ -91,7 +92,7 @@ def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
         pages = pages_of(one)
         for number, page in enumerate(pages):
             title = "-".join(str(part) for part in parts if str(part))
-            yield f"{title}-{number + 1}" if len(pages) > 1 else title, draw_order(page, names)
+            yield f"{title}-{number + 1}" if len(pages) > 1 else title, partial(draw_order, page, names)
 
 
 FIGURE = StudyFigure(
@@ -100,5 +101,5 @@ FIGURE = StudyFigure(
     "Order of emergence: of the pairs in which both things emerge, the share in which the first, or the "
     "second, is there at an earlier layer. Pairs in which one can't be asked at every layer are left "
     "out.",
-    _draw,
+    _plan,
 )

@@ -1,12 +1,13 @@
 """What the figures of a study share: which columns name curves and which tell them apart."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from diffusion_lens.analysis.curves import on_enough_prompts
 from diffusion_lens.figures.curves import draw_curves
+from diffusion_lens.figures.registry import Draw
 from diffusion_lens.scoring.baselines import is_baseline
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "curve_figures",
     "enough",
     "is_one_layer",
+    "joined",
     "keys_of",
     "several_layers",
     "telling",
@@ -58,6 +60,12 @@ def telling(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
     return [name for name in names if table[name].nunique() > 1] or list(names[-1:])
 
 
+def joined(table: pd.DataFrame, names: Sequence[str]) -> pd.Series:
+    """What some columns say, as one text by row."""
+    rows = table[list(names)].astype(str).to_numpy(dtype=object)
+    return pd.Series([", ".join(row) for row in rows], index=table.index, dtype=object)
+
+
 def axis_of(table: pd.DataFrame) -> str:
     """Layers, unless encoders of unequal depth are to be compared."""
     known = table.dropna(subset=["layer"])
@@ -72,7 +80,7 @@ def curve_figures(
     band: tuple[str, str] | None = ("band_low", "band_high"),
     label: str | None = None,
     limits: tuple[float, float] = (0.0, 1.0),
-) -> Iterator[tuple[str, Figure]]:
+) -> Iterator[tuple[str, Draw]]:
     """One figure by run and scorer, one panel by all else that differs, one line by the last key.
 
     Args:
@@ -92,8 +100,9 @@ def curve_figures(
     files = [key for key in ("run", "scorer") if key in known and key != lines]
     for parts, one in known.groupby(files):
         named = [key for key in keys if key not in (*files, lines) and one[key].nunique() > 1]
-        shown = one.assign(panel=one[named].astype(str).agg(", ".join, axis=1)) if named else one
-        figure = draw_curves(
+        shown = one.assign(panel=joined(one, named)) if named else one
+        figure = partial(
+            draw_curves,
             shown,
             line=lines,
             panel="panel" if named else None,

@@ -1,26 +1,27 @@
 """Distances of the images of each layer, as a set, to reference images."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from diffusion_lens.figures.labels import LineEnd, label_ends
-from diffusion_lens.figures.registry import StudyFigure, Tables
+from diffusion_lens.figures.registry import Draw, StudyFigure, Tables
 from diffusion_lens.figures.style import COLUMN, line_style, style
 
 _HEIGHT = 2.3  # inches
 
 
-def _draw(tables: Tables) -> Iterator[tuple[str, Figure]]:
+def _plan(tables: Tables) -> Iterator[tuple[str, Draw]]:
     found = tables.get("set_scores")
     if found is None:
         return
     networks = found.groupby("features", sort=False)
     for features, table in networks:  # whose distances do not compare
         if table["layer"].nunique() > 1:
-            yield str(features) if networks.ngroups > 1 else "", _figure(table)
+            yield str(features) if networks.ngroups > 1 else "", partial(_figure, table)
 
 
 def _figure(table: pd.DataFrame) -> Figure:
@@ -50,5 +51,5 @@ FIGURE = StudyFigure(
     75,
     "KID of the images of each layer, as a set, to reference images: 0 where the two sets are of one kind. "
     "Bars: 95 % intervals over prompts.",
-    _draw,
+    _plan,
 )
