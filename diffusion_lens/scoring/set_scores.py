@@ -44,6 +44,7 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _AT_ONCE = 128
 # a kernel of more images does not fit; KID of so many is known to a thousandth
 _MOST = 2000
+_ANEW = "Move it away, and give the command `diffusion-lens sets` again."
 Vectors = Float[np.ndarray, "image width"]
 Others = Float[np.ndarray, "other width"]
 
@@ -223,15 +224,9 @@ def _read(path: Path) -> pd.DataFrame:
         missing = {name: [""] for name in ("kid", "kid_low", "kid_high", "fid")}
         table = pd.read_csv(path, keep_default_na=False, na_values=missing)
     except (OSError, ValueError) as error:
-        raise ScoresError(
-            f"{path} can't be read as set-level scores: {error}. Move it away, and give the command "
-            "`diffusion-lens sets` again."
-        ) from error
+        raise ScoresError(f"{path} can't be read as set-level scores: {error}. {_ANEW}") from error
     if lacking := [name for name in (*_KEY, "kid", "fid") if name not in table]:
-        raise ScoresError(
-            f"{path} holds no set-level scores: it lacks the columns {lacking}. Move it away, and give the "
-            "command `diffusion-lens sets` again."
-        )
+        raise ScoresError(f"{path} holds no set-level scores: it lacks the columns {lacking}. {_ANEW}")
     return table
 
 
