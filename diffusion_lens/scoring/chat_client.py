@@ -173,7 +173,7 @@ class ChatClient:
         end = time.monotonic() + self.patience.timeout
         content = bytearray()
         with self._client.stream(method, f"{self._address}/{path}", json=body) as response:
-            for piece in response.iter_bytes(65536):
+            for piece in response.iter_bytes():  # as they arrive
                 content += piece
                 if len(content) > MOST_BYTES:
                     raise _Fault(f"the answer is longer than {MOST_BYTES / 1e6:g} MB")

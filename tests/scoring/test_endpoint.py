@@ -41,7 +41,8 @@ class Server:
         self.models: Any = {"data": [{"id": "judge"}]}
         self.models_status = 200
         self.url = ""
-        self.drip = 0.0
+        self.drip = 0.0  # seconds between the bytes of an answer
+        self.whole = 0  # answers that were sent to their end
 
 
 def says(shares: dict[str, float], text: str = "Yes") -> dict[str, Any]:
@@ -71,6 +72,7 @@ def server() -> Iterator[Server]:
                     for byte in content:
                         self.wfile.write(bytes([byte]))
                         time.sleep(told.drip)
+                    told.whole += 1
                 return
             self.wfile.write(content)
 
@@ -315,6 +317,7 @@ def test_an_answer_that_drips_ends_with_the_deadline(server):
     server.drip = 0.05
     scorer = scorer_of(server, timeout=0.5, tries=1)
     assert judge(scorer).reason == "no answer within 0.5 s; 1 tries"
+    assert server.whole == 0  # it is not read to its end, which takes ten seconds
     scorer.close()
 
 
