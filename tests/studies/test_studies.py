@@ -214,7 +214,7 @@ def test_a_source_of_latent_inversion_looks_the_same_in_every_panel():
 
 def test_latent_inversion_runs(fast, tmp_path):
     inversion = LatentInversion(fast, LatentInversion.from_pretrained("emoji").inverter)
-    chosen = StudyScenes(trained_scenes(100, 100, 100), steps=4)
+    chosen = StudyScenes(trained_scenes(100, 100, 100), steps=1)
     tables = latent_inversion.study(inversion, tmp_path, latent_inversion.QUICK_SCENES, chosen)
     summary = latent_inversion.summarise(tables)
     assert set(summary["part"]) == set(latent_parts.PARTS)

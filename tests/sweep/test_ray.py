@@ -2,14 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.sweep.helpers import assert_a_lost_worker_loses_nothing
 
-pytest.importorskip("ray")
 pytestmark = [
+    # not imported here: each process of tests would, in seconds
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
     pytest.mark.xdist_group("ray"),
     # of Ray's own processes and sockets
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

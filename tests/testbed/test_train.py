@@ -388,10 +388,10 @@ def test_psnr_of_a_known_error() -> None:
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The stages of `testbed train --quick`, for a third of its steps."""
+    """The stages of `testbed train --quick`, for a fifth of its steps."""
     folder = tmp_path_factory.mktemp("quick")
     for stage, (settings, steps) in QUICK.items():
-        train(stage, folder, 60.0, settings=settings, max_steps=steps // 3, log_every=1, device="cpu")
+        train(stage, folder, 60.0, settings=settings, max_steps=steps // 5, log_every=1, device="cpu")
     return folder
 
 
