@@ -123,7 +123,7 @@ def analyse(
     table = table.astype(
         {name: object for name, kind in table.dtypes.items() if isinstance(kind, pd.StringDtype)}
     )
-    of_labels = label_tables(table, resampling) if are_labels(table) else {}
+    published = table
     table = whole_prompts_apart(
         told_of_prompts(table, (*by, *(one.column for one in (*planned, *declared))))
     )
@@ -135,8 +135,6 @@ def analyse(
     found = Analysis(notes=notes, on_table=on_table)
     if table["category"].nunique() > MOST_VALUES and "category" not in by:
         found.notes.append(f"category: {table['category'].nunique()} values, too many for curves of each")
-    for name, one in of_labels.items():
-        found.keep(name, one)
     needed = {*COLUMNS, *by, *(one.column for one in planned), "baseline", "chance"} - {"prompt"}
     table = table[[name for name in table.columns if name in needed | set(by)]]
     asked, measured, every = _sort_out(prepare(table, by))
@@ -144,6 +142,7 @@ def analyse(
     if not measured.empty:
         found.add("measures", lambda: _measures(measured, within, resampling))
     if asked.empty:
+        _add_labels(found, published, resampling)
         return found
     everything = of_all(asked)
     found.add("missing", lambda: missing(everything, FRAME))
@@ -156,7 +155,15 @@ def analyse(
     add_contrasts(found.add, found.notes, everything, named, by, planned, resampling)
     found.add("binding", lambda: binding(everything, within, resampling=resampling))
     add_judges(found.keep, found.notes, everything, by, truth or "human", resampling)
+    # last, since no figure shows them: others are drawn meanwhile
+    _add_labels(found, published, resampling)
     return found
+
+
+def _add_labels(found: Analysis, table: pd.DataFrame, resampling: Resampling) -> None:
+    if are_labels(table):
+        for name, one in label_tables(table, resampling).items():
+            found.keep(name, one)
 
 
 def _sort_out(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

@@ -85,11 +85,15 @@ def draw_curves(
         axes = figure.subplots(rows, columns, sharex=x == "depth", sharey=True, squeeze=False)
         for axis, value in zip(axes.flat, panels, strict=False):
             part = table if panel is None else table[table[panel] == value]
-            ends = []
+            ends: list[LineEnd] = []
+            bars: list[tuple[np.ndarray, ...]] = []
             for number, name in enumerate(lines if shared else dict.fromkeys(part[line])):
                 one = part[part[line] == name].sort_values(x)
                 if not one.empty:
-                    ends.append(_line(axis, one, number, str(name), x, y, low, high, band))
+                    ends.append(_line(axis, bars, one, number, str(name), x, y, low, high, band))
+            if bars:  # of all lines at once, which takes less time
+                where, lows, highs, colours = (np.concatenate(part) for part in zip(*bars, strict=True))
+                axis.vlines(where, lows, highs, colours, linewidth=0.9, clip_on=False, zorder=2.5)
             _axis(axis, part, x, limits)
             for level in _chances(part) if chance is None else [chance]:
                 axis.axhline(level, color=_CHANCE, linewidth=0.8, linestyle=(0, (1, 2)))
@@ -125,6 +129,7 @@ def _count(part: pd.DataFrame) -> str:
 
 def _line(
     axis: Axes,
+    bars: list[tuple[np.ndarray, ...]],
     one: pd.DataFrame,
     number: int,
     name: str,
@@ -134,7 +139,7 @@ def _line(
     high: str,
     band: tuple[str, str] | None,
 ) -> LineEnd:
-    """Draw one line with its intervals, and say where it ends."""
+    """Draw one line with its band, say where it ends, and add its intervals to the bars."""
     look = line_style(number)
     at, value = one[x].to_numpy(dtype=float), one[y].to_numpy(dtype=float)
     # a little apart, so that bars of several lines do not hide each other
@@ -142,7 +147,7 @@ def _line(
     axis.plot(apart, value, label=name, clip_on=False, zorder=3, **look)
     if low in one and one[low].notna().any():
         ends = np.clip(one[[low, high]].to_numpy(dtype=float).T, *_bounds(value))
-        axis.vlines(apart, ends[0], ends[1], color=look["color"], linewidth=0.9, clip_on=False, zorder=2.5)
+        bars.append((apart, *ends, np.full(len(apart), look["color"])))
     if band is not None and band[0] in one and one[band[0]].notna().any():
         ends = np.clip(one[list(band)].to_numpy(dtype=float).T, *_bounds(value))
         axis.fill_between(apart, ends[0], ends[1], color=look["color"], alpha=0.13, linewidth=0)
