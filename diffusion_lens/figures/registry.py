@@ -8,17 +8,20 @@ import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from diffusion_lens.analysis.formats import kinds_in_words
 from diffusion_lens.figures import of_study
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["Draw", "StudyFigure", "Tables", "draw_figures", "plan_figures", "study_figures"]
 
 Tables = Mapping[str, pd.DataFrame]
-Draw = Callable[[], Figure]
+Draw = Callable[[], "Figure"]
 """What draws a figure: a `functools.partial` of a module's function, which other processes can be given."""
 
 
@@ -57,7 +60,7 @@ def plan_figures(tables: Tables) -> Iterator[tuple[StudyFigure, str, Draw]]:
             yield kind, part, draw
 
 
-def draw_figures(tables: Tables) -> Iterator[tuple[StudyFigure, str, Figure]]:
+def draw_figures(tables: Tables) -> "Iterator[tuple[StudyFigure, str, Figure]]":
     """`plan_figures`, drawn."""
     for kind, part, draw in plan_figures(tables):
         yield kind, part, draw()

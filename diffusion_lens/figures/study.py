@@ -1,14 +1,12 @@
 """The figures of a study: drawn by several processes, some while other tables are still being made."""
 
 import gc
-import multiprocessing
 import re
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.context import BaseContext
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -87,7 +85,8 @@ def start_drawing(workers: int = 1) -> Iterator[StudyDrawing]:
     if workers < 2:
         yield StudyDrawing()
         return
-    pool = ProcessPoolExecutor(workers, _context(), initializer=_get_ready)
+    # forked, a process of several threads may never end
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_get_ready)
     try:
         for _ in range(workers):
             pool.submit(int)  # starts a process
@@ -129,16 +128,3 @@ def _get_ready() -> None:
     with style():
         pass
     gc.set_threshold(50_000)
-
-
-def _context() -> BaseContext:
-    """How processes are started. Forked from this one, which has several threads, one may never end."""
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    # one process imports for all, and has one thread
-    context = multiprocessing.get_context("forkserver")
-    drawing = {kind.plan.__module__ for kind in study_figures()}
-    context.set_forkserver_preload(
-        [*sorted(drawing), "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"]
-    )
-    return context
