@@ -109,15 +109,18 @@ def difference_p(
     Returns:
         p, not below 1e-6; NaN where there is no interval.
     """
-    difference = np.asarray(first[0], dtype=float) - np.asarray(second[0], dtype=float)
+    # both at once, which takes less time: `[side, ...]`
+    both = np.array(np.broadcast_arrays(*first, *second), dtype=float)
+    share, variance, prompts = both[0::3], both[1::3], both[2::3]
+    difference = np.asarray(share[0] - share[1])
 
     def without_zero(alpha: Numbers) -> np.ndarray:
-        level = 1 - np.asarray(alpha)
-        one, two = ((side[0], *share_interval(*side, level=level)) for side in (first, second))
-        low, high = difference_interval(one, two, correlation)
-        return np.asarray((low > 0) | (high < 0))
+        low, high = share_interval(share, variance, prompts, 1 - np.asarray(alpha))
+        one, two = ((share[side], low[side], high[side]) for side in (0, 1))
+        below, above = difference_interval(one, two, correlation)
+        return np.asarray((below > 0) | (above < 0))
 
-    known = np.isfinite([share_interval(*side, level=level)[0] for side in (first, second)]).all(axis=0)
+    known = np.isfinite(share_interval(share, variance, prompts, level)[0]).all(axis=0)
     asked = np.full(difference.shape, 1 - level)
     below = without_zero(asked)
     # zero is outside at `out` and inside at `within`
