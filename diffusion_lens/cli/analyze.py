@@ -76,9 +76,7 @@ def analyze(
         seed: The seed of these draws.
         figures: Do not draw figures.
     """
-    from diffusion_lens.analysis.analyse import analyse
     from diffusion_lens.analysis.declared import Contrast
-    from diffusion_lens.analysis.findings import findings
     from diffusion_lens.analysis.statistics import Resampling
     from diffusion_lens.analysis.written_files import (
         describe_files,
@@ -86,7 +84,6 @@ def analyze(
         remove_former_files,
     )
     from diffusion_lens.files import check_output, portable_name, write_whole
-    from diffusion_lens.pages.report import write_report
     from diffusion_lens.scoring.read_several import check_sources, read_all
     from diffusion_lens.scoring.set_scores import read_set_scores
 
@@ -103,6 +100,11 @@ def analyze(
     former = read_former_files(settings)
     tables = out / "tables"
     with _start_drawing(len(table)) if figures else nullcontext() as drawing:
+        # a second, in which the processes start
+        from diffusion_lens.analysis.analyse import analyse
+        from diffusion_lens.analysis.findings import findings
+        from diffusion_lens.pages.report import write_report
+
         found = analyse(
             table,
             by or None,
