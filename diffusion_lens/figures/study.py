@@ -2,6 +2,7 @@
 
 import gc
 import re
+import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -124,6 +125,7 @@ def _get_ready() -> None:
     By default Python looks after each 700 new objects, of which a figure has ten thousands: a twentieth of
     the time.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
     study_figures()
     with style():
         pass
