@@ -129,3 +129,15 @@ def test_bars_of_order_are_shares_of_the_pairs_in_which_both_emerge(tables):
     shares = row[["first_earlier", "tie", "second_earlier"]].to_numpy(dtype=float)[0]
     widths = [patch.get_width() for patch in draw_order(row, []).axes[0].patches]
     assert widths == pytest.approx(shares / shares.sum())
+
+
+def test_more_panels_than_fit_a_page_go_to_further_pages(tables):
+    one = tables["curves"].query("run == 'a model'")
+    panels = [f"category {number:02}" for number in range(30)]
+    many = pd.concat([one.assign(category=name) for name in panels], ignore_index=True)
+    many = pd.concat([many, many.assign(kind="relation")], ignore_index=True)
+    pages = {part: figure for kind, part, figure in draw_figures({"curves": many}) if kind.name == "curves"}
+    assert list(pages) == [f"a model-oracle-{number}" for number in (1, 2, 3)]
+    shown = [[axis.get_title() for axis in figure.axes] for figure in pages.values()]
+    assert list(map(len, shown)) == [12, 12, 6]
+    assert [title.split(",")[0].split("\n")[0] for page in shown for title in page] == panels

@@ -5,10 +5,10 @@ from functools import partial
 
 from diffusion_lens.figures.curves import draw_curves
 from diffusion_lens.figures.of_study.parts import (
-    PANELS,
     enough,
     joined,
     keys_of,
+    on_pages,
     several_layers,
     without_baselines,
 )
@@ -29,12 +29,9 @@ def _plan(tables: Tables) -> Iterator[tuple[str, Draw]]:
         shown = one.assign(model=joined(one, names))
         if told:
             shown = shown.assign(panel=joined(one, told))
-        names_of = list(dict.fromkeys(shown["panel"])) if told else [""]
-        pages = [names_of[start : start + PANELS] for start in range(0, len(names_of), PANELS)]
-        for number, page in enumerate(pages):
-            part = shown[shown["panel"].isin(page)] if told else shown
+        for page, part in on_pages(str(scorer), shown):
             figure = partial(draw_curves, part, line="model", panel="panel" if told else None, x="depth")
-            yield f"{scorer}-{number + 1}" if len(pages) > 1 else str(scorer), figure
+            yield page, figure
 
 
 FIGURE = StudyFigure(

@@ -1,4 +1,4 @@
-"""What the figures of a study share: which columns name curves and which tell them apart."""
+"""What the figures of a study share: which columns name curves, which tell them apart, what fits a page."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,20 +11,19 @@ from diffusion_lens.figures.registry import Draw
 from diffusion_lens.scoring.baselines import is_baseline
 
 __all__ = [
-    "PANELS",
     "axis_of",
     "curve_figures",
     "enough",
     "is_one_layer",
     "joined",
     "keys_of",
+    "on_pages",
     "several_layers",
     "telling",
     "without_baselines",
 ]
 
-# panels that fit a page
-PANELS = 12
+_PANELS = 12  # that fit a page
 
 
 def without_baselines(table: pd.DataFrame) -> pd.DataFrame:
@@ -81,7 +80,7 @@ def curve_figures(
     label: str | None = None,
     limits: tuple[float, float] = (0.0, 1.0),
 ) -> Iterator[tuple[str, Draw]]:
-    """One figure by run and scorer, one panel by all else that differs, one line by the last key.
+    """One figure by run, scorer and page, one panel by all else that differs, one line by the last key.
 
     Args:
         table: of curves; layers with too few prompts are left out, and runs of one layer alone.
@@ -101,15 +100,33 @@ def curve_figures(
     for parts, one in known.groupby(files):
         named = [key for key in keys if key not in (*files, lines) and one[key].nunique() > 1]
         shown = one.assign(panel=joined(one, named)) if named else one
-        figure = partial(
-            draw_curves,
-            shown,
-            line=lines,
-            panel="panel" if named else None,
-            x=axis_of(one),
-            y=y,
-            band=band,
-            label=label,
-            limits=limits,
-        )
-        yield "-".join(str(part) for part in parts if str(part)), figure
+        name = "-".join(str(part) for part in parts if str(part))
+        for page, part in on_pages(name, shown):
+            figure = partial(
+                draw_curves,
+                part,
+                line=lines,
+                panel="panel" if named else None,
+                x=axis_of(one),
+                y=y,
+                band=band,
+                label=label,
+                limits=limits,
+            )
+            yield page, figure
+
+
+def on_pages(name: str, table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The name of each page of a figure, numbered where there are several, and the rows of its panels.
+
+    Args:
+        name: of the figure.
+        table: its rows, whose column `panel` says in which panel each is; one panel without it.
+    """
+    panels = list(dict.fromkeys(table["panel"])) if "panel" in table else []
+    if len(panels) <= _PANELS:
+        yield name, table
+        return
+    for number, start in enumerate(range(0, len(panels), _PANELS), start=1):
+        on_page = table["panel"].isin(panels[start : start + _PANELS])
+        yield "-".join(filter(None, (name, str(number)))), table[on_page]
