@@ -167,11 +167,19 @@ def _apart(one: Trajectories, two: Trajectories, level: float) -> pd.DataFrame:
     ends = difference_interval(ours, theirs)
     one_is, two_is = ((side.estimate, side.variance, side.counts) for side in (a, b))
     p = difference_p(one_is, two_is, level=level)
+    whole = len(a.deviations) + len(b.deviations)
+
+    def own(side: Jackknife) -> Float[np.ndarray, "prompt number"]:
+        """Deviations of which a jackknife of the whole makes the variance of this side."""
+        prompts = len(side.deviations)
+        factor = np.sqrt((prompts - 1) / prompts * whole / (whole - 1))
+        return np.asarray(factor * side.deviations)
+
     together = Jackknife(
         a.estimate - b.estimate,
-        np.concatenate([a.deviations, -b.deviations]),
-        # a t distribution with the degrees of freedom of two samples
-        a.counts + b.counts - 1,
+        np.concatenate([own(a), -own(b)]),
+        # a t distribution with the degrees of freedom of two samples; of one prompt nothing is known
+        np.where(np.minimum(a.counts, b.counts) > 1, a.counts + b.counts - 1, 0),
     )
     sides = np.concatenate([a.estimate, b.estimate])
     return _rows(sides, together.estimate, (*ends, p), (*together.normal(level), together.normal_p()))

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from diffusion_lens.analysis.all_pairs import all_pairs
 from diffusion_lens.analysis.binding import binding
@@ -46,6 +47,37 @@ def test_pairing_makes_the_interval_narrower():
         assert row["paired"] == paired
         widths.append(row["high"] - row["low"])
     assert widths[0] < widths[1]
+
+
+def two_samples(first: int, second: int) -> pd.DataFrame:
+    """Two categories of so many prompts of their own."""
+    parts = []
+    for seed, (name, prompts) in enumerate((("a", first), ("b", second))):
+        part = as_table(images(np.random.default_rng(seed), RISING, prompts=prompts), category=name)
+        parts.append(part.assign(prompt_id=name + part["prompt_id"]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def of_two_samples(table: pd.DataFrame) -> pd.DataFrame:
+    return contrast(table, {"category": "a"}, {"category": "b"}, resampling=FAST).set_index("number")
+
+
+def test_the_ratio_of_two_samples_has_their_t_interval():
+    """The variances of both add up; t has the degrees of freedom of both."""
+    table = two_samples(7, 4)
+    each = summary(table, ["category"], resampling=FAST).set_index("category")
+    half = each["ratio_high"] - each["ratio"]
+    error = np.hypot(half["a"] / stats.t.ppf(0.975, 6), half["b"] / stats.t.ppf(0.975, 3))
+    row = of_two_samples(table).loc["ratio"]
+    assert not row["paired"] and (row["prompts"], row["others"]) == (7, 4)
+    assert row["high"] - row["difference"] == pytest.approx(stats.t.ppf(0.975, 9) * error)
+    assert row["p"] == pytest.approx(2 * stats.t.sf(abs(row["difference"]) / error, 9))
+
+
+def test_a_sample_of_one_prompt_leaves_no_number_of_the_difference_certain():
+    frame = of_two_samples(two_samples(9, 1))
+    assert frame["difference"].notna().all() and frame[["low", "high", "p"]].isna().all(axis=None)
+    assert frame["note"].str.contains("one prompt: no interval").all()
 
 
 def test_encoders_of_unequal_depth_compare_by_area():

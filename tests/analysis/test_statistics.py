@@ -27,6 +27,21 @@ def test_wilsons_interval_of_independent_answers_but_for_the_t_quantile():
     assert float(low) < theirs.low and float(high) > theirs.high
 
 
+@given(
+    st.floats(0.01, 0.99),
+    st.integers(2, 60),
+    st.sampled_from([0.5, 1.0, 3.0]),
+    st.sampled_from([0.8, 0.95]),
+)
+def test_both_ends_solve_the_equation_of_the_score_test(share, prompts, design, level):
+    """At an end, the distance to the share is t times the error that there would be at this end."""
+    variance = design * share * (1 - share) / prompts
+    t = stats.t.ppf(0.5 + level / 2, prompts - 1)
+    for end in share_interval(share, variance, prompts, level):
+        error = end * (1 - end) * design / prompts
+        assert (share - end) ** 2 == pytest.approx(t**2 * error, rel=1e-6)
+
+
 def test_clustered_answers_count_for_less():
     low, high = share_interval([0.4, 0.4], [0.001, 0.01], 30)
     assert high[1] - low[1] > 2 * (high[0] - low[0])
