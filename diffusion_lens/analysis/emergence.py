@@ -75,14 +75,12 @@ def half_of_final_interval(
     final = (estimate[-1] / 2, low[-1] / 2, high[-1] / 2)
     correlation = [result.correlation(layer, len(depths) - 1) for layer in range(len(depths))]
     least, most = difference_interval((estimate, low, high), final, correlation)
-    # at the last layer the difference is half of the final rate itself, which is not zero
+    # at the last layer the difference is half of the final rate itself, which is not below zero
     least[-1] = max(least[-1], low[-1] / 2)
     first = int(np.argmax(most > 0))
     last = int(len(depths) - 1 - np.argmax(least[::-1] < 0)) if (least < 0).any() else -1
     start = depths[0] if first == 0 else _crossing(most, depths, first - 1)
-    end = (
-        depths[0] if last < 0 else depths[-1] if last == len(depths) - 1 else _crossing(least, depths, last)
-    )
+    end = depths[0] if last < 0 else _crossing(least, depths, last)
     # what is there at the first layer is known to come no later than the next one sampled
     return float(start), float(max(end, depths[1]) if end == depths[0] else end)
 

@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 from statsmodels.stats import inter_rater
 
-from diffusion_lens.analysis.agreement import agreement, cohen, fleiss, krippendorff, pair_up
+from diffusion_lens.analysis.agreement import (
+    agreement,
+    cohen,
+    fleiss,
+    krippendorff,
+    pair_up,
+    several_raters,
+)
 from diffusion_lens.errors import ScoresError
 from tests.analysis.simulate import FAST, as_table
 
@@ -41,6 +48,7 @@ def test_alpha_at_its_ends():
     assert krippendorff(np.array([[1.0, 2], [2, 1]])) < 0
     assert np.isnan(krippendorff(np.ones((4, 3))))
     assert np.isnan(krippendorff(np.array([[1.0, NA], [NA, 2.0]])))
+    assert np.isnan(krippendorff(np.array([[1.0, 2.0], [1.0, NA]])))
 
 
 def test_kappas_agree_with_statsmodels():
@@ -73,6 +81,38 @@ def test_agreement_counts_only_what_both_answered():
     assert row["sensitivity"] == pytest.approx(2 / 3) and row["specificity"] == pytest.approx(2 / 3)
     by_layer = agreement(table, "human", "vqa", ["layer"], resampling=FAST)
     assert by_layer["agree"].tolist() == [0.5, 0.5, 1, 1]
+
+
+def test_kappa_and_alpha_of_two_scorers_are_those_of_their_answers():
+    rng = np.random.default_rng(3)
+    # people say yes to most, the judge to fewer
+    truth = (rng.random((30, 2, 3)) < 0.8) * 1.0
+    judge = np.where(rng.random(truth.shape) < 0.3, 0, truth)
+    row = agreement(two_scorers(truth, judge), "human", "vqa", resampling=FAST).iloc[0]
+    said, seen = truth.ravel(), judge.ravel()
+    assert row["kappa"] == pytest.approx(cohen(said.tolist(), seen.tolist()))
+    assert row["alpha"] == pytest.approx(krippendorff(np.stack([said, seen], axis=1)))
+    assert row["sensitivity"] == pytest.approx(seen[said == 1].mean()) and row["specificity"] == 1
+    for name in ("kappa", "alpha"):
+        assert -1 < row[f"{name}_low"] < row[name] < row[f"{name}_high"] < 1
+
+
+def test_several_people_agree_on_what_two_of_them_answered():
+    said = {
+        "ann": np.array([[[1, 1, 0, 0, NA]]]),
+        "bob": np.array([[[1, 0, 0, 1, 1]]]),
+        "eve": np.array([[[1, 1, 0, NA, NA]]]),
+    }
+    parts = [as_table(values, scorer=name) for name, values in said.items()]
+    # a judge is no rater
+    judge = as_table(np.zeros((1, 1, 5)), scorer="vqa")
+    row = several_raters(pd.concat([*parts, judge], ignore_index=True), list(said)).iloc[0]
+    values = np.stack([of_one.ravel() for of_one in said.values()], axis=1)
+    assert row["raters"] == "ann, bob, eve"
+    assert (row["alpha"], row["units"]) == (pytest.approx(krippendorff(values)), 4)
+    # three units are answered by all: 3, 2 and none of them say yes
+    assert (row["fleiss"], row["fleiss_units"]) == (fleiss(np.array([[0, 3], [1, 2], [3, 0]])), 3)
+    assert several_raters(pd.concat(parts, ignore_index=True), ["ann", "bob"]).empty
 
 
 def test_scorers_that_never_meet_are_named():

@@ -5,10 +5,12 @@ from scipy import stats
 
 from diffusion_lens.analysis.all_pairs import all_pairs
 from diffusion_lens.analysis.binding import binding
+from diffusion_lens.analysis.confidence import difference_interval
 from diffusion_lens.analysis.contrasts import contrast
 from diffusion_lens.analysis.findings import findings
 from diffusion_lens.analysis.order import order
 from diffusion_lens.analysis.planned import held_equal
+from diffusion_lens.analysis.statistics import Jackknife
 from diffusion_lens.analysis.summary import area, summary
 from diffusion_lens.errors import ScoresError
 from tests.analysis.simulate import FAST, RISING, as_table, images
@@ -145,6 +147,7 @@ def test_which_of_two_nouns_is_first():
     assert first_right["second_earlier"] * 6 == pytest.approx(2)
     mirrored = order(table, "b", "a", resampling=FAST).iloc[0]
     assert mirrored["lead"] == -row["lead"] and mirrored["p"] == row["p"]
+    assert [mirrored["low"], mirrored["high"]] == pytest.approx([-row["high"], -row["low"]])
 
 
 def test_objects_before_relations_by_kind():
@@ -213,10 +216,33 @@ def test_binding_counts_the_images_that_a_prompt_has():
     row = binding(atoms({"a": first, "b": second}), resampling=FAST).iloc[0]
     assert (row["prompts"], row["all"], row["product"]) == (2, 0.75, 0.75**2)
     assert (row["within"], row["within_gap"]) == (0.5, 0.25)
+    # what is not judged takes no part: a of seed 1 with b of seed 2, and the other way round
+    mixed = np.array([[[NA], [0.0], [1.0]]])
+    assert binding(atoms({"a": np.ones((1, 3, 1)), "b": mixed}), resampling=FAST).iloc[0]["within"] == 0.5
     # with one image left it has none to take the other atom from
     second[1, 1] = NA
     row = binding(atoms({"a": first, "b": second}), resampling=FAST).iloc[0]
     assert (row["prompts"], row["all"], row["within"], row["within_gap"]) == (2, 0.5, 1.0, 0.0)
+
+
+def test_gaps_have_the_intervals_of_two_numbers_jackknifed_together():
+    """Each prompt is left out by hand."""
+    made = (np.random.default_rng(5).random((2, 9, 3)) < [[[0.9]] * 9, [[0.6]] * 9]) * 1.0
+
+    def numbers(a: np.ndarray, b: np.ndarray) -> list[float]:
+        other = [a[:, seed] * b[:, seed - 1] for seed in range(3)]
+        return [(a * b).mean(), a.mean() * b.mean(), np.mean(other)]
+
+    whole = np.array(numbers(*made))
+    without = np.array([numbers(*np.delete(made, prompt, axis=1)) for prompt in range(9)])
+    by_hand = Jackknife(whole, without.mean(axis=0) - without, np.full(3, 9))
+    low, high = by_hand.shares(0.95)
+    row = binding(atoms({"a": made[0][..., None], "b": made[1][..., None]}), resampling=FAST).iloc[0]
+    for name, other in (("gap", 1), ("within_gap", 2)):
+        parts = [(whole[index], low[index], high[index]) for index in (0, other)]
+        ends = difference_interval(*parts, by_hand.correlation(0, other))
+        expected = [whole[0] - whole[other], *map(float, ends)]
+        assert [row[name], row[f"{name}_low"], row[f"{name}_high"]] == pytest.approx(expected), name
 
 
 def test_binding_is_the_same_where_each_prompt_has_seeds_of_its_own():

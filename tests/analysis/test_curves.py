@@ -5,17 +5,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from diffusion_lens.analysis.curves import curves, published_curves
+from diffusion_lens.analysis.confidence import difference_interval
+from diffusion_lens.analysis.curves import curves, on_enough_prompts, published_curves
 from diffusion_lens.analysis.emergence import (
     distribution,
     flickers,
     half_of_final,
+    half_of_final_interval,
     intervals,
     times,
     turnbull,
     was_right_before,
 )
 from diffusion_lens.analysis.stacking import stack
+from diffusion_lens.analysis.statistics import of_means
 from diffusion_lens.analysis.summary import area, measures, summary
 from diffusion_lens.analysis.trajectories import gather, gathered, missing
 from diffusion_lens.errors import ScoresError
@@ -99,6 +102,16 @@ def test_one_prompt_and_one_layer_give_numbers_without_intervals_and_say_why():
     )
 
 
+def test_enough_prompts_are_five_on_both_sides():
+    table = pd.DataFrame({"prompts": [4, 5, 9, None]})
+    assert on_enough_prompts(table).tolist() == [False, True, True, False]
+    # what is paired has its others in neither; of two samples they are the second
+    sides = pd.DataFrame(
+        {"prompts": [9, 9, 9, 4, 9], "others": [0, 4, 5, 9, None], "paired": [True] + [False] * 4}
+    )
+    assert on_enough_prompts(sides).tolist() == [True, False, True, False, False]
+
+
 def test_nothing_that_meets_the_condition_is_said():
     table = as_table(np.zeros((3, 2, 2)))
     assert curves(table, condition="final-correct")["note"].tolist() == ["nothing is final-correct"]
@@ -111,7 +124,10 @@ def test_the_published_convention_averages_shares_over_seeds():
     values = np.array([[[1, 1], [1, 1]], [[0, 1], [0, 0]]], dtype=float)
     frame = published_curves(as_table(values))
     assert frame["rate"].tolist() == [0.75, 1]
-    assert frame["sd"].tolist() == pytest.approx([np.std([0.5, 1], ddof=1), 0])
+    sd = np.std([0.5, 1], ddof=1)
+    assert frame["sd"].tolist() == pytest.approx([sd, 0])
+    assert frame["low"].tolist() == pytest.approx([0.75 - sd, 1])
+    assert frame["high"].tolist() == pytest.approx([0.75 + sd, 1])
     assert frame["cells"].tolist() == [3, 3]
 
 
@@ -128,10 +144,55 @@ def test_half_of_final_interpolates_on_a_rising_fit():
     assert found.tolist() == pytest.approx([0.5 + 0.5 * 0.2 / 0.6, 0, NA, 0, NA], nan_ok=True)
 
 
+@pytest.mark.parametrize(
+    ("rates", "within"),
+    [
+        # of nothing, of little and of much at the layers that come first
+        ([0.0, 0.0, 0.3, 0.5, 0.9], (0.4, 0.9)),
+        ([0.2, 0.3, 0.7, 0.8, 0.9], (0.0, 0.6)),
+        ([0.1, 0.6, 0.2, 0.7, 0.9], (0.0, 0.8)),
+        # with a final rate of which little is known, any depth may be that of the half
+        ([0.1, 0.1, 0.1, 0.1, 0.2], (0.0, 1.0)),
+    ],
+)
+def test_the_half_lies_where_half_of_the_final_rate_is_not_excluded(rates, within):
+    """Against the definition, at a thousand depths; ends of intervals are straight between layers."""
+    depths, prompts = np.linspace(0, 1, 5), 20
+    means = (np.arange(prompts)[:, None] < np.array(rates) * prompts).astype(float)
+    result = of_means(means)
+    start, end = half_of_final_interval(result, depths, 0.9)
+    low, high = result.shares(0.9)
+    final = (result.estimate[-1] / 2, low[-1] / 2, high[-1] / 2)
+    ends = [
+        difference_interval((result.estimate[at], low[at], high[at]), final, result.correlation(at, 4))
+        for at in range(5)
+    ]
+    # the last one is the half itself
+    ends[-1] = (max(ends[-1][0], final[1]), ends[-1][1])
+    grid = np.linspace(0, 1, 1001)
+    least, most = (np.interp(grid, depths, [float(one[side]) for one in ends]) for side in (0, 1))
+    allowed = grid[(least <= 0) & (most >= 0)]
+    assert (start, end) == pytest.approx((allowed[0], allowed[-1]), abs=0.0011)
+    half = half_of_final(result.estimate[None], depths)[0]
+    assert within[0] <= start <= half < end <= within[1]
+
+
+def test_a_half_that_is_there_at_once_comes_no_later_than_the_second_layer():
+    result = of_means(np.ones((20, 3)))
+    assert half_of_final_interval(result, THREE, 0.95) == (0, 0.5)
+    never = of_means(np.zeros((20, 3)))
+    assert np.isnan(half_of_final_interval(never, THREE, 0.95)).all()
+
+
 def test_the_ratio_takes_the_final_rate_out():
     one, half = measures(np.array([RISING, RISING / 2]), np.linspace(0, 1, 6))
     assert one[2] == pytest.approx(half[2])
     assert one[0] == pytest.approx(2 * half[0])
+    # curves of unequal layers are compared at those that all have
+    assert measures(np.array([[0, 0.9, 0.5], [0, NA, 1]]), THREE).tolist() == [
+        [0.25, 0.5, 0.5],
+        [0.5, 1, 0.5],
+    ]
 
 
 LINES = st.integers(1, 6).flatmap(
@@ -186,7 +247,17 @@ def test_the_share_emerged_is_the_plain_share_without_missing_answers():
     assert frame["emerged_of_ever"].iloc[-1] == pytest.approx(1)
     assert (frame["low"] <= frame["emerged"]).all() and (frame["emerged"] <= frame["high"]).all()
     row = summary(as_table(values), resampling=FAST).iloc[0]
-    assert row["never"] == pytest.approx(frame["never"][0])
+    for name in ("never", "never_low", "never_high"):
+        assert row[name] == pytest.approx(frame[name][0], abs=1e-5)
+
+
+def test_the_distribution_of_one_prompt_is_what_it_shows():
+    frame = distribution(
+        as_table(np.array([[[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]]])), resampling=FAST
+    )
+    assert frame["emerged"].tolist() == pytest.approx([0, 0.25, 0.5])
+    assert frame["emerged_of_ever"].tolist() == pytest.approx([0, 0.5, 1])
+    assert frame["never"][0] == pytest.approx(0.5) and "one prompt" in frame["note"][0]
 
 
 def test_turnbull_by_hand():
@@ -218,7 +289,7 @@ def test_the_summary_says_what_its_numbers_rest_on():
     )
     assert row["area_low"] < row["area"] < row["area_high"]
     assert row["half_layer"] == pytest.approx(23 * row["half_depth"])
-    assert "deepest layer scored is 22, at depth 0.96" in row["note"]
+    assert row["note"] == "deepest layer scored is 22, at depth 0.96"
     assert row["trajectories"] == 120 and row["prompts"] == 30
     assert row["flicker"] == pytest.approx((flickers(values.reshape(-1, 6)) > 0).mean())
 

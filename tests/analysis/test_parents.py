@@ -1,14 +1,17 @@
 """Checks that depend on others: rates of all images, and where they can be asked; no false lateness."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from diffusion_lens.analysis.conditional import chance_of, conditional_curves, constancy
 from diffusion_lens.analysis.contrasts import contrast
 from diffusion_lens.analysis.curves import curves
 from diffusion_lens.analysis.findings_tables import conditional
-from diffusion_lens.analysis.order import all_orders, order
+from diffusion_lens.analysis.order import all_orders, order, roles
 from diffusion_lens.analysis.parents import depends, of_all, where_asked
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.figures.curves import draw_curves
@@ -163,6 +166,43 @@ def test_constancy_tells_what_never_changes_from_what_takes_shape():
     assert rate["low"] < 0.5 < rate["high"]
 
 
+def by_hand() -> pd.DataFrame:
+    """Three prompts of one image each; the object of the first is absent at the second layer."""
+    relation = np.array([[[1, 0, 1]], [[0, 1, 1]], [[1, 1, 0]]], dtype=float)
+    return study(relation, np.array([[[1, 0, 1]], [[1, 1, 1]], [[1, 1, 1]]], dtype=float))
+
+
+def test_constancy_by_hand():
+    found = constancy(by_hand(), ["kind"]).set_index(["end", "layer"])
+    # of those that end right, the second layer can be asked of the second prompt alone
+    assert found.loc["right", "rate"].to_dict() == {"0": 0.5, "1": 1, "all": 0.75}
+    assert found.loc["right", "images"].to_dict() == {"0": 2, "1": 1, "all": 3}
+    assert found.loc["right", "prompts"].to_dict() == {"0": 2, "1": 1, "all": 2}
+    assert found.loc["wrong", "rate"].tolist() == [1, 1, 1]
+    assert found.loc["wrong", "images"].tolist() == [1, 1, 2]
+    one = found[found["prompts"] == 1]
+    assert one[["low", "high"]].isna().all(axis=None) and one["note"].str.contains("one prompt").all()
+    two = found[found["prompts"] == 2]
+    assert ((two["low"] < two["rate"]) & (two["rate"] < two["high"])).all()
+
+
+def test_conditional_rates_by_hand():
+    found = conditional_curves(by_hand(), ["kind"], least=2)
+    changing = found[found["prompts_are"] == "those judged at this layer"]
+    assert changing["rate"].tolist() == pytest.approx([2 / 3, 1, 2 / 3])
+    assert changing["prompts"].tolist() == [3, 2, 3]
+    # two prompts are judged at every layer
+    same = found[found["prompts_are"] == "the same at all layers"]
+    assert same["rate"].tolist() == [0.5, 1, 0.5] and same["prompts"].tolist() == [2, 2, 2]
+    # and three from the last layer on only
+    last = conditional_curves(by_hand(), ["kind"], least=3).iloc[3:]
+    assert last[["layer", "depth", "prompts"]].to_numpy().tolist() == [[2, 1, 3]]
+    assert last["rate"].tolist() == pytest.approx([2 / 3])
+    # where so many are judged at no layer, it is the last one too
+    none = conditional_curves(by_hand(), ["kind"], least=4).iloc[3:]
+    pd.testing.assert_frame_equal(none, last)
+
+
 def test_conditional_rates_come_with_a_fixed_set_of_prompts():
     found = conditional_curves(fixed(np.random.default_rng(3)), ["kind"], least=10)
     changing = found[found["prompts_are"] == "those judged at this layer"]
@@ -205,7 +245,7 @@ def test_a_side_that_is_rarely_judged_proves_nothing():
 
 
 def test_layers_that_count_do_not_depend_on_the_seed():
-    """A check judged for 3, 2, 2, 6, 9, 12, 15 prompts, in simulation B4.3 of a review of this package."""
+    """A check judged for 3, 2, 2, 6, 9, 12, 15 prompts."""
     rng = np.random.default_rng(0)
     values = np.full((16, 1, 7), np.nan)
     for layer, count in enumerate((3, 2, 2, 6, 9, 12, 15)):
@@ -224,10 +264,42 @@ def test_all_orders_stand_side_by_side_by_both_definitions():
     assert (found["not_asked"] > 0).all()
 
 
+def test_all_orders_are_adjusted_for_the_pairs_of_their_definition():
+    rng = np.random.default_rng(0)
+    rates = {"object-0": OBJECTS, "object-1": OBJECTS**2, "object-2": OBJECTS**3}
+    parts = [as_table(images(rng, rate, prompts=12), check=check) for check, rate in rates.items()]
+    late = as_table(images(rng, OBJECTS**4, prompts=12), check="relation-0", kind="relation")
+    found = all_orders(pd.concat([*parts, late], ignore_index=True), resampling=FAST)
+    pairs = [("object", "relation"), *combinations(rates, 2)]
+    for _, one in found.groupby("definition"):
+        assert list(zip(one["first"], one["second"], strict=True)) == pairs
+        assert one["p_holm"].to_numpy() == pytest.approx(multipletests(one["p"], method="holm")[1])
+        assert (one["p_holm"] > one["p"]).any()
+
+
+def test_a_check_of_few_prompts_stands_for_no_role():
+    table = as_table(np.ones((8, 1, 2)))
+    few = table[table["prompt_id"] <= "p00003"].assign(check="hat")
+    assert roles(pd.concat([table, few])) == ["object-0"]
+    more = table[table["prompt_id"] <= "p00004"].assign(check="hat")
+    assert roles(pd.concat([table, more])) == ["hat", "object-0"]
+    # of a study that has no more prompts, all count
+    assert roles(few) == ["hat"]
+
+
 def test_one_layer_alone_has_no_order():
     table = fixed(np.random.default_rng(0))
     with pytest.raises(ScoresError, match="one layer alone"):
         all_orders(table[table["layer"] == 0], resampling=FAST)
+
+
+def test_the_chance_of_a_kind_stands_in_where_the_scorer_says_none():
+    table = as_table(np.ones((2, 1, 2)), kind="axis")
+    assert chance_of(table.assign(chance=np.nan)) == chance_of(table) == 0.5
+    assert np.isnan(chance_of(table.assign(chance=[0.25, np.nan] * 2)))
+    # probabilities are answers
+    assert chance_of(table.assign(label=pd.NA, p=0.7)) == 0.5
+    assert np.isnan(chance_of(table.assign(label=pd.NA, p=np.nan)))
 
 
 def test_a_missing_answer_hides_no_chance():
