@@ -1,8 +1,11 @@
 """Any column of the prompts can be analysed by, and wrong names are refused with the nearest right one."""
 
+from itertools import permutations
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from diffusion_lens.analysis.analyse import analyse
 from diffusion_lens.analysis.columns import prepare
@@ -188,3 +191,36 @@ def test_a_column_of_numbers_and_texts_is_of_text(tmp_path):
     )
     written = write(with_metadata(made, prompts, asked), tmp_path / "scores.parquet")
     assert read(written[0])["words"].tolist() == ["3", "many"]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_trend_has_the_interval_and_p_of_its_rank_correlation(sign):
+    """Seven prompts of ten images: right, in tenths, at the first and at the last layer."""
+    length = np.array([3, 4, 5, 6, 8, 9, 12])
+    tenths = np.array([[1, 3, 2, 5, 4, 4, 7], [2, 2, 2, 9, 9, 4, 10]])
+    values = (np.arange(10)[None, :, None] < tenths.T[:, None, :]).astype(float)
+    made = as_table(values)
+    made["length"] = sign * length[made["prompt_id"].str[1:].astype(int)]
+    found = trend(made, "length", ["kind"]).set_index("number")
+    rates = {"area": tenths.mean(axis=0), "layer 0": tenths[0], "layer 1": tenths[1]}
+    for name, rate in rates.items():
+        r = stats.spearmanr(sign * length, rate).statistic
+        # Bonett & Wright (2000): the variance of Fisher's z of a rank correlation
+        half = stats.norm.ppf(0.975) * np.sqrt((1 + r**2 / 2) / (7 - 3))
+        row = found.loc[name]
+        expected = (r, np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half))
+        assert [row["correlation"], row["low"], row["high"]] == pytest.approx(expected), name
+        # of all 5040 orders
+        orders = np.array(list(permutations(stats.rankdata(length)))) @ (stats.rankdata(rate) - 4)
+        shift = stats.rankdata(length) @ (stats.rankdata(rate) - 4)
+        exact = (abs(orders) >= abs(shift) - 1e-9).mean()
+        assert row["p"] == pytest.approx(exact, abs=0.01) and row["prompts"] == 7
+
+
+def test_a_trend_needs_five_prompts_and_two_layers_for_an_area():
+    made = as_table(np.array([[[0.0]], [[0.0]], [[1.0]], [[0.0]], [[1.0]]]))
+    made["length"] = made["prompt_id"].str[1:].astype(int)
+    found = trend(made, "length", ["kind"], resampling=FAST).set_index("number")
+    assert np.isnan(found.loc["area", "correlation"]) and found.loc["layer 0", "correlation"] > 0
+    four = trend(made[made["prompt_id"] != "p00000"], "length", ["kind"], resampling=FAST)
+    assert four["correlation"].isna().all() and four["p"].isna().all()

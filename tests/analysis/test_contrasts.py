@@ -147,6 +147,8 @@ def test_which_of_two_nouns_is_first():
     assert first_right["second_earlier"] * 6 == pytest.approx(2)
     mirrored = order(table, "b", "a", resampling=FAST).iloc[0]
     assert mirrored["lead"] == -row["lead"] and mirrored["p"] == row["p"]
+    swapped = ("second_earlier", "first_earlier", "tie", "only_second", "only_first", "neither")
+    assert [mirrored[name] for name in swapped] == [row[name] for name in shares]
     assert [mirrored["low"], mirrored["high"]] == pytest.approx([-row["high"], -row["low"]])
 
 

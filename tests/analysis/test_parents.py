@@ -75,6 +75,18 @@ def test_parents_that_are_written_down_need_no_reason():
     assert settled[["check", "layer"]].to_numpy().tolist() == [["red", 0], ["red", 1]]
 
 
+def test_a_parent_without_an_answer_settles_nothing():
+    same = {"prompt_id": "p", "layer": 0, "seed": 0, "scorer": "vqa", "kind": "object"}
+    answers = (("fox", None, ""), ("car", False, ""), ("red", True, "fox"), ("by", True, "fox;car"))
+    rows = [{**same, "check": check, "label": label, "parents": of} for check, label, of in answers]
+    table = validate(pd.DataFrame(rows))
+    assert table.loc[depends(table), "check"].tolist() == ["by"]
+    counted = of_all(table).set_index("check")["label"]
+    assert counted.isna().to_dict() == {"fox": True, "car": False, "red": True, "by": False}
+    # a check of the same kind that depends on nothing is none that can be asked or not
+    assert where_asked(table)["check"].tolist() == ["red", "by"]
+
+
 def prompts_of_their_own_checks() -> pd.DataFrame:
     """Five easy prompts, whose things are always there, and five hard ones; each check has its own id."""
     rows = []
