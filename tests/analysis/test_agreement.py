@@ -57,8 +57,9 @@ def test_kappas_agree_with_statsmodels():
     second = np.where(rng.random(200) < 0.8, first, 1 - first)
     crossed = pd.crosstab(first, second).to_numpy()
     assert cohen(first.tolist(), second.tolist()) == pytest.approx(inter_rater.cohens_kappa(crossed).kappa)
-    counts = rng.multinomial(6, [0.5, 0.3, 0.2], 40)
-    assert fleiss(counts) == pytest.approx(inter_rater.fleiss_kappa(counts))
+    for raters in (2, 6):
+        counts = rng.multinomial(raters, [0.5, 0.3, 0.2], 40)
+        assert fleiss(counts) == pytest.approx(inter_rater.fleiss_kappa(counts))
     assert np.isnan(cohen([1, 1], [1, 1]))
     with pytest.raises(ScoresError, match="Krippendorff"):
         fleiss(np.array([[1, 2], [1, 1]]))

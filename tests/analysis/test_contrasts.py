@@ -94,6 +94,51 @@ def test_encoders_of_unequal_depth_compare_by_area():
     assert row["paired"] and np.isfinite(row["difference"])
 
 
+def test_encoders_of_unequal_depth_rest_on_the_prompts_that_both_judged():
+    """Each prompt is left out by hand; of the first encoder, three prompts have no last layer."""
+    made = (np.random.default_rng(2).random((2, 10, 1, 3)) < [0.3, 0.5, 0.7]) * 1.0
+    made[0, :3, :, 2] = NA
+    layers = {"text_encoder": np.array([0, 5, 12]), "text_encoder_2": np.array([0, 12, 24])}
+    parts = [as_table(one, of, encoder=name) for one, (name, of) in zip(made, layers.items(), strict=True)]
+    depths = [of / of[-1] for of in layers.values()]
+
+    def numbers(values: np.ndarray) -> list[float]:
+        means = np.nanmean(values, axis=(1, 2))
+        areas = [area(mean[None], depth)[0] for mean, depth in zip(means, depths, strict=True)]
+        return [*areas, means[0, -1], means[1, -1]]
+
+    whole = np.array(numbers(made))
+    without = np.array([numbers(np.delete(made, prompt, axis=1)) for prompt in range(10)])
+    by_hand = Jackknife(whole, without.mean(axis=0) - without, np.array([10, 10, 7, 7]))
+    low, high = by_hand.shares(0.95)
+    first, second = ({"encoder": name} for name in layers)
+    frame = contrast(pd.concat(parts, ignore_index=True), first, second, resampling=FAST)
+    for number, at in (("area", 0), ("final", 2)):
+        one, two = ((whole[side], low[side], high[side]) for side in (at, at + 1))
+        ends = difference_interval(one, two, by_hand.correlation(at, at + 1))
+        row = frame.set_index("number").loc[number]
+        assert row["paired"] and row["difference"] == pytest.approx(whole[at] - whole[at + 1])
+        assert [row["low"], row["high"]] == pytest.approx([float(end) for end in ends]), number
+
+
+def test_curves_of_half_of_their_prompts_in_common_are_two_samples():
+    table = two_samples(4, 4)
+    for shared, paired in ((2, False), (3, True)):
+        number = table["prompt_id"].str[-1].astype(int)
+        same = table.assign(prompt_id=table["prompt_id"].where(number >= shared, "p" + number.astype(str)))
+        row = of_two_samples(same).loc["area"]
+        assert (row["paired"], row["prompts"], row["others"]) == (paired, *((3, 2) if paired else (4, 4)))
+
+
+def test_a_side_without_any_answer_has_no_difference():
+    table = two_samples(4, 4)
+    table["label"] = table["label"].mask(table["category"] == "b")
+    frame = of_two_samples(table)
+    assert frame["first"].notna().all() and frame[["second", "difference", "low", "p"]].isna().all(
+        axis=None
+    )
+
+
 def test_a_grid_of_contrasts_is_adjusted():
     table, _, _ = two_kinds()
     third = table[table["kind"] == "object"].assign(check="attribute-0", kind="attribute")
@@ -156,6 +201,9 @@ def test_objects_before_relations_by_kind():
     table, _, _ = two_kinds()
     row = order(table, "object", "relation", column="kind", resampling=FAST).iloc[0]
     assert row["lead"] > 0.1 and row["low"] > 0 and row["p"] < 0.01 and row["pairs"] == 160
+    mirrored = order(table, "relation", "object", column="kind", resampling=FAST).iloc[0]
+    expected = [-row["lead"], -row["high"], -row["low"], row["p"]]
+    assert [mirrored[name] for name in ("lead", "low", "high", "p")] == pytest.approx(expected)
     with pytest.raises(ScoresError, match="No prompt has answers to both 'a' and 'b'"):
         order(table, "a", "b")
     with pytest.raises(ScoresError, match="not by 'run'"):

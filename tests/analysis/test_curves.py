@@ -58,6 +58,9 @@ def test_given_final_correct_the_end_has_no_interval_and_the_rest_has():
     assert frame[["low", "high", "band_low", "band_high"]].iloc[-1].isna().all()
     first = frame.iloc[0]
     assert first["band_low"] < first["low"] < first["rate"] < first["high"] < first["band_high"]
+    row = summary(as_table(values), condition="final-correct", resampling=FAST).iloc[0]
+    assert row["final"] == 1 and row[["final_low", "final_high"]].isna().all()
+    assert row["area_low"] < row["area"] < row["area_high"] and row["ratio_low"] < row["ratio"]
 
 
 def test_where_all_prompts_agree_the_interval_is_no_point():
@@ -97,6 +100,8 @@ def test_one_prompt_and_one_layer_give_numbers_without_intervals_and_say_why():
     row = summary(table).iloc[0]
     assert row["area"] == 0.5 and np.isnan(row["area_low"])
     single = summary(as_table(images(np.random.default_rng(0), RISING[3:4]))).iloc[0]
+    shallow = summary(as_table(np.ones((12, 1, 1)), depth=0.0)).iloc[0]
+    assert np.isnan(shallow["half_layer"]) and shallow["note"] == "one layer: no area, no emergence"
     assert (
         np.isnan(single["area"]) and "one layer" in single["note"] and single["final_low"] < single["final"]
     )
@@ -227,15 +232,26 @@ def test_failures_that_were_right():
 
 def test_times_of_single_trajectories():
     values = np.array(
-        [[[0, 1, 0, 1], [1, 1, 1, 1], [0, 0, 0, 0], [0, NA, 1, 1], [0, 1, 1, NA], [1, 0, NA, NA]]]
+        [
+            [
+                [0, 1, 0, 1],
+                [1, 1, 1, 1],
+                [0, 0, 0, 0],
+                [0, NA, 1, 1],
+                [0, 1, 1, NA],
+                [1, 0, NA, NA],
+                [0, 0, 0, NA],
+            ]
+        ]
     )
     frame = times(as_table(values, np.array([0, 4, 8, 12]))).set_index("seed")
-    assert frame["first_right"].tolist() == [4, 0, pd.NA, 8, 4, 0]
-    assert frame["after"].tolist() == [8, pd.NA, 12, 0, 0, 4]
-    assert frame["by"].tolist() == [12, 0, pd.NA, 8, 4, pd.NA]
-    assert frame["outcome"].tolist() == ["emerged", "emerged", "never", "emerged", "emerged", "unknown"]
-    assert frame["flickers"].tolist() == [1, 0, 0, 0, 0, 0]
-    assert frame["right_before"].tolist() == [pd.NA, pd.NA, False, pd.NA, pd.NA, pd.NA]
+    assert frame["first_right"].tolist() == [4, 0, pd.NA, 8, 4, 0, pd.NA]
+    assert frame["after"].tolist() == [8, pd.NA, 12, 0, 0, 4, 8]
+    assert frame["by"].tolist() == [12, 0, pd.NA, 8, 4, pd.NA, pd.NA]
+    emerged = ["emerged", "emerged", "never", "emerged", "emerged", "unknown", "unknown"]
+    assert frame["outcome"].tolist() == emerged
+    assert frame["flickers"].tolist() == [1, 0, 0, 0, 0, 0, 0]
+    assert frame["right_before"].tolist() == [pd.NA, pd.NA, False, pd.NA, pd.NA, pd.NA, pd.NA]
 
 
 def test_the_share_emerged_is_the_plain_share_without_missing_answers():

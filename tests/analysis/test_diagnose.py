@@ -1,6 +1,6 @@
 """Diagnosis: verdicts, probes and repairs with known answers, and the page."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,46 @@ def test_the_verdict_says_where_a_check_is_lost(rates, native, probes, verdict):
     assert found == verdict and found[0] in VERDICTS
 
 
+def parts(caption: str) -> dict[tuple[str, int], object]:
+    """What a caption states, one thing at a time."""
+    stated = asdict(parse_caption(caption))
+    items = stated.pop("items")
+    whole = {(name, 0): said for name, said in stated.items()}
+    return whole | {(name, at): said for at, item in enumerate(items) for name, said in item.items()}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "differing"),
+    [
+        (PROMPT, {"object": ["name"], "red": ["colour"], "small": ["size"], "global": ["place"]}),
+        ("two red cars", {"object": ["name"], "red": ["colour"], "count": ["count"]}),
+        ("a red car and a blue dog", {"object": ["name"], "red": ["colour"] * 2, "blue": ["colour"] * 2}),
+        ("a small car and a big dog", {"object": ["name"], "small": ["size"], "big": ["size"]}),
+        (
+            "a car above a dog at night",
+            {"object": ["name"], "axis": ["where"], "order": ["where"], "global": ["place"]},
+        ),
+    ],
+)
+def test_a_pair_of_captions_states_all_else_alike(prompt, differing):
+    stated = parse_caption(prompt)
+    checks = from_description("", prompt, stated).checks
+    assert {check.attribute if check.kind == "attribute" else check.kind for check in checks} == set(
+        differing
+    )
+    for check in checks:
+        expected = differing[check.attribute if check.kind == "attribute" else check.kind]
+        said = []
+        for texts in minimal_pairs(stated, check, 20):
+            one, other = map(parts, texts)
+            said.append(one)
+            different = [part for part in one if one[part] != other[part]]
+            assert one.keys() == other.keys() and [name for name, _ in different] == expected, texts
+        # and what is alike varies from pair to pair
+        for name in {"colour", "place"} - set(expected):
+            assert len({row[name, 0] for row in said}) > 2, (check, name)
+
+
 @pytest.mark.parametrize(
     "prompt",
     [PROMPT, "two red cars", "a red car to the left of a blue dog", "a car above a dog at night"],
@@ -63,7 +103,7 @@ def test_a_pair_of_captions_differs_in_the_check_alone(prompt):
             # a plural is a question of another form; what the check asks for is what one states
             if check.kind != "count":
                 assert check.question not in without, (check.question, texts)
-            if check.kind in ("object", "global"):
+            if check.kind in ("object", "attribute", "global"):
                 assert check.question in with_it, (check.question, texts)
 
 

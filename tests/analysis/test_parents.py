@@ -198,6 +198,13 @@ def test_constancy_by_hand():
     assert ((two["low"] < two["rate"]) & (two["rate"] < two["high"])).all()
 
 
+def test_constancy_is_of_the_ends_that_there_are_and_of_earlier_layers():
+    table = by_hand()
+    right = table[table["prompt_id"] != "p00002"]
+    assert set(constancy(right, ["kind"])["end"]) == {"right"}
+    assert constancy(table[table["layer"] == 1], ["kind"]).empty
+
+
 def test_conditional_rates_by_hand():
     found = conditional_curves(by_hand(), ["kind"], least=2)
     changing = found[found["prompts_are"] == "those judged at this layer"]
@@ -309,6 +316,7 @@ def test_the_chance_of_a_kind_stands_in_where_the_scorer_says_none():
     table = as_table(np.ones((2, 1, 2)), kind="axis")
     assert chance_of(table.assign(chance=np.nan)) == chance_of(table) == 0.5
     assert np.isnan(chance_of(table.assign(chance=[0.25, np.nan] * 2)))
+    assert np.isnan(chance_of(table.assign(kind="object", chance=[0.25, np.nan] * 2)))
     # probabilities are answers
     assert chance_of(table.assign(label=pd.NA, p=0.7)) == 0.5
     assert np.isnan(chance_of(table.assign(label=pd.NA, p=np.nan)))

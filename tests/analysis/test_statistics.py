@@ -102,6 +102,13 @@ def test_the_jackknife_of_a_mean_is_its_sample_variance():
     assert mean_interval(values[:, 0]) == pytest.approx((values[:, 0].mean(), *by_hand))
 
 
+def test_two_prompts_have_a_t_interval_and_its_p():
+    result = of_means(np.array([[0.2], [0.5]]))
+    theirs = stats.ttest_1samp([0.2, 0.5], 0)
+    assert np.ravel(result.normal(0.9)) == pytest.approx(theirs.confidence_interval(0.9))
+    assert result.normal_p() == pytest.approx(theirs.pvalue)
+
+
 def test_a_column_without_any_value_has_no_mean():
     result = of_means(np.array([[0.5, np.nan], [0.25, np.nan]]))
     assert np.isnan(result.estimate[1]) and np.isnan(result.shares(0.95)[0][1])
