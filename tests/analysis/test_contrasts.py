@@ -2,14 +2,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from diffusion_lens.analysis.all_pairs import all_pairs
 from diffusion_lens.analysis.binding import binding
 from diffusion_lens.analysis.confidence import difference_interval
 from diffusion_lens.analysis.contrasts import contrast
+from diffusion_lens.analysis.declared import Contrast
 from diffusion_lens.analysis.findings import findings
 from diffusion_lens.analysis.order import order
-from diffusion_lens.analysis.planned import held_equal
+from diffusion_lens.analysis.planned import add_contrasts, held_equal
 from diffusion_lens.analysis.statistics import Jackknife
 from diffusion_lens.analysis.summary import area, summary
 from diffusion_lens.errors import ScoresError
@@ -147,6 +149,40 @@ def test_a_grid_of_contrasts_is_adjusted():
     same = frame[(frame["first_group"] == "attribute") & (frame["second_group"] == "object")].iloc[0]
     assert same["difference"] == 0 and same["p"] == 1
     assert (frame["p_bh"] >= frame["p"]).all()
+
+
+def test_what_is_planned_and_the_grid_are_families_of_their_own():
+    table, _, _ = two_kinds(12)
+    third = images(np.random.default_rng(4), RISING * 0.7, prompts=12)
+    table = pd.concat([table, as_table(third, check="attribute-0", kind="attribute")], ignore_index=True)
+    length = table["prompt_id"].str[1:].astype(int) % 5
+    table = table.assign(length=length, half=np.where(table["prompt_id"] < "p00006", "a", "b"))
+    planned = [
+        Contrast("kind", "object", "relation"),
+        Contrast("kind", "object", "attribute"),
+        Contrast("half", "a", "b"),
+        Contrast("length"),
+    ]
+    made: dict[str, pd.DataFrame] = {}
+    by = ("run", "scorer", "encoder", "kind", "half")
+    add_contrasts(
+        lambda name, make: made.update({name: make()}), [], table, table, by, planned, resampling=FAST
+    )
+    # two contrasts of kinds within each half, and the halves within each check
+    assert made["planned"].groupby("number").size().to_dict() == {"area": 7, "final": 7, "ratio": 7}
+    halves = made["planned"][made["planned"]["compared"] == "half"]
+    assert set(halves["kind"]) == set(table["kind"]) and set(halves["check"]) == set(table["check"])
+    for _, one in made["planned"].groupby("number"):
+        assert one["p_holm"].to_numpy() == pytest.approx(multipletests(one["p"], method="holm")[1])
+    # areas are trends that were planned, of each check in each half; layers are not
+    main = made["trends"]["number"] == "area"
+    assert main.sum() == 6 and made["trends"].loc[~main, "p_holm"].isna().all()
+    trends = made["trends"][main]
+    assert trends["p_holm"].to_numpy() == pytest.approx(multipletests(trends["p"], method="holm")[1])
+    # all other pairs differ in one column, and are adjusted together
+    grid = made["contrasts"]
+    assert grid["compared"].value_counts().to_dict() == {"kind": 6, "half": 3}
+    assert grid["p_bh"].to_numpy() == pytest.approx(multipletests(grid["p"], method="fdr_bh")[1])
 
 
 def test_groups_without_rows_are_named():
