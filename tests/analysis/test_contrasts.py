@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -151,6 +153,24 @@ def test_a_grid_of_contrasts_is_adjusted():
     assert (frame["p_bh"] >= frame["p"]).all()
 
 
+def with_contrasts(
+    table: pd.DataFrame, planned: list[Contrast], *by: str
+) -> tuple[dict[str, pd.DataFrame | ScoresError], list[str]]:
+    """The tables of contrasts, or why there is none, and what was left out."""
+    made: dict[str, pd.DataFrame | ScoresError] = {}
+    notes: list[str] = []
+
+    def add(name: str, make: Callable[[], pd.DataFrame]) -> None:
+        try:
+            made[name] = make()
+        except ScoresError as error:
+            made[name] = error
+
+    columns = ("run", "scorer", "encoder", *by)
+    add_contrasts(add, notes, table, table, columns, planned, resampling=FAST)
+    return made, notes
+
+
 def test_what_is_planned_and_the_grid_are_families_of_their_own():
     table, _, _ = two_kinds(12)
     third = images(np.random.default_rng(4), RISING * 0.7, prompts=12)
@@ -163,11 +183,8 @@ def test_what_is_planned_and_the_grid_are_families_of_their_own():
         Contrast("half", "a", "b"),
         Contrast("length"),
     ]
-    made: dict[str, pd.DataFrame] = {}
-    by = ("run", "scorer", "encoder", "kind", "half")
-    add_contrasts(
-        lambda name, make: made.update({name: make()}), [], table, table, by, planned, resampling=FAST
-    )
+    made, notes = with_contrasts(table, planned, "kind", "half")
+    assert notes == []
     # two contrasts of kinds within each half, and the halves within each check
     assert made["planned"].groupby("number").size().to_dict() == {"area": 7, "final": 7, "ratio": 7}
     halves = made["planned"][made["planned"]["compared"] == "half"]
@@ -183,6 +200,28 @@ def test_what_is_planned_and_the_grid_are_families_of_their_own():
     grid = made["contrasts"]
     assert grid["compared"].value_counts().to_dict() == {"kind": 6, "half": 3}
     assert grid["p_bh"].to_numpy() == pytest.approx(multipletests(grid["p"], method="fdr_bh")[1])
+
+
+def test_scorers_are_no_curves_to_be_compared():
+    table = as_table(np.ones((4, 1, 2)), half="a")
+    both = pd.concat([table, table.assign(scorer="clip")], ignore_index=True)
+    made, notes = with_contrasts(both, [Contrast("half", "a", "b")], "kind")
+    assert str(made["contrasts"]) == "there is one curve only"
+    assert str(made["planned"]) == "none of the planned contrasts could be made"
+    assert "(clip, text_encoder, object, object-0; oracle, text_encoder, object, object-0)" in notes[0]
+    # of a column with many values, no two are compared
+    many, notes = with_contrasts(as_table(np.ones((13, 1, 2))), [], "prompt_id")
+    assert list(many) == ["contrasts"] and isinstance(many["contrasts"], ScoresError)
+    assert notes == ["contrasts: prompt_id has 13 values, too many to compare each two"]
+
+
+def test_questions_that_each_prompt_has_for_itself_are_compared_by_kind():
+    table = two_samples(6, 6)
+    own = table.assign(check="about " + table["prompt_id"], half=table["category"])
+    made, _ = with_contrasts(own, [Contrast("half", "a", "b")], "kind")
+    (frame,) = [made["planned"]]
+    assert isinstance(frame, pd.DataFrame) and "check" not in frame
+    assert frame["prompts"].tolist() == frame["others"].tolist() == [6] * 3
 
 
 def test_groups_without_rows_are_named():
