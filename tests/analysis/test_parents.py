@@ -202,6 +202,7 @@ def test_constancy_is_of_the_ends_that_there_are_and_of_earlier_layers():
     table = by_hand()
     right = table[table["prompt_id"] != "p00002"]
     assert set(constancy(right, ["kind"])["end"]) == {"right"}
+    assert set(constancy(table[table["layer"] < 2], ["kind"])["layer"]) == {"0", "all"}
     assert constancy(table[table["layer"] == 1], ["kind"]).empty
 
 
