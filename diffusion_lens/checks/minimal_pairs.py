@@ -19,9 +19,10 @@ _Other = Callable[[Description, np.random.Generator], Description]
 def minimal_pairs(stated: Description, check: Check, count: int, seed: int = 0) -> list[tuple[str, str]]:
     """Captions that state a check, each beside one that states something else in its place.
 
-    What else a pair says (colours, sizes, the place, the relation, the other object) varies from pair to
-    pair and is the same in both, so that nothing but the check tells them apart. The colours of two things
-    change places, so that both captions hold the same colours and only what they belong to differs.
+    What else a pair says (colours, sizes, the place, the relation, and the other object unless the check is
+    of an object) varies from pair to pair and is the same in both, so that nothing but the check tells them
+    apart. The colours of two things change places, so that both captions hold the same colours and only
+    what they belong to differs.
 
     Args:
         stated: what the prompt states, from `checks.scenes.parse_caption`.
