@@ -82,7 +82,8 @@ def draw_curves(
     height = max(2.3 if columns == 1 else 0.8 * width / columns, _AROUND + label_height(most))
     with style():
         figure = Figure(figsize=(width, 0.15 + rows * height))
-        axes = figure.subplots(rows, columns, sharex=x == "depth", sharey=True, squeeze=False)
+        same = x == "depth" or panel is None or _same_layers(table, panel)
+        axes = figure.subplots(rows, columns, sharex=same, sharey=True, squeeze=False)
         for axis, value in zip(axes.flat, panels, strict=False):
             part = table if panel is None else table[table[panel] == value]
             ends: list[LineEnd] = []
@@ -103,9 +104,16 @@ def draw_curves(
             label_ends(axis, ends if len(lines) > 1 else ends[1:], height - _AROUND)
         for axis in axes.flat[len(panels) :]:
             axis.remove()
+        for axis in axes.flat[max(0, len(panels) - columns) : len(panels)]:
+            axis.tick_params(labelbottom=True)  # below which there may be no panel
         figure.supxlabel("layer" if x == "layer" else "depth (layer / last layer)", fontsize=8)
         figure.supylabel(label or _CONDITIONS[conditions[0]], fontsize=8)
     return figure
+
+
+def _same_layers(table: pd.DataFrame, panel: str) -> bool:
+    """Whether all panels show the same layers, so that the lowest of a column name them for all."""
+    return len({tuple(sorted(part["layer"].unique())) for _, part in table.groupby(panel)}) == 1
 
 
 def _chances(part: pd.DataFrame) -> list[float]:

@@ -106,6 +106,18 @@ def test_panels_share_their_axes_and_lines_their_colours(table):
     assert first.get_title() == "text_encoder, n = 20" and first.get_ylim() == second.get_ylim()
 
 
+def test_the_lowest_panels_name_the_layers_of_all_where_these_are_the_same(made):
+    panels = [made.assign(encoder=name) for name in "abcde"]
+
+    def named(table):
+        axes = draw_curves(table, panel="encoder").axes
+        return [axis.get_title()[0] for axis in axes if axis.xaxis.get_tick_params()["labelbottom"]]
+
+    assert named(pd.concat(panels)) == ["c", "d", "e"]  # below the third there is no panel
+    panels[0] = panels[0][panels[0]["layer"] < 5]
+    assert named(pd.concat(panels)) == ["a", "b", "c", "d", "e"]
+
+
 def test_curves_given_different_conditions_never_share_a_figure(table, made):
     given = curves(table, condition="final-correct", resampling=FAST)
     with pytest.raises(InputError, match="never share a figure"):
