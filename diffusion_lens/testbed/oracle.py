@@ -11,7 +11,7 @@ and misplaced details.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import combinations, product
 from typing import Any
 
@@ -31,6 +31,8 @@ COUNT_SIZE = 24  # pixels of three or four objects
 GROUND_ERROR = 18.0  # mean absolute error of the edges, of 255, up to which a ground is known
 LEAST_FIT = 0.65  # share of a spot's difference from the ground that its sprite must explain
 LEAST_ENERGY = 8.0  # root mean square difference from the ground, of 255, below which a spot is empty
+
+_MARGIN = ((1, 1), (1, 1), (0, 0))  # of pictures that sprites of the edges lie beyond
 
 Spot = tuple[int, int, int]  # centre x, centre y, size in canvas pixels
 
@@ -136,17 +138,13 @@ def read(pictures: UInt8[np.ndarray, "picture y x 3"]) -> list[Reading]:
 
 def _explain(halves: Float[np.ndarray, "picture y x 3"], place: str) -> list[Reading]:
     """Find the layout and the sprites that leave the least error on a known ground."""
-    below = _grounds()[list(GROUNDS).index(place)]
+    empty = _grounds()[list(GROUNDS).index(place)]
     # beyond the image's edges there is nothing to see
-    margin = ((0, 0), (1, 1), (1, 1), (0, 0))
-    differences = np.pad(_blur(halves - below), margin)
-    below = np.pad(below, margin[1:], "edge")
+    differences = np.pad(_blur(halves - empty), ((0, 0), *_MARGIN))
     gains, whats, fits, energies = {}, {}, {}, {}
     for spot in SPOTS:
-        x, y, size = spot
-        top, left, side = (y - size // 2) // 2, (x - size // 2) // 2, size // 2 + 2
-        patch = differences[:, top : top + side, left : left + side]
-        gain = _gain(patch, below[top : top + side, left : left + side], _sprites(size))
+        patch = _cut(differences, spot)
+        gain = _gain(patch, place, spot)
         energy = np.square(patch).sum((1, 2, 3))
         whats[spot] = gain.argmax(1)
         gains[spot] = gain.max(1)
@@ -170,20 +168,34 @@ def _explain(halves: Float[np.ndarray, "picture y x 3"], place: str) -> list[Rea
     return readings
 
 
+def _cut(padded: NDArray[np.float32], spot: Spot) -> NDArray[np.float32]:
+    """What a spot covers, with its margin, of pictures with a margin, `[..., y, x, channel]`."""
+    x, y, size = spot
+    top, left, side = (y - size // 2) // 2, (x - size // 2) // 2, size // 2 + 2
+    return padded[..., top : top + side, left : left + side, :]
+
+
 def _gain(
-    patch: Float[np.ndarray, "picture y x 3"],
-    below: Float[np.ndarray, "y x 3"],
-    sprites: _Sprites,
+    patch: Float[np.ndarray, "picture y x 3"], place: str, spot: Spot
 ) -> Float[np.ndarray, "picture sprite"]:
     """How much squared error each sprite and tint saves against the empty ground.
 
     With a difference D from the ground G, a sprite of colour T (premultiplied) and cover A draws
     Q = T - A G, and saves |D|^2 - |D - Q|^2 = 2 <D, Q> - |Q|^2.
     """
-    tints = len(TINTS)
+    sprites, (below, drawn) = _sprites(spot[2]), _at(place, spot)
     flat = sprites.colour.reshape(len(sprites.colour), -1)
     cover = sprites.cover.reshape(len(sprites.cover), -1)
     hidden = (patch * below).sum(3).reshape(len(patch), -1) @ cover.T
-    product_ = patch.reshape(len(patch), -1) @ flat.T - np.repeat(hidden, tints, 1)
-    drawn = sprites.colour - np.repeat(sprites.cover[..., None] * below, tints, 0)
-    return 2 * product_ - np.square(drawn).sum((1, 2, 3))
+    product_ = patch.reshape(len(patch), -1) @ flat.T - np.repeat(hidden, len(TINTS), 1)
+    return 2 * product_ - drawn
+
+
+@cache
+def _at(place: str, spot: Spot) -> tuple[Float[np.ndarray, "y x 3"], Float[np.ndarray, " sprite"]]:
+    """The ground G of a spot, and |Q|^2 of each sprite and tint there: the same for all images."""
+    sprites = _sprites(spot[2])
+    padded = np.pad(_grounds()[list(GROUNDS).index(place)], _MARGIN, "edge")
+    below = _cut(padded, spot)
+    drawn = sprites.colour - np.repeat(sprites.cover[..., None] * below, len(TINTS), 0)
+    return below, np.square(drawn).sum((1, 2, 3))
