@@ -31,12 +31,14 @@ def computing_device(pipe: Any) -> torch.device:
 
 def _is_hooked(part: nn.Module) -> bool:
     """Whether accelerate or diffusers offloads a module of a part."""
-    return any("_hf_hook" in vars(one) or "_diffusers_hook" in vars(one) for one in modules_of(part))
+    return any("_hf_hook" in own or "_diffusers_hook" in own for own in map(vars, modules_of(part)))
 
 
 def modules_of(part: nn.Module) -> list[nn.Module]:
     """All modules of a part; `modules()` takes several times as long, for their names."""
     found = [part]
     for module in found:  # which grows on the way
-        found += [one for one in module._modules.values() if one is not None]
+        inner = module._modules
+        if inner:
+            found += [one for one in inner.values() if one is not None]
     return found
