@@ -128,7 +128,7 @@ class RunIndex:
         """What the experiment is to answer; empty where nothing is written down."""
         return str(self.manifest.get("experiment", {}).get("claim", ""))
 
-    @property
+    @cached_property
     def columns(self) -> list[str]:
         """The labels of its layers, in order."""
         known = self.table.drop_duplicates("column").sort_values("order")

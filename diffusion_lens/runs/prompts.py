@@ -201,7 +201,7 @@ def _captions(wanted: Captions) -> Iterator[Prompt]:
             f"The count of captions is {wanted.count}; it must be from 1 to {_MOST_CAPTIONS:,}."
         )
     seen: set[str] = set()
-    index = 0
+    index = newest = 0
     while len(seen) < wanted.count:
         if wanted.held_out:
             scene = scenes.sample_held_out(wanted.seed, index, wanted.held_out)
@@ -210,11 +210,12 @@ def _captions(wanted: Captions) -> Iterator[Prompt]:
         rng = np.random.default_rng((wanted.seed, index, 4))
         text = captions.phrase(captions.describe(scene), rng)
         index += 1
-        if index > 100 * wanted.count + 1000:
+        if index - newest > 10 * wanted.count + 1000:
             raise ExperimentError(
                 f"There are not {wanted.count} different captions of this kind; {len(seen)} were found. "
                 "Ask for fewer."
             )
         if text not in seen:
             seen.add(text)
+            newest = index
             yield Prompt(text, {"scene": scene.to_json(), "scene_index": index - 1})
