@@ -126,6 +126,15 @@ def browser() -> "Iterator[Browser]":
         yield found
 
 
+# of several minutes in all: begun last, one of them would keep one process at work when the other has ended
+LONGEST = ("tests/test_documents.py", "tests/test_notebooks.py", "tests/sweep/test_ray.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 def pytest_collection_finish() -> None:
     """Once all is imported: what takes a tenth of the tests' time if it is left as it is."""
     # the garbage collector goes through all modules again and again

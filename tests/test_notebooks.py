@@ -18,7 +18,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LARGEST = 150_000  # bytes, outputs included; four times that for the notebook that takes a model apart
 # smaller numbers for what is only to be run: what a cell says, and what is run in its place
 SMALLER = {
-    "diagnose": {"(0, 1, 2, 3), held_out=range(100, 108)": "(0, 1), held_out=range(100, 102)"},
+    "diagnose": {"(0, 1, 2, 3), held_out=range(100, 108)": "(0, 1), held_out=range(100, 102), pairs=10"},
     "draw_and_say": {
         '["fox", "pizza", "car", "balloon", "cat", "guitar"]': '["fox", "pizza"]',
         "[0, 1, 2, 3, 5, 8, 11, 15]": "[0, 3, 15]",
@@ -28,6 +28,8 @@ SMALLER = {
         "range(60, 1000, 125)": "(60, 500)",
         "steps=20": "steps=4",
         "steps=8": "steps=1",
+        "range(6)": "range(2)",
+        "] * 6": "] * 2",
     },
     "learned_words": {"steps=80": "steps=20"},
 }

@@ -24,6 +24,7 @@ from diffusion_lens.cli import main
 from diffusion_lens.runs.experiment import Experiment
 from diffusion_lens.sweep.open import open_run, run_sweep
 from diffusion_lens.runs.store import Store
+from tests.few_steps import few_steps
 """
 
 

@@ -117,7 +117,7 @@ def main(
         quick: run everything at tiny size, to try the command; the numbers then mean nothing.
     """
     inversion = LatentInversion.from_pretrained(model, inverter, batch_size=64)
-    chosen = StudyScenes(trained_scenes(100, 100, 100), 4) if quick else None
+    chosen = StudyScenes(trained_scenes(100, 100, 100), 4, beam=1) if quick else None
     tables = study(inversion, out, QUICK_SCENES if quick else scenes, chosen)
     summary = summarise(tables)
     write_table(out / "summary.csv", summary)

@@ -38,11 +38,13 @@ class StudyScenes:
     Args:
         trained: the scenes that the trainings drew, which are skipped; all of them if None.
         steps: optimisation steps of what is called refined.
+        beam: of captions that are written.
     """
 
-    def __init__(self, trained: frozenset[Scene] | None = None, steps: int = 40) -> None:
+    def __init__(self, trained: frozenset[Scene] | None = None, steps: int = 40, beam: int = 3) -> None:
         self.trained = trained
         self.steps = steps
+        self.beam = beam
 
     def grouped(self, count: int) -> list[tuple[str, Scene]]:
         """Scenes with their group: combinations as in training, and two kinds of new ones."""
@@ -117,10 +119,11 @@ def redrawn(inversion: LatentInversion, chosen: StudyScenes, count: int) -> pd.D
         part = [scene for name, scene in drawn if name == group]
         stated = [captions.describe(scene) for scene in part]
         images = _render(part)
+        written = write_captions(inversion, images, chosen.beam)
         sources = {
             "its caption": inversion.encode([_plain(one) for one in stated]),
             "R(image)": inversion.invert(images),
-            "caption written": inversion.encode([one.text for one in write_captions(inversion, images)]),
+            "caption written": inversion.encode([one.text for one in written]),
         }
         tables.append(_answers(inversion, stated, sources).assign(group=group))
     return pd.concat(tables, ignore_index=True)

@@ -97,7 +97,7 @@ def test_a_real_encoder_is_probed(emoji):
     nouns = ["dog", "car", "pizza"]
     places = ["on grass", "at night", "in the snow", "at sunset", "under water"]
     prompts = [f"a {noun} {place}" for noun in nouns for place in places]
-    made = emoji(prompts, "all", 0, steps=1, progress=False).states["text_encoder"]
+    made = emoji.encode(prompts)["text_encoder"]
     table = probe(made, [prompt.split()[1] for prompt in prompts], check="object-0", kind="object")
     rates = table.groupby(["scorer", "layer"])["label"].mean()
     assert (rates["probe"] > 0.9).all() and (rates["probe-majority"] < 0.4).all()

@@ -19,10 +19,12 @@ from diffusion_lens.learning.concepts import read_concept
 from diffusion_lens.learning.invert import Validation, invert
 from diffusion_lens.learning.objective import DenoisingLoss
 from diffusion_lens.learning.training import Learner, Settings
+from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.models.clip import Clip
 from diffusion_lens.text.embedding_files import read_embedding, write_embedding
 from diffusion_lens.text.embeddings import use_embeddings
 from experiments.studies.subjects import SUBJECTS
+from tests.few_steps import few_steps
 from tests.text.test_embeddings import concept
 
 
@@ -41,7 +43,7 @@ def brightness(images):
     return np.stack([np.cos(means), np.sin(means)], 1)
 
 
-def test_a_killed_training_ends_with_the_same_bytes(zygote, photos, tmp_path, emoji):
+def test_a_killed_training_ends_with_the_same_bytes(zygote, photos, tmp_path):
     command = [
         "invert",
         str(photos),
@@ -50,7 +52,7 @@ def test_a_killed_training_ends_with_the_same_bytes(zygote, photos, tmp_path, em
         "--init",
         "bird",
         "--steps",
-        "4",
+        "6",
         "--batch",
         "1",
         "--validate-every",
@@ -61,7 +63,10 @@ def test_a_killed_training_ends_with_the_same_bytes(zygote, photos, tmp_path, em
         "5",
         "--flip",
     ]
-    killed = zygote.command(*command, "--out", "it.safetensors", cwd=tmp_path)
+    command += ["--out", "it.safetensors"]
+    killed = zygote.start(
+        "os.chdir(folder)\nwith few_steps(4): main(command)", command=command, folder=str(tmp_path)
+    )
     state = tmp_path / "it.training" / "state.safetensors"
     while not state.exists() and killed.runs():
         time.sleep(0.02)
@@ -70,22 +75,24 @@ def test_a_killed_training_ends_with_the_same_bytes(zygote, photos, tmp_path, em
     assert code == -signal.SIGKILL, said
     assert not (tmp_path / "it.safetensors").exists() and state.stat().st_size < 20_000
 
-    settings = Settings(steps=4, batch=1, validate_every=2, norm="pull", snr_gamma=5.0, flip=True)
+    settings = Settings(steps=6, batch=1, validate_every=2, norm="pull", snr_gamma=5.0, flip=True)
     concepts = [read_concept(photos, "<bird>", "bird")]
     validation = Validation(metrics.load_embed("clip", "emoji-clip"), name="clip emoji-clip")
+    with few_steps(4):
+        lens = DiffusionLens.from_pretrained("emoji")
     for folder in ("it.training", "whole"):
-        learner = Learner(emoji.pipeline, concepts, settings)
-        (word,) = invert(emoji, learner, tmp_path / folder, validation, progress=False)
-        write_embedding(tmp_path / f"{folder}.safetensors", word, emoji.pipeline)
+        learner = Learner(lens.pipeline, concepts, settings)
+        (word,) = invert(lens, learner, tmp_path / folder, validation, progress=False)
+        write_embedding(tmp_path / f"{folder}.safetensors", word, lens.pipeline)
     assert (tmp_path / "it.training.safetensors").read_bytes() == (
         tmp_path / "whole.safetensors"
     ).read_bytes()
     assert state.read_bytes() == (tmp_path / "whole" / "state.safetensors").read_bytes()
     course = pd.read_csv(state.with_name("course.csv"))
-    assert course["step"].tolist() == [2, 4] and course["score"].between(-1, 1).all()
+    assert course["step"].tolist() == [2, 4, 6] and course["score"].between(-1, 1).all()
 
-    with use_embeddings(emoji.pipeline, [read_embedding(tmp_path / "whole.safetensors", emoji.pipeline)]):
-        shown = emoji("a <bird> on grass", "native", steps=1, progress=False)
+    with use_embeddings(lens.pipeline, [read_embedding(tmp_path / "whole.safetensors", lens.pipeline)]):
+        shown = lens("a <bird> on grass", "native", steps=1, progress=False)
     assert shown.table["missing"].isna().all()
 
 

@@ -26,6 +26,7 @@ from experiments.studies.subjects import SUBJECTS, Subject
 from experiments.studies.tables import means, paired
 from experiments.studies.unseen import trained_scenes, unseen_scenes
 from experiments.write_embeddings import HERE, LEARNED, write_embeddings
+from tests.few_steps import few_steps
 
 
 @pytest.fixture
@@ -214,7 +215,7 @@ def test_a_source_of_latent_inversion_looks_the_same_in_every_panel():
 
 def test_latent_inversion_runs(fast, tmp_path):
     inversion = LatentInversion(fast, LatentInversion.from_pretrained("emoji").inverter)
-    chosen = StudyScenes(trained_scenes(100, 100, 100), steps=1)
+    chosen = StudyScenes(trained_scenes(100, 100, 100), steps=1, beam=1)
     tables = latent_inversion.study(inversion, tmp_path, latent_inversion.QUICK_SCENES, chosen)
     summary = latent_inversion.summarise(tables)
     assert set(summary["part"]) == set(latent_parts.PARTS)
@@ -230,7 +231,8 @@ def test_latent_inversion_runs(fast, tmp_path):
 def test_a_cycle_term_is_compared_with_rendered_scenes_alone(tmp_path, monkeypatch):
     for name in ("REFERENCE_SCENES", "VALIDATION_SCENES"):
         monkeypatch.setattr(f"diffusion_lens.testbed.inverter.{name}", 16)
-    cycle_training.main(tmp_path / "results", tmp_path / "trained", quick=True)
+    with few_steps(2):
+        cycle_training.main(tmp_path / "results", tmp_path / "trained", quick=True)
     rates = pd.read_csv(tmp_path / "results" / "cycle_training.csv")
     assert set(rates["way"]) == {"as shipped", "rendered scenes alone", "with the cycle term"}
     assert set(rates["source"]) == {"rendered", "drawn by the model"} and (rates["units"] == 5).all()
