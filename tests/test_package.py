@@ -51,7 +51,8 @@ def test_each_python_of_the_workflow_has_versions_to_install():
         here = [
             one for one in pinned if one.marker is None or one.marker.evaluate({"python_version": python})
         ]
-        assert sorted(one.name for one in here) == ["diffusers", "torch", "transformers"], python
+        names = sorted(one.name for one in here)
+        assert names == ["diffusers", "jsonschema", "torch", "transformers"], python
 
 
 def test_no_modules_import_each_other_in_a_circle_not_even_for_types():

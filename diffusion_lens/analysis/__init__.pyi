@@ -11,7 +11,7 @@ from .emergence_of import judges_of as judges_of
 from .findings import Shown as Shown
 from .findings import Source as Source
 from .first_layers import first_layers as first_layers
-from .formats import kinds_in_words as kinds_in_words
+from .formats import in_words as in_words
 from .formats import readable as readable
 from .formats import write_csv as write_csv
 from .formats import write_latex as write_latex

@@ -81,9 +81,12 @@ def compare(one: Trajectories, two: Trajectories, level: float) -> pd.DataFrame:
         frame = _apart(one, two, level)
         prompts, others = len(one.prompts), len(two.prompts)
     least = prompts if paired else min(prompts, others)
+    # intervals of shares are put together from each side's own, a ratio's is that of two samples
+    two_samples = (frame["number"] == "ratio").to_numpy() & (not paired)
+    freedom = np.where(two_samples, prompts + others - 2, least - 1)
     width = (frame["high"] - frame["low"]).to_numpy(dtype=float)
     return frame.assign(
-        detectable=smallest_difference(width, least, level),
+        detectable=smallest_difference(width, freedom, level),
         paired=paired,
         prompts=prompts,
         others=others,

@@ -20,9 +20,15 @@ from diffusion_lens.analysis.summary import area
 from diffusion_lens.analysis.trajectories import gather, groups
 from diffusion_lens.errors import ScoresError
 
-__all__ = ["METHODS", "corrected", "corrected_areas", "corrected_curves"]
+__all__ = ["METHODS", "METHOD_WORDS", "corrected", "corrected_areas", "corrected_curves"]
 
-METHODS: tuple[str, ...] = ("raw", "rogan_gladen", "prediction_powered")
+METHOD_WORDS = {
+    "raw": "as judged",
+    "rogan_gladen": "Rogan-Gladen",
+    "prediction_powered": "prediction-powered",
+}
+"""What readers know the methods by, in the order of tables."""
+METHODS = tuple(METHOD_WORDS)
 Strata = Literal["layer", "pooled"]
 # the columns of a group, what each prompt adds to its totals (see `_split`), layers and depths; groups may
 # be of unequal numbers of prompts and layers

@@ -4,29 +4,33 @@ from pathlib import Path
 
 import pandas as pd
 
+from diffusion_lens.analysis.correction import METHOD_WORDS
 from diffusion_lens.checks.checks import KIND_WORDS
 from diffusion_lens.files import write_whole
 
-__all__ = ["kinds_in_words", "readable", "write_csv", "write_latex"]
+__all__ = ["in_words", "readable", "write_csv", "write_latex"]
 
 # the numbers whose interval is the plain pair "low" and "high"
 _PLAIN = ("rate", "difference", "lead", "emerged", "area", "correlation")
-# the columns that kinds of checks stand in
-_KINDS = ("kind", "first", "second", "first_group", "second_group")
+# what is known by other words, by the columns that it stands in
+_WORDS: dict[str, dict[str, str]] = {
+    **dict.fromkeys(("kind", "first", "second", "first_group", "second_group"), KIND_WORDS),
+    "method": METHOD_WORDS,
+}
 
 
-def kinds_in_words(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with kinds of checks as readers know them, such as "colour or size" for an attribute."""
-    columns = [name for name in _KINDS if name in table and not pd.api.types.is_float_dtype(table[name])]
-    return table.assign(**{name: table[name].replace(KIND_WORDS) for name in columns})
+def in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with kinds and methods as readers know them, such as "colour or size" for an attribute."""
+    columns = [name for name in _WORDS if name in table and not pd.api.types.is_float_dtype(table[name])]
+    return table.assign(**{name: table[name].replace(_WORDS[name]) for name in columns})
 
 
 def readable(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     """Numbers with their intervals in one cell, "0.45 [0.41, 0.50]", p values as papers print them.
 
-    Kinds of checks have their words.
+    Kinds of checks and methods have their words.
     """
-    table = kinds_in_words(table)
+    table = in_words(table)
     shown = pd.DataFrame(index=table.index)
     for name in table.columns:
         if name.endswith(("_low", "_high")) or name in ("low", "high"):

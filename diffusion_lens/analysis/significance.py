@@ -1,7 +1,7 @@
 """Tests whose unit is the prompt, many tests at once, and what a study of this size could have shown."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import special
 
 from diffusion_lens.analysis.statistics import DEFAULT, Resampling
@@ -43,8 +43,11 @@ def sign_flip_test(differences: Float[np.ndarray, " prompt"], resampling: Resamp
 
 
 def smallest_difference(
-    width: Float[np.ndarray, "..."] | float, prompts: int, level: float = 0.95, power: float = 0.8
-) -> Float[np.ndarray, "..."] | float:
+    width: Float[np.ndarray, "..."] | float,
+    freedom: Int[np.ndarray, "..."] | int,
+    level: float = 0.95,
+    power: float = 0.8,
+) -> Float[np.ndarray, "..."]:
     """The smallest true difference that a study of this size would have found with a chance of 80 %.
 
     The standard error that the interval's width implies, times the sum of the t quantiles of the level and
@@ -52,14 +55,14 @@ def smallest_difference(
 
     Args:
         width: of the interval of the difference, at `level`.
-        prompts: how many prompts are compared.
+        freedom: degrees of freedom of the interval: one less than the prompts of a paired difference.
         level: of the interval; 1 less the level of the test.
         power: the chance of finding it.
     """
-    freedom = max(prompts - 1, 1)
+    freedom = np.maximum(freedom, 1)
     # the quantiles of scipy.stats, which takes a second to import
     quantile = special.stdtrit(freedom, 0.5 + level / 2)
-    return width / (2 * quantile) * (quantile + special.stdtrit(freedom, power))
+    return np.asarray(width / (2 * quantile) * (quantile + special.stdtrit(freedom, power)))
 
 
 def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:

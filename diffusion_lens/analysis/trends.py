@@ -70,8 +70,11 @@ def _correlation(
     if count < 5 or scale == 0:
         return {"correlation": np.nan, "low": np.nan, "high": np.nan, "p": np.nan, **row}
     r = float((a * b).sum() / scale)
+    if abs(r) > 1 - 1e-12:
+        row["note"] = "all prompts are in one order: the interval is not known"
     error = np.sqrt((1 + r**2 / 2) / (count - 3)) * stats.norm.ppf(0.5 + resampling.level / 2)
-    center = np.arctanh(np.clip(r, -0.999999, 0.999999))
+    # of one order of all, Fisher's z is infinite and the interval a point, which no sample can know
+    center = np.arctanh(r) if abs(r) <= 1 - 1e-12 else np.nan
     rng = np.random.default_rng(resampling.seed)
     draws = rng.permuted(np.repeat(a[None], resampling.resamples, axis=0), axis=1) @ b
     p = ((abs(draws) >= abs((a * b).sum()) - 1e-9).sum() + 1) / (resampling.resamples + 1)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from diffusion_lens.analysis.formats import kinds_in_words
+from diffusion_lens.analysis.formats import in_words
 from diffusion_lens.errors import InputError
 from diffusion_lens.figures.labels import LineEnd, label_ends, label_height, label_width
 from diffusion_lens.figures.style import COLUMN, PAGE, line_style, style
@@ -62,7 +62,7 @@ def draw_curves(
     Raises:
         InputError: there is nothing to draw, or curves of different conditions would share a figure.
     """
-    table = kinds_in_words(table[table[y].notna()] if y in table else table[:0])
+    table = in_words(table[table[y].notna()] if y in table else table[:0])
     if table.empty:
         raise InputError(f"There is nothing to draw: no row of the table has {y!r}.")
     conditions = sorted(set(table["condition"])) if "condition" in table else ["none"]

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from diffusion_lens.analysis.formats import kinds_in_words
+from diffusion_lens.analysis.formats import in_words
 from diffusion_lens.errors import InputError
 from diffusion_lens.figures.panels import text_width
 from diffusion_lens.figures.style import COLOURS, COLUMN, PAGE, style
@@ -35,7 +35,7 @@ def draw_dots(
     Raises:
         InputError: there is nothing to draw.
     """
-    table = kinds_in_words(table[table["rate"].notna()] if "rate" in table else table[:0])
+    table = in_words(table[table["rate"].notna()] if "rate" in table else table[:0])
     if table.empty:
         raise InputError("There is nothing to draw: no row of the table has a rate.")
     named = table.assign(row=table[list(row)].astype(str).agg(", ".join, axis=1))

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from diffusion_lens.analysis.formats import kinds_in_words
+from diffusion_lens.analysis.formats import in_words
 from diffusion_lens.errors import InputError
 from diffusion_lens.figures.panels import text_width
 from diffusion_lens.figures.style import COLOURS, COLUMN, style
@@ -44,7 +44,7 @@ def draw_forest(
     Raises:
         InputError: there is nothing to draw.
     """
-    table = kinds_in_words(table[table[value].notna()])
+    table = in_words(table[table[value].notna()])
     if table.empty:
         raise InputError(f"There is nothing to draw: no row of the table has {value!r}.")
     names = [name] if isinstance(name, str) else list(name)

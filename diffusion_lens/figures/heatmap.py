@@ -9,7 +9,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from diffusion_lens.analysis.formats import kinds_in_words
+from diffusion_lens.analysis.formats import in_words
 from diffusion_lens.errors import InputError
 from diffusion_lens.figures.panels import text_width
 from diffusion_lens.figures.style import style
@@ -33,7 +33,7 @@ def heatmap_data(table: pd.DataFrame, *, row: str | Sequence[str]) -> pd.DataFra
         InputError: there is nothing to draw, or two cells are at one place.
     """
     names = [row] if isinstance(row, str) else list(row)
-    known = kinds_in_words(table[table["rate"].notna()] if "rate" in table else table[:0])
+    known = in_words(table[table["rate"].notna()] if "rate" in table else table[:0])
     if known.empty:
         raise InputError("There is nothing to draw: no row of the table has a rate.")
     if known.duplicated([*names, "layer"]).any():

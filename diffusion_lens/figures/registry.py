@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from diffusion_lens.analysis.formats import kinds_in_words
+from diffusion_lens.analysis.formats import in_words
 from diffusion_lens.figures import of_study
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def study_figures() -> tuple[StudyFigure, ...]:
 
 def plan_figures(tables: Tables) -> Iterator[tuple[StudyFigure, str, Draw]]:
     """Each kind of figure, what tells it apart from others of its kind, and what draws it."""
-    worded = {name: kinds_in_words(table) for name, table in tables.items()}
+    worded = {name: in_words(table) for name, table in tables.items()}
     for kind in study_figures():
         for part, draw in kind.plan(worded):
             yield kind, part, draw

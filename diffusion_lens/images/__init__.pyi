@@ -1,4 +1,5 @@
 from .apply_approximations import approximate as approximate
+from .apply_approximations import restore_afterwards as restore_afterwards
 from .approximations import Approximations as Approximations
 from .attention_maps import AttentionRecorder as AttentionRecorder
 from .denoise import Denoiser as Denoiser

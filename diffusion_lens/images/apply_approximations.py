@@ -1,5 +1,7 @@
 """Let a denoiser draw with approximations; what they are is in `diffusion_lens.images.approximations`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from diffusion_lens.errors import SamplerError
@@ -8,7 +10,7 @@ from diffusion_lens.images.denoise import Denoiser
 from diffusion_lens.models.denoisers import find_denoiser
 from diffusion_lens.models.pipelines import known_families
 
-__all__ = ["approximate"]
+__all__ = ["approximate", "restore_afterwards"]
 
 
 def approximate(denoiser: Denoiser, approximations: Approximations) -> None:
@@ -36,6 +38,17 @@ def approximate(denoiser: Denoiser, approximations: Approximations) -> None:
     if cached:
         network.enable_cache(_cache_config(pipe, approximations))
     denoiser.approximations = approximations
+
+
+@contextmanager
+def restore_afterwards(denoiser: Denoiser) -> Iterator[None]:
+    """A denoiser that the body may change: its batch size and its approximations are its own again then."""
+    size, approximations = denoiser.batch_size, denoiser.approximations
+    try:
+        yield
+    finally:
+        denoiser.batch_size = size
+        approximate(denoiser, approximations)
 
 
 def _cache_config(pipe: Any, approximations: Approximations) -> Any:

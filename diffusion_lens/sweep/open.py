@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,8 @@ def open_run(
         out: the folder, or a URL of fsspec.
         base: where relative paths of the experiment start.
         shard: which of how many, from 1.
-        lens: a live model to draw with; the experiment's `model` is then only its name.
+        lens: a live model to draw with; the experiment's `model` is then only its name. Its batch size and
+            its approximations are its own again when the body ends.
         conditionings: a folder of `encode_experiment` to draw from, in place of encoding the prompts.
         prompts: the experiment's prompts, where `read_prompts` has read them already.
 
@@ -76,6 +77,7 @@ def open_run(
             asked, new = replace(asked, lens=new.lens), None
         run = new or asked.prepare()
         run.check_held = check_held
+        borrowed = nullcontext() if lens is None else _borrow(lens)
         del asked, lens, new  # the lens is the run's alone, which may let go of it
         described = describe_plan(run.plan)
         if not store.exists() or store.read_json("manifest.json") != described:
@@ -88,7 +90,8 @@ def open_run(
                 store.url,
                 name_cells(store, run.scan, run.orphaned, run.plan),
             )
-        yield run
+        with borrowed:
+            yield run
 
 
 def look_at_run(
@@ -205,6 +208,12 @@ def _read_conditionings(folder: "str | os.PathLike[str] | None") -> "Conditionin
     from diffusion_lens.sweep.conditionings import Conditionings
 
     return Conditionings(folder)
+
+
+def _borrow(lens: "DiffusionLens") -> AbstractContextManager[None]:
+    from diffusion_lens.images.apply_approximations import restore_afterwards
+
+    return restore_afterwards(lens.denoiser)
 
 
 def run_sweep(

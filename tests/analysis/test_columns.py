@@ -220,6 +220,18 @@ def test_a_trend_has_the_interval_and_p_of_its_rank_correlation(sign):
         assert row["p"] == pytest.approx(exact, abs=0.01) and row["prompts"] == 7
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_trend_of_one_order_of_all_prompts_has_no_interval(sign):
+    right = np.arange(5)[None, :, None] < np.arange(1, 6)[:, None, None]  # in 1 to 5 of five images
+    made = as_table(right.astype(float))
+    made["length"] = sign * made["prompt_id"].str[1:].astype(int)
+    (row,) = (
+        trend(made, "length", ["kind"], resampling=FAST).query("number == 'layer 0'").to_dict("records")
+    )
+    assert row["correlation"] == pytest.approx(sign) and np.isnan([row["low"], row["high"]]).all()
+    assert row["p"] < 0.05 and "in one order" in row["note"]
+
+
 def test_a_trend_needs_five_prompts_and_two_layers_for_an_area():
     made = as_table(np.array([[[0.0]], [[0.0]], [[1.0]], [[0.0]], [[1.0]]]))
     made["length"] = made["prompt_id"].str[1:].astype(int)

@@ -78,6 +78,8 @@ def test_the_ratio_of_two_samples_has_their_t_interval():
     assert not row["paired"] and (row["prompts"], row["others"]) == (7, 4)
     assert row["high"] - row["difference"] == pytest.approx(stats.t.ppf(0.975, 9) * error)
     assert row["p"] == pytest.approx(2 * stats.t.sf(abs(row["difference"]) / error, 9))
+    # the standard error times the quantiles of the level and of the power
+    assert row["detectable"] == pytest.approx((stats.t.ppf(0.975, 9) + stats.t.ppf(0.8, 9)) * error)
 
 
 def test_a_sample_of_one_prompt_leaves_no_number_of_the_difference_certain():

@@ -133,7 +133,7 @@ def test_levels_and_resamples_are_checked():
 
 def test_the_smallest_difference_is_found_four_times_in_five():
     width = 2 * stats.t.ppf(0.975, 24) * 0.1
-    least = smallest_difference(width, 25)
+    least = smallest_difference(width, 24)
     # the error times the quantiles of level and power
     assert least == pytest.approx(0.1 * (stats.t.ppf(0.975, 24) + stats.t.ppf(0.8, 24)))
     rng = np.random.default_rng(0)

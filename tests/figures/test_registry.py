@@ -6,8 +6,10 @@ import pytest
 from matplotlib.text import Text
 
 from diffusion_lens.analysis.analyse import analyse
+from diffusion_lens.analysis.correction import METHOD_WORDS, METHODS, corrected_curves
 from diffusion_lens.analysis.declared import Contrast
 from diffusion_lens.analysis.findings import findings
+from diffusion_lens.analysis.formats import readable
 from diffusion_lens.figures.of_study.order import draw_order
 from diffusion_lens.figures.registry import draw_figures, study_figures
 from diffusion_lens.figures.study import draw_study, start_drawing
@@ -85,6 +87,19 @@ def test_figures_name_kinds_as_readers_know_them():
     for name in ("curves", "areas", "order", "planned", "models", "heatmap"):
         assert "place" in said[name] and "colour or size" in said[name], name
         assert "global" not in said[name] and "attribute" not in said[name], name
+
+
+def test_figures_and_tables_to_read_name_methods_as_readers_know_them():
+    values = images(np.random.default_rng(0), RISING, prompts=12)
+    judged = [as_table(values, scorer=name) for name in ("vqa", "human")]
+    table = corrected_curves(pd.concat(judged, ignore_index=True), "vqa", resampling=FAST).assign(
+        scorer="vqa"
+    )
+    ((_, _, figure),) = draw_figures({"correction": table})
+    (axis,) = figure.axes
+    assert {text.get_text() for text in axis.texts} == set(METHOD_WORDS.values())
+    assert set(readable(table)["method"]) == set(METHOD_WORDS.values())
+    assert not set(METHOD_WORDS.values()) & set(METHODS)
 
 
 def test_one_layer_alone_is_drawn_as_dots_and_never_as_a_curve():

@@ -64,6 +64,18 @@ def test_a_lens_knows_an_experiments_embeddings_only_while_it_draws_it(model, tm
     same(read(tmp_path / "lent"), read(tmp_path / "own"))
 
 
+def test_a_lens_draws_as_before_once_an_experiment_has_drawn_with_it(model, tmp_path):
+    lens = DiffusionLens.from_pretrained(str(model / "sd"), batch_size=3)
+    small = {"steps": 2, "guidance": 2.0, "height": 16, "width": 16, "progress": False}
+    before = lens(PLAIN, [0, "native"], **small).table
+    changed = asked(model, approximations={"guided": 0.5}, machine={"batch_size": 2})
+    run_sweep(changed, tmp_path, base=model, lens=lens, progress=False)
+    assert set(read(tmp_path)["approximations"]) == {"guided=0.5"} and lens.denoiser.batch_size == 3
+    after = lens(PLAIN, [0, "native"], **small).table
+    assert [image.tobytes() for image in after["image"]] == [image.tobytes() for image in before["image"]]
+    assert after["identical"].tolist() == [False, True] and after["batch"].tolist() == [2, 2]
+
+
 def test_prompts_without_words_are_the_same_cells(model, tmp_path):
     run_sweep(asked(model), tmp_path / "with", base=model, progress=False)
     run_sweep(asked(model, embeddings=[], prompts=[PLAIN]), tmp_path / "without", progress=False)
