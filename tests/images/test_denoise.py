@@ -41,13 +41,13 @@ OUT_OF_MEMORY = """
     import numpy as np
     expected = lens("a red fox", [0, "native"], height=64, width=64, guidance=1.0, steps=2,
                     progress=False)
-    lens.denoiser.batch_size = 128
+    lens.denoiser.batch_size = 64
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + allowed * 2**20, -1))
-    result = lens("a red fox", [0, "native"], list(range(64)), height=64, width=64, guidance=1.0, steps=2,
+    result = lens("a red fox", [0, "native"], list(range(32)), height=64, width=64, guidance=1.0, steps=2,
                   progress=False)
-    assert result.table["missing"].isna().all() and len(result.table) == 128
+    assert result.table["missing"].isna().all() and len(result.table) == 64
     close = np.abs(np.asarray(result.image("native")).astype(int) - np.asarray(expected.image("native")))
     assert close.mean() <= 1, close.mean()
 """
@@ -55,13 +55,13 @@ OUT_OF_MEMORY = """
 
 def test_out_of_memory_takes_less_and_goes_on(zygote):
     # what a batch takes differs between machines, so this finds a limit that it does not fit into
-    for allowed in (130, 90, 60):
+    for allowed in (70, 60, 50):
         code, said = zygote.run(textwrap.dedent(OUT_OF_MEMORY), allowed=allowed)
         assert code == 0, said[-2000:]
         # at denoising or at decoding, as it happens
-        if re.search("Out of memory at (128 images a batch; going on|decoding 128 images)", said):
+        if re.search("Out of memory at (64 images a batch; going on|decoding 64 images)", said):
             return
-    raise AssertionError("a limit of 60 MB was not felt")
+    raise AssertionError("a limit of 50 MB was not felt")
 
 
 TOO_LARGE = """
