@@ -113,7 +113,7 @@ class RunIndex:
         left_out = _not_planned(table, manifest, notes)
         gone, table = set(table["cell"][left_out]) if len(table) else set(), table[~left_out]
         if table.empty:
-            raise RunError(f"{text} has no image to show. " + " ".join(notes))
+            raise RunError(" ".join([f"{text} has no image to show.", *notes]))
         table = _in_order(table, manifest)
         answers = _read_answers(fs, root, notes) if fs.isdir(root) else _no_answers()
         answers = answers[~answers["cell"].isin(gone)]

@@ -73,7 +73,7 @@ def read_rows(
             frame["cell"] = [
                 f"{short.removesuffix('.parquet').replace('/', '-')}-{i}" for i in range(len(frame))
             ]
-        doubled = frame["cell"].map(where.__contains__)
+        doubled = frame["cell"].map(where.__contains__).astype(bool)  # of no rows too
         if doubled.any():
             notes.append(
                 f"{short} repeats {int(doubled.sum())} images of other parts; they are shown once."

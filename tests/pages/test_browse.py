@@ -270,6 +270,18 @@ def test_a_saved_result_opens_like_a_run(tmp_path: Path) -> None:
     assert len(index.strips()) == 1
 
 
+def test_a_table_of_no_images_is_refused_alone_and_adds_nothing_beside_others(tmp_path: Path) -> None:
+    image = {"bytes": thumbnail(Image.new("RGB", (8, 8), "red")), "path": None}
+    rows = {"cell": ["a", "b"], "prompt": ["a"] * 2, "layer": [0, 1], "seed": [0] * 2}
+    table = pa.table(rows).append_column("image", pa.array([image] * 2))
+    pq.write_table(table[:0], tmp_path / "0.parquet")
+    with pytest.raises(RunError, match=r"0\.parquet has no image to show\.$"):
+        RunIndex.open(tmp_path / "0.parquet")
+    pq.write_table(table, tmp_path / "1.parquet")
+    pq.write_table(table[:0], tmp_path / "2.parquet")
+    assert RunIndex.open(tmp_path).table["cell"].tolist() == ["a", "b"]
+
+
 def test_images_of_other_sampler_settings_have_rows_of_their_own(tmp_path: Path) -> None:
     image = {"bytes": thumbnail(Image.new("RGB", (8, 8), "red")), "path": None}
     rows = {"cell": list("abcd"), "prompt": ["a"] * 4, "layer": [0, 1] * 2, "seed": [0] * 4}
