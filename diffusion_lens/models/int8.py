@@ -74,7 +74,7 @@ def load_denoiser(folder: Path, dtype: torch.dtype | None = None) -> Any:
     stored = load_file(folder / "diffusion_pytorch_model.safetensors")
     if not is_quantized(stored):
         return UNet2DConditionModel.from_pretrained(folder).to(dtype or torch.float32)
-    with torch.device("meta"):  # random weights to be replaced take a third of the time
+    with torch.device("meta"):  # no random weights, which would be replaced at once
         model = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder))
     model.load_state_dict(dequantize(stored), assign=True)
     return model.to(dtype or torch.float32).eval()

@@ -32,7 +32,7 @@ GROUND_ERROR = 18.0  # mean absolute error of the edges, of 255, up to which a g
 LEAST_FIT = 0.65  # share of a spot's difference from the ground that its sprite must explain
 LEAST_ENERGY = 8.0  # root mean square difference from the ground, of 255, below which a spot is empty
 
-_MARGIN = ((1, 1), (1, 1), (0, 0))  # of pictures that sprites of the edges lie beyond
+_MARGIN = ((1, 1), (1, 1), (0, 0))  # pixels around a picture, since the margins of sprites reach beyond it
 
 Spot = tuple[int, int, int]  # centre x, centre y, size in canvas pixels
 
@@ -183,7 +183,7 @@ def _gain(
     With a difference D from the ground G, a sprite of colour T (premultiplied) and cover A draws
     Q = T - A G, and saves |D|^2 - |D - Q|^2 = 2 <D, Q> - |Q|^2.
     """
-    sprites, (below, drawn) = _sprites(spot[2]), _at(place, spot)
+    sprites, (below, drawn) = _sprites(spot[2]), _fixed_terms(place, spot)
     flat = sprites.colour.reshape(len(sprites.colour), -1)
     cover = sprites.cover.reshape(len(sprites.cover), -1)
     hidden = (patch * below).sum(3).reshape(len(patch), -1) @ cover.T
@@ -192,7 +192,7 @@ def _gain(
 
 
 @cache
-def _at(place: str, spot: Spot) -> tuple[Float[np.ndarray, "y x 3"], Float[np.ndarray, " sprite"]]:
+def _fixed_terms(place: str, spot: Spot) -> tuple[Float[np.ndarray, "y x 3"], Float[np.ndarray, " sprite"]]:
     """The ground G of a spot, and |Q|^2 of each sprite and tint there: the same for all images."""
     sprites = _sprites(spot[2])
     padded = np.pad(_grounds()[list(GROUNDS).index(place)], _MARGIN, "edge")
