@@ -249,13 +249,15 @@ class Reader:
         """What changes the states of each encoder as they pass by, by part of a block."""
 
         def hook(name: str, part: str) -> Change:
+            own = self.conditioner.encoders[name].fingerprint
+
             def apply(state: torch.Tensor, layer: int, seen: Recording) -> torch.Tensor:
                 mask = (
                     torch.ones_like(seen.input_ids) if seen.attention_mask is None else seen.attention_mask
                 )
                 read = prompt, seen.input_ids[0].tolist(), mask[0].bool().tolist()
                 for change in (one for one in edits.changes if one.part == part):
-                    state = change.change(state, layer, self._context(name, *read, change))
+                    state = change.change(state, layer, self._context(name, own, *read, change))
                 return state
 
             return apply
@@ -265,17 +267,17 @@ class Reader:
 
     def context_of(self, name: str, states: LayerStates, change: Intervention) -> Context:
         """What an intervention knows of one prompt, as the encoder read it."""
-        return self._context(name, *_read(states), change)
+        return self._context(name, states.fingerprint, *_read(states), change)
 
     def _context(
-        self, name: str, prompt: str, ids: list[int], mask: list[bool], change: Intervention
+        self, name: str, fingerprint: str, prompt: str, ids: list[int], mask: list[bool], change: Intervention
     ) -> Context:
         sources = {}
         for source in change.sources(prompt):
             states = self.source(source)[name]
             sources[source] = Source(states, self.find_places(name, *_read(states)))
         places = self.find_places(name, prompt, ids, mask)
-        return Context(prompt, name, self.conditioner.encoders[name].fingerprint, places, sources)
+        return Context(prompt, name, fingerprint, places, sources)
 
     def places_of(self, states: LayerStates) -> TokenPlaces:
         """Where the words and the pads of one prompt are."""
