@@ -135,11 +135,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
-def pytest_collection_finish() -> None:
-    """Once all is imported: what takes a tenth of the tests' time if it is left as it is."""
-    # the garbage collector goes through all modules again and again
+def spare_the_collector() -> None:
+    """What is there now stays: the garbage collector need not go through all of it again and again."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After a file of tests, which has imported libraries and built models for those after it."""
+    if nextitem is not None and nextitem.path != item.path:
+        spare_the_collector()
+
+
+def pytest_collection_finish() -> None:
+    """Once all is imported: what takes a tenth of the tests' time if it is left as it is."""
+    spare_the_collector()
     # and each call quietens libraries that are not quiet
     for library in ("transformers", "diffusers", "huggingface_hub"):
         logging.getLogger(library).setLevel(logging.ERROR)
