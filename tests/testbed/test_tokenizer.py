@@ -16,6 +16,13 @@ def test_no_text_is_unknown(text: str) -> None:
     assert pieces.count(tokenizer.unk_token_id) == 1  # the end of text, which stands for unknown in CLIP
 
 
+def test_the_embedded_model_has_the_one_that_is_learned(shipped_tokenizer: CLIPTokenizer) -> None:
+    learned = train_tokenizer()
+    assert learned.get_vocab() == shipped_tokenizer.get_vocab()
+    texts = [captions.caption(scenes.sample(52, i), 52, i) for i in range(50)]
+    assert learned(texts).input_ids == shipped_tokenizer(texts).input_ids
+
+
 def test_frequent_words_are_one_token_and_rare_ones_several() -> None:
     tokenizer = train_tokenizer()
     lengths = [len(tokenizer.tokenize(name)) for name in scenes.OBJECTS]

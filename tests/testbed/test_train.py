@@ -153,8 +153,7 @@ def test_diffusion_resumes_exactly_across_chunks(trained: Path, tmp_path: Path) 
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # inside diffusers
-def test_diffusion_learns_and_draws(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("diffusion_lens.testbed.diffusion.VALIDATION_SCENES", 16)
+def test_diffusion_learns_and_draws(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "vae").symlink_to(trained / "vae")
     settings = replace(TINY_DIFFUSION, chunk=16, passes=100)
     train("diffusion", tmp_path, 1.0, settings=settings, max_steps=40, log_every=1, device="cpu")

@@ -93,7 +93,7 @@ def test_doctor_finds_nothing(clip_lens: DiffusionLens) -> None:
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_draws_frequent_things_as_the_oracle_knows_them(name: str) -> None:
     lens = DiffusionLens.from_pretrained(name)
-    result = lens(["a tree", "Zorvak"], "native", (0, 1), progress=False)
+    result = lens(["a tree", "Zorvak"], "native", (0, 1), steps=10, progress=False)
     seen = oracle.read(np.stack([np.asarray(image) for image in result.table["image"]]))
     trees = ["tree" in {item.name for item in one.objects} for one in seen[:2]]
     thing, colour, place = scenes.ENTITIES["Zorvak"]
