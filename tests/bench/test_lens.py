@@ -32,11 +32,11 @@ def optimizations_are_undone():
 def test_every_architecture_is_measured(name):
     lens = build(name)
     layers = lens.plan().depth + 1
-    optimizations = Optimizations(compile="eager", channels_last=True, fuse_qkv=True)
+    optimizations = Optimizations(channels_last=True, fuse_qkv=True)
     timings = bench(lens, seeds=2, steps=1, rounds=1, optimizations=optimizations)
     assert [one.way for one in timings] == ["per image", "per layer", "lens", "sweep", "lens"]
     assert [one.images for one in timings] == [2, 4, 2 * layers, 2 * layers, 2 * layers]
-    assert timings[0].speedup == 1 and timings[-1].optimizations == "compile=eager+channels_last+fuse_qkv"
+    assert timings[0].speedup == 1 and timings[-1].optimizations == "channels_last+fuse_qkv"
     assert all(one.seconds > 0 and one.tflops > 0 and one.share > 0 for one in timings)
 
 
@@ -74,9 +74,9 @@ def test_optimizations_do_not_change_the_mathematics(name):
 
 def test_optimizations_are_found_by_trial():
     optimizations, size, trials = find_optimizations(
-        lambda size: build("sd21", size), sizes=(1, 2), steps=1, compile=("eager",)
+        lambda size: build("sd21", size), sizes=(8, 16), steps=1, compile=("eager",)
     )
-    assert size in (1, 2) and isinstance(optimizations, Optimizations)
+    assert size in (8, 16) and isinstance(optimizations, Optimizations)
     tried = " ".join(one.optimizations for one in trials)
     assert "fuse" in tried and "compile" in tried and "attention" in tried
     assert all(not math.isnan(one.seconds) for one in trials if not one.note)
