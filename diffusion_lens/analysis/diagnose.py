@@ -88,6 +88,7 @@ def diagnose(
         PromptError, SamplerError, ScorerError: something asked for can't be.
     """
     from diffusion_lens.models.embedded import EMBEDDED
+    from diffusion_lens.models.encoder_variants import base_model
     from diffusion_lens.scoring.judge_images import judge_images
     from diffusion_lens.scoring.repairs import draw_repairs, propose_repairs
 
@@ -110,7 +111,7 @@ def diagnose(
     layers = ["all", "native"]
     drawn = lens(prompt, layers, seeds, progress=False, **options).table.assign(repair="")
     native = drawn["native"].astype(bool)
-    known = lens.name in EMBEDDED and pairs > 0
+    known = base_model(lens.name) in EMBEDDED and pairs > 0
     answers = judge(drawn)
     atoms, rates, lost = [], [], []
     for check in checks:

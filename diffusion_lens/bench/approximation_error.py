@@ -15,6 +15,7 @@ from diffusion_lens.images.approximations import Approximations
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.result import Result
 from diffusion_lens.models.embedded import EMBEDDED
+from diffusion_lens.models.encoder_variants import base_model
 from diffusion_lens.models.hardware import synchronise
 from diffusion_lens.testbed.captions import parse
 from diffusion_lens.testbed.judge import judge
@@ -129,7 +130,7 @@ def _compare(
 
 def _agreement(lens: DiffusionLens, prompts: Any, before: np.ndarray, after: np.ndarray) -> float:
     """The share of the oracle's answers that are the same for both images."""
-    if lens.name not in EMBEDDED:
+    if base_model(lens.name) not in EMBEDDED:
         return float("nan")
     same = []
     for prompt, one, other in zip(prompts, read(before), read(after), strict=True):

@@ -14,6 +14,7 @@ from .embedded import weights_of as weights_of
 from .embedded_encoders import load_minilm as load_minilm
 from .embedded_encoders import load_smollm2 as load_smollm2
 from .encoder_variants import EncoderVariant as EncoderVariant
+from .encoder_variants import base_model as base_model
 from .encoder_variants import model_name as model_name
 from .encoders import EncoderFamily as EncoderFamily
 from .encoders import TextEncoder as TextEncoder

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from diffusion_lens.errors import InputError
 
-__all__ = ["ALLOWED", "OWN", "EncoderVariant", "model_name"]
+__all__ = ["ALLOWED", "OWN", "EncoderVariant", "base_model", "model_name"]
 
 OWN = "own"
 ALLOWED = (
@@ -56,3 +56,8 @@ def model_name(model: str, text_encoders: Mapping[str, str]) -> str:
     """What tables call a model some of whose text encoders are not its own."""
     changed = [f"{name} {one}" for name, one in sorted(text_encoders.items()) if one != OWN]
     return ", ".join([model, *changed])
+
+
+def base_model(name: str) -> str:
+    """The model without what stands in the place of its text encoders, of a name of `model_name`."""
+    return name.partition(", ")[0]

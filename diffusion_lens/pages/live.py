@@ -18,6 +18,7 @@ from diffusion_lens.checks.checks import Check
 from diffusion_lens.checks.scenes import from_description, parse_caption
 from diffusion_lens.errors import InputError
 from diffusion_lens.models.embedded import EMBEDDED
+from diffusion_lens.models.encoder_variants import base_model
 from diffusion_lens.pages.asked import Limits, controls_of, read_request
 from diffusion_lens.pages.drawing import Drawn, DrawRequest, columns_of, draw
 from diffusion_lens.pages.recipe import command_of, python_of
@@ -78,7 +79,7 @@ class Live:
         self.controls = controls_of(lens)
         self.turns: Turns[list[Event]] = Turns(limits.jobs)
         self.images = ImageStore()
-        self.oracle = OracleScorer() if lens.name in EMBEDDED else None
+        self.oracle = OracleScorer() if base_model(lens.name) in EMBEDDED else None
 
     def warm_up(self) -> None:
         """Draw once, so that the first visitor does not wait for what is done once only."""

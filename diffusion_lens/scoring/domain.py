@@ -12,6 +12,7 @@ import numpy as np
 from PIL.Image import Image
 
 from diffusion_lens.models.embedded import EMBEDDED
+from diffusion_lens.models.encoder_variants import base_model
 from diffusion_lens.scoring.scorer import ScoreRequest, Source
 from diffusion_lens.testbed import oracle
 from diffusion_lens.testbed.oracle import Reading
@@ -42,9 +43,10 @@ def read_images(images: Sequence[Image]) -> list[Reading | str]:
 def why_outside(requests: Sequence[ScoreRequest], seen: Sequence[Reading | str]) -> list[str | None]:
     """Of each image, why it is not one of the testbed; None if it is.
 
-    A record of an embedded model settles it, and so does one of a model of the hub. Images of a folder's
-    model, and those without a record, are told by their pixels: an image counts as one of the testbed if
-    its ground is known and every spot is explained. That is strict, so that no photograph gets a firm no.
+    A record of an embedded model settles it, whatever stands in the place of its text encoders, and so does
+    one of a model of the hub. Images of a folder's model, and those without a record, are told by their
+    pixels: an image counts as one of the testbed if its ground is known and every spot is explained. That
+    is strict, so that no photograph gets a firm no.
 
     Args:
         requests: the images and where they come from.
@@ -54,9 +56,10 @@ def why_outside(requests: Sequence[ScoreRequest], seen: Sequence[Reading | str])
 
 
 def _why(source: Source, seen: Reading | str) -> str | None:
-    if source.model in EMBEDDED:
+    model = None if source.model is None else base_model(source.model)
+    if model in EMBEDDED:
         return None
-    if source.model is not None and not _is_folder(source.model):
+    if model is not None and not _is_folder(model):
         return f"{OUTSIDE}: it was drawn by {source.model}"
     if isinstance(seen, str):
         return seen

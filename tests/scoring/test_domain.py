@@ -6,6 +6,7 @@ from PIL import Image, ImageFilter
 
 from diffusion_lens.checks.checks import Check
 from diffusion_lens.models.clip import Clip
+from diffusion_lens.models.encoder_variants import model_name
 from diffusion_lens.scoring.domain import OUTSIDE
 from diffusion_lens.scoring.score_run import Settings, score_run
 from diffusion_lens.scoring.scorers.clip import ClipScorer
@@ -40,7 +41,13 @@ def test_a_photograph_is_missing(make, model):
         assert one.label is None and one.p is None and one.reason.startswith(OUTSIDE)
 
 
-@pytest.mark.parametrize("model", [None, "emoji", "./my-model"])
+VARIANT = {"text_encoder": "own+int8"}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [None, "emoji", "./my-model", model_name("emoji", VARIANT), model_name("./my-model", VARIANT)],
+)
 def test_a_scene_is_answered(model):
     [[fox], [cat]] = OracleScorer().score(requests([scene("a fox"), scene("a cat")], [[FOX]] * 2, model))
     assert fox.label is True and cat.label is False
