@@ -163,15 +163,12 @@ def emergence_in(
         CheckError: no check is about the word.
         ScorerError: the scorer can't answer it.
     """
-    from diffusion_lens.scoring.score_result import score_result
+    from diffusion_lens.scoring.score_result import repeats_layer, score_result
 
     prompt = str(result.table["prompt"].iloc[0])
     asked = ask([Prompt(prompt)], options.get("checks") or ()).prompts[0]
     about = checks_about(asked, word)
-    # where the pipeline reads is a layer once more, unless nothing else was drawn of that layer
-    native = result.table["native"].astype(bool)
-    again = native & result.table["layer"].isin(result.table.loc[~native, "layer"])
-    layers = result.table[~again].assign(native=False)
+    layers = result.table[~repeats_layer(result.table)]
     table = score_result(replace(result, table=layers), scorer, **options)
     here = table[table["check"].isin(about)]
     if here["label"].isna().all():

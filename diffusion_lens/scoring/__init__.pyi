@@ -16,6 +16,7 @@ from .registry import make_scorers as make_scorers
 from .registry import read_settings as read_settings
 from .repairs import draw_repairs as draw_repairs
 from .repairs import propose_repairs as propose_repairs
+from .score_result import repeats_layer as repeats_layer
 from .score_result import scorers_named as scorers_named
 from .score_run import Scored as Scored
 from .score_run import Settings as Settings

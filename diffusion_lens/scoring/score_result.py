@@ -15,7 +15,7 @@ from diffusion_lens.scoring.registry import check_names, make_scorers, scorers
 from diffusion_lens.scoring.scorer import Reference, Scorer, ScoreRequest, Source
 from diffusion_lens.text.sites import Site
 
-__all__ = ["score_result", "scorers_named"]
+__all__ = ["repeats_layer", "score_result", "scorers_named"]
 
 # images that differ in none of these are a series: the layers of one prompt and seed
 _SERIES = ("model", "revision", "encoder", "readout", "pooled", "slots", "interventions", "edits", "seed")
@@ -42,9 +42,10 @@ def score_result(
 
     Returns:
         A validated table of scores (see `scoring.table`), gated by parents. A missing image is missing,
-        with its reason. Images that were read where the pipeline reads repeat a layer: the column `native`
-        and the name of their run say so. `depth` is of the encoder's last layer, as a result of a lens
-        knows it, and of the deepest one drawn for a result that was read from a file.
+        with its reason. Images that were read where the pipeline reads say so in the column `native`; where
+        they repeat a layer that was drawn as such, they are a run of their own. `depth` is of the encoder's
+        last layer, as a result of a lens knows it, and of the deepest one drawn for a result that was read
+        from a file.
 
     Raises:
         ScorerError: there is no such scorer, or it can't be made; or it stopped.
@@ -99,24 +100,23 @@ def _score(
     """The rows of one scorer on the images of one model."""
     facts: list[tuple[CheckedPrompt, dict[str, Any]]] = []
     requests: list[ScoreRequest | str] = []
-    table = table.assign(_part=[_part(row) for row in table.to_dict("records")])
-    keys = [name for name in ("prompt", *_SERIES, "_part") if name in table]
+    parts = [_part(row) for row in table.to_dict("records")]
+    table = table.assign(_part=parts, _again=repeats_layer(table))
+    keys = [name for name in ("prompt", *_SERIES, "_part", "_again") if name in table]
+    differing = [name for name in ("pooled", "slots") if name in table and table[name].nunique() > 1]
     for _, series in table.groupby(keys, sort=False, dropna=False):
-        ordered = series.sort_values(["native", "layer"]).to_dict("records")
+        ordered = series.sort_values("layer").to_dict("records")
         rows: list[dict[str, Any]] = [{str(name): row[name] for name in row} for row in ordered]
-        depth = max(depths.get(rows[0]["encoder"], 0), *(row["layer"] for row in rows))
-        before: list[dict[str, Any]] = []
-        plain = [row for row in rows if not row["native"]] or rows
-        for row in rows:
-            prompt = prompts[row["prompt"]]
-            kept = tuple(check for check in prompt.checks if check.kind in scorer.kinds)
-            if not kept:
-                continue
-            checked = CheckedPrompt(prompt.prompt_id, prompt.prompt, kept, prompt.category)
-            references: dict[Reference, Any] = {"last": plain[-1]["image"]}
-            if before:
-                references["before"] = before[-1]["image"]
-            before.append(row)
+        depth = max(depths.get(rows[0]["encoder"], 0), rows[-1]["layer"])
+        prompt = prompts[rows[0]["prompt"]]
+        kept = tuple(check for check in prompt.checks if check.kind in scorer.kinds)
+        if not kept:
+            continue
+        checked = CheckedPrompt(prompt.prompt_id, prompt.prompt, kept, prompt.category)
+        for before, row in zip([None, *rows], rows, strict=False):
+            references: dict[Reference, Any] = {"last": rows[-1]["image"]}
+            if before is not None:
+                references["before"] = before["image"]
             facts.append((checked, {**row, "depth": depth}))
             requests.append(
                 ScoreRequest(row["image"], kept, references if scorer.references else {}, source)
@@ -140,7 +140,7 @@ def _score(
             for one in scores.rows(
                 checked,
                 judged,
-                run=_run_name(row, source),
+                run=_run_name(row, source, differing),
                 scorer=scorer.name,
                 encoder=row["encoder"],
                 layer=row["layer"],
@@ -151,12 +151,27 @@ def _score(
     return made
 
 
-def _run_name(row: Mapping[str, Any], source: Source) -> str:
+def repeats_layer(table: pd.DataFrame) -> pd.Series:
+    """Which images were read where the pipeline reads, beside another one of that layer in their series.
+
+    A layer that is both, as in a pipeline that reads one layer of one encoder, is there once.
+
+    Args:
+        table: that of a result.
+    """
+    keys = [table[name] for name in ("prompt", *_SERIES, "layer") if name in table]
+    keys.append(pd.Series([_part(row) for row in table.to_dict("records")], table.index))
+    native = table["native"].astype(bool)
+    return native & (~native).groupby(keys, dropna=False).transform("any")
+
+
+def _run_name(row: Mapping[str, Any], source: Source, differing: Sequence[str]) -> str:
     """What tells the readings of a result apart, as a run's name does."""
     parts = [_part(row)] if _part(row) else []
     parts += [str(row[name]) for name in ("readout", "interventions", "edits") if row.get(name)]
+    parts += [f"{name} {row[name]}" for name in differing]
     name = " ".join([source.model or "result", *parts])
-    return f"{name} at the native tap" if row["native"] else name
+    return f"{name} at the native tap" if row["_again"] else name
 
 
 def _part(row: Mapping[Any, Any]) -> str:

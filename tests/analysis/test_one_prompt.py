@@ -108,6 +108,11 @@ def test_the_native_layer_counts_where_it_is_the_only_image_of_its_layer():
     table = drawn().table
     last = table[table["layer"] < 2].assign(native=lambda rows: rows["layer"] == 1)
     assert Result(last, {}).emergence("cat")[0].rates["layer"].tolist() == [0, 1]
+    # what a part of its block adds is another reading of that layer
+    part = last[last["layer"] == 1].assign(site="1.attn", native=False)
+    both = pd.concat([last.assign(site=last["layer"].astype(str)), part], ignore_index=True)
+    whole, added = Result(both, {}).emergence("cat")
+    assert (whole.rates["layer"].tolist(), added.rates["layer"].tolist()) == ([0, 1], [1])
 
 
 def test_a_scorer_that_cannot_tell_says_why():

@@ -8,7 +8,7 @@ from diffusion_lens.checks.checks import Check, CheckedPrompt
 from diffusion_lens.errors import ScorerError
 from diffusion_lens.lens.result import Result
 from diffusion_lens.scoring import table as scores
-from diffusion_lens.scoring.judge_images import judge_images, share_right
+from diffusion_lens.scoring.judge_images import image_difference, judge_images, share_right
 from diffusion_lens.scoring.score_result import score_result
 from diffusion_lens.scoring.score_run import Settings, score_run
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
@@ -87,6 +87,35 @@ def test_similarity_compares_within_a_series():
     assert final[final["layer"] == 2]["p"].eq(1).all() and final[final["layer"] == 0]["p"].lt(0.9).all()
     first = found[(found["check"] == "to-previous") & (found["layer"] == 0)]
     assert first["p"].isna().all() and found["label"].isna().all()
+
+
+def test_the_layer_that_the_pipeline_reads_is_one_of_its_series(emoji):
+    drawn = emoji("a red fox", [0, 3, 6], steps=1, progress=False)
+    assert drawn.table["native"].tolist() == [False, False, True]
+    found = score_result(drawn, "similarity")
+    assert found["run"].nunique() == 1
+    alike = 1 - image_difference(drawn.image(3), drawn.image(6))
+    pixels = found[found["scorer"] == "similarity-pixel"].set_index(["check", "layer"])["p"]
+    assert pixels["to-final", 6] == 1
+    assert pixels["to-final", 3] == pytest.approx(alike) == pytest.approx(pixels["to-previous", 6])
+
+
+def test_what_the_pipeline_reads_is_a_run_of_its_own_where_it_repeats_a_layer():
+    drawn = result().table
+    again = drawn[drawn["layer"] == 1].assign(native=True)
+    found = score_result(Result(pd.concat([drawn, again], ignore_index=True), {}), "similarity")
+    apart = found[found["run"].str.endswith(" at the native tap")]
+    assert apart["native"].all() and set(apart["layer"]) == {1}
+    assert apart[apart["check"] == "to-final"]["p"].eq(1).all()
+    plain = score_result(result(), "similarity")
+    pd.testing.assert_frame_equal(found.drop(apart.index).reset_index(drop=True), plain)
+
+
+def test_slots_that_differ_are_runs_of_their_own():
+    both = pd.concat([result(slots=slots).table for slots in ("all", "cap")], ignore_index=True)
+    found = score_result(Result(both, {}), "oracle")
+    assert set(found["run"]) == {"emoji final slots all", "emoji final slots cap"}
+    assert len(found) == 2 * len(score_result(result(slots="all"), "oracle"))
 
 
 def test_own_checks_and_unknown_scorers():

@@ -177,7 +177,7 @@ def test_a_curve_is_of_one_kind_of_site(emoji):
     from diffusion_lens.scoring.scorer import Source
 
     names = {
-        _run_name({"site": site, "native": False}, Source(model="emoji"))
+        _run_name({"site": site, "_again": False}, Source(model="emoji"), ())
         for site in ("6", "6.attn", "5.attn", "native+6.attn")
     }
     assert names == {"emoji", "emoji attn", "emoji native+attn"}
