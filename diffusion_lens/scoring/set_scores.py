@@ -266,7 +266,8 @@ def _vectors(
         there = [(name, one.image) for name, one in read.items() if isinstance(one.image, Image.Image)]
         vectors += list(measure.describe([image for _, image in there]))
         prompts += [prompt_of[name] for name, _ in there]
-    return np.asarray(vectors, dtype=float).reshape(len(vectors), -1), np.asarray(prompts, dtype=int)
+    found = np.asarray(vectors, dtype=float) if vectors else np.empty((0, 0))
+    return found, np.asarray(prompts, dtype=int)
 
 
 def _vectors_of_folder(folder: Path, measure: VectorMeasure) -> Vectors:

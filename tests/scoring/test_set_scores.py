@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from diffusion_lens.errors import InputError, ScorerError, ScoresError
+from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.scoring import set_scores
 from diffusion_lens.scoring.measures import VectorMeasure
 from diffusion_lens.scoring.set_scores import (
@@ -148,6 +149,13 @@ def test_a_layer_of_few_images_is_left_out_and_a_run_of_few_is_refused(tmp_path,
     make_run(tmp_path / "run", PROMPTS, draw)
     assert list(score_sets(tmp_path / "run", COLOURS)["layer"]) == [1]
     assert "Layer 0 of run has 2 images; a set needs 10" in caplog.text
+
+    def black(cell, prompt):
+        return scene(prompt) if cell.layer else DrawnCell(cell, missing="black")
+
+    make_run(tmp_path / "none", PROMPTS, black)
+    assert list(score_sets(tmp_path / "none", COLOURS)["layer"]) == [1]
+    assert "Layer 0 of none has 0 images; a set needs 10" in caplog.text
     make_run(tmp_path / "small", PROMPTS[:2], draw)
     with pytest.raises(ScorerError, match="fewer than 10 images of every layer"):
         score_sets(tmp_path / "small", COLOURS)
