@@ -119,11 +119,10 @@ class EmbeddingFile:
         Raises:
             InputError: it was learned with other encoders, is for another kind of model, or not finite.
         """
-        path = self.path
-        rows = {
-            name: (one[None] if one.ndim == 1 else one).detach().float()
-            for name, one in self._rows(pipe).items()
-        }
+        path, found = self.path, self._rows(pipe)
+        if any(one.ndim not in (1, 2) for one in found.values()):
+            raise InputError(f"{path} holds no vectors in the place of a word's.")
+        rows = {name: (one[None] if one.ndim == 1 else one).detach().float() for name, one in found.items()}
         counts = {name: len(one) for name, one in rows.items()}
         if len(set(counts.values())) != 1 or not min(counts.values()):
             raise InputError(
@@ -160,8 +159,6 @@ class EmbeddingFile:
             rows[list(keys)[1]] = self.second
         elif self.second is not None:
             self._tell_unused([_beside(self.path).name], keys)
-        if any(one.ndim not in (1, 2) for one in rows.values()):
-            raise InputError(f"{self.path} holds no vectors in the place of a word's.")
         return rows
 
     def _tell_unused(self, parts: Sequence[str], keys: Mapping[str, str]) -> None:

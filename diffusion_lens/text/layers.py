@@ -190,7 +190,7 @@ class LayerPlan:
     def _in_step(self, name: str, layer: int) -> int:
         """The layer of `name` at the relative depth of the plan's `layer`."""
         own, plan = max(self.taps[name]), self.native_layer
-        if layer <= plan:
+        if layer < plan:
             return round(layer * own / plan)
         return min(self.depths[name], own + layer - plan)
 

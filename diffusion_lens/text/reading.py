@@ -49,7 +49,7 @@ class Reading:
     interventions: tuple[Intervention, ...] = ()
 
     def columns(self) -> dict[str, str]:
-        """The reading as columns of a table, and as JSON; `from_columns` reads it back."""
+        """The reading as columns of a table."""
         return {
             "encoder": self.encoder,
             "site": self.site.id,

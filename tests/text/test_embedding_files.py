@@ -171,6 +171,7 @@ def test_a_pickle_that_wants_to_execute_does_not(tiny_lens, tmp_path, monkeypatc
         ({"clip_g": torch.zeros(1, 32), "x": torch.zeros(1)}, "no word"),
         ({"<it>": torch.full((1, 32), torch.nan)}, "not finite"),
         ({"<it>": torch.zeros(1, 1, 32)}, "no vectors"),
+        ({"clip_l": torch.tensor(1.0)}, "no vectors"),
         ({"<it>": torch.zeros(0, 32)}, "as many"),
     ],
 )

@@ -87,6 +87,14 @@ def test_several_taps(tiny_lens):
     assert native.sources == {"text_encoder": (1, 2, 3)}
 
 
+def test_a_pipeline_that_reads_the_embedding_output(tiny_lens):
+    lens = tiny_lens("flux2")
+    plan = lens.plan(**{**lens.defaults.options, "text_encoder_out_layers": (0,)})
+    assert plan.native_layer == 0
+    found = [(layer.sources["text_encoder"], layer.native) for layer in plan.layers([0, 1, "native", -1])]
+    assert found == [((0,), True), ((1,), False), ((4,), False)]
+
+
 def test_taps_and_encoders_that_do_not_exist(tiny_lens, untyped):
     with pytest.raises(LayerError, match="'wide' is no value of slots"):
         tiny_lens("flux2").plan(slots="wide", **tiny_lens("flux2").defaults.options)
