@@ -103,13 +103,16 @@ def look_at_run(
     lens: "DiffusionLens | None" = None,
     conditionings: "str | os.PathLike[str] | None" = None,
     prompts: Sequence[Prompt] | None = None,
+    anew: bool = False,
 ) -> Run:
     """What `open_run` would hold, with nothing written and no lock taken; for plans and estimates.
+
+    With `anew` it is planned as if its folder were empty, for whoever replaces what is there.
 
     Raises:
         DiffusionLensError: as `open_run`, but for what only writing shows.
     """
-    return _Asked.read(experiment, out, base, shard, lens, conditionings, prompts).prepare()
+    return _Asked.read(experiment, out, base, shard, lens, conditionings, prompts).prepare(anew=anew)
 
 
 @dataclass(frozen=True)
@@ -155,9 +158,9 @@ class _Asked:
             None if lens is None else lens.with_embeddings(embeddings),
         )
 
-    def prepare(self) -> Run:
+    def prepare(self, *, anew: bool = False) -> Run:
         """The plan, and what there is of it; asks the model what it does not know from the folder."""
-        before, resolved = self._before()
+        before, resolved = (None, None) if anew else self._before()
         scan = self.store.scan()
         lens = self.lens
         if resolved is None:

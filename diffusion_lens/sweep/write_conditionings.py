@@ -81,13 +81,14 @@ def encode_experiment(
             f"{store.url} holds a run or conditionings. Choose another folder; conditionings are "
             "replaced with --overwrite (overwrite=True)."
         )
-    run = look_at_run(experiment, out, base=base, lens=lens)
+    run = look_at_run(experiment, out, base=base, lens=lens, anew=True)
     plan = run.plan
     live = run.lens or load_lens(plan.experiment, embeddings=run.embeddings)
     worker = Worker(live, run.job, optimizations=Optimizations())
     if former:  # only now: what is refused leaves them as they are
         there = store.names("conditionings", ".safetensors")  # a manifest is data, and removes nothing else
-        store.remove(["manifest.json", *(name for name in there if name in former["shards"])])
+        stubs = store.names("stubs", ".safetensors")  # an encoder may be another one now
+        store.remove(["manifest.json", *stubs, *(name for name in there if name in former["shards"])])
     writer = _Writer(store, shard_bytes)
     for cell in plan.cells:
         prompt, reading = plan.prompts[cell.prompt].prompt, plan.reading(cell)

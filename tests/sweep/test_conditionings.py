@@ -135,6 +135,16 @@ def test_a_shard_that_is_cut_missing_or_changed_is_refused(made, tmp_path):
         assert len(list((tmp_path / "two/conditionings").glob("0*"))) == shards
 
 
+def test_conditionings_are_replaced_by_those_of_other_encoders_and_settings(made, tmp_path):
+    experiment = make(model=made[1].model, prompts=["a fox"], layers=[0], seeds=[0])
+    rounded = replace(experiment, text_encoders={"text_encoder": "own+int8"})
+    longer = replace(experiment, sampler=replace(experiment.sampler, steps=3))
+    for number, one in enumerate((experiment, rounded, longer, experiment)):
+        encode_experiment(one, tmp_path / "mine", overwrite=True)
+        found = run_sweep(one, tmp_path / f"{number}", conditionings=tmp_path / "mine", progress=False)
+        assert found.drawn == 1
+
+
 def test_the_command_encodes_and_draws(tmp_path):
     (tmp_path / "foxes.toml").write_text(
         'model = "emoji"\nprompts = ["a [red] fox"]\nlayers = [0, "native"]\nsampler.steps = 2\n'
