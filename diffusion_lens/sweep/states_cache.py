@@ -10,6 +10,7 @@ A run holds one set of sampler settings, so that options of the encoders need no
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -76,16 +77,16 @@ class StatesCache:
             name: f"states/{name}-{encoder.fingerprint}-{self._hash(key)}.safetensors"
             for name, encoder in reader.conditioner.encoders.items()
         }
-        kept = {
-            name: LayerStates.from_bytes(content, file)
-            for name, file in names.items()
-            if (content := _read(store, file)) is not None
-        }
         try:
+            kept = {
+                name: LayerStates.from_bytes(content, file)
+                for name, file in names.items()
+                if (content := _read(store, file)) is not None
+            }
             found = select(reader.conditioner, kept, [prompt], readings, reader.options, reader.words)
             if not any(one.edits(0) for one in found.values()):  # a file may be damaged
                 return found
-        except InputError:  # not kept, or not with these layers
+        except InputError:  # not kept, not with these layers, or cut short
             pass
         encoded = reader.encode([prompt], readings, edits)
         for name, states in encoded.items():
@@ -99,14 +100,9 @@ class StatesCache:
             return make()
         encoders = "".join(one.fingerprint for one in reader.conditioner.encoders.values())
         name = f"states/negative-{self._hash(encoders)}.safetensors"
-        content = _read(store, name)
-        if content is not None:
-            try:
+        if (content := _read(store, name)) is not None:
+            with suppress(SafetensorError):  # cut short
                 return Conditioning.from_flat(load(content))
-            except SafetensorError as error:
-                raise InputError(
-                    f"{store.url}/{name} is cut short or damaged. Delete it; it is encoded again."
-                ) from error
         made = make()
         self._write(store, name, save(made.to_flat()))
         return made

@@ -67,6 +67,15 @@ def test_the_room_for_states_is_kept_to(folder, tmp_path, caplog):
     assert len(read(tmp_path)) == 2 * 2 * 3 * 4
 
 
+def test_a_kept_file_that_is_cut_short_is_encoded_again(folder, grown, tmp_path):
+    run_sweep(experiment(folder, {"states": 0.1}, seeds=[0]), tmp_path, progress=False)
+    for number, path in enumerate(sorted((tmp_path / "states").iterdir())):
+        path.write_bytes(path.read_bytes()[: 3 + 40 * number])
+    found = run_sweep(experiment(folder, {"states": 0.1}), tmp_path, progress=False)
+    assert (found.drawn, found.failed) == (36, {})
+    same(read(tmp_path), read(grown / "plain"))
+
+
 def test_changes_in_the_encoder_are_kept_by_prompt_and_set(folder, tmp_path):
     changes = [[], ["scale(fox, 3, place=encoder)"], ["keep(fox)"], ["skip(1)", "drop(fox)"]]
     asked = {"prompts": ["a red fox", "a fox"], "interventions": changes, "readouts": ["native"]}
