@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffusion_lens import DiffusionLens
 from diffusion_lens.errors import InputError, LayerError, PromptError
 from diffusion_lens.text.embeddings import initial_embedding
 from diffusion_lens.text.fit_direction import fit_direction
@@ -29,6 +30,7 @@ from diffusion_lens.text.interventions import (
 )
 from diffusion_lens.text.readouts import parse_readout
 from diffusion_lens.text.resolve import resolve_readings
+from diffusion_lens.text.states import LayerStates
 from tests.conftest import clip_body
 from tests.tiny import BY_ENCODER, LENSED
 
@@ -49,6 +51,7 @@ EXAMPLES = [
     Patch("a + b", place="encoder"),
     Swap("red", "blue"),
     Scale("fox", 2, of="variance"),
+    Scale("fox", 1e20),
     Average([1, 3], normalized=False),
     Average(),
     Contextless("fox", carriers=2),
@@ -222,6 +225,36 @@ def test_average_has_the_scale_of_the_layer_that_is_drawn(emoji):
     raw = Changed(emoji, Average("1;3", normalized=False))
     states = emoji.encode(PROMPT, [1, 3])["text_encoder"].states
     torch.testing.assert_close(raw.after, states[:, 0].mean(0))
+
+
+def test_16_bits_hold_an_average_of_large_states(untyped):
+    values = torch.linspace(-1, 3, 48).reshape(3, 1, 4, 4) * 2e4
+    kept = LayerStates(
+        encoder="text_encoder",
+        fingerprint="made",
+        prompts=("a",),
+        layers=(0, 1, 2),
+        states=values[:1].expand(3, -1, -1, -1).half(),
+        input_ids=torch.zeros(1, 4, dtype=torch.long),
+        mask=torch.ones(1, 4, dtype=torch.bool),
+        tokens=(("a",) * 4,),
+    )
+    for one in (Average(), Average(normalized=False)):
+        found = one.apply(kept, None).states  # it needs to know nothing of the prompt
+        assert found.dtype == torch.float16
+        torch.testing.assert_close(found, kept.states, rtol=2e-3, atol=0)
+
+
+def test_a_direction_of_16_bits_is_not_rounded_on_the_way():
+    lens = DiffusionLens.from_pretrained("emoji", dtype="bfloat16", device="cpu")
+    prompts = ("a big dog", "a small dog")
+    file = fit_direction(lens.reader(), *prompts)
+    for layer in (0, 6):
+        states = [lens.encode(prompt, layer)["text_encoder"].layer(layer)[0] for prompt in prompts]
+        assert states[0].dtype == torch.bfloat16
+        big, small = (one[1:4].double().mean(0) for one in states)
+        own = file.vector("text_encoder", file.fingerprints["text_encoder"], layer)
+        torch.testing.assert_close(own.double(), big - small, rtol=1e-5, atol=1e-5)
 
 
 def test_steer_adds_the_mean_difference_of_the_prompts(emoji):

@@ -111,12 +111,14 @@ class Average(Intervention):
         chosen = [i for i, layer in whole if holds_layer(str(self.layers), layer)]
         if not chosen:
             raise LayerError(f"{self.id} averages layers that were not kept; kept are {states.layers}.")
-        read = states.states
+        given = states.states
+        read = given.float()  # squares of what 16 bits hold, they do not hold
         if not self.normalized:
-            return replace(states, states=read[chosen].mean(0, keepdim=True).expand_as(read).clone())
+            mean = read[chosen].mean(0, keepdim=True).expand_as(read)
+            return replace(states, states=mean.to(given.dtype).clone())
         mean = read.mean(-1, keepdim=True)
         spread = (read.var(-1, keepdim=True, unbiased=False) + _TINY).sqrt()
         average = ((read - mean) / spread)[chosen].mean(0, keepdim=True)
         average = average - average.mean(-1, keepdim=True)
         average = average / (average.var(-1, keepdim=True, unbiased=False) + _TINY).sqrt()
-        return replace(states, states=(average * spread + mean).to(read.dtype))
+        return replace(states, states=(average * spread + mean).to(given.dtype))

@@ -148,11 +148,11 @@ class Steer(Intervention):
 def mean_difference(
     pairs: Sequence[tuple[str, str]], layer: SiteKey, like: torch.Tensor, context: Context
 ) -> torch.Tensor:
-    """The direction `[width]` of pairs of prompts at a layer."""
+    """The direction `[width]` of pairs of prompts at a layer, in float32."""
 
     def mean(prompt: str) -> torch.Tensor:
         content = list(context.sources[prompt].tokens.content())
-        return context.source(prompt, layer, like)[0, content].mean(0)
+        return context.source(prompt, layer, like)[0, content].float().mean(0)
 
     total = mean(pairs[0][0]) - mean(pairs[0][1])
     for one, other in pairs[1:]:

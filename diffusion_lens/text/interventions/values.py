@@ -18,7 +18,9 @@ def read_value(text: str) -> int | float | bool | str | None:
 def write_value(value: object) -> str:
     """A value as it is written; a text that could be read as another thing is quoted."""
     if not isinstance(value, str):
-        return str(value).lower() if value is None or isinstance(value, bool) else repr(value)
+        if value is None or isinstance(value, bool):
+            return str(value).lower()
+        return repr(value).replace("e+", "e")  # a plus stands between interventions
     plain = value == value.strip() and re.fullmatch(r"[^\",=()+\\]+", value) and read_value(value) == value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return value if plain else f'"{escaped}"'
