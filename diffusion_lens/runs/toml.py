@@ -1,5 +1,6 @@
 """From plain data to frozen dataclasses, by their types; wrong keys and types are named."""
 
+import sys
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -79,7 +80,7 @@ def _fits(hint: Any, value: Any) -> bool:
     if get_origin(hint) is tuple:
         return isinstance(value, (list, tuple))
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, float) or (type(value) is int and abs(value) <= sys.float_info.max)
     if isinstance(hint, type) and hint in _NAMES:
         return type(value) is hint
     return False

@@ -98,6 +98,9 @@ def test_what_is_left_out_is_left_out():
         ("seeds = [99999999999999999999999]", "seeds: 99999999999999999999999 is no seed"),
         ("[machine]\nstates = nan", "machine.states is nan; it must be gigabytes, 0 or more"),
         (f"[machine]\nbatch_size = {2**63}", "it must be a whole number of at least 1 and below"),
+        pytest.param(
+            f"[sampler]\nguidance = 1{'0' * 400}", "sampler.guidance is 10+; it must be a number", id="huge"
+        ),
         ("[machine]\nbatch_size = 0", "machine.batch_size is 0; it must be a whole number of at least 1"),
         ('prompts = {set = "geneval", limit = -1}', "prompts.limit is -1"),
         ("prompts = {captions = {count = 2, seed = -1}}", "prompts.captions.seed is -1"),
