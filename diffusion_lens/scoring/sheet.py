@@ -203,7 +203,8 @@ def write_sheet(
         row |= {"check": check.id, "kind": check.kind, "parents": join_parents(check.parents)}
         lines.append({"id": name, **row})
     # in the order of the sheet too: the order they came in would tell layers apart
-    images = {pictures[id(one.image)]: _png(one.image) for one in (asked[place] for place in order)}
+    shown = {id(asked[place].image): asked[place].image for place in order}
+    images = {pictures[key]: _png(image) for key, image in shown.items()}
     data = {"sheet": sheet, "items": items, "images": images}
     template = resources.files("diffusion_lens.scoring").joinpath("pages/sheet.html").read_text("utf-8")
     # text of prompts can close no tag: "<" does not occur in the data

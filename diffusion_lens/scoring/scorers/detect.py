@@ -184,7 +184,7 @@ class DetectScorer(Scorer):
         )
 
     def _colour(self, image: Image, box: Box, check: Check) -> Judgement:
-        assert self.clip is not None  # as `_why_not` made sure of
+        assert self.clip is not None  # as `why_not` made sure of
         left, top, right, bottom = box.corners
         left, top = max(0, int(left)), max(0, int(top))
         crop = image.crop((left, top, max(left + 1, round(right)), max(top + 1, round(bottom))))

@@ -51,7 +51,6 @@ class VqaScorer(Scorer):
     kinds = frozenset(KINDS)
 
     def __init__(self, model: Any, processor: Any, name: str, batch_size: int = 8) -> None:
-
         from diffusion_lens.models.digest_parts import digest_module
 
         self.model, self.processor, self.batch_size = model.eval(), processor, batch_size
