@@ -19,9 +19,10 @@ def find_image(table: pd.DataFrame, layer: int | str, seed: int, *, upscaled: bo
     match = table["native"] if layer == "native" else table["layer"] == layer
     if isinstance(layer, str) and layer != "native":
         match = table["site"] == layer
-    elif layer != "native" and match.sum() > table["seed"].nunique():
-        # several of a layer: itself, not the native reading nor a part of its block
-        match &= ~table["native"] & ~table["site"].str.contains(".", regex=False)
+    elif layer != "native":
+        # of several images the layer itself, neither a part of its block nor what is read natively besides
+        for other in (table["site"].str.contains(".", regex=False), table["native"]):
+            match = match & ~other if (match & ~other).any() else match
     found = table[match & (table["seed"] == seed)]
     if found.empty:
         raise InputError(

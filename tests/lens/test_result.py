@@ -11,6 +11,7 @@ from PIL import Image
 
 from diffusion_lens import Result
 from diffusion_lens.errors import InputError, OutputError
+from diffusion_lens.lens.asked import make_reading
 from diffusion_lens.lens.grid import contact_sheet
 from diffusion_lens.text.reading import Reading
 from diffusion_lens.text.sites import Site
@@ -139,6 +140,14 @@ def test_images_that_are_read_in_different_ways_are_never_compared_or_taken_for_
         InputError, match="3 images of layer 1, seed 3, with different encoder: 'all', 'text_enc"
     ):
         both.image(1, 3)
+
+
+def test_an_image_of_the_native_layer_read_in_two_ways_is_no_missing_one(new_lens):
+    readings = [make_reading(readout=readout) for readout in ("native", "none")]
+    both = new_lens("sd")("a fox", readings, progress=False)
+    assert both.table["native"].all() and set(both.table["layer"]) == {4}
+    with pytest.raises(InputError, match="There are 2 images of layer 4, seed 0, with different readout"):
+        both.image(4)
 
 
 def test_the_grid_shows_every_image_at_its_place(result):
