@@ -15,9 +15,10 @@ from diffusion_lens.lens.comparison import compare
 from diffusion_lens.lens.grid import contact_sheet
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.result import Result
-from diffusion_lens.lens.rows import join_title
+from diffusion_lens.lens.rows import column_labels, join_title
 from diffusion_lens.models.encoder_variants import EncoderVariant, model_name
 from diffusion_lens.models.replace_encoders import replace_encoders
+from diffusion_lens.models.site_keys import SiteKey, deepest_layer
 from diffusion_lens.text.states import LayerStates
 
 __all__ = ["EncoderComparison", "Measure", "compare_encoders"]
@@ -35,9 +36,10 @@ class EncoderComparison:
         names: what the two encoders are called.
         results: what the lens drew with each.
         table: one row a prompt, layer and seed: `prompt`, `layer`, `native`, `column` (the layer's label),
-            `seed`, `state_difference` (of the hidden states of the layer, without padding, as the root mean
-            square of the difference by that of the first encoder's) and `image_difference` (mean absolute
-            difference of the pixels, 0 to 1; missing where an image is).
+            `seed`, `state_difference` (of the hidden states of the layer, without tokens that the encoder's
+            attention mask hides, as the root mean square of the difference by that of the first encoder's)
+            and `image_difference` (mean absolute difference of the pixels, 0 to 1; missing where an image
+            is).
         amount: the difference that counts as one.
     """
 
@@ -169,20 +171,19 @@ def compare_encoders(
 
 def _differences(first: Result, second: Result, encoder: str) -> pd.DataFrame:
     """The rows of `EncoderComparison.table`."""
+    readings = first.drawn_by.readings if first.drawn_by is not None else ()
+    drawn = {one.reading.site.id: max(one.sources[encoder], key=deepest_layer) for one in readings}
     rows: list[dict[str, Any]] = []
-    pairs = zip(first.table.to_dict("records"), second.table.to_dict("records"), strict=True)
+    named = first.table.assign(column=column_labels(first.table))
+    pairs = zip(named.to_dict("records"), second.table.to_dict("records"), strict=True)
     prompts = list(dict.fromkeys(first.table["prompt"]))
     for one, other in pairs:
         index = prompts.index(one["prompt"])
         ours, theirs = (result.states[encoder][index] for result in (first, second))
         rows.append(
             {
-                "prompt": one["prompt"],
-                "layer": one["layer"],
-                "native": one["native"],
-                "column": f"{one['layer']}, native" if one["native"] else str(one["layer"]),
-                "seed": one["seed"],
-                "state_difference": _state_difference(ours, theirs, one["layer"]),
+                **{name: one[name] for name in ("prompt", "layer", "native", "column", "seed")},
+                "state_difference": _state_difference(ours, theirs, drawn[one["site"]]),
                 "image_difference": _image_difference(one["image"], other["image"]),
             }
         )
@@ -190,10 +191,10 @@ def _differences(first: Result, second: Result, encoder: str) -> pd.DataFrame:
     return table
 
 
-def _state_difference(one: LayerStates, other: LayerStates, layer: int) -> float:
-    """Root mean square of the difference by that of the first, over the tokens that are no padding."""
+def _state_difference(one: LayerStates, other: LayerStates, key: SiteKey) -> float:
+    """Root mean square of the difference by that of the first, over the tokens that no mask hides."""
     kept = one.mask[0] & other.mask[0]
-    first, second = (states.layer(layer)[0][kept].double() for states in (one, other))
+    first, second = (states.layer(key)[0][kept].double() for states in (one, other))
     size = float(torch.linalg.vector_norm(first))
     gap = float(torch.linalg.vector_norm(first - second))
     return gap / size if size else float("nan")

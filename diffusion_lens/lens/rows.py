@@ -15,6 +15,7 @@ from diffusion_lens.text.reading import Reading
 __all__ = [
     "GridRow",
     "Order",
+    "column_labels",
     "difference_image",
     "differing",
     "grid_columns",
@@ -67,7 +68,8 @@ def grid_columns(table: pd.DataFrame, layers: Sequence[int | str] | None = None)
     Raises:
         InputError: there is no such layer.
     """
-    known = _labelled(table).drop_duplicates("_column").sort_values(["layer", "native", "_column"])
+    known = table.assign(_column=column_labels(table)).drop_duplicates("_column")
+    known = known.sort_values(["layer", "native", "_column"])
     names = {
         str(row["_column"]): (int(row["layer"]), bool(row["native"])) for row in known.to_dict("records")
     }
@@ -84,6 +86,14 @@ def grid_columns(table: pd.DataFrame, layers: Sequence[int | str] | None = None)
             raise InputError(f"There is no layer {asked!r}. There are: {', '.join(names)}.")
         chosen += fits
     return list(dict.fromkeys(chosen))
+
+
+def column_labels(table: pd.DataFrame) -> "pd.Series[str]":
+    """The label of the column that each row's image stands in: "3", "6, native" or "6.attn"."""
+    layer = table["layer"].astype(str)
+    site = table["site"].astype(str) if "site" in table else layer
+    labels: pd.Series[str] = site.where(site != "native", layer)
+    return labels + table["native"].map({True: ", native", False: ""})
 
 
 def differing(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
@@ -136,7 +146,7 @@ def grid_rows(table: pd.DataFrame, order: Order = "prompt", named: Sequence[str]
     """
     if order not in ("prompt", "seed"):
         raise InputError(f"order is 'prompt' or 'seed', not {order!r}.")
-    labelled = _labelled(table)
+    labelled = table.assign(_column=column_labels(table))
     column = "upscaled" if "upscaled" in table else "image"
     several = [
         name
@@ -176,13 +186,3 @@ def difference_image(one: Image.Image | None, other: Image.Image | None) -> Imag
         return None
     pixels = [np.asarray(image.convert("RGB"), dtype=np.int16) for image in (one, other)]
     return Image.fromarray(np.abs(pixels[0] - pixels[1]).astype(np.uint8))
-
-
-def _labelled(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the label of each row's column."""
-    layer = table["layer"].astype(str)
-    site = table["site"].astype(str) if "site" in table else layer
-    site = site.where(site != "native", layer)
-    native = table["native"].map({True: ", native", False: ""})
-    labelled: pd.DataFrame = table.assign(_column=site + native)
-    return labelled

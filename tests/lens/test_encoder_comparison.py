@@ -75,6 +75,16 @@ def test_layers_below_a_changed_block_are_equal_and_those_above_are_not(tiny_len
     assert compared.grid().height > compared.grid().width / 4
 
 
+def test_parts_of_blocks_are_compared_by_what_they_add(tiny_lens, encoders):
+    parts = ["2.mlp", "3.attn", "3.mlp", 3]
+    compared = compare_encoders(
+        tiny_lens("sd"), PROMPT, "own", str(encoders / "tuned"), parts, steps=1, progress=False
+    )
+    differ = compared.table.set_index("column")["state_difference"]
+    assert list(differ.index) == ["2.mlp", "3.attn", "3.mlp", "3"]
+    assert (differ[:2] == 0).all() and differ["3.mlp"] > differ["3"] > 0
+
+
 def test_the_state_difference_is_relative_to_the_first(tiny_lens):
     lens = tiny_lens("sd")
     doubled = copy.deepcopy(lens.pipeline.text_encoder)
