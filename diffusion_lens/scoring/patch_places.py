@@ -51,7 +51,7 @@ def find_patch_places(
     """
     here, there = reader.places_of(corrupted), reader.places_of(clean)
     if tokens:
-        return [_asked(one, here, there) for one in tokens]
+        return [_asked(one, here, there) for one in dict.fromkeys(map(write_tokens, tokens))]
     own = [i for i in range(len(here)) if i not in here.pads]
     theirs = [i for i in range(len(there)) if i not in there.pads]
     if own != theirs:
@@ -79,8 +79,7 @@ def find_patch_places(
     return places
 
 
-def _asked(tokens: Tokens, here: TokenPlaces, there: TokenPlaces) -> PatchPlace:
-    written = write_tokens(tokens)
+def _asked(written: str, here: TokenPlaces, there: TokenPlaces) -> PatchPlace:
     own, theirs = here.select(written), there.select(written)
     if own != theirs:
         raise InputError(

@@ -48,7 +48,7 @@ def test_all_tokens_patched_at_the_last_layer_give_the_clean_image(emoji, passes
         [(CLEAN, CORRUPTED)],
         6,
         [0, 1],
-        tokens=["all", "#2"],
+        tokens=["all", "#2", 2],  # of which two are one
         scorer=Redness(),
         steps=1,
         guidance=1.0,
