@@ -59,11 +59,13 @@ def load_table(place: str, wanted: Wanted) -> pd.DataFrame:
     """
     path = Path(place)
     saved = path if path.is_file() else path / "images.parquet"
-    table: pd.DataFrame = _read_parquet(saved) if saved.is_file() else read_run(place, wanted)
-    for name, values in wanted.items():
-        if values is None:
-            continue
-        chosen = [values] if isinstance(values, (str, int)) else list(values)
+    asked = {
+        name: [values] if isinstance(values, (str, int)) else list(values)
+        for name, values in wanted.items()
+        if values is not None
+    }
+    table: pd.DataFrame = _read_parquet(saved) if saved.is_file() else read_run(place, asked)
+    for name, chosen in asked.items():
         unknown = [value for value in chosen if value not in set(table[name])]
         if unknown:
             whole = table if saved.is_file() else read_run(place, {}, columns=[name])

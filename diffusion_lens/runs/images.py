@@ -167,7 +167,7 @@ class RunImages:
 
 
 def read_run(
-    url: str | os.PathLike[str], wanted: Mapping[str, Any], columns: Sequence[str] | None = None
+    url: str | os.PathLike[str], wanted: Mapping[str, Sequence[Any]], columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """The rows of a run's experiment in the order of its plan, images as they are stored.
 
@@ -175,8 +175,8 @@ def read_run(
 
     Args:
         url: the run's folder, or a URL of fsspec.
-        wanted: by column `prompt`, `layer` and `seed`, a value or several that are read alone; None for
-            all. Values that the run lacks are left to the caller.
+        wanted: by column `prompt`, `layer` and `seed`, the values that are read alone. Values that the run
+            lacks are left to the caller.
         columns: the columns to read; all if None.
 
     Raises:
@@ -190,11 +190,7 @@ def read_run(
     if scan.done.isdisjoint(place):
         what = "image of its experiment" if scan.done else "image"
         raise RunError(f"{store.url} holds no {what} yet. Draw it: give the command of the sweep again.")
-    filters = [
-        (name, "in", [values] if isinstance(values, (str, int)) else list(values))
-        for name, values in wanted.items()
-        if values is not None
-    ]
+    filters = [(name, "in", list(values)) for name, values in wanted.items()]
     read = None if columns is None else list(dict.fromkeys([*columns, "cell"]))
     tables = [read_part(store, plan, part, read, filters or None).to_pandas() for part in scan.parts]
     table = pd.concat(tables, ignore_index=True)

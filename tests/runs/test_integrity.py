@@ -79,7 +79,7 @@ def test_a_run_is_read_in_the_order_that_its_experiment_asks_for(tmp_path, caplo
     asked = {"layers": [0, 1], "seeds": [1, 0], "readouts": ["none", "native"]}
     make_run(tmp_path, ["a dog", "a fox"], once, **asked)
     caplog.set_level("INFO", "diffusion_lens")
-    table = read_run(tmp_path, {"prompt": "a fox"}, ["readout", "layer", "seed"])
+    table = read_run(tmp_path, {"prompt": ["a fox"]}, ["readout", "layer", "seed"])
     expected = [(kind, layer, seed) for kind in asked["readouts"] for layer in (0, 1) for seed in (1, 0)]
     assert list(table.itertuples(index=False, name=None)) == expected
     assert "2 images of" in caplog.text and "left out" in caplog.text
