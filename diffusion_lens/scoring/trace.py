@@ -8,10 +8,11 @@ import pandas as pd
 from PIL.Image import Image
 
 from diffusion_lens.checks.scenes import parse_caption
-from diffusion_lens.errors import InputError
+from diffusion_lens.errors import InputError, LayerError
 from diffusion_lens.lens.grid import contact_sheet
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.result import Result
+from diffusion_lens.lens.rows import column_labels
 from diffusion_lens.scoring.judge_images import checks_of, image_difference, judge_images, share_right
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
 from diffusion_lens.text.interventions import Drop, Intervention, Keep
@@ -93,6 +94,7 @@ def trace(
     if not words:
         raise InputError("The prompt has no word to trace. Write one, such as 'a red fox'.")
     undisturbed = _draw(lens, prompt, (), layers, seeds, options)
+    _check_layers(undisturbed.table)
     rows = [undisturbed.table]
     for position in range(len(words)):  # by its position: a word may stand in several places
         change: Intervention = Drop(f"word#{position}") if mode == "drop" else Keep(f"word#{position}")
@@ -115,6 +117,22 @@ def trace(
     table["effect"] = lost if mode == "drop" else table["right"]
     order = ["word", "position", "layer", "seed", "cell", "change", "right", "right_whole", "effect"]
     return Trace(result, table[order])
+
+
+def _check_layers(drawn: pd.DataFrame) -> None:
+    """Refuse a layer that is drawn in several ways, of which a trace could show one only.
+
+    Raises:
+        LayerError: such a layer.
+    """
+    twice = drawn[drawn.duplicated(["layer", "seed"])]
+    if not twice.empty:
+        layer = twice["layer"].iloc[0]
+        ways = dict.fromkeys(column_labels(drawn[drawn["layer"] == layer]))
+        raise LayerError(
+            f"Layer {layer} was asked for in several ways ({', '.join(ways)}), and a trace has one image "
+            "by layer. Trace them one after the other."
+        )
 
 
 def _draw(

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from diffusion_lens.errors import InputError
+from diffusion_lens.errors import InputError, LayerError
 from diffusion_lens.figures.heatmap import draw_tokens
 from diffusion_lens.scoring.trace import trace
 
@@ -49,6 +49,8 @@ def test_what_can_not_be_traced_is_refused(emoji, untyped):
         trace(emoji, " ")
     with pytest.raises(InputError, match="Allowed: drop, keep"):
         trace(emoji, "a car", mode="swap")
+    with pytest.raises(LayerError, match=r"Layer 6 .* in several ways \(6, native, 6.attn\)"):
+        trace(emoji, "a car", [0, 6, "6.attn"], steps=1)
 
 
 def test_the_command_writes_images_numbers_and_a_figure(tmp_path):
