@@ -60,10 +60,12 @@ def measure_cycle(
     states = inversion.encode([rephrase(text) for text in texts])
     table = result.table[["prompt", "layer", "seed", "image"]]
     drawn = table[table["image"].notna()]
-    found = inversion.invert(list(drawn["image"]))
-    true = [texts.index(prompt) for prompt in drawn["prompt"]]
-    errors = relative_error(found, states[true], inversion.mean)
-    measured = pd.DataFrame(
-        {"error": errors.tolist(), "rank": ranks(found, states, true)}, index=drawn.index
-    )
+    measured = pd.DataFrame({"error": [], "rank": []}, dtype=float)
+    if len(drawn):
+        found = inversion.invert(list(drawn["image"]))
+        true = [texts.index(prompt) for prompt in drawn["prompt"]]
+        errors = relative_error(found, states[true], inversion.mean)
+        measured = pd.DataFrame(
+            {"error": errors.tolist(), "rank": ranks(found, states, true)}, index=drawn.index
+        )
     return table.drop(columns="image").join(measured).assign(candidates=len(texts))

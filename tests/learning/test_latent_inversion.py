@@ -146,6 +146,13 @@ def test_the_cycle_is_measured_by_layer(inversion: LatentInversion) -> None:
     assert (table["error"] > 0).all()
 
 
+def test_a_cycle_of_missing_images_alone_has_missing_values() -> None:
+    broken = LatentInversion.from_pretrained("emoji")
+    broken.pipe.unet.conv_out.bias.data.fill_(torch.nan)
+    table = measure_cycle(broken, ["a blue car", "a dog at night"], steps=2)
+    assert len(table) == 2 and table[["error", "rank"]].isna().all(axis=None)
+
+
 def test_refining_lowers_the_denoisers_error_and_leaves_the_model(inversion: LatentInversion) -> None:
     processors = dict(inversion.pipe.unet.attn_processors)
     before, after = refine(inversion, [picture("a blue car")], "mean", steps=(0, 6), lr=0.03)
