@@ -20,6 +20,7 @@ from .inverter import LatentInverter as LatentInverter
 from .inverter import draw_scene as draw_scene
 from .judge import count_objects as count_objects
 from .judge import find_object as find_object
+from .judge import find_pair as find_pair
 from .judge import judge_relation_parts as judge_relation_parts
 from .judge import relation_parts as relation_parts
 from .judge import shows_entity as shows_entity

@@ -1,7 +1,7 @@
 """Whether an image shows what a caption states: one answer for each thing stated."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diffusion_lens.testbed.captions import Description
 from diffusion_lens.testbed.oracle import Reading
@@ -14,6 +14,7 @@ __all__ = [
     "Answer",
     "count_objects",
     "find_object",
+    "find_pair",
     "judge",
     "judge_relation_parts",
     "relation_parts",
@@ -56,19 +57,34 @@ def judge_relation_parts(stated: Description, seen: Reading) -> list[Answer]:
     """
     if not stated.where:
         return []
-    first, second = (find_object(item.name, seen, {item.colour}) for item in stated.items)
     about = f"{stated.items[0].name} {stated.where} {stated.items[1].name}"
-    if first is None or second is None:
-        return [Answer("axis", about, None), Answer("order", about, None)]
-    axis, order = relation_parts(first, second, stated.where)
+    axis, order = _relation(stated, stated.where, seen)
     return [Answer("axis", about, axis), Answer("order", about, order)]
 
 
-def relation_parts(first: Placed, second: Placed, where: str) -> tuple[bool, bool | None]:
-    """Whether two objects stand on the axis of a relation, and if so, whether in its order."""
+def _relation(stated: Description, where: str, seen: Reading) -> tuple[bool | None, bool | None]:
+    """The two parts of a stated relation, both missing where one of its objects is not there."""
+    one, other = stated.items
+    first, second = find_pair((one.name, {one.colour}), (other.name, {other.colour}), seen)
+    if first is None or second is None:
+        return None, None
+    return relation_parts(first, second, where, alike=one == other)
+
+
+def relation_parts(
+    first: Placed, second: Placed, where: str, *, alike: bool = False
+) -> tuple[bool, bool | None]:
+    """Whether two objects stand on the axis of a relation, and if so, whether in its order.
+
+    Args:
+        first: the one that is told of.
+        second: the other one.
+        where: one of `RELATIONS`.
+        alike: nothing tells which is the first: on the axis, one order is as right as the other.
+    """
     found = relation(first, second)
     axis = AXES[found] == AXES[where]
-    return axis, found == where if axis else None
+    return axis, (alike or found == where) if axis else None
 
 
 def _entity(entity: str, seen: Reading) -> Iterator[Answer]:
@@ -91,9 +107,8 @@ def _items(stated: Description, seen: Reading) -> Iterator[Answer]:
         number = count_objects(name, seen)
         yield Answer("count", f"{stated.count} {name}", number == stated.count if found[0] else None)
     if stated.where:
-        first, second = found
-        both = first is not None and second is not None
-        right = relation(first, second) == stated.where if both else None  # type: ignore[arg-type]
+        axis, order = _relation(stated, stated.where, seen)
+        right = None if axis is None else bool(order)
         yield Answer("relation", f"{stated.items[0].name} {stated.where} {stated.items[1].name}", right)
     if stated.place:
         yield Answer("place", stated.place, seen.place == stated.place)
@@ -111,6 +126,25 @@ def find_object(name: str, seen: Reading, colours: Collection[str | None] = ()) 
     named = [placed for placed in seen.objects if placed.name == name]
     named.sort(key=lambda placed: placed.colour not in colours)
     return named[0] if named else None
+
+
+def find_pair(
+    one: tuple[str, Collection[str | None]], other: tuple[str, Collection[str | None]], seen: Reading
+) -> tuple[Placed | None, Placed | None]:
+    """Two objects that are meant, each as by `find_object`; those of one name are never the same object.
+
+    Args:
+        one: a name, and the colours asked for.
+        other: likewise.
+        seen: what the oracle sees.
+    """
+    first, second = find_object(one[0], seen, one[1]), find_object(other[0], seen, other[1])
+    if first is None or first is not second:
+        return first, second
+    rest = replace(seen, objects=tuple(placed for placed in seen.objects if placed is not first))
+    if first.colour in other[1] and first.colour not in one[1]:
+        return find_object(one[0], rest, one[1]), second
+    return first, find_object(other[0], rest, other[1])
 
 
 def count_objects(name: str, seen: Reading) -> int:

@@ -12,7 +12,7 @@ from diffusion_lens.runs.experiment import Prompt
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
 from diffusion_lens.testbed import captions, oracle
 from diffusion_lens.testbed.judge import judge, judge_relation_parts
-from diffusion_lens.testbed.scenes import ENTITIES, ENTITY_NAMES, render, sample
+from diffusion_lens.testbed.scenes import ENTITIES, ENTITY_NAMES, Placed, Scene, render, sample
 from tests.scoring.made_runs import requests, scene
 
 SCORER = OracleScorer()
@@ -79,6 +79,42 @@ def test_of_two_of_a_kind_the_one_of_the_right_colour_is_meant():
     [asked] = ask([Prompt("a blue ball")]).prompts
     [judged] = SCORER.score(requests([pair], [asked.checks], "emoji"))
     assert [one.label for one in judged] == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("objects", "prompt", "expected"),
+    [
+        ("red fox, blue fox", "a red fox to the left of a blue fox", "yes yes yes yes"),
+        ("red fox, blue fox", "a blue fox to the left of a red fox", "yes yes yes no"),
+        ("blue fox, red fox", "a red fox to the left of a blue fox", "yes yes yes no"),
+        ("red fox, green fox", "a red fox to the left of a blue fox", "yes no yes yes"),
+        # one that is meant twice is not beside itself
+        ("red fox", "a red fox to the left of a blue fox", "yes no - -"),
+        ("blue fox", "a red fox to the left of a blue fox", "no yes - -"),
+        ("red fox, blue fox", "a fox to the right of a red fox", "yes yes yes"),
+        ("red fox, blue fox", "a fox to the left of a red fox", "yes yes no"),
+        ("blue fox, red fox", "a fox to the left of a red fox", "yes yes yes"),
+        # nothing tells which is which
+        ("fox, fox", "a fox to the left of a fox", "yes yes"),
+        ("fox, fox", "a fox above a fox", "no -"),
+    ],
+)
+def test_two_things_of_one_name_are_told_apart(objects, prompt, expected):
+    shown = [tuple(reversed(words.split())) for words in objects.split(", ")]
+    placed = [
+        Placed(one[0], one[1] if one[1:] else None, x, 32, 28)
+        for one, x in zip(shown, (16, 48), strict=False)
+    ]
+    checks = ask([Prompt(prompt)]).prompts[0].checks
+    [judged] = SCORER.score(
+        requests([Image.fromarray(render(Scene("plain", tuple(placed))))], [checks], "emoji")
+    )
+    found = {one.check_id: one.label for one in judged}
+    words = {True: "yes", False: "no", None: "-"}
+    asked = [name for name in found if name.startswith(("attribute", "axis", "order"))]
+    assert found["object-0"] and found["object-1"]
+    assert " ".join(words[found[name]] for name in asked) == expected
+    assert found["prompt"] is (set(expected.split()) == {"yes"})
 
 
 def test_an_invented_name_is_who_it_stands_for():

@@ -1,6 +1,6 @@
 """The scorer `oracle`: exact answers on emoji scenes, as `testbed.oracle` reads them off the pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from diffusion_lens.checks.checks import KINDS, WHOLE, Check, Judgement
 from diffusion_lens.checks.scenes import parse_caption
@@ -11,12 +11,13 @@ from diffusion_lens.testbed import oracle
 from diffusion_lens.testbed.judge import (
     count_objects,
     find_object,
+    find_pair,
     judge,
     relation_parts,
     shows_entity,
 )
 from diffusion_lens.testbed.oracle import Reading
-from diffusion_lens.testbed.scenes import ENTITIES, OBJECTS, RELATIONS, SIZES, relation
+from diffusion_lens.testbed.scenes import ENTITIES, OBJECTS, RELATIONS, SIZES
 from diffusion_lens.testbed.sprites import COLOURS, GROUNDS
 
 __all__ = ["OracleScorer"]
@@ -46,7 +47,7 @@ class OracleScorer(Scorer):
     name = "oracle"
     kinds = frozenset(KINDS)
     version = (
-        f"oracle 3, ground {oracle.GROUND_ERROR}, fit {oracle.LEAST_FIT}, energy {oracle.LEAST_ENERGY}"
+        f"oracle 4, ground {oracle.GROUND_ERROR}, fit {oracle.LEAST_FIT}, energy {oracle.LEAST_ENERGY}"
     )
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[list[Judgement]]:
@@ -126,8 +127,8 @@ def _where(check: Check) -> str:
 
 
 def _decide_object(check: Check, subject: str, all_checks: Sequence[Check], seen: Reading) -> Decision:
-    # of several things of one name, the one that has a colour asked for is meant
-    first = find_object(subject, seen, _colours_of(subject, all_checks))
+    colours = _colours_of(check, subject, all_checks, 0)
+    first = find_object(subject, seen, colours)
     if check.kind == "object":
         return first is not None, None
     if check.kind == "count" and check.relation == "fewer than" and check.count is not None:
@@ -142,20 +143,50 @@ def _decide_object(check: Check, subject: str, all_checks: Sequence[Check], seen
         number, wanted = count_objects(subject, seen), check.count or 0
         return number >= wanted if check.relation == "at least" else number == wanted, None
     where, target = _where(check), str(check.target)
-    others = {one.attribute for one in all_checks if one.kind == "attribute" and one.subject == target}
-    second = find_object(target, seen, others)
-    if second is None:
-        return None, f"there is no {target} to ask about"
-    if check.kind in ("axis", "order"):
-        axis, order = relation_parts(first, second, where)
-        if check.kind == "axis":
-            return axis, None
+    others = _colours_of(check, target, all_checks, -1)
+    first, second = find_pair((subject, colours), (target, others), seen)
+    if first is None or second is None:
+        another = "other " if subject == target else ""
+        return None, f"there is no {another}{target} to ask about"
+    alike = subject == target and colours == others
+    axis, order = relation_parts(first, second, where, alike=alike)
+    if check.kind == "axis":
+        return axis, None
+    if check.kind == "order":
         return order, None if axis else "the two stand on the other axis"
-    return relation(first, second) == where, None
+    return bool(order), None
 
 
-def _colours_of(subject: str, checks: Sequence[Check]) -> set[str | None]:
-    return {check.attribute for check in checks if check.kind == "attribute" and check.subject == subject}
+def _colours_of(check: Check, name: str, checks: Sequence[Check], place: int) -> set[str | None]:
+    """The colours asked for of the thing that a check is about.
+
+    Of several things of one name, one that has a colour asked for is meant. Where a prompt states several
+    of the name, they are told apart by the check of being there that others rest on.
+
+    Args:
+        check: the check.
+        name: of the thing.
+        checks: all that are asked of the image.
+        place: which thing of the name, of those that the check rests on: 0 the first, -1 the last.
+    """
+    known = {one.id: one for one in checks}
+    things = _things_of(check, name, known)[place:][:1]
+    colours = set()
+    for one in checks:
+        if one.kind == "attribute" and one.subject == name:
+            own = _things_of(one, name, known)
+            if not things or not own or things[0] in own:
+                colours.add(one.attribute)
+    return colours
+
+
+def _things_of(check: Check, name: str, known: Mapping[str, Check]) -> list[str]:
+    """The ids of the checks of being there, of things of a name, that a check rests on, itself included."""
+    resting = [check]
+    for one in resting:  # it grows
+        more = (known[parent] for parent in one.parents if parent in known)
+        resting += [parent for parent in more if parent not in resting]
+    return [one.id for one in resting if one.kind == "object" and one.subject == name]
 
 
 def _decide_whole(check: Check, seen: Reading) -> Decision:
