@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from diffusion_lens.analysis.declared import Contrast
 from diffusion_lens.checks.checks import KIND_WORDS
+from diffusion_lens.errors import ScoresError
 from diffusion_lens.pages.charts import Chart, curve_chart
 from diffusion_lens.pages.views import Estimate, TableView, estimate, plain, table_view
 from diffusion_lens.scoring.baselines import is_baseline
@@ -167,14 +169,18 @@ def left_out(tables: Tables, planned: Sequence[str], notes: Sequence[str]) -> li
         answered |= {(column, "", "") for column in known.loc[known["correlation"].notna(), "column"]}
     said = [note for note in notes if not note.endswith("there is nothing to report")]
     for text in dict.fromkeys(planned):
-        column, _, values = text.partition("=")
-        first, _, second = values.partition(",")
-        mentioned = any(column in note for note in notes)
-        if (column, first, second) not in answered and not mentioned:
-            why = f"no scored image has these values of {column}"
-            if not values:
-                why = f"{column}, or the area under the curves, is no number that varies over the prompts"
-            said.append(f"The planned contrast {text} has no answer: {why}.")
+        try:
+            one = Contrast.parse(text)
+        except ScoresError as error:
+            said.append(str(error))
+            continue
+        mentioned = any(note.startswith(f"planned {one}:") for note in notes)
+        if (one.column, one.first or "", one.second or "") not in answered and not mentioned:
+            name = one.column
+            why = f"no scored image has these values of {name}"
+            if one.first is None:
+                why = f"{name}, or the area under the curves, is no number that varies over the prompts"
+            said.append(f"The planned contrast {one} has no answer: {why}.")
     return said
 
 

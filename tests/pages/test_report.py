@@ -13,7 +13,7 @@ from diffusion_lens.analysis.analyse import analyse
 from diffusion_lens.errors import RunError
 from diffusion_lens.pages.report import build_report, write_report
 from diffusion_lens.pages.run_index import RunIndex, Strip
-from diffusion_lens.pages.sections import rates, word
+from diffusion_lens.pages.sections import left_out, rates, word
 from diffusion_lens.pages.views import plain
 from diffusion_lens.scoring import table as scores
 from diffusion_lens.scoring.score_run import score_run
@@ -159,6 +159,17 @@ def test_what_rests_on_few_prompts_is_not_compared(compared: Page) -> None:
 def test_a_planned_trend_has_its_number_and_is_not_called_unanswered(compared: Page) -> None:
     assert compared.numbers["trends"]
     assert "has no answer" not in compared.text and "nothing to report" not in compared.text
+
+
+def test_planned_contrasts_without_an_answer_are_said_once_and_those_with_one_are_not() -> None:
+    answers = {"compared": ["kind"], "first_group": ["object"], "second_group": ["relation"]}
+    tables = {"planned": pd.DataFrame({**answers, "difference": [0.1]})}
+    # the first note is of curves by category, and not of a contrast; the second is of one
+    notes = ["category: 40 values, too many for curves of each", "planned set=a,b: no prompt has 'a'"]
+    said = left_out(tables, ["kind = object, relation", "category=x,y", "set=a,b", "length"], notes)
+    assert said[:2] == notes and len(said) == 4
+    assert "category=x,y has no answer" in said[2] and "length has no answer" in said[3]
+    assert "no contrast" in left_out(tables, ["kind=object"], [])[0]
 
 
 def test_a_layer_that_is_a_bound_says_so(run: Path, page: str) -> None:
