@@ -171,7 +171,8 @@ def redraw(
     if not images:
         raise InputError("No image was given. For example: latent redraw fox.png --out again.png")
     _check_sheet(out, overwrite)
-    read = {path.name: read_image(path) for path in images}
+    several = len({path.name for path in images}) < len(set(images))  # folders may share names of files
+    read = {str(path) if several else path.name: read_image(path) for path in images}
     inversion = _load(model, inverter)
     states = refine(inversion, list(read.values()), steps=(refine_steps,))[0].states
     _draw_sheet(inversion, out, read, dict(zip(read, states, strict=True)), seeds)
@@ -201,7 +202,7 @@ def cycle(
         layers: The layers to draw, as in `show`.
     """
     from diffusion_lens.files import check_output, write_whole
-    from diffusion_lens.learning.cycle import measure_cycle
+    from diffusion_lens.learning.cycle import cycle_by_layer, measure_cycle
 
     if len(set(prompts)) < 2:
         raise InputError("A prompt is ranked among others: give two or more different ones.")
@@ -209,9 +210,8 @@ def cycle(
     check_output(out, overwrite=overwrite)
     table = measure_cycle(_load(model, inverter), prompts, layers, seeds)
     write_whole(out, lambda file: file.write(table.round(4).to_csv(index=False).encode()))
-    for layer, rows in table.groupby("layer"):
-        candidates, first = rows["candidates"].iloc[0], (rows["rank"] == 1).mean()
-        say(f"layer {layer}: error {rows['error'].mean():.2f}, nearest of {candidates}: {first:.0%}")
+    for row in cycle_by_layer(table).itertuples():
+        say(f"layer {row.layer}: error {row.error:.2f}, nearest of {row.candidates}: {row.first:.0%}")
 
 
 def _load(model: str, inverter: Path | None) -> "LatentInversion":

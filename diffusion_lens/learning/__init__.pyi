@@ -3,6 +3,7 @@ from .captioning import write_captions as write_captions
 from .concepts import TEMPLATES as TEMPLATES
 from .concepts import Concept as Concept
 from .concepts import read_concept as read_concept
+from .cycle import cycle_by_layer as cycle_by_layer
 from .cycle import measure_cycle as measure_cycle
 from .cycle import ranks as ranks
 from .editing import personalise as personalise

@@ -17,7 +17,7 @@ from diffusion_lens.learning.captioning import rephrase
 from diffusion_lens.learning.latent_inversion import LatentInversion, States, relative_error
 from diffusion_lens.text.layers import LayerRequest
 
-__all__ = ["measure_cycle", "ranks"]
+__all__ = ["cycle_by_layer", "measure_cycle", "ranks"]
 
 
 def ranks(found: States, states: Float[Tensor, "candidate token width"], true: Sequence[int]) -> list[int]:
@@ -69,3 +69,15 @@ def measure_cycle(
             {"error": errors.tolist(), "rank": ranks(found, states, true)}, index=drawn.index
         )
     return table.drop(columns="image").join(measured).assign(candidates=len(texts))
+
+
+def cycle_by_layer(cycles: pd.DataFrame) -> pd.DataFrame:
+    """The means of `measure_cycle`, over the images that are there.
+
+    Returns:
+        A row by layer: `layer`, `error`, `first` (the share of images whose prompt has rank 1) and
+        `candidates`.
+    """
+    first = cycles["rank"].eq(1).where(cycles["rank"].notna()).astype(float)
+    groups = cycles.assign(first=first).groupby("layer")
+    return groups.agg({"error": "mean", "first": "mean", "candidates": "first"}).reset_index()

@@ -5,6 +5,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,7 +15,7 @@ from diffusion_lens import DiffusionLens
 from diffusion_lens.errors import InputError, OutputError, PromptError, UnknownModelError
 from diffusion_lens.learning import editing
 from diffusion_lens.learning.captioning import nearest_captions, write_captions
-from diffusion_lens.learning.cycle import measure_cycle, ranks
+from diffusion_lens.learning.cycle import cycle_by_layer, measure_cycle, ranks
 from diffusion_lens.learning.latent_inversion import LatentInversion, relative_error
 from diffusion_lens.learning.refining import refine
 from diffusion_lens.testbed.captions import imagine, parse
@@ -153,6 +154,15 @@ def test_a_cycle_of_missing_images_alone_has_missing_values() -> None:
     assert len(table) == 2 and table[["error", "rank"]].isna().all(axis=None)
 
 
+def test_missing_images_are_not_counted_as_far_off() -> None:
+    measured = pd.DataFrame(
+        {"layer": [0, 0, 0, 6], "error": [0.5, 0.7, np.nan, np.nan], "rank": [1, 2, np.nan, np.nan]}
+    )
+    found = cycle_by_layer(measured.assign(candidates=3))
+    assert found["first"][0] == 0.5 and found["error"][0] == pytest.approx(0.6)
+    assert found.loc[1, ["first", "error"]].isna().all() and set(found["candidates"]) == {3}
+
+
 def test_refining_lowers_the_denoisers_error_and_leaves_the_model(inversion: LatentInversion) -> None:
     processors = dict(inversion.pipe.unet.attn_processors)
     before, after = refine(inversion, [picture("a blue car")], "mean", steps=(0, 6), lr=0.03)
@@ -202,6 +212,12 @@ def test_verbs(
     cli.personalise(car, ("{} at night", "{} on grass"), own, refine_steps=1, seeds=(0, 1))
     cli.redraw((car,), car.with_name("again.png"), refine_steps=1)
     cli.cycle(("a blue car", "a dog"), car.with_name("cycle.csv"))
+    other = car.parent / "other"
+    other.mkdir()
+    picture("a dog").save(other / car.name)
+    cli.redraw((car, other / car.name), car.with_name("both.png"))
+    with Image.open(car.with_name("again.png")) as one, Image.open(car.with_name("both.png")) as both:
+        assert both.height > 1.5 * one.height  # a row of each, though their files have one name
     said = capsys.readouterr().out
     assert "a blue car" in said and "target  a red car" in said and "layer 6: error" in said
     assert len(pd.read_csv(car.with_name("cycle.csv"))) == 2
