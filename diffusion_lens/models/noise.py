@@ -69,9 +69,22 @@ def seeded(pipe: Any, generators: Sequence[torch.Generator]) -> Iterator[None]:
                 continue
             if hasattr(scheduler, "noise_sampler"):
                 raise _refusal(scheduler)
-            scheduler.step = _SeededStep(scheduler, step, list(generators))
-            stack.callback(delattr, scheduler, "step")
+            stack.enter_context(_replace_step(scheduler, _SeededStep(scheduler, step, list(generators))))
         yield
+
+
+@contextmanager
+def _replace_step(scheduler: Any, step: Callable[..., Any]) -> Iterator[None]:
+    """Let a scheduler step so in the body; a step that was set on it before comes back after."""
+    before = vars(scheduler).get("step")
+    scheduler.step = step
+    try:
+        yield
+    finally:
+        if before is None:
+            del scheduler.step
+        else:
+            scheduler.step = before
 
 
 class _SeededStep:

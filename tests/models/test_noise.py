@@ -139,3 +139,16 @@ def test_a_copy_of_a_scheduler_steps_by_itself():
         other.step(noise, other.timesteps[0], noise)
         assert "sample" in inspect.signature(other.step).parameters
     assert pipe.scheduler.step_index is None and other.step_index == 1
+
+
+def test_a_step_that_its_user_set_on_a_scheduler_comes_back():
+    pipe = FAMILIES["flux"].build()
+    own, generators = pipe.scheduler.step, [torch.Generator().manual_seed(0)]
+    pipe.scheduler.step = own
+    with seeded(pipe, generators):
+        assert pipe.scheduler.step is not own
+    assert vars(pipe.scheduler)["step"] is own
+    del pipe.scheduler.step
+    with seeded(pipe, generators):
+        pass
+    assert "step" not in vars(pipe.scheduler)
