@@ -17,6 +17,7 @@ from diffusion_lens.checks.check_files import (
     read_jsonl,
     read_table,
     read_text,
+    text_of,
 )
 from diffusion_lens.checks.checks import WHOLE, Check, CheckedPrompt
 from diffusion_lens.checks.question_sets import (
@@ -102,8 +103,8 @@ def ask(prompts: Sequence[Prompt], given: Sequence[CheckedPrompt] = ()) -> Asked
 
 def _compare_prompts(prompts: Sequence[Prompt], given: Mapping[str, CheckedPrompt]) -> None:
     """Say which given checks are of prompts that are not there."""
-    texts = [one.prompt.strip() for one in prompts]
-    absent = [text for text in given if text not in set(texts)]
+    texts = dict.fromkeys(one.prompt.strip() for one in prompts)
+    absent = [text for text in given if text not in texts]
     if not absent:
         return
     near = get_close_matches(absent[0], texts, 1)
@@ -126,9 +127,9 @@ def _finish(prompt: Prompt, found: CheckedPrompt) -> CheckedPrompt:
     """With the check of the whole, the run's own prompt id, and its category."""
     checks = found.checks
     if all(check.id != WHOLE for check in checks):
-        checks = (*checks, whole(str(prompt.metadata.get("means") or prompt.prompt)))
-    category = str(prompt.metadata.get("category") or found.category)
-    name = str(prompt.metadata.get("prompt_id") or prompt.prompt)
+        checks = (*checks, whole(text_of(prompt.metadata, "means", prompt.prompt)))
+    category = text_of(prompt.metadata, "category", found.category)
+    name = text_of(prompt.metadata, "prompt_id", prompt.prompt)
     return replace(found, prompt_id=name, prompt=prompt.prompt, checks=checks, category=category)
 
 
@@ -139,7 +140,7 @@ def _find(prompt: Prompt, given: Mapping[str, CheckedPrompt]) -> tuple[CheckedPr
     for columns, read, source in _READERS:
         if columns <= metadata.keys():
             return read(prompt), source
-    stated = parse_caption(str(metadata.get("means") or text))
+    stated = parse_caption(text_of(metadata, "means", text))
     if stated is None and "scene" in metadata:
         stated = describe(Scene.from_json(str(metadata["scene"])))
     if stated is not None:

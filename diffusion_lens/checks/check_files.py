@@ -39,7 +39,7 @@ from diffusion_lens.checks.checks import WHOLE, Check, CheckedPrompt, join_paren
 from diffusion_lens.errors import CheckError
 from diffusion_lens.files import write_whole
 
-__all__ = ["NEEDED", "read_json", "read_jsonl", "read_table", "write_jsonl", "write_table"]
+__all__ = ["NEEDED", "read_json", "read_jsonl", "read_table", "text_of", "write_jsonl", "write_table"]
 
 NEEDED = ("prompt", "question", "kind")
 _CHECK_FIELDS = tuple(one.name for one in fields(Check))
@@ -136,14 +136,20 @@ def make_prompt(row: Any, where: str) -> CheckedPrompt:
         numbers[kind] += 1
     try:
         return CheckedPrompt(
-            str(row.get("prompt_id") or text),
+            text_of(row, "prompt_id", text),
             text,
             tuple(checks),
-            str(row.get("category") or ""),
+            text_of(row, "category", ""),
             dict(row.get("source") or {}),
         )
     except CheckError as error:
         raise CheckError(f"{where}: {error}") from error
+
+
+def text_of(row: Mapping[str, Any], name: str, otherwise: str) -> str:
+    """What a field of a prompt says, as text; an empty one says nothing, and 0 is a name as 1 is."""
+    value = row.get(name)
+    return otherwise if value is None or value == "" else str(value)
 
 
 def _make_check(entry: Mapping[str, Any], where: str) -> Check:

@@ -91,6 +91,13 @@ def test_captions_of_the_testbed_are_read_and_what_is_given_goes_first():
     assert [one.prompt_id for one in asked.prompts] == ["a red fox", "a red cat"]
 
 
+def test_a_number_of_zero_is_an_id_and_a_category_as_any_other():
+    numbered = [Prompt(text, {"prompt_id": i, "category": i}) for i, text in enumerate(("a fox", "a cat"))]
+    asked = ask([*numbered, Prompt("a dog", {"prompt_id": "", "category": ""})]).prompts
+    assert [one.prompt_id for one in asked] == ["0", "1", "a dog"]
+    assert [one.category for one in asked] == ["0", "1", "single"]
+
+
 def test_every_caption_of_the_testbed_is_asked_for():
     prompts = [Prompt(caption(sample(3, i), 3, i), {"scene_index": i}) for i in range(200)]
     unique = list({one.prompt: one for one in prompts}.values())

@@ -30,6 +30,16 @@ def test_a_table_of_three_columns_is_enough(tmp_path):
     assert fox == CheckedPrompt("a red fox", "a red fox", (Check("object-0", "object", "Is there a fox?"),))
 
 
+def test_a_number_of_zero_is_an_id_and_a_category_as_any_other(tmp_path):
+    check = {"question": "Is there a fox?", "kind": "object"}
+    rows = [
+        {"prompt": text, "prompt_id": number, "category": number, "checks": [check]}
+        for number, text in enumerate(("a red fox", "a fox"))
+    ]
+    found = given(tmp_path, json.dumps(rows), "checks.json")
+    assert [(one.prompt_id, one.category) for one in found] == [("0", "0"), ("1", "1")]
+
+
 def test_parents_are_named_by_the_ids_that_are_filled_in(tmp_path):
     fox, cats = given(tmp_path, TABLE)
     assert [check.id for check in fox.checks] == ["object-0", "attribute-0"]
