@@ -181,10 +181,12 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         with open(partial, "wb") as file:
             write(file)
         partial.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             partial.unlink()
-        raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+        if isinstance(error, OSError):
+            raise OutputError(f"{path} could not be written: {error.strerror or error}.") from error
+        raise
 
 
 def image_bytes(image: Image.Image, kind: str = "png") -> bytes:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from diffusion_lens import Result
 from diffusion_lens.errors import InputError, OutputError
+from diffusion_lens.files import write_whole
 from diffusion_lens.lens.asked import make_reading
 from diffusion_lens.lens.grid import contact_sheet
 from diffusion_lens.text.reading import Reading
@@ -67,6 +68,17 @@ def test_a_folder_that_can_not_be_written_is_said_before_any_work(result, tmp_pa
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"can't be written: .* Choose a path in a folder"):
         result.save(tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_file_that_is_not_finished_leaves_nothing_behind(tmp_path, error):
+    def write(file):
+        file.write(b"half of it")
+        raise error
+
+    with pytest.raises(error):
+        write_whole(tmp_path / "grid.png", write)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_one_message_and_what_was_saved_stays(result, tmp_path):
