@@ -14,6 +14,8 @@ from diffusion_lens.errors import ScoresError
 
 __all__ = ["trend"]
 
+_AT_ONCE = 2**22  # numbers of shuffled prompts that are held at once: 32 MB
+
 
 def trend(
     table: pd.DataFrame,
@@ -76,7 +78,11 @@ def _correlation(
     # of one order of all, Fisher's z is infinite and the interval a point, which no sample can know
     center = np.arctanh(r) if abs(r) <= 1 - 1e-12 else np.nan
     rng = np.random.default_rng(resampling.seed)
-    draws = rng.permuted(np.repeat(a[None], resampling.resamples, axis=0), axis=1) @ b
+    parts = np.array_split(np.arange(resampling.resamples), -(-resampling.resamples * count // _AT_ONCE))
+    # the same draws, in however many parts
+    draws = np.concatenate(
+        [rng.permuted(np.repeat(a[None], len(part), axis=0), axis=1) @ b for part in parts]
+    )
     p = ((abs(draws) >= abs((a * b).sum()) - 1e-9).sum() + 1) / (resampling.resamples + 1)
     return {
         "correlation": r,

@@ -1,5 +1,6 @@
 """Any column of the prompts can be analysed by, and wrong names are refused with the nearest right one."""
 
+import tracemalloc
 from itertools import permutations
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import stats
 from diffusion_lens.analysis.analyse import analyse
 from diffusion_lens.analysis.columns import prepare
 from diffusion_lens.analysis.declared import Contrast, check_experiment
+from diffusion_lens.analysis.statistics import Resampling
 from diffusion_lens.analysis.trends import trend
 from diffusion_lens.checks.assign import ask
 from diffusion_lens.checks.checks import Check, CheckedPrompt
@@ -218,6 +220,18 @@ def test_a_trend_has_the_interval_and_p_of_its_rank_correlation(sign):
         shift = stats.rankdata(length) @ (stats.rankdata(rate) - 4)
         exact = (abs(orders) >= abs(shift) - 1e-9).mean()
         assert row["p"] == pytest.approx(exact, abs=0.01) and row["prompts"] == 7
+
+
+def test_a_trend_over_many_prompts_is_shuffled_in_parts():
+    rng = np.random.default_rng(0)
+    made = as_table((rng.random((2000, 1, 1)) < 0.5).astype(float))
+    made["length"] = made["prompt_id"].str[1:].astype(int)
+    tracemalloc.start()
+    found = trend(made, "length", ["kind"], resampling=Resampling(resamples=5000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # all at once are 80 MB, and as much again while they are shuffled
+    assert found["prompts"].max() == 2000 and peak < 120e6
 
 
 @pytest.mark.parametrize("sign", [1, -1])
