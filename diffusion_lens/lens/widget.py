@@ -56,7 +56,8 @@ class LensWidget(anywidget.AnyWidget):
             self._draw(str(asked["prompt"]), str(asked["layers"]).split(), str(asked["seeds"]).split())
         except DiffusionLensError as error:
             self.send({"kind": "problem", "message": str(error)})
-        self.send({"kind": "done"})
+        finally:  # also where the model's own code fails: the page waits for it
+            self.send({"kind": "done"})
 
     def _draw(self, prompt: str, layers: Sequence[str], seeds: Sequence[str]) -> None:
         if not prompt.strip():

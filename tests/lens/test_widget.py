@@ -77,3 +77,12 @@ def test_images_are_those_of_a_call(tiny_lens: Callable[[str], DiffusionLens]) -
     shown = [np.asarray(Image.open(io.BytesIO(one))) for one in images]
     own = lens("a red fox", "0:1", 2, progress=False).table["image"]
     assert all(np.array_equal(one, np.asarray(other)) for one, other in zip(shown, own, strict=True))
+
+
+def test_the_page_is_told_that_nothing_more_comes_when_drawing_fails(
+    tiny_lens: Callable[[str], DiffusionLens],
+) -> None:
+    widget, sent = tiny_lens("sd").explore("a red fox"), []
+    widget.send = lambda message, buffers=(): sent.append(message)  # type: ignore[method-assign]
+    widget._handle_custom_msg({}, [])  # of a page of another version
+    assert sent == [{"kind": "done"}]
