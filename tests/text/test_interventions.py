@@ -272,6 +272,9 @@ def test_a_contextless_word_does_not_depend_on_the_prompt(emoji):
     assert torch.equal(one.after[one.at("fox")], other.after[other.at("fox")])
     everything = Changed(emoji, Contextless())
     assert everything.moved == PROMPT.split()
+    one, other = (Changed(emoji, Contextless(), prompt=f"an x-ray of a {word}") for word in ("ray", "dog"))
+    assert one.states.tokens[0][2:5] == ("x", "-", "ray")
+    assert torch.equal(one.after[2:5], other.after[2:5]), "no ray stands in the x-ray"
 
 
 def test_a_contextless_word_can_know_where_it_stands_and_nothing_else(emoji):
@@ -506,6 +509,7 @@ def test_a_pipeline_that_does_not_pad_says_what_it_can_do(tiny_lens):
 @pytest.mark.parametrize(
     ("written", "message"),
     [
+        ("scale(fox, -2, of=variance)", r"factor of scale is -2.*; a variance is at least 0"),
         ("scale(fox, inf)", r"factor of scale is inf; it must be a finite number"),
         ("steer(a cat minus a dog, nan)", r"strength of steer is nan; it must be a finite number"),
         ("keep()", r"'keep\(\)' lacks tokens\. keep takes tokens, rest\.$"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from diffusion_lens.errors import LayerError
+from diffusion_lens.errors import InputError, LayerError
 from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.text.interventions.base import (
     PLACES,
@@ -58,6 +58,8 @@ class Scale(Intervention):
         self._set("layers", write_layers(self.layers))
         check_choice(self.name, "of", self.of, ("norm", "variance"))
         check_choice(self.name, "place", self.place, PLACES)
+        if self.of == "variance" and self.factor < 0:
+            raise InputError(f"factor of {self.name} is {self.factor}; a variance is at least 0.")
 
     def check_depth(self, encoder: str, depth: int) -> None:
         """See `Intervention`."""
@@ -73,7 +75,7 @@ class Scale(Intervention):
             changed[:, index] = chosen * self.factor
         else:
             mean = chosen.mean(-1, keepdim=True)
-            changed[:, index] = mean + (chosen - mean) * max(self.factor, 0.0) ** 0.5
+            changed[:, index] = mean + (chosen - mean) * self.factor**0.5
         return changed
 
 

@@ -60,7 +60,8 @@ class Contextless(Intervention):
         changed = state.clone()
         words = self._words(context.prompt)
         same = [word.casefold() for word, _ in words]
-        for place, (word, number) in enumerate(words):
+        # longer words last: "ray" stands in "x-ray" too, which has a state of its own
+        for place, (word, number) in sorted(enumerate(words), key=lambda one: len(one[1][0])):
             found = context.tokens.groups(f"word:{word}")
             if self.order:  # each place where a word stands has a state of its own
                 if len(found) != same.count(same[place]):
@@ -108,10 +109,10 @@ class Contextless(Intervention):
                     f"{context.prompt!r}, so that its states can't be exchanged. Name other tokens."
                 )
             found.append(context.source(text, layer, state)[:, list(places)])
-        total = found[0]
+        total = found[0].float()  # 16 bits overflow, or round, where states are added up
         for one in found[1:]:
             total = total + one
-        return total / len(found)
+        return (total / len(found)).to(state.dtype)
 
 
 @dataclass(frozen=True)
