@@ -42,7 +42,7 @@ def test_help_has_examples_and_defaults_in_words(one):
         ("show", "image of each layer. (default: 0)"),
         ("when", "image of each layer. (default: 0 1 2 3)"),
         ("diagnose", "image of each layer. (default: 0 1 2 3)"),
-        ("testbed evaluate", "native hidden state. (default: native)"),
+        ("testbed evaluate", "such as 0:24:4. (default: native)"),
     ],
 )
 def test_an_option_that_verbs_share_has_the_default_of_each(verb, said):

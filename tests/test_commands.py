@@ -1,9 +1,12 @@
 """Commands on runs and models that go wrong, and the grid of a run: exit codes, messages and files."""
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 
+from diffusion_lens.text.embedding_files import write_embedding
+from diffusion_lens.text.embeddings import initial_embedding
 from tests.command_line import run
 from tests.conftest import build_lens
 
@@ -59,3 +62,25 @@ def test_the_grid_of_a_prompt_of_a_run(tmp_path):
     assert wrong.returncode == 2
     assert "holds no image of prompt 'a blue dog'" in wrong.stderr and "'a car'" in wrong.stderr
     assert not (tmp_path / "no.png").exists()
+
+
+def test_a_learned_word_that_is_the_vector_of_cat_is_said_traced_and_read_as_cat(tmp_path, emoji):
+    word = initial_embedding(emoji.pipeline, "<it>", "cat")
+    write_embedding(tmp_path / "it.safetensors", word, emoji.pipeline)
+    given = ("--embedding", "it.safetensors", "--layers", "0", "3")
+    said = {}
+    for name, learned in (("cat", ()), ("<it>", given[:2])):
+        done = run("words", f"a {name}", "--tokens", name, *learned, *given[2:], cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        said[name] = done.stdout.replace("<it>", "cat").split()
+    assert said["<it>"] == said["cat"] and "cat" in said["cat"]
+    few = ("--steps", "1", "--overwrite")
+    read, traced = [], []
+    for name, learned in (("cat", ()), ("<it>", given[:2])):
+        asked = (f"a {name}", *learned, *given[2:], *few)
+        assert run("attention", *asked, "--word", name, "--out", "at.png", cwd=tmp_path).returncode == 0
+        assert run("trace", *asked, "--out", "traced", cwd=tmp_path).returncode == 0
+        read.append(pd.read_csv(tmp_path / "at.csv")["share"])
+        traced.append(pd.read_csv(tmp_path / "traced/trace.csv")["change"])
+    np.testing.assert_allclose(*read, atol=1e-6)
+    np.testing.assert_allclose(*traced, atol=1e-6)

@@ -33,12 +33,14 @@ class EmergenceOf:
         times: one row by seed: `seed`, `first_right` (the first layer at which it is right), `after` and
             `by` (it is right for good at layer `by`, and not yet at layer `after`), `outcome` ("emerged",
             "never" or "unknown").
+        reading: how the layers were read, where a result holds several readings.
     """
 
     about: str
     question: str
     rates: pd.DataFrame
     times: pd.DataFrame
+    reading: str = ""
 
     @property
     def layer(self) -> int | None:
@@ -50,8 +52,9 @@ class EmergenceOf:
     def __repr__(self) -> str:
         emerged = int((self.times["outcome"] == "emerged").sum())
         where = "there for good at no layer" if self.layer is None else f"there from layer {self.layer} on"
+        read = f"{self.reading}: " if self.reading else ""
         return (
-            f"{self.about!r} is {where} in more than half of the seeds; it emerges at some layer in "
+            f"{read}{self.about!r} is {where} in more than half of the seeds; it emerges at some layer in "
             f"{emerged} of {len(self.times)} (asked: {self.question})"
         )
 
@@ -175,9 +178,11 @@ def emergence_in(
         why = "; ".join(here["reason"].dropna().unique()[:2]) or "it answers no such check"
         names = ", ".join(dict.fromkeys(table["scorer"]))
         raise ScorerError(f"{names} can't tell whether {word!r} is there: {why}.")
-    readings = here.groupby(["run", "scorer", "encoder"], sort=False)
+    told = [name for name in ("run", "scorer", "encoder") if here[name].nunique() > 1]
     return [
-        found for _, part in readings for found in emergence_of(of_all(table).loc[part.index], asked, word)
+        replace(found, reading=", ".join(part[name].iloc[0] for name in told))
+        for _, part in here.groupby(["run", "scorer", "encoder"], sort=False)
+        for found in emergence_of(of_all(table).loc[part.index], asked, word)
     ]
 
 

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from diffusion_lens.errors import LayerError
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.testbed import captions, oracle, scenes
 from diffusion_lens.testbed.captions import Description, Item
@@ -143,7 +144,16 @@ def evaluate(
     Returns:
         columns `group`, `caption`, `layer`, `seed`, `check`, `about`, `right` (nullable boolean; missing
         where it can't be asked).
+
+    Raises:
+        LayerError: there is no such layer, or it is a part of a block.
     """
+    parts = [one.reading.site.id for one in lens.readings(layers) if one.reading.site.part]
+    if parts:
+        raise LayerError(
+            f"{parts[0]} is a part of a block, and rates are of whole layers. Name layers: all, native, or "
+            "numbers; the parts are drawn by `diffusion-lens sweep` and judged by the oracle."
+        )
     rows = []
     for first in range(0, len(asked), PROMPTS_AT_ONCE):
         part = {question.caption: question for question in asked[first : first + PROMPTS_AT_ONCE]}

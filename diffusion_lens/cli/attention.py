@@ -39,6 +39,7 @@ def attention(
     model: Model = "emoji",
     layers: Layers = ("all",),
     seeds: Seeds = (0,),
+    embedding: Annotated[tuple[str, ...], values("FILE", "none")] = (),
     at: Annotated[tuple[int, ...], values("STEP", "the mean over all steps")] = (),
     blocks: Annotated[tuple[str, ...], values("BLOCK", "the mean over all attention layers")] = (),
     out: Annotated[Path, tyro.conf.arg(metavar="PATH")] = Path("attention.png"),
@@ -54,6 +55,8 @@ def attention(
     transformers of joint attention whose processors are diffusers' own.
 
     Args:
+        embedding: Files of learned embeddings that the prompt holds, or folders of such files; with
+            "<cat>=file.pt" the prompt writes the embedding as <cat>.
         prompt: The prompt.
         word: A word of the prompt, or several with semicolons between them, content, last, special, pads,
             or a position such as #3.
@@ -72,7 +75,7 @@ def attention(
         check_output(path, overwrite=overwrite)
     from diffusion_lens.lens.attention import check_word
 
-    lens = load.lens(model, batch_size=batch_size)
+    lens = load.lens(model, batch_size=batch_size, embeddings=embedding)
     check_word(lens, prompt, word)
     result = lens(prompt, layers, seeds, **reading.arguments(), **sampler.arguments())
     found = result.attention(word)

@@ -211,7 +211,7 @@ def cycle(
     table = measure_cycle(_load(model, inverter), prompts, layers, seeds)
     write_whole(out, lambda file: file.write(table.round(4).to_csv(index=False).encode()))
     for row in cycle_by_layer(table).itertuples():
-        say(f"layer {row.layer}: error {row.error:.2f}, nearest of {row.candidates}: {row.first:.0%}")
+        say(f"layer {row.site}: error {row.error:.2f}, nearest of {row.candidates}: {row.first:.0%}")
 
 
 def _load(model: str, inverter: Path | None) -> "LatentInversion":

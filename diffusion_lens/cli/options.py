@@ -29,6 +29,7 @@ __all__ = [
     "Run",
     "SamplerOptions",
     "Seeds",
+    "WholeLayers",
     "check_ending",
     "check_prompt",
     "default",
@@ -95,6 +96,14 @@ Layers = Annotated[
         help="Layers to draw: all, native, a number (0 is the embedding, -1 the last layer), a range with "
         "both ends such as 0:24:4, or what a part of blocks adds: 6.attn, 6.head.3, all.mlp; native+6.attn "
         "adds it once more to the native hidden state.",
+    ),
+]
+WholeLayers = Annotated[
+    tuple[str, ...],
+    tyro.conf.arg(
+        metavar=_several("LAYER"),
+        help="Layers, each as a whole: all, native, a number (0 is the embedding, -1 the last layer), or a "
+        "range with both ends such as 0:24:4.",
     ),
 ]
 Seeds = Annotated[

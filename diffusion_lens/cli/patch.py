@@ -9,12 +9,12 @@ import tyro
 from diffusion_lens.cli.console import say, warn
 from diffusion_lens.cli.options import (
     BatchSize,
-    Layers,
     Load,
     Model,
     Overwrite,
     SamplerOptions,
     Seeds,
+    WholeLayers,
     default,
     values,
 )
@@ -42,7 +42,7 @@ def patch(
     /,
     pairs: Annotated[Path | None, default("the two prompts", "FILE")] = None,
     model: Model = "emoji",
-    layers: Layers = ("all",),
+    layers: WholeLayers = ("all",),
     seeds: Seeds = (0,),
     tokens: Annotated[tuple[str, ...], values("TOKENS", "each token, and the padding together")] = (),
     encoder: Annotated[str | None, default("the first one", "NAME")] = None,

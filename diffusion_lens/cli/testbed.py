@@ -10,7 +10,15 @@ from rich.table import Table
 
 from diffusion_lens.cli.console import out as console
 from diffusion_lens.cli.console import say
-from diffusion_lens.cli.options import Compute, Device, Layers, Overwrite, check_ending, default, values
+from diffusion_lens.cli.options import (
+    Compute,
+    Device,
+    Overwrite,
+    WholeLayers,
+    check_ending,
+    default,
+    values,
+)
 from diffusion_lens.cli.values import Seed
 from diffusion_lens.cli.verbs import Topic, group, verb
 from diffusion_lens.errors import InputError
@@ -228,7 +236,7 @@ def evaluate(
     /,
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")],
     captions: int = 500,
-    layers: Layers = ("native",),
+    layers: WholeLayers = ("native",),
     seeds: Annotated[tuple[int, ...], values("SEED", "0 1")] = (0, 1),
     synonyms: Annotated[bool, default("ask for them")] = True,
     steps: int = 20,
@@ -242,7 +250,6 @@ def evaluate(
         out: A CSV file of rates with intervals; every answer goes beside it as .parquet, and with more
             than one layer a figure as .png and .pdf.
         captions: The number of held-out captions.
-        layers: The layers to draw, as in `show`.
         seeds: The seeds of the images of each caption and layer.
         synonyms: Do not ask for the words that training held back.
         steps: The number of denoising steps.

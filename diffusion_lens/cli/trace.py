@@ -16,6 +16,7 @@ from diffusion_lens.cli.options import (
     Seeds,
     check_prompt,
     default,
+    values,
 )
 from diffusion_lens.cli.verbs import Topic, verb
 
@@ -36,6 +37,7 @@ def trace(
     model: Model = "emoji",
     layers: Layers = ("all",),
     seeds: Seeds = (0,),
+    embedding: Annotated[tuple[str, ...], values("FILE", "none")] = (),
     mode: Literal["drop", "keep"] = "drop",
     out: Annotated[Path, default("trace", "FOLDER")] = Path("trace"),
     overwrite: Overwrite = False,
@@ -46,6 +48,8 @@ def trace(
     """Draw a prompt with each of its words dropped, or kept alone, at each layer; judge and map the effect.
 
     Args:
+        embedding: Files of learned embeddings that the prompt holds, or folders of such files; with
+            "<cat>=file.pt" the prompt writes the embedding as <cat>.
         prompt: The prompt.
         mode: drop takes one word away; keep takes all other words away.
         out: A folder. images.parquet has the images and grid.png shows those of the first seed;
@@ -59,7 +63,7 @@ def trace(
     from diffusion_lens.figures.heatmap import draw_tokens
     from diffusion_lens.scoring.trace import trace as trace_words
 
-    lens = load.lens(model, batch_size=batch_size)
+    lens = load.lens(model, batch_size=batch_size, embeddings=embedding)
     traced = trace_words(lens, prompt, layers, seeds, mode=mode, **sampler.arguments())
     traced.result.save_table(images)
     sheet = traced.grid()

@@ -13,6 +13,7 @@ from diffusion_lens.cli.options import (
     ReadingOptions,
     check_ending,
     default,
+    values,
 )
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
@@ -35,6 +36,7 @@ def words(
     /,
     model: Model = "emoji",
     layers: Layers = ("all",),
+    embedding: Annotated[tuple[str, ...], values("FILE", "none")] = (),
     count: int = 5,
     tokens: str = "content",
     by: Annotated[
@@ -50,6 +52,8 @@ def words(
     """Say in words what the hidden state of each word of a prompt holds at each layer.
 
     Args:
+        embedding: Files of learned embeddings that the prompts hold, or folders of such files; with
+            "<cat>=file.pt" the prompts write the embedding as <cat>.
         count: How many words for each token, the most likely first.
         tokens: Whose states: words of the prompt with semicolons between them, content, last, special,
             pads, or a position such as #3.
@@ -79,7 +83,7 @@ def words(
     from diffusion_lens.lens.asked import make_reading
     from diffusion_lens.lens.words import say_layers
 
-    lens = load.lens(model)
+    lens = load.lens(model, embeddings=embedding)
     how = make_reading(**reading.arguments())
     table = say_layers(
         lens,

@@ -51,14 +51,14 @@ def measure_cycle(
         steps: denoising steps.
 
     Returns:
-        A row by image: `prompt`, `layer`, `seed`, `error` (0: the prompt's own conditioning; 1: as far
-        off as the mean), `rank` of the prompt among all, and `candidates`, how many those are.
-        Missing images have missing values.
+        A row by image: `prompt`, `layer`, `site` (as in a result), `seed`, `error` (0: the prompt's own
+        conditioning; 1: as far off as the mean), `rank` of the prompt among all, and `candidates`, how
+        many those are. Missing images have missing values.
     """
     result = inversion.lens(prompts, layers, seeds, steps=steps)
     texts = list(dict.fromkeys(prompts))
     states = inversion.encode([rephrase(text) for text in texts])
-    table = result.table[["prompt", "layer", "seed", "image"]]
+    table = result.table[["prompt", "layer", "site", "seed", "image"]]
     drawn = table[table["image"].notna()]
     measured = pd.DataFrame({"error": [], "rank": []}, dtype=float)
     if len(drawn):
@@ -75,9 +75,9 @@ def cycle_by_layer(cycles: pd.DataFrame) -> pd.DataFrame:
     """The means of `measure_cycle`, over the images that are there.
 
     Returns:
-        A row by layer: `layer`, `error`, `first` (the share of images whose prompt has rank 1) and
-        `candidates`.
+        A row by layer, and by part of its block: `layer`, `site`, `error`, `first` (the share of images
+        whose prompt has rank 1) and `candidates`.
     """
     first = cycles["rank"].eq(1).where(cycles["rank"].notna()).astype(float)
-    groups = cycles.assign(first=first).groupby("layer")
+    groups = cycles.assign(first=first).groupby(["layer", "site"])
     return groups.agg({"error": "mean", "first": "mean", "candidates": "first"}).reset_index()

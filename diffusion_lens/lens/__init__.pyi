@@ -15,7 +15,6 @@ from .prompt_anatomy import PromptAnatomy as PromptAnatomy
 from .prompt_anatomy import dissect as dissect
 from .provenance import where_drawn as where_drawn
 from .result import Result as Result
-from .rows import column_labels as column_labels
 from .settings import Settings as Settings
 from .thumbnails import data_address as data_address
 from .thumbnails import thumbnail as thumbnail

@@ -15,6 +15,7 @@ from diffusion_lens.errors import InputError, UnsupportedPipelineError
 from diffusion_lens.images.attention_maps import AttentionRecorder
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.call import Call
+from diffusion_lens.lens.changes import rows_of_layer
 from diffusion_lens.lens.grid import contact_sheet
 from diffusion_lens.lens.model import Model
 from diffusion_lens.lens.words import DrawnBy
@@ -33,7 +34,7 @@ class WordAttention:
 
     Attributes:
         tokens: the word, or the tokens.
-        rows: the images, one row each: `cell`, `prompt`, `layer`, `native`, `seed`, `image`.
+        rows: the images, one row each: `cell`, `prompt`, `layer`, `site`, `native`, `seed`, `image`.
         maps: by the path of the attention layer, the share of what a place read, from 0 to 1; the mean over
             heads. In joint attention the rest is of other words and of the image itself.
     """
@@ -106,7 +107,7 @@ class WordAttention:
         columns: dict[str, None] = {}
         sheet: dict[str, dict[str, Image.Image | None]] = {}
         for row, heat in zip(self.rows.to_dict("records"), means, strict=True):
-            column = "native" if row["native"] else str(row["layer"])
+            column = "native" if row["native"] else row["site"]
             label = f"{row['prompt']}, seed {row['seed']}" if several else f"seed {row['seed']}"
             columns[column] = None
             image = row["image"]
@@ -149,7 +150,7 @@ def attend_word(
         states: the hidden states that they rest on.
         tokens: the word, or tokens; see `diffusion_lens.text.interventions.tokens`.
         prompt: only of this prompt.
-        layers: only of these layers: numbers, or "native".
+        layers: only of these layers: numbers, parts of blocks such as "6.attn", or "native".
         seeds: only of these seeds.
 
     Raises:
@@ -162,9 +163,9 @@ def attend_word(
         raise InputError("The model of this result is gone, or it was read from a file. Draw it again.")
     AttentionRecorder(model.pipeline, 0, ())  # or it is refused
     table = table if prompt is None else table[table["prompt"] == prompt]
-    layer = table["layer"].astype(object).where(~table["native"].astype(bool), "native")
-    wanted = layer.isin(layers or list(layer)) & table["seed"].isin(seeds or list(table["seed"]))
-    table = table[wanted]
+    if layers:
+        table = table[pd.concat([rows_of_layer(table, one) for one in layers], axis=1).any(axis=1)]
+    table = table[table["seed"].isin(seeds or list(table["seed"]))]
     if table.empty:
         raise InputError(f"The result holds no image of prompt {prompt!r}, layers {layers}, seeds {seeds}.")
     by_columns = {tuple(map(str, one.columns().values())): one for one in drawn_by.readings}
@@ -187,7 +188,7 @@ def attend_word(
             drawn = next(call.rows())
         images.append(drawn["image"])
         recorded.append(recorder.maps)
-    rows = table[["cell", "prompt", "layer", "native", "seed"]].reset_index(drop=True)
+    rows = table[["cell", "prompt", "layer", "site", "native", "seed"]].reset_index(drop=True)
     size = next((one.size for one in images if one is not None), (1, 1))
     maps = {
         block: torch.stack([_as_image(torch.stack(one[block]), size) for one in recorded])

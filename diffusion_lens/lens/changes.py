@@ -7,7 +7,7 @@ from PIL import Image
 from diffusion_lens.errors import InputError
 from diffusion_lens.runs.table import IMAGE_COLUMNS, VARIANT_COLUMNS
 
-__all__ = ["changes", "find_image"]
+__all__ = ["changes", "find_image", "rows_of_layer"]
 
 
 def find_image(table: pd.DataFrame, layer: int | str, seed: int, *, upscaled: bool) -> Image.Image:
@@ -16,20 +16,12 @@ def find_image(table: pd.DataFrame, layer: int | str, seed: int, *, upscaled: bo
     Raises:
         InputError: no such image, or it is missing (the reason is said).
     """
-    match = table["native"] if layer == "native" else table["layer"] == layer
-    if isinstance(layer, str) and layer != "native":
-        match = table["site"] == layer
-    elif layer != "native":
-        # of several images the layer itself, neither a part of its block nor what is read natively besides
-        for other in (table["site"].str.contains(".", regex=False), table["native"]):
-            match = match & ~other if (match & ~other).any() else match
-    found = table[match & (table["seed"] == seed)]
+    found = table[rows_of_layer(table, layer) & (table["seed"] == seed)]
     if found.empty:
+        seeds = ", ".join(map(str, sorted(table["seed"].unique().tolist())))
         raise InputError(
             f"There is no image of layer {layer!r}, seed {seed!r}. There are layers "
-            f"{sorted(table['layer'].unique().tolist())}"
-            f"{', native' if table['native'].any() else ''} and seeds "
-            f"{sorted(table['seed'].unique().tolist())}."
+            f"{', '.join(_names(table))} and seeds {seeds}."
         )
     for name in _variants(found):
         values = found[name].astype(str).unique().tolist()
@@ -44,6 +36,28 @@ def find_image(table: pd.DataFrame, layer: int | str, seed: int, *, upscaled: bo
         raise InputError(f"The image of layer {layer!r}, seed {seed!r} is missing: {row['missing']}.")
     image: Image.Image = row[column]
     return image
+
+
+def rows_of_layer(table: pd.DataFrame, layer: int | str) -> pd.Series:
+    """Which rows are of a layer: a number, "native", or a site as it is written."""
+    native = table["native"].astype(bool)
+    if layer == "native":
+        return native
+    if isinstance(layer, str):
+        return table["site"] == layer
+    of_layer = table["layer"] == layer
+    parts = table["site"].str.contains(".", regex=False)
+    itself = of_layer & ~native & ~parts
+    return itself if itself.any() else of_layer & ~parts  # read where the pipeline reads
+
+
+def _names(table: pd.DataFrame) -> list[str]:
+    """What the layers of a table can be asked for by."""
+    ordered = table.sort_values("layer", kind="stable")
+    parts = ordered["site"].str.contains(".", regex=False)
+    numbers = [str(layer) for layer in ordered.loc[~parts, "layer"].unique()]
+    native = ["native"] if table["native"].any() else []
+    return [*numbers, *ordered.loc[parts, "site"].unique(), *native]
 
 
 def changes(table: pd.DataFrame) -> pd.DataFrame:

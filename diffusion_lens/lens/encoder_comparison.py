@@ -36,7 +36,7 @@ class EncoderComparison:
         names: what the two encoders are called.
         results: what the lens drew with each.
         table: one row a prompt, layer and seed: `prompt`, `layer`, `native`, `column` (the layer's label),
-            `seed`, `state_difference` (of the hidden states of the layer, without tokens that the encoder's
+            `seed`, `state_difference` (of the states that were drawn, without tokens that the encoder's
             attention mask hides, as the root mean square of the difference by that of the first encoder's)
             and `image_difference` (mean absolute difference of the pixels, 0 to 1; missing where an image
             is).

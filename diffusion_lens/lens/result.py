@@ -275,7 +275,9 @@ class Result:
         return cls(load_table(os.fspath(folder), wanted), load_states(Path(folder)))
 
     def __repr__(self) -> str:
-        counted = {name: self.table[name].nunique() for name in ("prompt", "layer", "seed")}
+        layers = {name.partition(",")[0] for name in grid_columns(self.table)}
+        prompts, seeds = (self.table[name].nunique() for name in ("prompt", "seed"))
+        counted = {"prompt": prompts, "layer": len(layers), "seed": seeds}
         counts = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in counted.items()]
         return f"Result({len(self.table)} images: {', '.join(counts)})"
 

@@ -65,6 +65,8 @@ def load_table(place: str, wanted: Wanted) -> pd.DataFrame:
         if values is not None
     }
     table: pd.DataFrame = _read_parquet(saved) if saved.is_file() else read_run(place, asked)
+    if saved.is_file() and table.empty:
+        raise InputError(f"{place} holds no image. Give a result or a run with images.")
     for name, chosen in asked.items():
         unknown = [value for value in chosen if value not in set(table[name])]
         if unknown:

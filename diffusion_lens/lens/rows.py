@@ -80,10 +80,10 @@ def grid_columns(table: pd.DataFrame, layers: Sequence[int | str] | None = None)
         fits = [
             name
             for name, (layer, native) in names.items()
-            if (native if asked == "native" else name == str(asked) or layer == asked)
+            if (native if asked == "native" else str(asked) in (name, str(layer)))
         ]
         if not fits:
-            raise InputError(f"There is no layer {asked!r}. There are: {', '.join(names)}.")
+            raise InputError(f"There is no layer {asked!r}. There are: {'; '.join(names)}.")
         chosen += fits
     return list(dict.fromkeys(chosen))
 

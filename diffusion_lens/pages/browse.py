@@ -18,6 +18,7 @@ from diffusion_lens.lens.thumbnails import thumbnail
 from diffusion_lens.pages.recipe import command_of, python_of
 from diffusion_lens.pages.run_filter import ANSWERS, END, Filter, Found, select
 from diffusion_lens.pages.run_index import RunIndex, Strip
+from diffusion_lens.pages.run_parts import whole_layers
 from diffusion_lens.pages.sections import Panel, panels
 from diffusion_lens.pages.verdicts import Verdicts
 from diffusion_lens.pages.views import FilmCell, FilmStrip, FilmView
@@ -167,6 +168,7 @@ class Browser:
             "questions": self.verdicts.questions,
             "answers": ANSWERS,
             "end": END,
+            "layers": whole_layers(self.index.columns),
         }
 
     def _found(self, request: Request) -> tuple[Filter, Found]:

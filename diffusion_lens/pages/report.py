@@ -20,6 +20,7 @@ from diffusion_lens.pages import comparisons, sections
 from diffusion_lens.pages.glossary import GLOSSARY
 from diffusion_lens.pages.recipe import command_of
 from diffusion_lens.pages.run_index import RunIndex, Strip
+from diffusion_lens.pages.run_parts import whole_layers
 from diffusion_lens.pages.templates import render
 from diffusion_lens.pages.verdicts import Verdicts
 from diffusion_lens.pages.views import FilmCell, FilmStrip, FilmView
@@ -150,7 +151,7 @@ def _part(index: RunIndex, budget: int) -> RunPart:
     failed = [strip for strip in strips if verdicts.lost(strip)][: max(1, count // 4)]
     spread = _spread(strips, max(1, count - len(failed)))
     first = index.row(spread[0].cells[next(iter(spread[0].cells))])
-    last = index.row(list(spread[0].cells.values())[-1])
+    last = index.row(spread[0].cells[whole_layers(spread[0].cells)[-1]])
     return RunPart(
         index,
         tuple(_facts(index, first)),

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from diffusion_lens.errors import InputError
 from diffusion_lens.pages.run_index import RunIndex, Strip
+from diffusion_lens.pages.run_parts import whole_layers
 from diffusion_lens.pages.verdicts import Verdicts
 
 __all__ = ["ANSWERS", "END", "Filter", "Found", "select"]
@@ -157,7 +158,7 @@ def select(index: RunIndex, strips: Sequence[Strip], verdicts: Verdicts, asked: 
 
 def _cell(strip: Strip, layer: str) -> str:
     """The image of a layer; empty where the strip has none."""
-    return list(strip.cells.values())[-1] if layer == END else strip.cells.get(layer, "")
+    return strip.cells.get(whole_layers(strip.cells)[-1] if layer == END else layer, "")
 
 
 def _number(given: Mapping[str, str], name: str) -> float | None:

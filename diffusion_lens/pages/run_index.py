@@ -17,12 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
-from diffusion_lens.errors import RunError
+from diffusion_lens.errors import RunError, ScoresError
 from diffusion_lens.files import read_from
 from diffusion_lens.pages.run_parts import NEEDED, find_parts, read_images_of, read_rows
 from diffusion_lens.runs.manifest import load_plan
 from diffusion_lens.runs.table import VARIANT_COLUMNS
 from diffusion_lens.scoring.baselines import is_baseline
+from diffusion_lens.scoring.cells import fractions, labels
 
 __all__ = ["RunIndex", "Strip"]
 
@@ -276,7 +277,9 @@ def _read_answers(fs: Any, root: str, notes: list[str]) -> pd.DataFrame:
         try:
             with fs.open(path, "rb") as file:
                 frame = pq.read_table(file, columns=list(ANSWERS)).to_pandas()
-        except (OSError, pa.ArrowException) as error:
+            # as `scoring.table` reads them: a table that was edited may hold words
+            frame = frame.assign(p=fractions(frame["p"]), label=labels(frame["label"]))
+        except (OSError, pa.ArrowException, ScoresError) as error:
             name = path.removeprefix(root).lstrip("/")
             notes.append(f"{name} holds no scores of this run ({str(error).splitlines()[0]}).")
             continue

@@ -3,7 +3,7 @@
 Each page of a part has a checksum, so that bytes that changed on the disk are seen and not shown as images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,9 +14,18 @@ import pyarrow.parquet as pq
 from diffusion_lens.errors import RunError
 from diffusion_lens.files import open_from
 
-__all__ = ["NEEDED", "find_parts", "read_images_of", "read_rows"]
+__all__ = ["NEEDED", "find_parts", "read_images_of", "read_rows", "whole_layers"]
 
 NEEDED = ("prompt", "layer", "seed", "image")
+
+
+def whole_layers(labels: Iterable[str]) -> list[str]:
+    """The labels that are no parts of blocks ("6.attn"); all, where there is nothing else.
+
+    What a part adds is no step on the way from the first layer to the last one.
+    """
+    known = list(labels)
+    return [name for name in known if "." not in name] or known
 
 
 def find_parts(fs: Any, root: str, url: str) -> list[str]:
@@ -28,7 +37,9 @@ def find_parts(fs: Any, root: str, url: str) -> list[str]:
     if not fs.isdir(root):
         return [root]
     for pattern in ("images/*.parquet", "images.parquet", "*.parquet"):
-        found = [path for path in sorted(fs.glob(f"{root}/{pattern}")) if "/." not in path]
+        # a file that is being written begins with a dot; so may a folder that the run lies in
+        listed = sorted(fs.glob(f"{root}/{pattern}"))
+        found = [path for path in listed if not path.rpartition("/")[2].startswith(".")]
         if found:
             return found
     inside = sorted(path.rpartition("/")[2] for path in fs.ls(root, detail=False))

@@ -4,6 +4,7 @@ from functools import cached_property
 from typing import Any
 
 from diffusion_lens.pages.run_index import RunIndex, Strip
+from diffusion_lens.pages.run_parts import whole_layers
 
 __all__ = ["Verdicts"]
 
@@ -57,7 +58,7 @@ class Verdicts:
 
     def lost(self, strip: Strip) -> bool:
         """Whether a strip is wrong at its last layer and was right at an earlier one."""
-        found = [self.whole(cell) for cell in strip.cells.values()]
+        found = [self.whole(strip.cells[name]) for name in whole_layers(strip.cells)]
         return bool(found) and found[-1] == "wrong" and "right" in found
 
     def of(self, cell: str) -> list[dict[str, Any]]:

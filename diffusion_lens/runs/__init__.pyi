@@ -9,6 +9,8 @@ from .export import Format as Format
 from .export import export_run as export_run
 from .images import RunImages as RunImages
 from .images import Series as Series
+from .images import name_of as name_of
+from .images import names_of_readings as names_of_readings
 from .images import read_run as read_run
 from .lock import use_lock as use_lock
 from .manifest import check_model as check_model

@@ -17,7 +17,7 @@ from diffusion_lens.runs.plan import Cell, Plan
 from diffusion_lens.runs.store import Scan, Store
 from diffusion_lens.text.reading import ResolvedReading
 
-__all__ = ["RunImages", "Series", "read_run"]
+__all__ = ["RunImages", "Series", "name_of", "names_of_readings", "read_run"]
 
 log = logging.getLogger(__name__)
 
@@ -69,26 +69,17 @@ class RunImages:
     @property
     def name(self) -> str:
         """The run's name: its folder's."""
-        return self.store.root.rstrip("/").rpartition("/")[2] or self.store.url
+        return name_of(self.store)
 
     def series(self) -> list[Series]:
         """All series of the run, those of a prompt together; cells that are not drawn yet are left out."""
         readings = self.plan.resolved.readings
-        differs = self._differs
+        names = names_of_readings(self.plan, self.name)
         found: dict[tuple[int, str, str, int], list[Cell]] = {}
-        twice = _doubled(readings)
         for cell in self.plan.cells:
-            if cell.id not in self._where and cell.id not in self.scan.failed:
-                continue
-            reading = readings[cell.reading]
-            run = self.name
-            told = [part for name, part in _kind(reading).items() if name in differs and part]
-            if told:
-                run += f" ({', '.join(told)})"
-            if reading.native and _place(reading) in twice:
-                run += " at the native tap"
-            key = (cell.prompt, run, reading.reading.encoder, cell.seed)
-            found.setdefault(key, []).append(cell)
+            if cell.id in self._where or cell.id in self.scan.failed:
+                encoder = readings[cell.reading].reading.encoder
+                found.setdefault((cell.prompt, names[cell.reading], encoder, cell.seed), []).append(cell)
         return [
             Series(
                 run,
@@ -104,16 +95,10 @@ class RunImages:
     @property
     def reading(self) -> str:
         """How all of its layers are read, as "readout native, pooled hold"; what differs names a series."""
-        shared = _kind(self.plan.resolved.readings[0])
+        shared, differing = _kind(self.plan.resolved.readings[0]), _differing(self.plan)
         return ", ".join(
-            f"{name} {part}" for name, part in shared.items() if part and name not in self._differs
+            f"{name} {part}" for name, part in shared.items() if part and name not in differing
         )
-
-    @cached_property
-    def _differs(self) -> set[str]:
-        """In what the readings of one layer differ."""
-        kinds = [_kind(one) for one in self.plan.resolved.readings]
-        return {name for name in kinds[0] if len({one[name] for one in kinds}) > 1}
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -166,6 +151,28 @@ class RunImages:
         return parts
 
 
+def name_of(store: Store) -> str:
+    """A run's name: its folder's."""
+    return store.root.rstrip("/").rpartition("/")[2] or store.url
+
+
+def names_of_readings(plan: Plan, name: str) -> list[str]:
+    """What the run is called in the scores of each reading of its plan: its name, and what tells it apart.
+
+    Args:
+        plan: the plan; with readings that are added to it, what tells the others apart changes too.
+        name: the run's name.
+    """
+    readings, differs = plan.resolved.readings, _differing(plan)
+    twice = _doubled(readings)
+    names = []
+    for one in readings:
+        told = [part for kind, part in _kind(one).items() if kind in differs and part]
+        again = " at the native tap" if one.native and _place(one) in twice else ""
+        names.append(f"{name} ({', '.join(told)}){again}" if told else f"{name}{again}")
+    return names
+
+
 def read_run(
     url: str | os.PathLike[str], wanted: Mapping[str, Sequence[Any]], columns: Sequence[str] | None = None
 ) -> pd.DataFrame:
@@ -204,6 +211,12 @@ def read_run(
     table = table[planned].sort_values("cell", key=lambda cells: cells.map(place)).reset_index(drop=True)
     found: pd.DataFrame = table if columns is None else table[list(columns)]
     return found
+
+
+def _differing(plan: Plan) -> set[str]:
+    """In what the readings of one layer differ."""
+    kinds = [_kind(one) for one in plan.resolved.readings]
+    return {name for name in kinds[0] if len({one[name] for one in kinds}) > 1}
 
 
 def _kind(reading: ResolvedReading) -> dict[str, str]:

@@ -117,12 +117,10 @@ def still_resolved(before: Plan, experiment: Experiment) -> Resolved | None:
 def name_cells(store: Store, scan: Scan, cells: frozenset[str], plan: Plan) -> str:
     """By which values some cells of a run differ from those of a plan."""
     readings = plan.resolved.readings
+    read = ("encoder", "readout", "slots", "interventions", "site")
     planned: dict[str, set[Any]] = {
         "prompt": {one.prompt for one in plan.prompts},
-        "encoder": {one.reading.encoder for one in readings},
-        "readout": {one.reading.readout.id for one in readings},
-        "interventions": {one.columns()["interventions"] for one in readings},
-        "layer": {one.layer for one in readings},
+        **{name: {one.columns()[name] for one in readings} for name in read},
         "seed": {seed for one in plan.prompts for seed in plan.experiment.seeds_of(one.prompt)},
     }
     found: dict[str, set[Any]] = {name: set() for name in planned}
@@ -139,6 +137,7 @@ def name_cells(store: Store, scan: Scan, cells: frozenset[str], plan: Plan) -> s
     for name, values in found.items():
         strange = sorted(values - planned[name])
         if strange:
-            shown = ", ".join(map(repr, strange[:5])) + (", ..." if len(strange) > 5 else "")
-            named.append(f"{name} {shown}")
+            words = strange if name == "site" else map(repr, strange)
+            shown = ", ".join([*words][:5]) + (", ..." if len(strange) > 5 else "")
+            named.append(f"{'layer' if name == 'site' else name} {shown}")
     return "; ".join(named) or "other settings"

@@ -1,6 +1,8 @@
 from .answerable import why_unanswered as why_unanswered
 from .baselines import BASELINES as BASELINES
 from .baselines import is_baseline as is_baseline
+from .cells import fractions as fractions
+from .cells import labels as labels
 from .former import save_answers as save_answers
 from .judge_images import asked_of as asked_of
 from .judge_images import checks_of as checks_of

@@ -11,8 +11,12 @@ import pyarrow.parquet as pq
 
 from diffusion_lens.checks.checks import Check, CheckedPrompt
 from diffusion_lens.errors import ScoresError
+from diffusion_lens.runs.images import RunImages
 from diffusion_lens.runs.store import Store
 from diffusion_lens.scoring.answer_store import digest_of_checks, table_path
+from diffusion_lens.scoring.baselines import is_baseline
+from diffusion_lens.scoring.of_run import with_cells, with_names_of_now
+from diffusion_lens.scoring.registry import scorers
 from diffusion_lens.scoring.table import KEY, validate, write
 
 __all__ = ["digests_of", "read_former", "save_answers", "why_lost", "with_digests"]
@@ -102,21 +106,38 @@ def save_answers(
 
     Args:
         run: the run's folder.
-        new: validated scores of one rater.
+        new: validated scores of one rater, on images of the run.
         overwrite: let new answers replace other ones to the same questions.
 
     Returns:
         The file written, and all answers in it; a question without an answer now keeps the one from before.
 
     Raises:
-        ScoresError: a question was answered otherwise before, and `overwrite` is off.
+        ScoresError: the rater is called as a scorer is, or an image is not of the run; or a question was
+            answered otherwise before, and `overwrite` is off.
+        RunError: there is no run, or it is damaged.
         OutputError: the file can't be written.
     """
     (rater,) = new["scorer"].unique()
-    former = read_former(Store(run), table_path(rater))
-    table = new if former is None else _together(validate(former), new, overwrite)
+    images = RunImages(run)
+    former = read_former(images.store, table_path(rater))
+    _check_person(rater, former)
+    table = with_cells(new, images)
+    if former is not None:
+        before = with_names_of_now(validate(former), images.store)
+        table = _together(before, table, overwrite)
     (path,) = write(table, run)
     return path, table
+
+
+def _check_person(rater: str, former: pd.DataFrame | None) -> None:
+    """Refuse a name under which a scorer would write, or its baselines would stand."""
+    scored = former is not None and "version" in former
+    if rater in scorers() or scored or is_baseline(pd.Series([rater])).item():
+        raise ScoresError(
+            f"{rater!r} is the name of a scorer, whose answers these would be mixed with. Call the person "
+            "otherwise, such as --rater human:ann."
+        )
 
 
 def _together(former: pd.DataFrame, new: pd.DataFrame, overwrite: bool) -> pd.DataFrame:

@@ -15,6 +15,7 @@ import torch
 from PIL.Image import Image
 
 from diffusion_lens.checks.checks import CheckedPrompt
+from diffusion_lens.errors import LayerError
 from diffusion_lens.lens.grid import contact_sheet
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.result import Result
@@ -127,14 +128,14 @@ def patch_prompts(
         CheckError: no check tells the two prompts of a pair apart.
         PromptError, LayerError, EncoderError, SamplerError, ScorerError: something asked for can't be.
     """
-    counted = [tuple(check.id for check in one) for one in checks_of_pairs(pairs, given, checks)]
     lens.conditioner.check_present()
     encoder = encoder or next(iter(lens.conditioner.slots))
     reader = lens.reader({name: value for name, value in options.items() if name not in _OF_SAMPLER})
+    numbers = [one.layer for one in _layers(lens, layers, encoder, reader)]
+    counted = [tuple(check.id for check in one) for one in checks_of_pairs(pairs, given, checks)]
     found, images, answers = [], [], []
     for number, (clean, corrupted) in enumerate(pairs):
         states = _encode(lens, reader, clean, corrupted, encoder)
-        numbers = [one.layer for one in _layers(lens, layers, encoder, reader)]
         places = find_patch_places(reader, states[encoder][0], states[encoder][1], tokens)
         plain = lens([clean, corrupted], "native", seeds, states=states, progress=False, **options).table
         cells = list(_cells(states[encoder].states, states[encoder].layers, places, numbers))
@@ -171,8 +172,19 @@ def _layers(
     encoder: str,
     reader: Reader,
 ) -> Sequence[Any]:
-    """The layers asked for, of the encoder that is patched."""
-    return lens.readings(layers, Reading(encoder), reader)
+    """The layers asked for, of the encoder that is patched.
+
+    Raises:
+        LayerError: one is a part of a block.
+    """
+    found = lens.readings(layers, Reading(encoder), reader)
+    parts = [one.reading.site.id for one in found if one.reading.site.part]
+    if parts:
+        raise LayerError(
+            f"{parts[0]} is a part of a block, and whole hidden states are patched. Name layers: all, "
+            f"native, or numbers such as {found[0].layer}."
+        )
+    return found
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,7 @@ def check_sources(paths: Sequence[str | os.PathLike[str]]) -> None:
         if _is_run(one) and _is_run(two) and name == os.path.basename(second):
             raise ScoresError(
                 f"{one} and {two} are two runs of one name, {name!r}, by which tables and figures tell "
-                "runs apart. Rename one of the folders and score it again, which asks nothing twice: "
-                "`diffusion-lens score`."
+                "runs apart. Rename one of the folders."
             )
 
 

@@ -20,6 +20,9 @@ __all__ = ["repeats_layer", "score_result", "scorers_named"]
 # images that differ in none of these are a series: the layers of one prompt and seed
 _SERIES = ("model", "revision", "encoder", "readout", "pooled", "slots", "interventions", "edits", "seed")
 
+# said in the name of a run where a result has several of them
+_OFTEN_ALIKE = ("revision", "pooled", "slots")
+
 
 def score_result(
     result: Result,
@@ -42,8 +45,8 @@ def score_result(
 
     Returns:
         A validated table of scores (see `scoring.table`), gated by parents. A missing image is missing,
-        with its reason. Images that were read where the pipeline reads say so in the column `native`; where
-        they repeat a layer that was drawn as such, they are a run of their own. `depth` is of the encoder's
+        with its reason. The column `native` says which images were read where the pipeline reads; where
+        they repeat a layer (`repeats_layer`), so does the name of their run. `depth` is of the encoder's
         last layer, as a result of a lens knows it, and of the deepest one drawn for a result that was read
         from a file.
 
@@ -56,13 +59,14 @@ def score_result(
     asked = ask([Prompt(text) for text in prompts], checks or ()).prompts
     readings = result.drawn_by.readings if result.drawn_by is not None else ()
     depths = {one.reading.encoder: one.depth for one in readings}
+    told = ["readout", "interventions", "edits", *(name for name in _OFTEN_ALIKE if _differs(table, name))]
     made = []
     for one in scorers_named(scorer, settings, device):
         models = [_column(table, name) for name in ("model", "revision")]
         for (model, revision), part in table.groupby(models, dropna=False):
             source = Source(_text(model), _text(revision))
             by_prompt = dict(zip(prompts, one.prepare(asked, source), strict=True))
-            made += _score(one, part, by_prompt, source, depths, images_at_once)
+            made += _score(one, part, by_prompt, source, depths, told, images_at_once)
     if not made:
         raise ScorerError(f"{scorer} can judge none of the checks of these prompts.")
     return scores.validate(pd.DataFrame(made))
@@ -89,34 +93,53 @@ def scorers_named(
     return made
 
 
+def repeats_layer(table: pd.DataFrame) -> pd.Series:
+    """Which images were read where the pipeline reads, beside another one of that layer in their series.
+
+    A layer that is both, as in a pipeline that reads one layer of one encoder, is there once. A part of
+    the layer's block is no such image.
+
+    Args:
+        table: that of a result.
+    """
+    keys = [table[name] for name in ("prompt", *_SERIES, "layer") if name in table]
+    keys.append(pd.Series([_part(row) for row in table.to_dict("records")], table.index))
+    native = table["native"].astype(bool)
+    return native & (~native).groupby(keys, dropna=False).transform("any")
+
+
 def _score(
     scorer: Scorer,
     table: pd.DataFrame,
     prompts: Mapping[str, CheckedPrompt],
     source: Source,
     depths: Mapping[str, int],
+    told: Sequence[str],
     images_at_once: int,
 ) -> list[dict[str, object]]:
     """The rows of one scorer on the images of one model."""
     facts: list[tuple[CheckedPrompt, dict[str, Any]]] = []
     requests: list[ScoreRequest | str] = []
-    parts = [_part(row) for row in table.to_dict("records")]
-    table = table.assign(_part=parts, _again=repeats_layer(table))
-    keys = [name for name in ("prompt", *_SERIES, "_part", "_again") if name in table]
-    differing = [name for name in ("pooled", "slots") if name in table and table[name].nunique() > 1]
+    table = table.assign(
+        _part=[_part(row) for row in table.to_dict("records")], _again=repeats_layer(table)
+    )
+    keys = [name for name in ("prompt", *_SERIES, "_part") if name in table]
     for _, series in table.groupby(keys, sort=False, dropna=False):
-        ordered = series.sort_values("layer").to_dict("records")
+        ordered = series.sort_values(["_again", "layer"]).to_dict("records")
         rows: list[dict[str, Any]] = [{str(name): row[name] for name in row} for row in ordered]
-        depth = max(depths.get(rows[0]["encoder"], 0), rows[-1]["layer"])
-        prompt = prompts[rows[0]["prompt"]]
-        kept = tuple(check for check in prompt.checks if check.kind in scorer.kinds)
-        if not kept:
-            continue
-        checked = CheckedPrompt(prompt.prompt_id, prompt.prompt, kept, prompt.category)
-        for before, row in zip([None, *rows], rows, strict=False):
-            references: dict[Reference, Any] = {"last": rows[-1]["image"]}
-            if before is not None:
-                references["before"] = before["image"]
+        depth = max(depths.get(rows[0]["encoder"], 0), *(row["layer"] for row in rows))
+        before: list[dict[str, Any]] = []
+        plain = [row for row in rows if not row["_again"]] or rows
+        for row in rows:
+            prompt = prompts[row["prompt"]]
+            kept = tuple(check for check in prompt.checks if check.kind in scorer.kinds)
+            if not kept:
+                continue
+            checked = CheckedPrompt(prompt.prompt_id, prompt.prompt, kept, prompt.category)
+            references: dict[Reference, Any] = {"last": plain[-1]["image"]}
+            if before:
+                references["before"] = before[-1]["image"]
+            before.append(row)
             facts.append((checked, {**row, "depth": depth}))
             requests.append(
                 ScoreRequest(row["image"], kept, references if scorer.references else {}, source)
@@ -140,7 +163,7 @@ def _score(
             for one in scores.rows(
                 checked,
                 judged,
-                run=_run_name(row, source, differing),
+                run=_run_name(row, source, told),
                 scorer=scorer.name,
                 encoder=row["encoder"],
                 layer=row["layer"],
@@ -151,27 +174,18 @@ def _score(
     return made
 
 
-def repeats_layer(table: pd.DataFrame) -> pd.Series:
-    """Which images were read where the pipeline reads, beside another one of that layer in their series.
-
-    A layer that is both, as in a pipeline that reads one layer of one encoder, is there once.
-
-    Args:
-        table: that of a result.
-    """
-    keys = [table[name] for name in ("prompt", *_SERIES, "layer") if name in table]
-    keys.append(pd.Series([_part(row) for row in table.to_dict("records")], table.index))
-    native = table["native"].astype(bool)
-    return native & (~native).groupby(keys, dropna=False).transform("any")
-
-
-def _run_name(row: Mapping[str, Any], source: Source, differing: Sequence[str]) -> str:
+def _run_name(row: Mapping[str, Any], source: Source, told: Sequence[str]) -> str:
     """What tells the readings of a result apart, as a run's name does."""
     parts = [_part(row)] if _part(row) else []
-    parts += [str(row[name]) for name in ("readout", "interventions", "edits") if row.get(name)]
-    parts += [f"{name} {row[name]}" for name in differing]
+    for name in told:
+        if row.get(name):
+            parts.append(f"{name} {row[name]}" if name in _OFTEN_ALIKE else str(row[name]))
     name = " ".join([source.model or "result", *parts])
     return f"{name} at the native tap" if row["_again"] else name
+
+
+def _differs(table: pd.DataFrame, name: str) -> bool:
+    return name in table and table[name].nunique(dropna=False) > 1
 
 
 def _part(row: Mapping[Any, Any]) -> str:

@@ -53,6 +53,7 @@ class SheetQuestion:
         encoder: the text encoder.
         run: the run.
         category: the kind of prompt.
+        cell: the image's cell in its run, for the key.
     """
 
     image: Image
@@ -65,6 +66,7 @@ class SheetQuestion:
     encoder: str = "text_encoder"
     run: str = ""
     category: str = ""
+    cell: str = ""
 
 
 def sample_questions(
@@ -135,6 +137,7 @@ def sample_questions(
                     encoder=line.encoder,
                     run=line.run,
                     category=prompt.category,
+                    cell=cell.id,
                 )
             )
     return questions
@@ -201,7 +204,7 @@ def write_sheet(
         row = {part: getattr(question, part) for part in _KEY[:-3]}
         check = question.check
         row |= {"check": check.id, "kind": check.kind, "parents": join_parents(check.parents)}
-        lines.append({"id": name, **row})
+        lines.append({"id": name, **row, "cell": question.cell})
     # in the order of the sheet too: the order they came in would tell layers apart
     shown = {id(asked[place].image): asked[place].image for place in order}
     images = {pictures[key]: _png(image) for key, image in shown.items()}
@@ -239,8 +242,8 @@ def read_answers(
         scorer: what to call the rater in the table; name several apart ("human:ann").
 
     Returns:
-        A validated table of scores, one row by question: "unsure" and no answer are missing, with the
-        reason; a note becomes the reason too.
+        A validated table of scores, one row by question, with the cell of its image as the key names it:
+        "unsure" and no answer are missing, with the reason; a note becomes the reason too.
 
     Raises:
         ScoresError: a file can't be read, or the answers are of another sheet.
@@ -260,7 +263,8 @@ def read_answers(
     why = answer.map({"yes": None, "no": None, "unsure": "unsure"}).where(answer != "", "not answered")
     both["label"] = answer.map(_ANSWERS).astype("boolean")
     both["reason"] = [said or reason for said, reason in zip(note, why, strict=True)]
-    return scores.validate(both[[*_KEY, "label", "reason"]].assign(scorer=scorer))
+    cell = ["cell"] if "cell" in both else []
+    return scores.validate(both[[*_KEY, *cell, "label", "reason"]].assign(scorer=scorer))
 
 
 def _read(path: str | os.PathLike[str], columns: tuple[str, ...]) -> pd.DataFrame:

@@ -38,8 +38,10 @@ import pandas as pd
 from diffusion_lens.checks.checks import KINDS, CheckedPrompt, Judgement, join_parents
 from diffusion_lens.errors import ScoresError
 from diffusion_lens.files import check_within, write_whole
+from diffusion_lens.runs.store import Store
 from diffusion_lens.scoring.cells import fractions, labels, whole_numbers
 from diffusion_lens.scoring.gating import gate
+from diffusion_lens.scoring.of_run import with_names_of_now
 
 __all__ = ["COLUMNS", "KEY", "read", "rows", "validate", "write"]
 
@@ -198,7 +200,8 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
         path: the file, the run's folder, or its folder of scores.
 
     Returns:
-        The validated table; of a folder, all its files in one. A file that can't be read is logged as a
+        The validated table; of a folder, all its files in one, and of a run one that calls it what it is
+        called now. A file that can't be read is logged as a
         warning, and the others are read.
 
     Raises:
@@ -224,7 +227,8 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
         )
     for message in refused:
         log.warning("%s The others were read.", message)
-    return validate(pd.concat(parts, ignore_index=True)) if len(parts) > 1 else parts[0]
+    table = with_names_of_now(pd.concat(parts, ignore_index=True), Store(folder.parent))
+    return validate(table) if len(parts) > 1 else table
 
 
 def write(table: pd.DataFrame, path: str | os.PathLike[str]) -> list[Path]:

@@ -8,11 +8,10 @@ import pandas as pd
 from PIL.Image import Image
 
 from diffusion_lens.checks.scenes import parse_caption
-from diffusion_lens.errors import InputError, LayerError
+from diffusion_lens.errors import InputError
 from diffusion_lens.lens.grid import contact_sheet
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.lens.result import Result
-from diffusion_lens.lens.rows import column_labels
 from diffusion_lens.scoring.judge_images import checks_of, image_difference, judge_images, share_right
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
 from diffusion_lens.text.interventions import Drop, Intervention, Keep
@@ -29,10 +28,11 @@ class Trace:
     Attributes:
         result: all images; those of the whole prompt come first.
         table: one row by word, layer and seed: `word`, `position` (of the word, from 0; a word
-            that stands twice has two), `layer`, `seed`, `cell`, `change` (mean absolute difference from the
-            image of the whole prompt, of the range of a pixel, 0 to 1), `right` (share of the prompt's
-            checks that the image meets), `right_whole` (likewise of the whole prompt) and `effect`:
-            dropped, how much of it is lost, `right_whole - right`; kept, how much of it is there, `right`.
+            that stands twice has two), `layer`, `site` (as in a result), `seed`, `cell`, `change` (mean
+            absolute difference from the image of the whole prompt, of the range of a pixel, 0 to 1),
+            `right` (share of the prompt's checks that the image meets), `right_whole` (likewise of the
+            whole prompt) and `effect`: dropped, how much of it is lost, `right_whole - right`; kept, how
+            much of it is there, `right`.
             What was not judged is missing.
     """
 
@@ -44,7 +44,9 @@ class Trace:
         judged.
         """
         value = "effect" if self.table["effect"].notna().any() else "change"
-        grid = self.table.pivot_table(index=["position", "word"], columns="layer", values=value)
+        grid = self.table.pivot_table(index=["position", "word"], columns="site", values=value)
+        grid = grid.reindex(columns=self.table["site"].unique())
+        grid.columns = pd.Index([int(one) if one.isdecimal() else one for one in grid.columns])
         return grid.droplevel("position")
 
     def grid(self, seed: int | None = None) -> Image:
@@ -55,7 +57,7 @@ class Trace:
         """
         seed = int(self.table["seed"].iloc[0]) if seed is None else seed
         drawn = self.result.table[self.result.table["seed"] == seed]
-        layers = list(dict.fromkeys(drawn["layer"]))
+        layers = list(dict.fromkeys(drawn["site"]))
         images = drawn["image"].tolist()
         rows = [images[i : i + len(layers)] for i in range(0, len(images), len(layers))]
         words = self.table.drop_duplicates("position").sort_values("position")["word"]
@@ -94,20 +96,19 @@ def trace(
     if not words:
         raise InputError("The prompt has no word to trace. Write one, such as 'a red fox'.")
     undisturbed = _draw(lens, prompt, (), layers, seeds, options)
-    _check_layers(undisturbed.table)
     rows = [undisturbed.table]
     for position in range(len(words)):  # by its position: a word may stand in several places
         change: Intervention = Drop(f"word#{position}") if mode == "drop" else Keep(f"word#{position}")
         rows.append(_draw(lens, prompt, (change,), layers, seeds, options).table)
     result = replace(undisturbed, table=pd.concat(rows, ignore_index=True))
     right = [_judge(lens, prompt, one) for one in rows]
-    whole = rows[0].assign(right_whole=right[0]).set_index(["layer", "seed"])
+    whole = rows[0].assign(right_whole=right[0]).set_index(["site", "seed"])
     found = []
     for position, word in enumerate(words, start=1):
-        drawn = rows[position][["layer", "seed", "cell", "image"]].assign(
+        drawn = rows[position][["layer", "site", "seed", "cell", "image"]].assign(
             word=word, position=position - 1, right=right[position]
         )
-        keys = pd.MultiIndex.from_frame(drawn[["layer", "seed"]])
+        keys = pd.MultiIndex.from_frame(drawn[["site", "seed"]])
         drawn["right_whole"] = whole["right_whole"].reindex(keys).to_numpy()
         others = whole["image"].reindex(keys)
         drawn["change"] = [image_difference(*pair) for pair in zip(drawn["image"], others, strict=True)]
@@ -115,24 +116,8 @@ def trace(
     table = pd.concat(found, ignore_index=True)
     lost = table["right_whole"] - table["right"]
     table["effect"] = lost if mode == "drop" else table["right"]
-    order = ["word", "position", "layer", "seed", "cell", "change", "right", "right_whole", "effect"]
-    return Trace(result, table[order])
-
-
-def _check_layers(drawn: pd.DataFrame) -> None:
-    """Refuse a layer that is drawn in several ways, of which a trace could show one only.
-
-    Raises:
-        LayerError: such a layer.
-    """
-    twice = drawn[drawn.duplicated(["layer", "seed"])]
-    if not twice.empty:
-        layer = twice["layer"].iloc[0]
-        ways = dict.fromkeys(column_labels(drawn[drawn["layer"] == layer]))
-        raise LayerError(
-            f"Layer {layer} was asked for in several ways ({', '.join(ways)}), and a trace has one image "
-            "by layer. Trace them one after the other."
-        )
+    order = ["word", "position", "layer", "site", "seed", "cell"]
+    return Trace(result, table[[*order, "change", "right", "right_whole", "effect"]])
 
 
 def _draw(

@@ -28,6 +28,7 @@ __all__ = ["Reader"]
 
 _OFFLOAD = 'loading with offload="model"'
 _NATIVE = parse_readout("native")
+_Read = tuple[str, list[int], list[bool]]  # a prompt, its token ids and its mask
 
 
 class Reader:
@@ -257,7 +258,7 @@ class Reader:
                 )
                 read = prompt, seen.input_ids[0].tolist(), mask[0].bool().tolist()
                 for change in (one for one in edits.changes if one.part == part):
-                    state = change.change(state, layer, self._context(name, own, *read, change))
+                    state = change.change(state, layer, self._context(name, own, read, change))
                 return state
 
             return apply
@@ -267,17 +268,14 @@ class Reader:
 
     def context_of(self, name: str, states: LayerStates, change: Intervention) -> Context:
         """What an intervention knows of one prompt, as the encoder read it."""
-        return self._context(name, states.fingerprint, *_read(states), change)
+        return self._context(name, states.fingerprint, _read(states), change)
 
-    def _context(
-        self, name: str, fingerprint: str, prompt: str, ids: list[int], mask: list[bool], change: Intervention
-    ) -> Context:
+    def _context(self, name: str, fingerprint: str, read: _Read, change: Intervention) -> Context:
         sources = {}
-        for source in change.sources(prompt):
+        for source in change.sources(read[0]):
             states = self.source(source)[name]
             sources[source] = Source(states, self.find_places(name, *_read(states)))
-        places = self.find_places(name, prompt, ids, mask)
-        return Context(prompt, name, fingerprint, places, sources)
+        return Context(read[0], name, fingerprint, self.find_places(name, *read), sources)
 
     def places_of(self, states: LayerStates) -> TokenPlaces:
         """Where the words and the pads of one prompt are."""
@@ -296,6 +294,5 @@ class Reader:
         return expand(text, self.embeddings)
 
 
-def _read(states: LayerStates) -> tuple[str, list[int], list[bool]]:
-    """One prompt, its token ids and its mask."""
+def _read(states: LayerStates) -> _Read:
     return states.prompts[0], states.input_ids[0].tolist(), states.mask[0].tolist()

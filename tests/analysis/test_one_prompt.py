@@ -120,3 +120,16 @@ def test_a_scorer_that_cannot_tell_says_why():
     photographs = Result(result.table.assign(model="made/model"), {})
     with pytest.raises(ScorerError, match="can't tell whether 'purple' is there"):
         photographs.emergence("purple")
+
+
+def test_a_part_of_the_last_block_takes_the_last_layer_from_no_series():
+    table = drawn().table.iloc[:3].assign(site=["0", "1", "2"])
+    table["native"] = table["layer"] == 2  # drawn once: where the pipeline reads
+    part = table.iloc[2:].assign(native=False, site="2.head.3", image=[scene("a blue cat")])
+    whole, of_head = Result(pd.concat([table, part]), {}).emergence("purple")
+    assert whole.layer == 2 and whole.rates["layer"].tolist() == [0, 1, 2]
+    assert of_head.layer is None and of_head.rates["layer"].tolist() == [2]
+    assert str(whole).startswith("emoji native: 'purple' is there from layer 2 on")
+    assert str(of_head).startswith("emoji head.3 native: 'purple' is there for good at no layer")
+    (alone,) = Result(table, {}).emergence("purple")
+    assert alone.layer == 2 and str(alone).startswith("'purple' is there from layer 2 on")

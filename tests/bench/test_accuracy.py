@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from diffusion_lens.bench.accuracy import RARE_OBJECTS, evaluate, questions, rates
+from diffusion_lens.errors import LayerError
 from diffusion_lens.lens.lens import DiffusionLens
 from diffusion_lens.testbed import captions, scenes
 from diffusion_lens.testbed.synonyms import SYNONYMS
@@ -54,6 +55,8 @@ def test_answers_of_a_real_model(emoji: DiffusionLens) -> None:
     per_picture = answers.groupby(["caption", "layer", "seed"]).size()
     assert len(per_picture) == 2 * 2 * 2
     assert answers["right"].dtype == "boolean"
+    with pytest.raises(LayerError, match=r"6\.head\.3 is a part of a block, and rates are of whole layers"):
+        evaluate(emoji, asked, layers=(6, "6.head.3"), steps=2)
 
 
 def made(right: np.ndarray, repeats: int) -> pd.DataFrame:

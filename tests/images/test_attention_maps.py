@@ -91,6 +91,19 @@ def test_maps_are_chosen_by_step_and_block_and_drawn(tiny_lens):
             found.mean(**wrong)
 
 
+def test_parts_of_a_block_have_maps_of_their_own(tiny_lens):
+    result = tiny_lens("sd")(PROMPT, ["2.attn", "2.mlp", 2, "native"], progress=False)
+    found = result.attention("fox")
+    assert found.rows["site"].tolist() == result.table["site"].tolist()
+    assert found.table.groupby("site").size().nunique() == 1 and found.table["site"].nunique() == 4
+    alone = result.attention("fox", layers=["2.mlp"])
+    assert alone.rows["site"].tolist() == ["2.mlp"]
+    assert found.grid().width > 3 * alone.grid().width / 2  # a column for each
+    assert result.attention("fox", layers=[2]).rows["site"].tolist() == ["2"]
+    deepest = int(result.table.loc[result.table["native"], "layer"].iloc[0])
+    assert result.attention("fox", layers=[deepest]).rows["native"].tolist() == [True]
+
+
 def test_an_attention_among_image_places_is_no_reading_of_the_text(new_lens):
     lens = new_lens("sd3")
     config = {name: value for name, value in lens.pipeline.transformer.config.items() if name[0] != "_"}

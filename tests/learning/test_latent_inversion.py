@@ -158,7 +158,7 @@ def test_missing_images_are_not_counted_as_far_off() -> None:
     measured = pd.DataFrame(
         {"layer": [0, 0, 0, 6], "error": [0.5, 0.7, np.nan, np.nan], "rank": [1, 2, np.nan, np.nan]}
     )
-    found = cycle_by_layer(measured.assign(candidates=3))
+    found = cycle_by_layer(measured.assign(site=measured["layer"].astype(str), candidates=3))
     assert found["first"][0] == 0.5 and found["error"][0] == pytest.approx(0.6)
     assert found.loc[1, ["first", "error"]].isna().all() and set(found["candidates"]) == {3}
 
@@ -211,7 +211,8 @@ def test_verbs(
     own = car.with_name("own.png")
     cli.personalise(car, ("{} at night", "{} on grass"), own, refine_steps=1, seeds=(0, 1))
     cli.redraw((car,), car.with_name("again.png"), refine_steps=1)
-    cli.cycle(("a blue car", "a dog"), car.with_name("cycle.csv"))
+    sites = ("6.head.3", "6")
+    cli.cycle(("a blue car", "a dog"), car.with_name("cycle.csv"), layers=sites)
     other = car.parent / "other"
     other.mkdir()
     picture("a dog").save(other / car.name)
@@ -219,8 +220,12 @@ def test_verbs(
     with Image.open(car.with_name("again.png")) as one, Image.open(car.with_name("both.png")) as both:
         assert both.height > 1.5 * one.height  # a row of each, though their files have one name
     said = capsys.readouterr().out
-    assert "a blue car" in said and "target  a red car" in said and "layer 6: error" in said
-    assert len(pd.read_csv(car.with_name("cycle.csv"))) == 2
+    assert "a blue car" in said and "target  a red car" in said
+    read_back = pd.read_csv(car.with_name("cycle.csv"), dtype={"site": str})
+    means = read_back.groupby("site")["error"].mean()
+    assert len(read_back) == 4 and means["6.head.3"] > means["6"]
+    for site in sites:  # what a head adds is no part of the mean of its layer
+        assert f"layer {site}: error {means[site]:.2f}, nearest of 2" in said
     for name in ("edit", "own", "again"):
         with Image.open(car.with_name(f"{name}.png")) as sheet:
             assert sheet.width > 300

@@ -75,14 +75,19 @@ def test_layers_below_a_changed_block_are_equal_and_those_above_are_not(tiny_len
     assert compared.grid().height > compared.grid().width / 4
 
 
-def test_parts_of_blocks_are_compared_by_what_they_add(tiny_lens, encoders):
-    parts = ["2.mlp", "3.attn", "3.mlp", 3]
+def test_what_parts_of_a_block_add_is_compared_and_not_the_layer(tiny_lens, encoders):
+    lens, sites = tiny_lens("sd"), ["3.attn", "3.mlp", "native+3.mlp", 3]
     compared = compare_encoders(
-        tiny_lens("sd"), PROMPT, "own", str(encoders / "tuned"), parts, steps=1, progress=False
+        lens, PROMPT, "own", str(encoders / "tuned"), sites, amount=1e-6, guidance=1.0
     )
-    differ = compared.table.set_index("column")["state_difference"]
-    assert list(differ.index) == ["2.mlp", "3.attn", "3.mlp", "3"]
-    assert (differ[:2] == 0).all() and differ["3.mlp"] > differ["3"] > 0
+    differ = compared.by_layer().set_index("column")["state_difference"]
+    # the MLP of block 3 is what was changed, after its attention
+    assert differ["3.attn"] == 0 < differ["3"]
+    one, other = (result.states["text_encoder"] for result in compared.results)
+    mask = one.mask[0]
+    first, second = (states.layer("3.mlp")[0][mask].double() for states in (one, other))
+    assert differ["3.mlp"] == pytest.approx(float((first - second).norm() / first.norm()))
+    assert len(set(differ)) == 4 and differ["native+3.mlp"] > 0
 
 
 def test_the_state_difference_is_relative_to_the_first(tiny_lens):

@@ -25,12 +25,35 @@ def result(emoji):
 
 def test_an_image_is_found_by_layer_seed_and_prompt(result):
     assert result.image(6, 1, "a fox") is result.image("native", 1, "a fox")
-    with pytest.raises(InputError, match=r"no image of layer 2, seed 0. There are layers \[0, 3, 6\]"):
+    with pytest.raises(
+        InputError, match=r"no image of layer 2, seed 0. There are layers 0, 3, 6, native and seeds 0, 1\."
+    ):
         result.image(2, 0, "a fox")
     with pytest.raises(InputError, match=r"Prompt 'a dog' is not in this result"):
         result.image(0, 0, "a dog")
     with pytest.raises(InputError, match=r"Prompt None is not in this result. Name one of"):
         result.image(0, 0)
+
+
+def test_a_layer_is_itself_also_where_parts_of_its_block_are_drawn(emoji):
+    drawn = emoji("a fox", [0, "6.attn", "6.mlp", 6], steps=1, progress=False)
+    assert repr(drawn) == "Result(4 images: 1 prompt, 4 layers, 1 seed)"
+    assert drawn.image(6) is drawn.image("native") and drawn.image(6) is not drawn.image("6.attn")
+    with pytest.raises(InputError, match=r"There are layers 0, 6, 6\.attn, 6\.mlp, native and seeds 0\."):
+        drawn.image(3)
+    parts = Result(drawn.table[drawn.table["site"].str.contains(".", regex=False)], {})
+    with pytest.raises(InputError, match=r"no image of layer 6, .* are layers 6\.attn, 6\.mlp and"):
+        parts.image(6)
+    assert drawn.grid(layers=["6"]).size == drawn.grid(layers=[6]).size
+    with pytest.raises(InputError, match=r"There are: 0; 6\.attn; 6\.mlp; 6, native\."):
+        drawn.grid(layers=[2])
+
+
+def test_a_table_of_no_images_is_refused(result, tmp_path):
+    result.save_table(tmp_path / "all.parquet")
+    pd.read_parquet(tmp_path / "all.parquet").iloc[:0].to_parquet(tmp_path / "none.parquet")
+    with pytest.raises(InputError, match=r"none\.parquet holds no image\. Give"):
+        Result.load(tmp_path / "none.parquet")
 
 
 def test_save_and_load_round_trip(result, tmp_path):

@@ -1,6 +1,7 @@
 """The pages of a run in a browser."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,7 @@ from diffusion_lens.pages.app import create_app
 from diffusion_lens.pages.recipe import command_of, python_of
 from diffusion_lens.pages.run_filter import Filter, select
 from diffusion_lens.pages.run_index import RunIndex
+from diffusion_lens.pages.run_parts import whole_layers
 from diffusion_lens.pages.serve import can_open_pages, listen
 from diffusion_lens.pages.verdicts import Verdicts
 from diffusion_lens.scoring import table as scores
@@ -312,3 +314,27 @@ def test_images_that_the_experiment_asks_for_no_more_are_left_out(tmp_path: Path
 def test_the_atlas_opens_one_run() -> None:
     none = command("explore", "--atlas")
     assert none.returncode == 2 and "opens one run, and 0 were given" in none.stderr
+
+
+def test_parts_of_blocks_are_no_layers_on_the_way_to_the_last_one(tmp_path):
+    sites = {"0": False, "3": False, "6": True, "3.attn": True, "6.head.3": True}
+    rows = [
+        {"prompt": "a red fox", "seed": seed, "layer": int(site[0]), "site": site, "native": False}
+        for seed in (0, 1)
+        for site in sites
+    ]
+    table = pd.DataFrame(rows).assign(cell=[f"{row['site']}-{row['seed']}" for row in rows], image=None)
+    table.to_parquet(tmp_path / "made.parquet")
+    answers = table[["cell"]].assign(scorer="oracle", check="prompt", kind="global", p=None, reason=None)
+    # seed 0 gets it right at the last layer; of seed 1 nothing is right but what parts of blocks add
+    right = [sites[row["site"]] if row["seed"] == 0 else "." in row["site"] for row in rows]
+    answers["label"] = pd.array(right, dtype="boolean")
+    index = replace(RunIndex.open(tmp_path / "made.parquet"), answers=answers)
+    assert index.columns == ["0", "3", "3.attn", "6", "6.head.3"]
+    verdicts, strips = Verdicts(index), index.strips()
+    assert [verdicts.lost(strip) for strip in strips] == [False, False]
+    wrong = Filter(question=("oracle", "prompt"), end="wrong")
+    found = select(index, strips, verdicts, wrong)
+    assert [strip.key["seed"] for strip in found.strips] == [1]
+    assert whole_layers(index.columns) == ["0", "3", "6"]
+    assert whole_layers(["3.attn", "6.head.3"]) == ["3.attn", "6.head.3"]

@@ -241,3 +241,13 @@ def test_a_strip_without_interventions_says_so_beside_those_with_some() -> None:
     key = {"prompt": "a red fox", "seed": 1, "interventions": ""}
     assert Strip(key, {}).detail == "seed 1, no interventions"
     assert Strip({**key, "interventions": "drop(fox)"}, {}).detail == "seed 1, interventions drop(fox)"
+
+
+def test_a_run_is_found_by_a_path_that_goes_up_and_in_a_hidden_folder(run, tmp_path, monkeypatch):
+    hidden = shutil.copytree(run, tmp_path / ".cache/made")
+    (hidden / "images/.unfinished-part.parquet").write_bytes(b"cut")  # of a sweep that is at work
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    page = build_report([hidden])
+    assert "a red fox" in page and "unfinished-part" not in page
+    assert "a red fox" in build_report(["../.cache/made"])

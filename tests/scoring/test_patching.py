@@ -9,7 +9,7 @@ import pytest
 from diffusion_lens.analysis.patch_effects import effect_grid, patch_effects
 from diffusion_lens.checks.checks import Judgement
 from diffusion_lens.cli.patch import read_pairs
-from diffusion_lens.errors import CheckError, InputError
+from diffusion_lens.errors import CheckError, InputError, LayerError
 from diffusion_lens.scoring.patching import patch_prompts
 from diffusion_lens.scoring.scorer import Scorer
 from tests.command_line import run
@@ -40,6 +40,12 @@ def passes(emoji):
     handle = encoder.blocks[0].register_forward_hook(lambda *_: seen.update(["pass"]))
     yield seen
     handle.remove()
+
+
+def test_a_part_of_a_block_is_not_patched_as_its_layer(emoji, passes):
+    with pytest.raises(LayerError, match=r"6\.head\.3 is a part of a block, and whole .* are patched"):
+        patch_prompts(emoji, [(CLEAN, CORRUPTED)], [0, "6.head.3"], scorer=Redness())
+    assert not passes
 
 
 def test_all_tokens_patched_at_the_last_layer_give_the_clean_image(emoji, passes):

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from diffusion_lens.errors import InputError, LayerError
+from diffusion_lens.errors import InputError
 from diffusion_lens.figures.heatmap import draw_tokens
 from diffusion_lens.scoring.trace import trace
 
@@ -31,6 +31,24 @@ def test_each_word_is_judged_at_each_layer(emoji, mode):
     assert draw_tokens(traced.heatmap(), label=mode).axes
 
 
+def test_parts_of_a_block_are_traced_beside_its_layer(emoji):
+    sites = [3, "3.attn", "native+6.mlp", 6]
+    traced = trace(emoji, "a red car", sites, steps=1)
+    alone = trace(emoji, "a red car", "3.attn", steps=1)
+    order = list(traced.table["site"].unique())
+    assert sorted(order) == ["3", "3.attn", "6", "native+6.mlp"]
+    # what each holds is what it holds when it is traced by itself
+    part = traced.table[traced.table["site"] == "3.attn"]
+    assert part["cell"].tolist() == alone.table["cell"].tolist()
+    assert part["change"].tolist() == pytest.approx(alone.table["change"].tolist(), abs=1e-3)
+    heat = traced.heatmap()
+    assert list(heat.columns) == [int(one) if one.isdecimal() else one for one in order]
+    assert (
+        heat.shape == (3, 4)
+        and traced.grid().height == trace(emoji, "a red car", [0, 6], steps=1).grid().height
+    )
+
+
 def test_a_word_that_stands_twice_is_traced_at_each_of_its_places(emoji):
     table = trace(emoji, "a red car and a red fox", 6, steps=2).table
     assert table["word"].tolist() == ["a", "red", "car", "and", "a", "red", "fox"]
@@ -49,8 +67,6 @@ def test_what_can_not_be_traced_is_refused(emoji, untyped):
         trace(emoji, " ")
     with pytest.raises(InputError, match="Allowed: drop, keep"):
         trace(emoji, "a car", mode="swap")
-    with pytest.raises(LayerError, match=r"Layer 6 .* in several ways \(6, native, 6.attn\)"):
-        trace(emoji, "a car", [0, 6, "6.attn"], steps=1)
 
 
 def test_the_command_writes_images_numbers_and_a_figure(tmp_path):

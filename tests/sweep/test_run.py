@@ -55,6 +55,14 @@ def test_images_are_those_of_the_lens(draw, tiny_lens, tmp_path):
         assert mine[name].fillna("").tolist() == theirs[name].fillna("").tolist(), name
 
 
+def test_layers_that_an_experiment_has_no_more_are_named_by_their_site(draw, tmp_path, caplog):
+    few = {"prompts": ["a red fox"], "seeds": [0]}
+    draw(make(layers=[2, 3, "2.attn", "native+2.mlp"], **few), tmp_path)
+    draw(make(layers=[2], **few), tmp_path)
+    assert "3 images in" in caplog.text
+    assert "kept as they are: layer 2.attn, 3, native+2.mlp." in caplog.text
+
+
 def test_a_run_opens_as_it_is(draw, tmp_path):
     prompts = [{"prompt": "a red fox", "kind": "single", "rank": 3}, {"prompt": "a car", "rank": 9}]
     draw(make(prompts=prompts), tmp_path / "a run")
