@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -76,6 +77,7 @@ def encode(
     fingerprints = {name: conditioner.encoders[name].fingerprint for name in needed}
     parts: dict[str, list[LayerStates]] = {name: [] for name in needed}
     for prompt in prompts:
+        _warn_of_unknown_words(conditioner, prompt, words)
         recordings = conditioner.capture(prompt, needed, options, frozenset(stop), edits)
         for name, recording in recordings.items():
             made_with = _made_with(prompt, options, words)
@@ -182,6 +184,24 @@ def _states(
         pooled=pooled,
         made_with=(made_with,),
     )
+
+
+def _warn_of_unknown_words(conditioner: Conditioner, prompt: str, words: Mapping[str, str]) -> None:
+    """Say what is written as learned words are and is none, such as one whose file was forgotten."""
+    tokenizers = [find_tokenizer(conditioner.pipe, slot) for slot in conditioner.slots.values()]
+    for word in dict.fromkeys(re.findall(r"<[\w-]+>", prompt)):
+        if word not in words and not any(_is_token(tokenizer, word) for tokenizer in tokenizers):
+            log.warning(
+                "%r in %r is read as plain text: no learned word of this name is loaded. If it is one, "
+                "give its file: --embedding FILE, or embeddings=[FILE].",
+                *(word, prompt),
+            )
+
+
+def _is_token(tokenizer: Any, word: str) -> bool:
+    """Whether a tokenizer knows a word as a whole."""
+    pieces = tokenizer.tokenize(word)
+    return len(pieces) == 1 and pieces[0] != tokenizer.unk_token
 
 
 def _warn_of_cut_words(

@@ -114,6 +114,22 @@ def test_a_call_says_which_learned_words_change_nothing(new_lens, caplog):
     assert "No prompt holds '<it>' ('it' there is plain text): it changes nothing." in caplog.text
 
 
+def test_a_call_says_what_is_written_as_a_learned_word_and_is_none(new_lens, caplog):
+    lens = new_lens("sdxl")
+    learned = lens.with_embeddings([initial_embedding(lens.pipeline, "<it>", "cat")])
+    with caplog.at_level(logging.WARNING, "diffusion_lens"):
+        learned("a <it>, 1 < 2 > 0", "native", steps=1, progress=False)
+        for part in ("", "_2"):  # as diffusers' own loader does
+            tokenizer = getattr(lens.pipeline, f"tokenizer{part}")
+            tokenizer.add_tokens("<own>")
+            getattr(lens.pipeline, f"text_encoder{part}").resize_token_embeddings(len(tokenizer))
+        lens("a <own>", "native", steps=1, progress=False)
+        assert not caplog.text
+        lens("a <it>", "native", steps=1, progress=False)
+    (said,) = caplog.messages
+    assert said.startswith("'<it>' in 'a <it>' is read as plain text") and "--embedding FILE" in said
+
+
 def test_a_clip_that_pools_at_the_largest_id_still_pools_at_its_end(new_lens):
     lens = new_lens("flux")  # conditioned on CLIP's pooled output alone, and on T5
     encoder = lens.pipeline.text_encoder
