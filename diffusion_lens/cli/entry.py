@@ -1,5 +1,7 @@
 """`main`: reads the command line, runs one verb, and turns errors into a message and an exit code."""
 
+import atexit
+import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -43,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: the words after `diffusion-lens`; those of this process by default.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # what is left at the end goes with the process: to search it for garbage takes a second
+    atexit.register(gc.freeze)
     wait_shortly()
     prepare_streams()
     _prepare_log()

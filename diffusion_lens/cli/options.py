@@ -1,8 +1,7 @@
 """Options that several verbs share: each is defined once, with its help and the words of its default."""
 
 import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import tyro
 
 from diffusion_lens.choices import Dtype, Offload, Pooled
 from diffusion_lens.errors import InputError
+from diffusion_lens.garbage import without_collection
 
 if TYPE_CHECKING:
     from diffusion_lens.lens.lens import DiffusionLens
@@ -185,22 +185,11 @@ class Load(Compute):
         given["encoders"] = _by_name(given.pop("encoder_family"))
         del given["text_encoder"]
         given["text_encoders"] = self.text_encoders
-        with _without_collection():
+        with without_collection():
             from diffusion_lens.lens.lens import DiffusionLens
 
+            gc.freeze()  # libraries stay; a model's parts may become garbage, once they are released
             return DiffusionLens.from_pretrained(model, **given, **options)
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Run the body without garbage collection, which takes a fifth of the time of importing and loading."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
 
 
 def _by_name(texts: Sequence[str]) -> dict[str, str]:

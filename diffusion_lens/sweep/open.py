@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion_lens.errors import InputError, RunError
+from diffusion_lens.garbage import without_collection
 from diffusion_lens.runs.experiment import Experiment, Prompt
 from diffusion_lens.runs.lock import use_lock
 from diffusion_lens.runs.manifest import (
@@ -164,10 +165,11 @@ class _Asked:
         scan = self.store.scan()
         lens = self.lens
         if resolved is None:
-            from diffusion_lens.sweep.resolve import load_lens, resolve
+            with without_collection():
+                from diffusion_lens.sweep.resolve import load_lens, resolve
 
-            if lens is None:
-                lens = load_lens(self.experiment, self.store, self.embeddings, self.conditionings)
+                if lens is None:
+                    lens = load_lens(self.experiment, self.store, self.embeddings, self.conditionings)
             resolved = resolve(lens, self.experiment)
             if before is not None:
                 now = {name: getattr(resolved, name) for name in ("fingerprint", "settings", "dtype")}
