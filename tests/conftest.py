@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # at run time where they are used: the process that only hand
 signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("default", deadline=None, max_examples=30, derandomize=True)
 settings.load_profile("default")
+gc.disable()  # while all tests are imported
 
 
 def tiny_sampler(family: str) -> "Sampler":
@@ -147,8 +148,14 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         spare_the_collector()
 
 
+def pytest_sessionfinish() -> None:
+    """Before pytest and Python go through all of it once more."""
+    spare_the_collector()
+
+
 def pytest_collection_finish() -> None:
     """Once all is imported: what takes a tenth of the tests' time if it is left as it is."""
+    gc.enable()
     spare_the_collector()
     # and each call quietens libraries that are not quiet
     for library in ("transformers", "diffusers", "huggingface_hub"):

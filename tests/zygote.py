@@ -4,6 +4,7 @@ A child is a process of its own, that can be killed, stopped or starved of memor
 a new interpreter needs to import torch and diffusers.
 """
 
+import gc
 import json
 import logging
 import os
@@ -105,11 +106,14 @@ def read(output: int) -> str:
 def main() -> None:
     """Fork for every line of standard input."""
     from diffusion_lens.errors import DiffusionLensError
+    from diffusion_lens.garbage import without_collection
     from tests.conftest import build_lens
 
-    names: dict[str, Any] = {"lens": build_lens("sd"), "build_lens": build_lens}
-    exec(PRELUDE, names)
-    import diffusion_lens.sweep.worker  # noqa: F401
+    with without_collection():
+        names: dict[str, Any] = {"lens": build_lens("sd"), "build_lens": build_lens}
+        exec(PRELUDE, names)
+        import diffusion_lens.sweep.worker  # noqa: F401
+    gc.freeze()  # children share it, and end without going through it
 
     logging.basicConfig(format="%(message)s")
     outputs: dict[int, int] = {}
