@@ -18,6 +18,7 @@ from diffusion_lens import errors
 from diffusion_lens.cli.entry import CONFIG
 from diffusion_lens.cli.values import VALUES
 from diffusion_lens.cli.verbs import find_verb
+from diffusion_lens.garbage import without_collection
 from diffusion_lens.models import known_families
 from tests.few_steps import few_steps
 
@@ -111,7 +112,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.syspath_prepend(ROOT / "docs")
         run = importlib.import_module("lens_site.run")
         patch.setattr(run, "run_block", partial(run_fewer, run.run_block))
-        code = main([*arguments, "-d", str(out / "trees"), str(ROOT / "docs"), str(out / "html")])
+        with without_collection():  # of nodes there are millions
+            code = main([*arguments, "-d", str(out / "trees"), str(ROOT / "docs"), str(out / "html")])
     assert code == 0, log.read_text()[-3000:]
     return out / "html"
 
