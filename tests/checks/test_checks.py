@@ -260,7 +260,7 @@ def test_checks_survive_the_disk(tmp_path_factory, made, text):
     checks = tuple(Check(f"{i}{name}", kind, question) for i, (name, question, kind) in enumerate(made))
     prompts = [
         CheckedPrompt("a", text, checks, source={"row": [1, {"deep": None}]}),
-        CheckedPrompt("b", "other", (Check("x", "global", "?"),)),
+        CheckedPrompt("b", f"not {text}", (Check("x", "global", "?"),)),
     ]
     path = tmp_path_factory.mktemp("checks") / "checks.jsonl"
     write_jsonl(path, prompts)
