@@ -188,8 +188,8 @@ def _states(
 
 def _warn_of_unknown_words(conditioner: Conditioner, prompt: str, words: Mapping[str, str]) -> None:
     """Say what is written as learned words are and is none, such as one whose file was forgotten."""
-    tokenizers = [find_tokenizer(conditioner.pipe, slot) for slot in conditioner.slots.values()]
     for word in dict.fromkeys(re.findall(r"<[\w-]+>", prompt)):
+        tokenizers = (find_tokenizer(conditioner.pipe, slot) for slot in conditioner.slots.values())
         if word not in words and not any(_is_token(tokenizer, word) for tokenizer in tokenizers):
             log.warning(
                 "%r in %r is read as plain text: no learned word of this name is loaded. If it is one, "
