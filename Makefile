@@ -133,7 +133,7 @@ gpu:
 
 # The documents: docs/build/index.html opens from its file.
 docs: $(READY)
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/build
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/build || { rm -rf docs/build; false; }
 
 # The notebooks as they are, in kernels; `make test` runs their cells with fewer denoising steps.
 notebooks: $(READY)

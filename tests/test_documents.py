@@ -99,12 +99,15 @@ class _Addresses(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages of `make docs`, with `doctor` run on one tiny pipeline, and images of few steps."""
+def site(pytestconfig: pytest.Config) -> Path:
+    """The pages of `make docs`, with `doctor` run on one tiny pipeline, and images of few steps.
+
+    They are kept from one run of the tests to the next: what has changed is built, and what runs code.
+    """
     from sphinx.cmd.build import main
 
-    out = tmp_path_factory.mktemp("site")
-    shutil.rmtree(ROOT / "docs/generated", ignore_errors=True)
+    assert pytestconfig.cache is not None
+    out = pytestconfig.cache.mkdir("site")
     arguments = ["-W", "--keep-going", "-q", "-b", "html", "-D", "lens_examined=flux"]
     log = out / "log.txt"
     with log.open("w") as file, pytest.MonkeyPatch.context() as patch, few_steps(2):
@@ -114,7 +117,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(run, "run_block", partial(run_fewer, run.run_block))
         with without_collection():  # of nodes there are millions
             code = main([*arguments, "-d", str(out / "trees"), str(ROOT / "docs"), str(out / "html")])
-    assert code == 0, log.read_text()[-3000:]
+    if code:
+        said = log.read_text()[-3000:]
+        shutil.rmtree(out)  # the next build would not warn of what this one has read
+        pytest.fail(said)
+    sources = {path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.*")}
+    for page in (out / "html").rglob("*.html"):
+        name = page.relative_to(out / "html")
+        if name not in sources and name.stem not in ("genindex", "py-modindex", "search"):
+            page.unlink()  # its source is gone
     return out / "html"
 
 

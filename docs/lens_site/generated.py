@@ -1,7 +1,9 @@
 """Writes the pages that are made from the code and the results to `generated/` before Sphinx runs."""
 
+import filecmp
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sphinx.application import Sphinx
 
@@ -16,28 +18,41 @@ __all__ = ["setup", "write_pages"]
 
 
 def write_pages(docs: Path, root: Path, examined: str) -> None:
-    """Write all generated pages anew.
+    """Write all generated pages. One that is as it was keeps its time, so that Sphinx does not build it anew.
 
     Args:
         docs: the folder of the documents.
         root: the repository.
         examined: on which tiny pipelines `doctor` is run; see `families.family_pages`.
     """
-    out = docs / "generated"
-    shutil.rmtree(out, ignore_errors=True)
-    pages = {
-        **dict(family_pages(examined)),
-        **dict(error_pages()),
-        **dict(glossary_pages()),
-        **dict(result_pages(root, out)),
-        **dict(notebook_pages(root, out)),
-    }
-    texts = {f"{name}.md": text for name, text in pages.items()}
-    texts |= {f"{name}.rst": text for name, text in api_pages()}
-    for name, text in texts.items():
-        path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    with TemporaryDirectory() as folder:
+        out = Path(folder)
+        pages = {
+            **dict(family_pages(examined)),
+            **dict(error_pages()),
+            **dict(glossary_pages()),
+            **dict(result_pages(root, out)),
+            **dict(notebook_pages(root, out)),
+        }
+        texts = {f"{name}.md": text for name, text in pages.items()}
+        texts |= {f"{name}.rst": text for name, text in api_pages()}
+        for name, text in texts.items():
+            path = out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        _take_over(out, docs / "generated")
+
+
+def _take_over(new: Path, kept: Path) -> None:
+    """Let a folder hold the files of another, and touch only those that differ."""
+    for path in kept.rglob("*"):
+        if path.is_file() and not (new / path.relative_to(kept)).exists():
+            path.unlink()
+    for path in new.rglob("*"):
+        target = kept / path.relative_to(new)
+        if path.is_file() and not (target.exists() and filecmp.cmp(path, target, shallow=False)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
 
 
 def _write(app: Sphinx) -> None:

@@ -51,6 +51,7 @@ class Run(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """The code, and what it gives."""
         source = "\n".join(self.content)
+        self.env.note_reread()  # what it gives depends on the whole package
         names = self.env.temp_data.setdefault("lens-run", {"__name__": "page"})
         try:
             printed, value = run_block(source, names)
