@@ -107,15 +107,15 @@ def untyped() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-@pytest.fixture(scope="session")
-def zygote() -> "Iterator[Zygote]":
-    """A process that forks children to be killed, stopped or starved, one for all tests of a process."""
-    from tests.zygote import Zygote
+ZYGOTE = pytest.StashKey["Zygote"]()
 
-    zygote = Zygote()
-    zygote.run("pass")  # it has imported everything, and its children are timed without that
-    yield zygote
-    zygote.close()
+
+@pytest.fixture(scope="session")
+def zygote(pytestconfig: pytest.Config) -> "Zygote":
+    """A process that forks children to be killed, stopped or starved, one for all tests of a process."""
+    zygote = pytestconfig.stash[ZYGOTE]
+    zygote.run("pass")  # it has built what they need, and its children are timed without that
+    return zygote
 
 
 @pytest.fixture(scope="session")
@@ -148,15 +148,21 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         spare_the_collector()
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
     """Before pytest and Python go through all of it once more."""
     spare_the_collector()
+    if ZYGOTE in session.config.stash:
+        session.config.stash[ZYGOTE].close()
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Once all is imported: what takes a tenth of the tests' time if it is left as it is."""
     gc.enable()
     spare_the_collector()
     # and each call quietens libraries that are not quiet
     for library in ("transformers", "diffusers", "huggingface_hub"):
         logging.getLogger(library).setLevel(logging.ERROR)
+    if any("zygote" in getattr(item, "fixturenames", ()) for item in session.items):
+        from tests.zygote import Zygote
+
+        session.config.stash[ZYGOTE] = Zygote()

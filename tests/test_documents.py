@@ -121,7 +121,9 @@ def site(pytestconfig: pytest.Config) -> Path:
         said = log.read_text()[-3000:]
         shutil.rmtree(out)  # the next build would not warn of what this one has read
         pytest.fail(said)
-    sources = {path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.*")}
+    sources = {
+        path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.*")
+    }
     for page in (out / "html").rglob("*.html"):
         name = page.relative_to(out / "html")
         if name not in sources and name.stem not in ("genindex", "py-modindex", "search"):

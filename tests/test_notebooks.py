@@ -22,16 +22,20 @@ SMALLER = {
     "draw_and_say": {
         '["fox", "pizza", "car", "balloon", "cat", "guitar"]': '["fox", "pizza"]',
         "[0, 1, 2, 3, 5, 8, 11, 15]": "[0, 3, 15]",
+        'by="nearest"': 'by="nearest", words=[*nouns, "car", "cat", "dog"]',
     },
     "latent_diffusion": {
         "range(64)": "range(16)",
         "range(60, 1000, 125)": "(60, 500)",
+        "guidance=1)": "guidance=1, steps=2)",
+        "seeds, guidance=4)": "seeds, guidance=4, steps=2)",
+        "seed=1) for text": "seed=1, steps=2) for text",
         "steps=20": "steps=4",
         "steps=8": "steps=1",
         "range(6)": "range(2)",
         "] * 6": "] * 2",
     },
-    "learned_words": {"steps=80": "steps=20"},
+    "learned_words": {"steps=80": "steps=4", "validate_every=20": "validate_every=2"},
 }
 
 

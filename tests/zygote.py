@@ -1,19 +1,21 @@
-"""A process that has imported everything and built a tiny lens, and forks children to be mistreated.
+"""A process that the tests' process forks once all is imported; it forks children to be mistreated.
 
 A child is a process of its own, that can be killed, stopped or starved of memory, without the seconds that
-a new interpreter needs to import torch and diffusers.
+a new interpreter needs to import torch and diffusers. The first fork comes before the first test: threads
+that tests leave running, and what torch knows of its own, are in no child.
 """
 
-import gc
+import ctypes
 import json
 import logging
 import os
 import re
 import signal
-import subprocess
+import socket
 import sys
 import time
 import traceback
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,26 +62,20 @@ class Zygote:
     """The process, from the tests' side."""
 
     def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.zygote"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            # large blocks go back to the system at once, so that a limit on memory means the same each time
-            env={
-                **os.environ,
-                "PYTHONPATH": os.getcwd(),
-                "OMP_NUM_THREADS": "1",
-                "MALLOC_ARENA_MAX": "1",
-                "MALLOC_MMAP_THRESHOLD_": "65536",
-            },
-        )
+        ours, theirs = socket.socketpair()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other threads: the one that talks to pytest-xdist
+            self.pid = os.fork()
+        if self.pid == 0:
+            ours.close()
+            serve(theirs)
+            os._exit(0)
+        theirs.close()
+        self.socket, self.lines = ours, ours.makefile("r")
 
     def ask(self, **command: Any) -> Any:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        self.socket.sendall(json.dumps(command).encode() + b"\n")
+        return json.loads(self.lines.readline())
 
     def start(self, code: str, **values: Any) -> Child:
         """Run code in a child; `lens` and the names of the prelude are there, and `values`."""
@@ -93,9 +89,9 @@ class Zygote:
         return self.start("os.chdir(cwd); main(arguments)", arguments=arguments, cwd=str(cwd))
 
     def close(self) -> None:
-        with self.process:
-            assert self.process.stdin is not None
-            self.process.stdin.close()
+        self.lines.close()
+        self.socket.close()
+        os.waitpid(self.pid, 0)
 
 
 def read(output: int) -> str:
@@ -103,21 +99,15 @@ def read(output: int) -> str:
     return os.pread(output, os.fstat(output).st_size, 0).decode(errors="replace")
 
 
-def main() -> None:
-    """Fork for every line of standard input."""
+def serve(asked: socket.socket) -> None:
+    """Fork for every line that comes in."""
     from diffusion_lens.errors import DiffusionLensError
-    from diffusion_lens.garbage import without_collection
     from tests.conftest import build_lens
 
-    with without_collection():
-        names: dict[str, Any] = {"lens": build_lens("sd"), "build_lens": build_lens}
-        exec(PRELUDE, names)
-        import diffusion_lens.sweep.worker  # noqa: F401
-    gc.freeze()  # children share it, and end without going through it
-
-    logging.basicConfig(format="%(message)s")
+    leave_pytest()
+    names: dict[str, Any] = {}
     outputs: dict[int, int] = {}
-    for line in sys.stdin:
+    for line in asked.makefile("r"):
         command = json.loads(line)
         if "wait" in command:
             pid = command["wait"]
@@ -133,6 +123,9 @@ def main() -> None:
             ended = os.waitid(os.P_PID, command["runs"], os.WEXITED | os.WNOHANG | os.WNOWAIT)
             answer = {"runs": ended is None}
         else:
+            if not names:
+                names |= {"lens": build_lens("sd"), "build_lens": build_lens}
+                exec(PRELUDE, names)
             output = os.memfd_create("output")
             pid = os.fork()
             if pid == 0:
@@ -156,9 +149,17 @@ def main() -> None:
                     os._exit(code)
             outputs[pid] = output
             answer = {"pid": pid}
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+        asked.sendall(json.dumps(answer).encode() + b"\n")
 
 
-if __name__ == "__main__":
-    main()
+def leave_pytest() -> None:
+    """Write to the file descriptors, warn and log as a process of its own, and keep no freed memory."""
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+    warnings.resetwarnings()
+    logging.basicConfig(format="%(message)s", force=True)
+    os.environ["PYTHONPATH"] = os.getcwd()
+    # large blocks go back to the system at once, so that a limit on memory means the same each time
+    libc = ctypes.CDLL(None)
+    libc.mallopt(-8, 1)  # M_ARENA_MAX
+    libc.mallopt(-3, 65536)  # M_MMAP_THRESHOLD
+    libc.malloc_trim(0)

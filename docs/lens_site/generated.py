@@ -18,7 +18,7 @@ __all__ = ["setup", "write_pages"]
 
 
 def write_pages(docs: Path, root: Path, examined: str) -> None:
-    """Write all generated pages. One that is as it was keeps its time, so that Sphinx does not build it anew.
+    """Write all generated pages. One that is as it was keeps its time, and Sphinx does not build it anew.
 
     Args:
         docs: the folder of the documents.

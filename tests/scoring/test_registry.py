@@ -62,7 +62,8 @@ def test_another_package_adds_a_scorer_by_an_entry_point(zygote, tmp_path):
     (info / "entry_points.txt").write_text("[diffusion_lens.scorers]\ngreen = green_scorer\n")
     code, said = zygote.run(
         "sys.path.insert(0, folder)\n"
-        "from diffusion_lens.scoring.registry import make_scorers, scorers\n"
+        "from diffusion_lens.scoring.registry import _load, make_scorers, scorers\n"
+        "_load.cache_clear()\n"  # the tests' process looked before it was forked
         "made, failed = make_scorers(['green'])\n"
         "assert not failed and made[0].name == 'green' and scorers()['green'].settings().least == 100",
         folder=str(tmp_path),

@@ -42,7 +42,7 @@ def test_killed_at_any_moment_the_finished_table_is_that_of_an_undisturbed_run(z
 def test_two_processes_on_one_run_are_told_and_two_shards_are_not(zygote, tmp_path):
     text, out = make().to_toml(), str(tmp_path / "run")
     hold = """
-with open_run(Experiment.from_toml(text), out, shard=shard, lens=lens):
+with open_run(Experiment.from_toml(text), out, shard=tuple(shard), lens=lens):
     Path(out, "held").touch()
     time.sleep(60)
 """
@@ -51,6 +51,7 @@ with open_run(Experiment.from_toml(text), out, shard=shard, lens=lens):
         (tmp_path / "run/held").unlink(missing_ok=True)
         child = zygote.start(hold, text=text, out=out, shard=shard)
         while not (tmp_path / "run/held").exists():
+            assert child.runs(), child.wait()
             time.sleep(0.01)
         return child
 
