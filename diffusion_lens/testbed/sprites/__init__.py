@@ -82,6 +82,12 @@ def tint(rgba: NDArray[np.uint8], colour: str) -> NDArray[np.uint8]:
     return np.concatenate([shade.astype(np.uint8), rgba[..., 3:]], -1)
 
 
+@lru_cache(maxsize=1024)
+def _dyed(name: str, colour: str) -> NDArray[np.uint8]:
+    """A sprite in a tint, which is the same at all sizes."""
+    return tint(_sprites()[name], colour)
+
+
 @lru_cache(maxsize=8192)
 def stamp(name: str, colour: str | None, size: int) -> NDArray[np.float32]:
     """Premultiplied RGBA of one sprite at a size, `[size, size, 4]` in 0..255 (alpha in 0..1)."""
@@ -89,7 +95,7 @@ def stamp(name: str, colour: str | None, size: int) -> NDArray[np.float32]:
         raise InputError(f"no object named {name!r}; there are {', '.join(_sprites())}")
     if colour is not None and colour not in COLOURS:
         raise InputError(f"no colour named {colour!r}; there are {', '.join(COLOURS)}")
-    rgba = _sprites()[name] if colour is None else tint(_sprites()[name], colour)
+    rgba = _sprites()[name] if colour is None else _dyed(name, colour)
     image = Image.fromarray(rgba, "RGBA").convert("RGBa")
     pixels = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS), np.float32).copy()
     pixels[..., 3] /= 255
