@@ -20,6 +20,7 @@ NOISE = 0.1  # standard deviation around the latent mean; the means settle near 
 LOG_VARIANCE = -4.6  # of that noise
 VALIDATION_SEED = 70_001  # a stream of scenes that training doesn't draw from
 VALIDATION_SCENES = 256
+SCALE_SCENES = 512  # of the same stream, on which the scale of the latents is measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +123,12 @@ class AutoencoderStage:
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
-        """Write `vae/` in half precision, its scale factor measured on 512 fresh scenes."""
+        """Write `vae/` in half precision, its scale factor measured on fresh scenes."""
         means = [
             self.model.encode(self._scenes(VALIDATION_SEED, first, 32, self.settings.side))
             .latent_dist.mean.float()
             .cpu()
-            for first in range(0, 512, 32)
+            for first in range(0, SCALE_SCENES, 32)
         ]
         shipped = AutoencoderKL.from_config(self.model.config)
         shipped.load_state_dict(self.model.state_dict())

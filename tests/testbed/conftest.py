@@ -24,5 +24,6 @@ def sooner_trained(shipped_tokenizer: CLIPTokenizer) -> Iterator[None]:
             patch.setattr(module, "train_tokenizer", lambda: shipped_tokenizer)
         for module in (autoencoder, clip, diffusion, distil):
             patch.setattr(module, "VALIDATION_SCENES", 32)
+        patch.setattr(autoencoder, "SCALE_SCENES", 64)
         patch.setattr(distil, "FIRST_MAP", 64)
         yield
