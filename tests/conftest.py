@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # at run time where they are used: the process that only hand
     from playwright.sync_api import Browser
 
     from diffusion_lens import DiffusionLens, Sampler
+    from diffusion_lens.learning.latent_inversion import LatentInversion
     from tests.zygote import Zygote
 
 # a shell that starts the tests in the background lets its children ignore Ctrl-C
@@ -79,6 +80,17 @@ def emoji() -> "DiffusionLens":
     from diffusion_lens import DiffusionLens
 
     return DiffusionLens.from_pretrained("emoji")
+
+
+@pytest.fixture(scope="session")
+def inversion(emoji: "DiffusionLens") -> "LatentInversion":
+    """The embedded model, which the lens on it shares, with its R."""
+    from diffusion_lens.learning.latent_inversion import LatentInversion
+    from diffusion_lens.models.embedded import weights_of
+    from diffusion_lens.testbed.inverter import LatentInverter
+
+    with weights_of("emoji") as folder:
+        return LatentInversion(emoji, LatentInverter.from_pretrained(folder / "inverter"))
 
 
 def needs(package: str, version: str) -> pytest.MarkDecorator:

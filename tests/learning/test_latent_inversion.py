@@ -38,12 +38,6 @@ def picture(caption: str) -> Image.Image:
     return Image.fromarray(render(imagine(stated, 0)))
 
 
-@pytest.fixture(scope="module")
-def inversion() -> LatentInversion:
-    """The embedded model with its R."""
-    return LatentInversion.from_pretrained("emoji")
-
-
 def nearest(inversion: LatentInversion, state: torch.Tensor, captions: list[str]) -> str:
     """The caption whose conditioning a state is nearest to."""
     return captions[int((inversion.encode(captions) - state).square().mean((1, 2)).argmin())]

@@ -213,10 +213,10 @@ def test_a_source_of_latent_inversion_looks_the_same_in_every_panel():
     assert all(len(one) == 1 for one in looks.values()), looks
 
 
-def test_latent_inversion_runs(fast, tmp_path):
-    inversion = LatentInversion(fast, LatentInversion.from_pretrained("emoji").inverter)
+def test_latent_inversion_runs(fast, inversion, tmp_path):
+    quick = LatentInversion(fast, inversion.inverter)
     chosen = StudyScenes(trained_scenes(100, 100, 100), steps=1, beam=1)
-    tables = latent_inversion.study(inversion, tmp_path, latent_inversion.QUICK_SCENES, chosen)
+    tables = latent_inversion.study(quick, tmp_path, latent_inversion.QUICK_SCENES, chosen)
     summary = latent_inversion.summarise(tables)
     assert set(summary["part"]) == set(latent_parts.PARTS)
     edits = summary[summary["part"] == "edited"]
