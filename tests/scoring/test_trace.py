@@ -12,7 +12,7 @@ LAYERS = [0, 6]
 
 @pytest.mark.parametrize("mode", ["drop", "keep"])
 def test_each_word_is_judged_at_each_layer(emoji, mode):
-    traced = trace(emoji, "a red car", LAYERS, mode=mode, steps=8)
+    traced = trace(emoji, "a red car", LAYERS, mode=mode, steps=4)
     table = traced.table
     assert table[["word", "layer"]].to_numpy().tolist() == [
         [word, layer] for word in ("a", "red", "car") for layer in LAYERS
