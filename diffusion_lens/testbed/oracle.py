@@ -10,6 +10,7 @@ Images and sprites are compared at half their size and slightly blurred, which f
 and misplaced details.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import combinations, product
@@ -30,6 +31,7 @@ TINTS = (None, *COLOURS)
 COUNT_SIZE = 24  # pixels of three or four objects
 GROUND_ERROR = 18.0  # mean absolute error of the edges, of 255, up to which a ground is known
 LEAST_FIT = 0.65  # share of a spot's difference from the ground that its sprite must explain
+MOST_PATCHES = 64  # parts of pictures that are compared with all sprites at once
 LEAST_ENERGY = 8.0  # root mean square difference from the ground, of 255, below which a spot is empty
 
 _MARGIN = ((1, 1), (1, 1), (0, 0))  # pixels around a picture, since the margins of sprites reach beyond it
@@ -142,14 +144,14 @@ def _explain(halves: Float[np.ndarray, "picture y x 3"], place: str) -> list[Rea
     # beyond the image's edges there is nothing to see
     differences = np.pad(_blur(halves - empty), ((0, 0), *_MARGIN))
     gains, whats, fits, energies = {}, {}, {}, {}
-    for spot in SPOTS:
-        patch = _cut(differences, spot)
-        gain = _gain(patch, place, spot)
-        energy = np.square(patch).sum((1, 2, 3))
-        whats[spot] = gain.argmax(1)
-        gains[spot] = gain.max(1)
-        fits[spot] = gains[spot] / np.maximum(energy, 1)
-        energies[spot] = np.sqrt(energy / patch[0].size)
+    for spots in _together(len(halves)):
+        patches = np.stack([_cut(differences, spot) for spot in spots])
+        for spot, patch, gain in zip(spots, patches, _gain(patches, place, spots), strict=True):
+            energy = np.square(patch).sum((1, 2, 3))
+            whats[spot] = gain.argmax(1)
+            gains[spot] = gain.max(1)
+            fits[spot] = gains[spot] / np.maximum(energy, 1)
+            energies[spot] = np.sqrt(energy / patch[0].size)
     totals = np.stack([sum(gains[spot] for spot in layout) for layout in LAYOUTS], 1)
     readings = []
     for index, best in enumerate(totals.argmax(1)):
@@ -168,6 +170,16 @@ def _explain(halves: Float[np.ndarray, "picture y x 3"], place: str) -> list[Rea
     return readings
 
 
+def _together(pictures: int) -> list[list[Spot]]:
+    """All spots, those of one size together as far as memory allows: few pictures are read sooner so."""
+    parts = []
+    for size in dict.fromkeys(spot[2] for spot in SPOTS):
+        same = [spot for spot in SPOTS if spot[2] == size]
+        count = max(1, MOST_PATCHES // pictures)
+        parts += [same[first : first + count] for first in range(0, len(same), count)]
+    return parts
+
+
 def _cut(padded: NDArray[np.float32], spot: Spot) -> NDArray[np.float32]:
     """What a spot covers, with its margin, of pictures with a margin, `[..., y, x, channel]`."""
     x, y, size = spot
@@ -176,19 +188,21 @@ def _cut(padded: NDArray[np.float32], spot: Spot) -> NDArray[np.float32]:
 
 
 def _gain(
-    patch: Float[np.ndarray, "picture y x 3"], place: str, spot: Spot
-) -> Float[np.ndarray, "picture sprite"]:
-    """How much squared error each sprite and tint saves against the empty ground.
+    patches: Float[np.ndarray, "spot picture y x 3"], place: str, spots: Sequence[Spot]
+) -> Float[np.ndarray, "spot picture sprite"]:
+    """How much squared error each sprite and tint saves against the empty ground, at spots of one size.
 
     With a difference D from the ground G, a sprite of colour T (premultiplied) and cover A draws
     Q = T - A G, and saves |D|^2 - |D - Q|^2 = 2 <D, Q> - |Q|^2.
     """
-    sprites, (below, drawn) = _sprites(spot[2]), _fixed_terms(place, spot)
+    sprites, terms = _sprites(spots[0][2]), [_fixed_terms(place, spot) for spot in spots]
+    below, drawn = (np.stack(one)[:, None] for one in zip(*terms, strict=True))
     flat = sprites.colour.reshape(len(sprites.colour), -1)
     cover = sprites.cover.reshape(len(sprites.cover), -1)
-    hidden = (patch * below).sum(3).reshape(len(patch), -1) @ cover.T
-    product_ = patch.reshape(len(patch), -1) @ flat.T - np.repeat(hidden, len(TINTS), 1)
-    return 2 * product_ - drawn
+    count = len(patches) * patches.shape[1]
+    hidden = (patches * below).sum(4).reshape(count, -1) @ cover.T
+    product_ = patches.reshape(count, -1) @ flat.T - np.repeat(hidden, len(TINTS), 1)
+    return 2 * product_.reshape(*patches.shape[:2], -1) - drawn
 
 
 @cache
