@@ -101,12 +101,12 @@ def trace(
         change: Intervention = Drop(f"word#{position}") if mode == "drop" else Keep(f"word#{position}")
         rows.append(_draw(lens, prompt, (change,), layers, seeds, options).table)
     result = replace(undisturbed, table=pd.concat(rows, ignore_index=True))
-    right = [_judge(lens, prompt, one) for one in rows]
-    whole = rows[0].assign(right_whole=right[0]).set_index(["site", "seed"])
+    right = _judge(lens, prompt, result.table)
+    whole = rows[0].assign(right_whole=right.reindex(rows[0]["cell"]).tolist()).set_index(["site", "seed"])
     found = []
     for position, word in enumerate(words, start=1):
         drawn = rows[position][["layer", "site", "seed", "cell", "image"]].assign(
-            word=word, position=position - 1, right=right[position]
+            word=word, position=position - 1, right=right.reindex(rows[position]["cell"]).tolist()
         )
         keys = pd.MultiIndex.from_frame(drawn[["site", "seed"]])
         drawn["right_whole"] = whole["right_whole"].reindex(keys).to_numpy()
@@ -131,10 +131,9 @@ def _draw(
     return lens(prompt, layers, seeds, interventions=changes, progress=False, **options)
 
 
-def _judge(lens: DiffusionLens, prompt: str, table: pd.DataFrame) -> list[float]:
-    """The share of the prompt's checks that each image meets; not a number where that is not known."""
+def _judge(lens: DiffusionLens, prompt: str, table: pd.DataFrame) -> pd.Series:
+    """The share of the prompt's checks that each image meets, by cell; missing where that is not known."""
     if parse_caption(prompt) is None:
-        return [float("nan")] * len(table)
+        return pd.Series(dtype=float)
     answers = judge_images(table, prompt, OracleScorer(), model=lens.name)
-    right = share_right(answers, [check.id for check in checks_of(prompt)])
-    return right.reindex(table["cell"]).tolist()
+    return share_right(answers, [check.id for check in checks_of(prompt)])
