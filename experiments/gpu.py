@@ -33,10 +33,10 @@ class Part:
 
 def tests(tiny: bool) -> Part:
     """The tests that want a GPU; their own options only, as a lent machine lacks what the others need."""
-    options = ("-m", "gpu", "-q", "-n", "0", "-o", "addopts=", "--import-mode=importlib", "tests/gpu")
+    options = ("-m", "gpu", "-q", "-n", "0", "-o", "addopts=", "-p", "no:nbmake", "--import-mode=importlib")
     if not tiny:
-        return Part("tests", 60, (sys.executable, "-m", "pytest", *options))
-    chosen = ("-k", "native", "-W", "default")
+        return Part("tests", 60, (sys.executable, "-m", "pytest", *options, "tests/gpu"))
+    chosen = ("tests/gpu", "-k", "native", "-W", "default")
     environment = {"DIFFUSION_LENS_TEST_DEVICE": "cpu"}
     return Part("tests", TINY, (sys.executable, "-m", "pytest", *options, *chosen), environment)
 
