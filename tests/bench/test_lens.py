@@ -53,8 +53,8 @@ def test_processes_are_measured_beside_the_other_ways(tmp_path):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_optimizations_do_not_change_the_mathematics(name):
-    plain = build(name)("a red fox", "all", [0, 1], progress=False)
-    lens = build(name)
+    plain = build(name, 3)("a red fox", "all", [0, 1], progress=False)
+    lens = build(name, 3)
     optimize(
         lens.pipeline,
         Optimizations(compile="eager", channels_last=True, fuse_qkv=True, attention="efficient"),
@@ -62,10 +62,12 @@ def test_optimizations_do_not_change_the_mathematics(name):
     lens.denoiser.fill = True
     seen = []
     denoiser = getattr(lens.pipeline, "unet", None) or lens.pipeline.transformer
-    denoiser.register_forward_pre_hook(
-        lambda _, given, named: seen.append((given[0] if given else named["hidden_states"]).shape),
-        with_kwargs=True,
-    )
+
+    @torch.compiler.disable  # or it would be compiled anew each time, since what it saw before has changed
+    def see(_, given, named):
+        seen.append((given[0] if given else named["hidden_states"]).shape)
+
+    denoiser.register_forward_pre_hook(see, with_kwargs=True)
     fast = lens("a red fox", "all", [0, 1], progress=False)
     for one, other in zip(plain.table["image"], fast.table["image"], strict=True):
         assert np.abs(np.asarray(one, int) - np.asarray(other, int)).max() <= 2
@@ -74,9 +76,9 @@ def test_optimizations_do_not_change_the_mathematics(name):
 
 def test_optimizations_are_found_by_trial():
     optimizations, size, trials = find_optimizations(
-        lambda size: build("sd21", size), sizes=(8, 16), steps=1, compile=("eager",)
+        lambda size: build("flux", size), sizes=(2, 4), steps=1, compile=("eager",)
     )
-    assert size in (8, 16) and isinstance(optimizations, Optimizations)
+    assert size in (2, 4) and isinstance(optimizations, Optimizations)
     tried = " ".join(one.optimizations for one in trials)
     assert "fuse" in tried and "compile" in tried and "attention" in tried
     assert all(not math.isnan(one.seconds) for one in trials if not one.note)
