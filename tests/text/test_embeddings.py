@@ -215,6 +215,8 @@ def test_a_learned_word_is_understood_when_the_encoders_are_released(new_lens):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_only_the_words_rows_move(new_lens, family):
     pipe = new_lens(family).pipeline
+    if family == "flux":  # whose pipeline takes 128 latents a side for its size, with any weights
+        pipe.default_sample_size = 8
     parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
     before = [{name: value.clone() for name, value in part.state_dict().items()} for part in parts]
     lengths = {name: len(getattr(pipe, slot.tokenizer)) for name, slot in encoder_slots(pipe).items()}
