@@ -61,6 +61,7 @@ def text_of_config(part: Any) -> str:
 
 
 _tokenizers: "WeakKeyDictionary[Any, tuple[tuple[Any, ...], str]]" = WeakKeyDictionary()
+_saved: dict[str, str] = {}  # by what a tokenizer saves: one that is loaded again is not read again
 
 
 def digest_tokenizer(tokenizer: Any) -> str:
@@ -78,8 +79,14 @@ def digest_tokenizer(tokenizer: Any) -> str:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-        contents = [(path.relative_to(folder).as_posix(), _content(path)) for path in files]
-    value = short([type(tokenizer).__name__, signature, *contents])
+        written = [path.relative_to(folder).as_posix() for path in files]
+        about = [type(tokenizer).__name__, signature]
+        hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+        same = short([*about, *zip(written, hashes, strict=True)])
+        if same not in _saved:
+            contents = map(_content, files)
+            _saved[same] = short([*about, *zip(written, contents, strict=True)])
+    value = _saved[same]
     _tokenizers[tokenizer] = signature, value
     return value
 
