@@ -69,7 +69,7 @@ def test_studies_of_the_denoiser_are_planned_and_every_change_can_be_drawn(study
     check_experiment(experiment.contrasts, prompts, [])
     assert len(resolve(emoji, experiment).readings) == sets * len(emoji.readings(experiment.layers))
     few = {"prompts": [prompts[0].prompt], "layers": [3], "seeds": [0]}
-    few["sampler"] = {"steps": 11 if "places" in study else 1, "guidance": 1.0}
+    few["sampler"] = {"steps": 11 if "places" in study else 1, "guidance": 1.0, "height": 16, "width": 16}
     small = Experiment.from_dict({**experiment.to_dict(), **few})
     run = look_at_run(small, tmp_path / "run", lens=emoji)
     assert len(run.todo()) == sets and not (tmp_path / "run").exists()
