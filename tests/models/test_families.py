@@ -293,7 +293,7 @@ SIBLING_CALLS = {
         {"image": small_image(), "strength": 0.8, "height": 16, "width": 16},
     ),
     "StableDiffusionXLInstructPix2PixPipeline": ("sdxl", {"image": small_image()}),
-    "Kandinsky3Img2ImgPipeline": ("kandinsky3", {"image": small_image(64), "strength": 0.8}),
+    "Kandinsky3Img2ImgPipeline": ("kandinsky3", {"image": small_image(32), "strength": 0.8}),
     "BriaFiboEditPipeline": (
         "fibo",
         {"image": Image.new("RGB", (32, 32), "red"), "height": 32, "width": 32},
