@@ -1,5 +1,6 @@
 """Where a pipeline computes."""
 
+from itertools import islice
 from typing import Any
 
 import torch
@@ -19,19 +20,24 @@ def computing_device(pipe: Any) -> torch.device:
         pipe: a live diffusers pipeline.
     """
     parts = [part for part in getattr(pipe, "components", {}).values() if isinstance(part, nn.Module)]
-    devices = {next((weight.device for weight in part.parameters()), None) for part in parts}
+    devices = {weight.device for part in parts for weight in islice(part.parameters(), 1)}
     if len(devices) == 1 and not any(map(_is_hooked, parts)):
-        (device,) = devices
-        if device is not None:
-            return device
+        return devices.pop()
     computes: torch.device | None = getattr(pipe, "_execution_device", None)
     own: torch.device = pipe.device if computes is None else computes
     return own
 
 
 def _is_hooked(part: nn.Module) -> bool:
-    """Whether accelerate or diffusers offloads a module of a part."""
-    return any("_hf_hook" in own or "_diffusers_hook" in own for own in map(vars, modules_of(part)))
+    """Whether accelerate or diffusers offloads a module of a part.
+
+    A transformer that has been called keeps an empty registry of hooks, for caches that it could use.
+    """
+    for own in map(vars, modules_of(part)):
+        registry = own.get("_diffusers_hook")
+        if "_hf_hook" in own or (registry is not None and registry.hooks):
+            return True
+    return False
 
 
 def modules_of(part: nn.Module) -> list[nn.Module]:
