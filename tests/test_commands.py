@@ -84,3 +84,21 @@ def test_a_learned_word_that_is_the_vector_of_cat_is_said_traced_and_read_as_cat
         traced.append(pd.read_csv(tmp_path / "traced/trace.csv")["change"])
     np.testing.assert_allclose(*read, atol=1e-6)
     np.testing.assert_allclose(*traced, atol=1e-6)
+    asked = [("Is there a cat?", "object", "cat", ""), ("Is the cat red?", "attribute", "cat", "red")]
+    pd.DataFrame(
+        [(f"a red {name}", *one) for name in ("cat", "<it>") for one in asked],
+        columns=["prompt", "question", "kind", "subject", "attribute"],
+    ).to_csv(tmp_path / "checks.csv", index=False)
+    checked = ("--checks", "checks.csv", *few, "--seeds", "0")
+    patched, lost = [], []
+    for name, learned in (("cat", ()), ("<it>", given[:2])):
+        pair = (f"a red {name}", f"a blue {name}", "--layers", "0", "--tokens", "#1")
+        assert run("patch", *pair, *learned, *checked, "--out", "patched", cwd=tmp_path).returncode == 0
+        alone = (pair[0], "--held-out", "100", "--pairs", "0")
+        assert run("diagnose", *alone, *learned, *checked, "--out", "lost", cwd=tmp_path).returncode == 0
+        patched.append(pd.read_csv(tmp_path / "patched/cells.csv")["restored"])
+        lost.append(pd.read_csv(tmp_path / "lost/layers.csv"))
+    np.testing.assert_allclose(*patched, atol=1e-6)
+    pd.testing.assert_frame_equal(*lost)
+    compared = ("a red <it>", *given, "--seeds", "0", *few, "--out", "compared")
+    assert run("compare", *compared, cwd=tmp_path).returncode == 0

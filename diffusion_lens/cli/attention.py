@@ -8,6 +8,7 @@ import tyro
 from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import (
     BatchSize,
+    Embeddings,
     Layers,
     Load,
     Model,
@@ -39,7 +40,7 @@ def attention(
     model: Model = "emoji",
     layers: Layers = ("all",),
     seeds: Seeds = (0,),
-    embedding: Annotated[tuple[str, ...], values("FILE", "none")] = (),
+    embedding: Embeddings = (),
     at: Annotated[tuple[int, ...], values("STEP", "the mean over all steps")] = (),
     blocks: Annotated[tuple[str, ...], values("BLOCK", "the mean over all attention layers")] = (),
     out: Annotated[Path, tyro.conf.arg(metavar="PATH")] = Path("attention.png"),
@@ -55,8 +56,6 @@ def attention(
     transformers of joint attention whose processors are diffusers' own.
 
     Args:
-        embedding: Files of learned embeddings that the prompt holds, or folders of such files; with
-            "<cat>=file.pt" the prompt writes the embedding as <cat>.
         prompt: The prompt.
         word: A word of the prompt, or several with semicolons between them, content, last, special, pads,
             or a position such as #3.

@@ -8,6 +8,7 @@ import tyro
 from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import (
     BatchSize,
+    Embeddings,
     Layers,
     Load,
     Model,
@@ -35,6 +36,7 @@ def compare(
     prompts: Prompts,
     /,
     model: Model = "emoji",
+    embedding: Embeddings = (),
     encoder_a: Annotated[str, tyro.conf.arg(metavar="ENCODER")] = "own",
     encoder_b: Annotated[str, tyro.conf.arg(metavar="ENCODER")] = "own+int8",
     encoder: Annotated[str | None, default("the first one", "NAME")] = None,
@@ -87,7 +89,7 @@ def compare(
     from diffusion_lens.lens.encoder_comparison import compare_encoders
 
     compared = compare_encoders(
-        load.lens(model, batch_size=batch_size),
+        load.lens(model, batch_size=batch_size, embeddings=embedding),
         prompts,
         encoder_a,
         encoder_b,

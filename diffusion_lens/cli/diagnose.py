@@ -8,6 +8,7 @@ import tyro
 from diffusion_lens.cli.console import say, warn
 from diffusion_lens.cli.options import (
     BatchSize,
+    Embeddings,
     Load,
     Model,
     Overwrite,
@@ -33,6 +34,7 @@ def diagnose(
     prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT", help_behavior_hint="")],
     /,
     model: Model = "emoji",
+    embedding: Embeddings = (),
     seeds: Seeds = (0, 1, 2, 3),
     held_out: Annotated[tuple[int, ...], values("SEED", "100 to 107")] = tuple(range(100, 108)),
     scorer: str = "oracle",
@@ -89,7 +91,7 @@ def diagnose(
     from diffusion_lens.pages.diagnosis import diagnosis_page, summarize
 
     found = find(
-        load.lens(model, batch_size=batch_size),
+        load.lens(model, batch_size=batch_size, embeddings=embedding),
         prompt,
         seeds,
         held_out,

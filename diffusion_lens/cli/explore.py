@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import tyro
 
 from diffusion_lens.cli.console import say
-from diffusion_lens.cli.options import Load, default, values
+from diffusion_lens.cli.options import Embeddings, Load, default, values
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
 
@@ -41,7 +41,7 @@ def explore(
     atlas: Annotated[bool, default("the explorer")] = False,
     host: str = "127.0.0.1",
     port: int = 7860,
-    embedding: Annotated[tuple[str, ...], values("FILE", "none")] = (),
+    embedding: Embeddings = (),
     allow_host: Annotated[tuple[str, ...], values("NAME", "none")] = (),
     no_browser: Annotated[bool, default("open it")] = False,
     load: Load = Load(),
@@ -52,7 +52,6 @@ def explore(
         runs: Folders of runs, or parquet files of images.
         model: The model to draw with: an embedded model, a folder in diffusers format, or a model id.
         atlas: Open the run in Embedding Atlas instead, for free exploration of its table.
-        embedding: Files of learned embeddings that prompts may hold, or folders of such files.
         host: The address to listen at. With 0.0.0.0 other machines can use the model too.
         port: The port; 0 takes any that is free.
         allow_host: Further names by which browsers may call this server.

@@ -110,6 +110,15 @@ Seeds = Annotated[
     tuple[int, ...],
     tyro.conf.arg(metavar=_several("SEED"), help="Each seed gives one image of each layer."),
 ]
+Embeddings = Annotated[
+    tuple[str, ...],
+    values(
+        "FILE",
+        "none",
+        "Files of learned embeddings that the prompts hold, or folders of such files; with "
+        '"<cat>=file.pt" the prompts write the embedding as <cat>.',
+    ),
+]
 Device = Annotated[
     str | None,
     default(

@@ -9,6 +9,7 @@ import tyro
 from diffusion_lens.cli.console import say, warn
 from diffusion_lens.cli.options import (
     BatchSize,
+    Embeddings,
     Load,
     Model,
     Overwrite,
@@ -42,6 +43,7 @@ def patch(
     /,
     pairs: Annotated[Path | None, default("the two prompts", "FILE")] = None,
     model: Model = "emoji",
+    embedding: Embeddings = (),
     layers: WholeLayers = ("all",),
     seeds: Seeds = (0,),
     tokens: Annotated[tuple[str, ...], values("TOKENS", "each token, and the padding together")] = (),
@@ -107,7 +109,7 @@ def patch(
     from diffusion_lens.scoring.patching import patch_prompts
 
     patched = patch_prompts(
-        load.lens(model, batch_size=batch_size),
+        load.lens(model, batch_size=batch_size, embeddings=embedding),
         listed,
         layers,
         seeds,

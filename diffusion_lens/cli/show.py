@@ -10,6 +10,7 @@ from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import (
     IMAGES,
     BatchSize,
+    Embeddings,
     Layers,
     Load,
     Model,
@@ -20,7 +21,6 @@ from diffusion_lens.cli.options import (
     Seeds,
     check_ending,
     default,
-    values,
 )
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
@@ -43,7 +43,7 @@ def show(
     model: Model = "emoji",
     layers: Layers = ("all",),
     seeds: Seeds = (0,),
-    embedding: Annotated[tuple[str, ...], values("FILE", "none")] = (),
+    embedding: Embeddings = (),
     out: Annotated[Path | None, default("a name made from the options", "PATH")] = None,
     overwrite: Overwrite = False,
     batch_size: BatchSize = None,
@@ -57,8 +57,6 @@ def show(
     """Draw layers of one or more prompts: a labelled grid, and the table behind it.
 
     Args:
-        embedding: Files of learned embeddings that the prompts hold, or folders of such files; with
-            "<cat>=file.pt" the prompts write the embedding as <cat>.
         out: The path of the grid, which ends in .png, .webp or .jpg; the table goes beside it as
             .parquet.
         release_encoders: Free the memory of the text encoders before denoising.

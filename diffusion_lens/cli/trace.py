@@ -8,6 +8,7 @@ import tyro
 from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import (
     BatchSize,
+    Embeddings,
     Layers,
     Load,
     Model,
@@ -16,7 +17,6 @@ from diffusion_lens.cli.options import (
     Seeds,
     check_prompt,
     default,
-    values,
 )
 from diffusion_lens.cli.verbs import Topic, verb
 
@@ -37,7 +37,7 @@ def trace(
     model: Model = "emoji",
     layers: Layers = ("all",),
     seeds: Seeds = (0,),
-    embedding: Annotated[tuple[str, ...], values("FILE", "none")] = (),
+    embedding: Embeddings = (),
     mode: Literal["drop", "keep"] = "drop",
     out: Annotated[Path, default("trace", "FOLDER")] = Path("trace"),
     overwrite: Overwrite = False,
@@ -48,8 +48,6 @@ def trace(
     """Draw a prompt with each of its words dropped, or kept alone, at each layer; judge and map the effect.
 
     Args:
-        embedding: Files of learned embeddings that the prompt holds, or folders of such files; with
-            "<cat>=file.pt" the prompt writes the embedding as <cat>.
         prompt: The prompt.
         mode: drop takes one word away; keep takes all other words away.
         out: A folder. images.parquet has the images and grid.png shows those of the first seed;

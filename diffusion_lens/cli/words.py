@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import (
+    Embeddings,
     Layers,
     Load,
     Model,
@@ -13,7 +14,6 @@ from diffusion_lens.cli.options import (
     ReadingOptions,
     check_ending,
     default,
-    values,
 )
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
@@ -36,7 +36,7 @@ def words(
     /,
     model: Model = "emoji",
     layers: Layers = ("all",),
-    embedding: Annotated[tuple[str, ...], values("FILE", "none")] = (),
+    embedding: Embeddings = (),
     count: int = 5,
     tokens: str = "content",
     by: Annotated[
@@ -52,8 +52,6 @@ def words(
     """Say in words what the hidden state of each word of a prompt holds at each layer.
 
     Args:
-        embedding: Files of learned embeddings that the prompts hold, or folders of such files; with
-            "<cat>=file.pt" the prompts write the embedding as <cat>.
         count: How many words for each token, the most likely first.
         tokens: Whose states: words of the prompt with semicolons between them, content, last, special,
             pads, or a position such as #3.

@@ -47,7 +47,7 @@ def checks_of(
         return tuple(check for check in asked if check.id in ids)
     parts = [check for check in asked if check.id != WHOLE]
     if unlike is not None and parts:
-        theirs = {check.question for check in asked_of(unlike, given).checks}
+        theirs = {check.question for check in asked_of(unlike, _given_of(unlike, given)).checks}
         parts = [check for check in parts if check.question not in theirs]
         if not parts:
             raise CheckError(
@@ -89,7 +89,12 @@ def asked_of(prompt: str, given: Sequence[CheckedPrompt] = ()) -> CheckedPrompt:
     Raises:
         CheckError: checks are given and none is of the prompt.
     """
-    return ask([Prompt(prompt)], given).prompts[0]
+    return ask([Prompt(prompt)], _given_of(prompt, given) or given).prompts[0]
+
+
+def _given_of(prompt: str, given: Sequence[CheckedPrompt]) -> list[CheckedPrompt]:
+    """The given checks that are of a prompt."""
+    return [one for one in given if one.prompt.strip() == prompt.strip()]
 
 
 def judge_images(

@@ -1,6 +1,7 @@
 """Causal patching: known answers of the ends, what is drawn and encoded, and the command."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from diffusion_lens.analysis.patch_effects import effect_grid, patch_effects
 from diffusion_lens.checks.checks import Judgement
 from diffusion_lens.cli.patch import read_pairs
 from diffusion_lens.errors import CheckError, InputError, LayerError
+from diffusion_lens.scoring.judge_images import asked_of, checks_of_pairs
 from diffusion_lens.scoring.patching import patch_prompts
 from diffusion_lens.scoring.scorer import Scorer
 from tests.command_line import run
@@ -96,6 +98,18 @@ def test_what_can_not_be_patched_is_refused(emoji):
         patch_prompts(emoji, [(CLEAN, CORRUPTED)], 0, checks=["colour"], steps=1)
     with pytest.raises(InputError, match=r"at positions .* Give tokens that stand at the same"):
         patch_prompts(emoji, [("a red car", "car of red")], 0, tokens=["car"], steps=1)
+
+
+def test_checks_of_the_clean_prompt_alone_are_enough(caplog):
+    """As a file of checks has them; of the corrupted prompt, what its words state is left out."""
+    made = asked_of(CLEAN)
+    given = [made, replace(made, prompt="a red <car>", prompt_id="other")]
+    pairs = [(CLEAN, CORRUPTED), ("a red <car>", "a blue <car>")]
+    assert [[check.id for check in one] for one in checks_of_pairs(pairs, given)] == [
+        ["attribute-0"],
+        ["object-0", "attribute-0"],  # nothing tells what "a blue <car>" states
+    ]
+    assert not caplog.records
 
 
 def _made(units: int, unit: str) -> pd.DataFrame:
