@@ -67,9 +67,11 @@ class Zygote:
             warnings.simplefilter("ignore")  # of other threads: the one that talks to pytest-xdist
             self.pid = os.fork()
         if self.pid == 0:
-            ours.close()
-            serve(theirs)
-            os._exit(0)
+            try:
+                ours.close()
+                serve(theirs)
+            finally:  # whatever went wrong, it must not go on as a second process of the tests
+                os._exit(0)
         theirs.close()
         self.socket, self.lines = ours, ours.makefile("r")
 
