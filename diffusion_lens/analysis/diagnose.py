@@ -13,7 +13,7 @@ from diffusion_lens.analysis.diagnosable import ask_diagnosis
 from diffusion_lens.analysis.significance import holm, sign_flip_test
 from diffusion_lens.analysis.statistics import DEFAULT, Resampling, mean_interval
 from diffusion_lens.analysis.verdicts_of_checks import READABLE, find_verdict
-from diffusion_lens.checks.checks import CheckedPrompt
+from diffusion_lens.checks.checks import Check, CheckedPrompt
 from diffusion_lens.errors import CheckError
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from diffusion_lens.scoring.scorer import Scorer
 
 __all__ = ["Diagnosis", "compare_repairs", "diagnose"]
+
+# what these kinds of checks ask can be answered on an image that shows the thing alone
+_OF_A_THING = ("attribute", "relation", "axis", "order")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Diagnosis:
         atoms: one row by check: `check`, `question`, `verdict` (see `verdicts_of_checks`), `layer` (the
             earlier layer that draws it, or the last that holds it), `native` (the rate of the pipeline's
             own images), `decodable` (where the pipeline reads: "yes", "no" or "not known"), `held_out` (the
-            rate of the unrepaired images of the held-out seeds; missing where nothing is lost).
+            rate of the unrepaired images of the held-out seeds; missing where nothing is lost), `unjudged`
+            (why images were not judged, the commonest reason; empty where all were).
         rates: one row by check and layer: `rate`, and `probe`, the share of held-out captions that a probe
             reads right, and `reads_prompt`.
         images: all images: `repair` is empty for those of the layers, "none" for the control.
@@ -105,7 +109,9 @@ def diagnose(
     )
     seeds, held_out, checks = asked.seeds, asked.held_out, asked.checks
     judge = partial(judge_images, prompt=prompt, scorer=asked.judges, given=given, model=lens.name)
-    _check_answers(judge(lens(prompt, "native", seeds[:1], progress=False, **options).table), prompt)
+    _check_answers(
+        judge(lens(prompt, "native", seeds[:1], progress=False, **options).table), prompt, checks
+    )
     plan = lens.plan()
     encoder = plan.reference
     layers = ["all", "native"]
@@ -133,6 +139,7 @@ def diagnose(
                 "layer": layer,
                 "native": rate,
                 "decodable": holds,
+                "unjudged": _why_unjudged(answers, check.id),
             }
         )
         rates += [
@@ -206,18 +213,29 @@ def compare_repairs(
     return found
 
 
-def _check_answers(answers: pd.DataFrame, prompt: str) -> None:
+def _check_answers(answers: pd.DataFrame, prompt: str, checks: Sequence[Check]) -> None:
     """Refuse, by the answers to the first image, a prompt of which a scorer can tell nothing.
+
+    Where all checks are of a thing that has to be there, other images may show it.
 
     Raises:
         CheckError: every answer is missing.
     """
-    if len(answers) and answers["label"].isna().all() and answers["p"].isna().all():
+    answers = answers[answers["check"].isin([one.id for one in checks])]
+    if all(one.kind in _OF_A_THING for one in checks) or answers.empty:
+        return
+    if answers["label"].isna().all() and answers["p"].isna().all():
         reasons = "; ".join(answers["reason"].dropna().unique()[:2]) or "it does not say why"
         raise CheckError(
             f"{answers['scorer'].iloc[0]} can judge nothing of {prompt!r} ({reasons}). Give checks that it "
             "can judge (a file of checks), or another scorer."
         )
+
+
+def _why_unjudged(answers: pd.DataFrame, check: str) -> str:
+    here = answers[(answers["check"] == check) & answers["label"].isna() & answers["p"].isna()]
+    reasons = here["reason"].dropna().mode()
+    return "" if reasons.empty else str(reasons.iloc[0])
 
 
 def _values(answers: pd.DataFrame, check: str) -> "pd.Series[float]":

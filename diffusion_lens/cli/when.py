@@ -1,11 +1,12 @@
 """`diffusion-lens when`: the layer at which something appears in the images of a prompt."""
 
+from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from diffusion_lens.cli.console import out, say
-from diffusion_lens.cli.options import BatchSize, Load, Model, Seeds
+from diffusion_lens.cli.options import BatchSize, Embeddings, Load, Model, SamplerOptions, Seeds, default
 from diffusion_lens.cli.verbs import Topic, verb
 
 __all__ = ["when"]
@@ -19,6 +20,7 @@ _FULL, _EMPTY = "\N{FULL BLOCK}", "\N{LIGHT SHADE}"
     examples=[
         'diffusion-lens when "a purple cat" purple',
         'diffusion-lens when "a purple cat" cat --seeds 0 1 2 3',
+        'diffusion-lens when "a cat that sleeps" lying --checks checks.csv',
     ],
 )
 def when(
@@ -32,9 +34,12 @@ def when(
     ],
     /,
     model: Model = "emoji",
+    embedding: Embeddings = (),
     seeds: Seeds = (0, 1, 2, 3),
     scorer: str = "oracle",
+    checks: Annotated[Path | None, default("what the prompt's words state", "FILE")] = None,
     batch_size: BatchSize = None,
+    sampler: SamplerOptions = SamplerOptions(),
     load: Load = Load(),
 ) -> None:
     """Report from which layer on something is right in the images of a prompt.
@@ -44,17 +49,21 @@ def when(
 
     Args:
         scorer: The scorer that answers; the oracle knows the scenes of the embedded models.
+        checks: A file of checks of the prompt.
     """
     from rich.table import Table
 
     from diffusion_lens.analysis.emergence_of import judges_of
-    from diffusion_lens.checks.assign import ask
+    from diffusion_lens.checks.assign import ask, read_given
     from diffusion_lens.runs.experiment import Prompt
 
     # before anything is drawn
-    judges = judges_of(ask([Prompt(prompt)]).prompts[0], word, scorer, model=model, device=load.device)
-    result = load.lens(model, batch_size=batch_size)(prompt, layers="all", seeds=list(seeds))
-    for found in result.emergence(word, judges):
+    given = read_given(checks) if checks is not None else ()
+    asked = ask([Prompt(prompt)], given).prompts[0]
+    judges = judges_of(asked, word, scorer, model=model, device=load.device)
+    lens = load.lens(model, batch_size=batch_size, embeddings=embedding)
+    result = lens(prompt, layers="all", seeds=list(seeds), **sampler.arguments())
+    for found in result.emergence(word, judges, checks=given):
         say(str(found))
         view = Table("layer", "right", "", box=None)
         for layer, rate, cells in found.rates.itertuples(index=False):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -65,12 +66,12 @@ class StudyDrawing:
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
             self.begin(name, table)
-        drawn = []
+        drawn: list[Drawn] = []
+        taken: set[str] = set()
         for kind, part, draw in plan_figures(tables):
             title = _title(kind, part)
             rendered = self._begun[title].result() if title in self._begun else _render(draw)
-            # a name is data, and no path
-            path, _ = rendered.write(folder / re.sub(r"[^\w+-]+", "_", title))
+            path, _ = rendered.write(folder / _file_name(title, taken))
             drawn.append(Drawn(path, title, kind.caption))
         return drawn
 
@@ -113,6 +114,15 @@ def draw_study(tables: Tables, folder: Path, *, workers: int = 1) -> list[Drawn]
 
 def _title(kind: StudyFigure, part: str) -> str:
     return f"{kind.name}-{part}" if part else kind.name
+
+
+def _file_name(title: str, taken: set[str]) -> str:
+    """A name of its own, also where titles differ in punctuation or in capitals alone, and no path."""
+    plain = re.sub(r"[^\w+-]+", "_", title)
+    names = (plain if number == 1 else f"{plain}-{number}" for number in count(1))
+    name = next(one for one in names if one.casefold() not in taken)
+    taken.add(name.casefold())
+    return name
 
 
 def _render(draw: Draw) -> Rendered:

@@ -27,17 +27,23 @@ def summarize(found: Diagnosis) -> str:
     """The diagnosis in a sentence or two."""
     judged = found.atoms[found.atoms["verdict"] != "not judged"]
     if judged.empty:
-        return "The scorer can't tell what is in these images, so that nothing can be said of them."
+        why = "; ".join(dict.fromkeys(filter(None, found.atoms["unjudged"]))) or "it does not say why"
+        return f"The scorer could judge none of these images ({why}), so that nothing can be said of them."
     lost = judged[judged["verdict"] != "drawn"]
     if lost.empty:
-        return f"All {len(judged)} things that the prompt states and the scorer can judge are drawn."
-    said = f"{len(lost)} of {len(judged)} things that the prompt states are lost."
+        whole = "The only thing" if len(judged) == 1 else f"All {len(judged)} things"
+        return f"{whole} that the prompt states and the scorer can judge {_are(judged)} drawn."
+    said = f"{len(lost)} of {len(judged)} things that the prompt states {_are(lost)} lost."
     tried = found.repairs[found.repairs["repair"] != "none"] if len(found.repairs) else found.repairs
     helped = tried[(tried["difference"] > 0) & (tried["p_holm"] < 0.05)] if len(tried) else tried
     if len(helped):
         best = helped.sort_values("difference").iloc[-1]
         return f"{said} {best['repair']} brings back {best['difference']:.0%} on held-out seeds."
     return f"{said} No repair that was tried is better than none beyond chance, on held-out seeds."
+
+
+def _are(atoms: pd.DataFrame) -> str:
+    return "is" if len(atoms) == 1 else "are"
 
 
 def diagnosis_page(found: Diagnosis) -> str:

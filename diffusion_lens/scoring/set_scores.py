@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 SET_SCORES = "set_scores.csv"
 # rows that agree in these are one comparison
 _KEY = ["run", "encoder", "layer", "features", "reference"]
+# of the file alone: what the run's folder was called, with which the names in `run` begin
+_FOLDER = "folder"
 _LEAST = 10
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 _AT_ONCE = 128
@@ -208,25 +210,35 @@ def write_set_scores(found: pd.DataFrame, run: str | os.PathLike[str]) -> int:
         OutputError: the file can't be written.
     """
     path = Path(run) / SET_SCORES
-    if not path.is_file():
-        write_whole(path, lambda file: found.to_csv(file, index=False))
-        return 0
-    former = _read(path)
-    again = former.set_index(_KEY).index.isin(found.set_index(_KEY).index)
-    whole = pd.concat([former[~again], found], ignore_index=True)
-    write_whole(path, lambda file: whole.to_csv(file, index=False))
-    return int(again.sum())
+    whole, replaced = found, 0
+    if path.is_file():
+        former = _read(path)
+        again = former.set_index(_KEY).index.isin(found.set_index(_KEY).index)
+        whole, replaced = pd.concat([former[~again], found], ignore_index=True), int(again.sum())
+    named = whole.assign(**{_FOLDER: _folder_of(path)})
+    write_whole(path, lambda file: named.to_csv(file, index=False))
+    return replaced
+
+
+def _folder_of(path: Path) -> str:
+    return Path(os.path.abspath(path)).parent.name
 
 
 def _read(path: Path) -> pd.DataFrame:
+    """The scores of a file, by the name that its run has today."""
     try:
         # a run may be called "NA"
         missing = {name: [""] for name in ("kid", "kid_low", "kid_high", "fid")}
-        table = pd.read_csv(path, keep_default_na=False, na_values=missing)
+        names = {"run": str, _FOLDER: str}
+        table = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype=names)
     except (OSError, ValueError) as error:
         raise ScoresError(f"{path} can't be read as set-level scores: {error}. {_ANEW}") from error
     if lacking := [name for name in (*_KEY, "kid", "fid") if name not in table]:
         raise ScoresError(f"{path} holds no set-level scores: it lacks the columns {lacking}. {_ANEW}")
+    if _FOLDER in table:
+        today = _folder_of(path)
+        names = zip(table["run"], table.pop(_FOLDER), strict=True)
+        table["run"] = [today + run.removeprefix(former) for run, former in names]
     return table
 
 

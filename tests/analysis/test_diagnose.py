@@ -236,6 +236,17 @@ def test_repairs_are_compared_seed_by_seed():
     assert np.isnan(table.loc["none", "p"])
 
 
+def test_a_check_of_a_thing_that_no_image_shows_is_not_judged_and_says_why(emoji):
+    red = Check("c", "attribute", "Is the zebra red?", subject="zebra", attribute="red")
+    found = diagnose(
+        emoji, "a cat", [0], [1], given=[CheckedPrompt("a cat", "a cat", (red,))], pairs=0, steps=4
+    )
+    assert found.atoms[["verdict", "unjudged"]].to_numpy().tolist() == [
+        ["not judged", "there is no zebra to ask about"]
+    ]
+    assert "none of these images (there is no zebra to ask about)" in summarize(found)
+
+
 def test_seeds_that_are_not_held_out_are_refused(emoji):
     with pytest.raises(InputError, match="Seed 3 is drawn with and held out too"):
         diagnose(emoji, "a red car", [0, 3], [3, 4])

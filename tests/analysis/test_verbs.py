@@ -4,6 +4,8 @@ from diffusion_lens.analysis.declared import check_experiment
 from diffusion_lens.runs.experiment import Experiment
 from diffusion_lens.runs.experiment_files import load_experiments
 from diffusion_lens.runs.prompts import read_prompts
+from diffusion_lens.text.embedding_files import write_embedding
+from diffusion_lens.text.embeddings import initial_embedding
 from tests.command_line import run
 
 
@@ -41,9 +43,19 @@ def test_a_contrast_that_can_not_be_made_is_refused_before_anything_is_drawn(tmp
     assert not (tmp_path / "mine").exists()
 
 
-def test_when_a_colour_is_there(tmp_path):
-    done = run("when", "a purple cat", "purple", "--seeds", "0", cwd=tmp_path)
+def test_when_a_colour_is_there(tmp_path, emoji):
+    done = run("when", "a purple cat", "purple", "--seeds", "0", "--steps", "4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "'purple' is there from layer" in done.stdout and "100% of 1" in done.stdout
+    # what no rule reads, of a learned word that is the vector of "cat"
+    write_embedding(
+        tmp_path / "it.safetensors", initial_embedding(emoji.pipeline, "<it>", "cat"), emoji.pipeline
+    )
+    (tmp_path / "checks.csv").write_text(
+        "prompt,id,kind,question,subject,attribute\na purple <it>,hue,attribute,Is it purple?,cat,purple\n"
+    )
+    given = ("--seeds", "0", "--steps", "4", "--embedding", "it.safetensors", "--checks", "checks.csv")
+    done = run("when", "a purple <it>", "hue", *given, cwd=tmp_path)
+    assert done.returncode == 0 and "'hue' is there from layer" in done.stdout, done.stderr
     wrong = run("when", "a purple cat", "dog", "--seeds", "0", cwd=tmp_path)
     assert wrong.returncode == 2 and "What can be asked for" in " ".join(wrong.stderr.split())

@@ -7,6 +7,7 @@ from matplotlib.text import Text
 
 from diffusion_lens.analysis.analyse import analyse
 from diffusion_lens.analysis.correction import METHOD_WORDS, METHODS, corrected_curves
+from diffusion_lens.analysis.curves import curves
 from diffusion_lens.analysis.declared import Contrast
 from diffusion_lens.analysis.findings import findings
 from diffusion_lens.analysis.formats import readable
@@ -50,6 +51,19 @@ def test_a_study_is_drawn_once_and_names_are_no_paths(tmp_path, tables):
     } <= set(names)
     for one in drawn:
         assert one.path.exists() and one.path.with_suffix(".pdf").exists()
+
+
+def test_figures_of_names_that_differ_in_punctuation_or_capitals_are_files_of_their_own(tmp_path):
+    runs = ("a b", "a/b", "A b")
+    one = as_table(images(np.random.default_rng(0), RISING, prompts=6))
+    table = pd.concat([one.assign(run=name) for name in runs], ignore_index=True)
+    drawn = draw_study({"curves": curves(table, resampling=FAST)}, tmp_path)
+    paths = {part.path for part in drawn}
+    assert len({path.name.casefold() for path in paths}) == len(drawn) >= len(runs)
+    assert paths == set(tmp_path.glob("*.png"))
+    assert {one.path.stem for one in drawn if one.title == "curves-a/b-oracle"} <= {
+        f"curves-a_b-oracle{number}" for number in ("", "-2", "-3")
+    }
 
 
 def test_distances_of_sets_are_drawn_as_their_table_has_them():

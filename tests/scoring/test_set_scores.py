@@ -122,6 +122,16 @@ def test_comparisons_of_other_vectors_and_references_stand_side_by_side(tmp_path
             act()
 
 
+def test_a_run_that_was_renamed_has_one_name_in_its_scores(tmp_path):
+    make_run(tmp_path / "former", PROMPTS, lambda cell, prompt: scene(prompt))
+    write_set_scores(score_sets(tmp_path / "former", COLOURS), tmp_path / "former")
+    (tmp_path / "former").rename(tmp_path / "12")
+    assert set(read_set_scores([tmp_path / "12"])["run"]) == {"12"}
+    # so that the same comparison is known again
+    assert write_set_scores(score_sets(tmp_path / "12", COLOURS), tmp_path / "12") == 2
+    assert read_set_scores([tmp_path / "12"])["run"].tolist() == ["12", "12"]
+
+
 def test_a_folder_of_images_is_what_every_layer_is_compared_with(tmp_path):
     def draw(cell, prompt):
         return scene(prompt) if cell.layer else Image.new("RGB", (64, 64), (200, 40 * cell.seed, 0))
