@@ -6,6 +6,7 @@ from diffusion_lens.analysis.emergence_of import checks_about
 from diffusion_lens.checks import ask
 from diffusion_lens.errors import CheckError, ScoresError
 from diffusion_lens.runs import Prompt
+from diffusion_lens.text.sites import Site
 
 __all__ = ["first_layers"]
 
@@ -16,7 +17,7 @@ def first_layers(scores: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
     Args:
         scores: of one model, reading and scorer: `result.score()`, over several layers.
         words: what the same layers say: `result.words()`, or `say_layers`. A layer says a word if it is
-            among the words of any token.
+            among the words of any token. What parts of blocks say is left out.
 
     Returns:
         One row by prompt, word that a check is about, and way of saying (`by`): `first_said`, the first
@@ -25,8 +26,17 @@ def first_layers(scores: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
         `last` is the deepest layer that was drawn.
 
     Raises:
-        ScoresError: no word has a check that was answered.
+        ScoresError: no word has a check that was answered, or the scores are of several series.
     """
+    for column in {"run", "encoder", "scorer"}.intersection(scores):
+        found = scores[column].dropna().unique()
+        if len(found) > 1:
+            raise ScoresError(
+                f"The scores hold {len(found)} values of {column} ({', '.join(map(str, found))}), whose "
+                f"layers are not the same. Give those of one: scores[scores[{column!r}] == {found[0]!r}]."
+            )
+    if "site" in words:
+        words = words[[not Site.parse(str(site)).series for site in words["site"]]]
     rows = []
     for prompt, said in words.groupby("prompt", sort=False):
         here = scores[(scores["prompt"] == prompt) & scores["label"].notna()]

@@ -68,7 +68,7 @@ def analyze(
         by: The columns that split the answers into curves, such as category kind; run, scorer and encoder
             always do.
         contrast: A comparison that was planned beforehand, such as kind=object,relation; it is tested
-            apart from the grid of all pairs.
+            apart from the grid of all pairs, in place of those that the experiments plan.
         truth: The scorer to trust, such as people who labelled a part of the images; the rates of the other
             scorers are corrected by it.
         level: The level of intervals and bands.
@@ -93,7 +93,8 @@ def analyze(
     check_sources(scores)
     sources, declared = _about(scores)
     planned = [Contrast.parse(text) for text in contrast]
-    of_runs = [] if contrast else [Contrast.parse(text) for text in declared]
+    of_runs = [Contrast.parse(text) for text in declared]
+    left_out = [one for one in of_runs if planned and one not in planned]
     table = read_all(scores)
     settings = out / "analysis.json"
     check_output(settings, overwrite=overwrite)
@@ -109,11 +110,12 @@ def analyze(
             table,
             by or None,
             planned=planned,
-            declared=of_runs,
+            declared=[] if planned else of_runs,
             truth=truth,
             resampling=resampling,
             on_table=drawing.begin if drawing else None,
         )
+        found.notes += [f"planned {one}: left out, since --contrast names others" for one in left_out]
         of_sets = read_set_scores(scores)
         if not of_sets.empty:
             found.keep("set_scores", of_sets)

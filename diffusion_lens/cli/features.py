@@ -87,7 +87,10 @@ def features(
     from diffusion_lens.files import check_outputs, write_whole
 
     names = ("features.csv", "features.safetensors", "grid.png", "drawn.csv")
-    table, file, grid, numbers = check_outputs(out, names, overwrite=overwrite)
+    former = sorted(out.glob("feature-*.safetensors"))  # of another fit, where a number is another feature
+    table, file, grid, numbers, *_ = check_outputs(
+        out, (*names, *(one.name for one in former)), overwrite=overwrite
+    )
     if draw < 0:
         raise InputError(f"{draw} features can't be drawn. Give 0 or more.")
     texts = find_captions(model, captions, count)
@@ -106,8 +109,8 @@ def features(
         fitted = fit_sparse(read, number, k, steps=fit_steps, seed=seed, on_step=bar.update)
     peaks = read.of_captions(fitted.activations(read.states)).numpy()
     found = feature_words(peaks, read.captions, read.held_out.numpy())
-    for old in out.glob("feature-*.safetensors"):
-        old.unlink()  # of another fit, where a number is another feature
+    for one in former:
+        one.unlink()
     fitted.save(file)
     write_csv(found, table)
     say(

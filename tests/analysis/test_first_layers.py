@@ -63,3 +63,16 @@ def test_what_is_never_drawn_stands_behind_the_last_layer():
 def test_nothing_that_was_answered():
     with pytest.raises(ScoresError, match="No word of the prompts has a check that was answered"):
         first_layers(scores(**{names()["fox"]: [UNKNOWN]}), SAID)
+
+
+def test_parts_of_a_block_are_no_layers():
+    ids = names()
+    known = scores(**{ids["fox"]: [NONE, NONE, BOTH]})
+    said = pd.concat(
+        [SAID.assign(site=SAID["layer"].astype(str)), SAID.iloc[4:5].assign(site="1.attn", said="red")]
+    )
+    before = first_layers(known, said[said["site"] != "1.attn"])
+    pd.testing.assert_frame_equal(first_layers(known.assign(run="emoji"), said), before)
+    both = pd.concat([known.assign(run="emoji"), known.assign(run="emoji attn")])
+    with pytest.raises(ScoresError, match=r"2 values of run \(emoji, emoji attn\).* == 'emoji'\]"):
+        first_layers(both, said)

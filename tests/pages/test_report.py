@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from diffusion_lens.analysis.analyse import analyse
+from diffusion_lens.cli.analyze import analyze
 from diffusion_lens.errors import RunError
 from diffusion_lens.pages.report import build_report, write_report
 from diffusion_lens.pages.run_index import RunIndex, Strip
@@ -123,6 +124,12 @@ def test_a_contrast_that_nothing_answers_is_named(run: Path, tmp_path: Path) -> 
     read = Page(build_report([other]))
     assert "season" in read.text[read.text.index("Missing and left out") :]
     assert "curves" in read.numbers  # the rest is shown
+    given = {"contrast": ("kind=object,attribute",), "resamples": 100, "figures": False}
+    analyze((other,), out=tmp_path / "found", **given)
+    said = "planned season=winter,summer: left out, since --contrast names others"
+    assert said in (tmp_path / "found/findings.md").read_text()
+    page = (tmp_path / "found/report.html").read_text()
+    assert said in page and "has no answer" not in page
 
 
 @pytest.fixture(scope="module")

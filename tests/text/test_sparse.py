@@ -134,3 +134,8 @@ def test_the_command_writes_words_images_and_directions(new_lens, tmp_path):
     ):
         refused = run(*asked, *wrong, cwd=tmp_path)
         assert refused.returncode == 2 and message in " ".join(refused.stderr.split()), refused.stderr
+    for other in ("features.csv", "features.safetensors", "grid.png", "drawn.csv"):
+        (tmp_path / "found" / other).unlink()
+    refused = run(*asked, cwd=tmp_path)
+    assert refused.returncode == 2 and f"{direction.name} exists" in " ".join(refused.stderr.split())
+    assert direction.exists()
