@@ -85,7 +85,7 @@ def analyze(
     )
     from diffusion_lens.files import check_output, portable_name, write_whole
     from diffusion_lens.scoring.read_several import check_sources, read_all
-    from diffusion_lens.scoring.set_scores import read_set_scores
+    from diffusion_lens.scoring.set_score_files import read_set_scores
 
     if not scores:
         raise InputError("No scores were given. Name a run's folder, or a table of scores.")

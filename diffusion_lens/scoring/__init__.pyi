@@ -26,10 +26,10 @@ from .scorer import Scorer as Scorer
 from .scorer import ScoreRequest as ScoreRequest
 from .scorer import Source as Source
 from .scorers.oracle import OracleScorer as OracleScorer
-from .set_scores import SET_SCORES as SET_SCORES
-from .set_scores import read_set_scores as read_set_scores
+from .set_score_files import SET_SCORES as SET_SCORES
+from .set_score_files import read_set_scores as read_set_scores
+from .set_score_files import write_set_scores as write_set_scores
 from .set_scores import score_sets as score_sets
-from .set_scores import write_set_scores as write_set_scores
 from .sheet import read_answers as read_answers
 from .sheet import sample_questions as sample_questions
 from .sheet import write_sheet as write_sheet

@@ -16,6 +16,7 @@ from diffusion_lens.errors import (
     UnsupportedPipelineError,
 )
 from diffusion_lens.models import embedded_encoders
+from diffusion_lens.models.digest_parts import digest_module
 from diffusion_lens.models.embedded import find_minilm
 from diffusion_lens.models.load import load_pipeline
 from tests.conftest import build_lens, tiny_sampler
@@ -180,3 +181,5 @@ def test_the_file_of_smollm2_is_parsed_once(monkeypatch):
     assert len(made) == 1 and gguf.GGUFReader is Reader
     assert tokenizer("a red fox").input_ids == [1, 81, 2382, 16438]  # <|im_start|>, a, red, fox
     assert len(model.layers) == embedded_encoders.SMOLLM2_BLOCKS and model.config.hidden_size == 576
+    # as when all blocks were loaded and the last half taken off
+    assert digest_module(model) == "009dd4252d4967c8"

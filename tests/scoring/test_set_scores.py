@@ -10,12 +10,11 @@ from diffusion_lens.errors import InputError, ScorerError, ScoresError
 from diffusion_lens.runs.table import DrawnCell
 from diffusion_lens.scoring import set_scores
 from diffusion_lens.scoring.measures import VectorMeasure
+from diffusion_lens.scoring.set_score_files import read_set_scores, write_set_scores
 from diffusion_lens.scoring.set_scores import (
     frechet_distance,
     kernel_distance,
-    read_set_scores,
     score_sets,
-    write_set_scores,
 )
 from tests.command_line import run as command
 from tests.scoring.made_runs import make_run, scene
