@@ -30,6 +30,7 @@ __all__ = [
     "read_from",
     "read_image",
     "read_text",
+    "why_unreadable",
     "write_whole",
 ]
 
@@ -84,6 +85,13 @@ def read_text(path: str | os.PathLike[str]) -> str:
     if len(content) > _LARGEST:
         raise OSError(errno.EFBIG, f"it is larger than {_LARGEST >> 20} MiB", str(path))
     return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
+
+
+def why_unreadable(error: Exception) -> str:
+    """Why a file can't be read, without its path: what `read_text` raises, or what reads the text."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is no UTF-8 text, at byte {error.start}; save it as UTF-8"
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 @dataclass(frozen=True)

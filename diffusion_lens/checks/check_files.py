@@ -196,7 +196,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     try:
         return files.read_text(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckError(f"{path} can't be read as checks: {error}.") from error
+        raise CheckError(f"{path} can't be read as checks: {files.why_unreadable(error)}.") from error
 
 
 def parse_json(text: str, where: str) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 from diffusion_lens.checks.checks import Check, CheckedPrompt, Kind
 from diffusion_lens.checks.english import article, number_word, plural
 from diffusion_lens.errors import CheckError
-from diffusion_lens.files import read_text
+from diffusion_lens.files import read_text, why_unreadable
 
 __all__ = ["from_dsg", "from_geneval", "from_tifa", "read_dsg", "read_geneval", "read_tifa"]
 
@@ -278,4 +278,4 @@ def _text(path: str | os.PathLike[str]) -> str:
     try:
         return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckError(f"{path} can't be read: {error}.") from error
+        raise CheckError(f"{path} can't be read: {why_unreadable(error)}.") from error

@@ -72,11 +72,13 @@ def attention(
     table = out.with_suffix(".csv")
     for path in (out, table):
         check_output(path, overwrite=overwrite)
+    from diffusion_lens.images.sampler import Sampler
     from diffusion_lens.lens.attention import check_word
 
     lens = load.lens(model, batch_size=batch_size, embeddings=embedding)
-    check_word(lens, prompt, word)
-    result = lens(prompt, layers, seeds, **reading.arguments(), **sampler.arguments())
+    how = sampler.arguments()
+    check_word(lens, prompt, word, sampler=Sampler(how.get("steps")), steps=at or None, blocks=blocks)
+    result = lens(prompt, layers, seeds, **reading.arguments(), **how)
     found = result.attention(word)
     sheet = found.grid(at or None, blocks)
     write_whole(table, lambda file: file.write(found.table.to_csv(index=False).encode()))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.files import read_text
+from diffusion_lens.files import read_text, why_unreadable
 
 __all__ = ["read_captions"]
 
@@ -35,5 +35,7 @@ def read_captions(model: str, path: Path | None, count: int) -> tuple[str, ...]:
     try:
         lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The captions can't be read from {path} ({error}). Give a text file.") from error
+        raise InputError(
+            f"The captions can't be read from {path} ({why_unreadable(error)}). Give a text file."
+        ) from error
     return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))[:count]

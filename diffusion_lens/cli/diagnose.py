@@ -114,5 +114,6 @@ def diagnose(
         )
         say(f"  {row['question']:50}  {row['verdict']}{layer}")
     if len(found.repairs) and (units := int(found.repairs["seeds"].max())) < 6:
-        warn(f"{units} held-out seeds: no p value can be below {2 ** (1 - units):.2g}. Give six or more.")
+        seeds_drawn = "1 held-out seed" if units == 1 else f"{units} held-out seeds"
+        warn(f"{seeds_drawn}: no p value can be below {2 ** (1 - units):.2g}. Give six or more.")
     say(f"page     {page}\nchecks   {atoms}\nlayers   {layers}\nrepairs  {repairs}\nimages   {images}")

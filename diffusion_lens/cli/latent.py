@@ -10,7 +10,7 @@ from diffusion_lens.cli.console import say
 from diffusion_lens.cli.options import Layers, Overwrite, Prompts, Seeds, check_ending, default
 from diffusion_lens.cli.verbs import Topic, group, verb
 from diffusion_lens.errors import InputError
-from diffusion_lens.files import read_text
+from diffusion_lens.files import read_text, why_unreadable
 
 if TYPE_CHECKING:
     from diffusion_lens.learning.latent_inversion import LatentInversion
@@ -225,7 +225,7 @@ def _lines(path: Path) -> list[str]:
         lines = [line.strip() for line in read_text(path).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path} can't be read ({error}). Give a text file of captions, one a line."
+            f"{path} can't be read ({why_unreadable(error)}). Give a text file of captions, one a line."
         ) from None
     if not any(lines):
         raise InputError(f"{path} holds no captions. Write one a line.")

@@ -1,6 +1,7 @@
 """`diffusion-lens patch`: which token at which layer carries what two prompts differ in."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +22,7 @@ from diffusion_lens.cli.options import (
 )
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
+from diffusion_lens.files import read_text, why_unreadable
 
 __all__ = ["patch", "read_pairs"]
 
@@ -162,10 +164,11 @@ def read_pairs(prompts: tuple[str, ...], path: Path | None) -> list[tuple[str, s
     if prompts:
         raise InputError("Prompts and --pairs were both given. Give one of them.")
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The pairs can't be read from {path} ({error}). Give a CSV file.") from error
+        raise InputError(
+            f"The pairs can't be read from {path} ({why_unreadable(error)}). Give a CSV file."
+        ) from error
     found = []
     for number, row in enumerate(rows, start=1):
         pair = [(row.get(name) or "").strip() for name in ("clean", "corrupted")]

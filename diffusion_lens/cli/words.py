@@ -17,7 +17,7 @@ from diffusion_lens.cli.options import (
 )
 from diffusion_lens.cli.verbs import Topic, verb
 from diffusion_lens.errors import InputError
-from diffusion_lens.files import read_text
+from diffusion_lens.files import read_text, why_unreadable
 
 __all__ = ["words"]
 
@@ -111,5 +111,7 @@ def _read_words(path: Path) -> tuple[str, ...]:
     try:
         lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The words can't be read from {path} ({error}). Give a text file.") from error
+        raise InputError(
+            f"The words can't be read from {path} ({why_unreadable(error)}). Give a text file."
+        ) from error
     return tuple(line.strip() for line in lines if line.strip())

@@ -51,6 +51,7 @@ class AttentionRecorder(TorchFunctionMode):
         UnsupportedPipelineError: the denoiser's attention is of no known kind.
 
     Attributes:
+        layers: the paths of the attention layers that read the prompt.
         maps: by the path of each attention layer, one map by step: `[place]`, the mean over heads.
     """
 
@@ -77,6 +78,7 @@ class AttentionRecorder(TorchFunctionMode):
                 f"The attention of {type(denoiser).__name__} can't be recorded: its processors are "
                 f"{kinds}. Known are {', '.join(_PROCESSORS)}."
             )
+        self.layers = tuple(self._layers)
         self._now: tuple[str, _Order] | None = None
         self._first: Tensor | None = None
         self._positive = True

@@ -55,17 +55,8 @@ class WordAttention:
         Raises:
             InputError: no such step or layer.
         """
-        chosen = [
-            one
-            for name, one in self.maps.items()
-            if not blocks or any(f"{name}.".startswith(f"{block}.") for block in blocks)
-        ]
         count = next(iter(self.maps.values())).shape[1]
-        if not chosen or (steps is not None and (not steps or not all(0 <= one < count for one in steps))):
-            raise InputError(
-                f"There are steps 0 to {count - 1} and the layers {', '.join(self.maps)}; "
-                f"asked for were steps {steps} of {list(blocks)}."
-            )
+        chosen = [self.maps[name] for name in _choose(tuple(self.maps), count, steps, blocks)]
         size = max((one.shape[-2:] for one in chosen), key=lambda one: one[0] * one[1])
         parts = [one if steps is None else one[:, list(steps)] for one in chosen]
         means = [
@@ -119,15 +110,53 @@ class WordAttention:
         )
 
 
-def check_word(model: Model, prompt: str, tokens: Tokens) -> None:
-    """Refuse what `attend_word` would, before anything is drawn.
+def check_word(
+    model: Model,
+    prompt: str,
+    tokens: Tokens,
+    *,
+    sampler: Sampler | None = None,
+    steps: Sequence[int] | None = None,
+    blocks: Sequence[str] = (),
+) -> None:
+    """Refuse what `attend_word` and `WordAttention.mean` would, before anything is drawn.
+
+    Args:
+        model: the model that will draw.
+        prompt: the prompt.
+        tokens: the word.
+        sampler: how its images will be drawn.
+        steps: the steps that will be asked for.
+        blocks: the layers that will be asked for.
 
     Raises:
         PromptError: the prompt lacks the word.
+        InputError: no such step or layer.
         UnsupportedPipelineError: the denoiser's attention is of no known kind; it is named.
     """
-    AttentionRecorder(model.pipeline, 0, ())
+    layers = AttentionRecorder(model.pipeline, 0, ()).layers
+    drawn = model.settings(sampler).sampler.steps
+    # some schedulers ask the denoiser twice a step, or once more; the rest is refused once it is drawn
+    count = None if drawn is None else drawn * getattr(model.pipeline.scheduler, "order", 1)
+    _choose(layers, count, [one for one in steps if one != count] or None if steps else steps, blocks)
     _places(model, prompt, tokens, {})
+
+
+def _choose(
+    layers: Sequence[str], count: int | None, steps: Sequence[int] | None, blocks: Sequence[str]
+) -> list[str]:
+    """The layers asked for; refused where one of them, or a step, is none."""
+    within = {block: [one for one in layers if f"{one}.".startswith(f"{block}.")] for block in blocks}
+    last = float("inf") if count is None else count
+    if not all(within.values()) or (
+        steps is not None and (not steps or not all(0 <= one < last for one in steps))
+    ):
+        shown = "" if count is None else f"steps 0 to {count - 1} and "
+        raise InputError(
+            f"There are {shown}the layers {', '.join(layers)}; asked for were "
+            f"steps {'all' if steps is None else list(steps)} of {list(blocks) or 'all'}."
+        )
+    return [one for one in layers if not blocks or any(one in found for found in within.values())]
 
 
 def attend_word(

@@ -157,6 +157,8 @@ class Experiment:
         prepared = dict(data)
         if isinstance(prepared.get("prompts"), list):
             prepared["prompts"] = {"inline": prepared["prompts"]}
+        if isinstance(prepared.get("prompts"), str):
+            prepared["prompts"] = {"file": prepared["prompts"]}
         if isinstance(prepared.get("prompts"), dict):
             inline = prepared["prompts"].get("inline", [])
             if isinstance(inline, list):

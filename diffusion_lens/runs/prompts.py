@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffusion_lens.errors import ExperimentError, nearest
-from diffusion_lens.files import read_text
+from diffusion_lens.files import read_text, why_unreadable
 from diffusion_lens.runs.experiment import Captions, Prompt, Prompts
 from diffusion_lens.runs.values import check_prompt
 
@@ -38,9 +38,9 @@ def read_prompts(source: Prompts, base: Path) -> tuple[Prompt, ...]:
         ExperimentError: a file can't be read, has no such column, or nothing is left.
     """
     found = [prompt for prompt in map(_stripped, _read(source, base)) if _matches(prompt, source.where)]
-    for prompt in found:
+    for number, prompt in enumerate(found, start=1):
         if not prompt.prompt:
-            raise ExperimentError("One of the prompts is empty; leave it out.")
+            raise ExperimentError(f"Prompt {number} of {len(found)} is empty. Leave it out.")
         check_prompt(prompt)
     unique: dict[str, Prompt] = {}
     for prompt in found:
@@ -49,6 +49,10 @@ def read_prompts(source: Prompts, base: Path) -> tuple[Prompt, ...]:
     if len(unique) < len(found):
         log.warning("%d prompts were given twice; each is drawn once.", len(found) - len(unique))
     kept = tuple(unique.values())[: source.limit]
+    if not kept and not source.where and source.limit is None:
+        raise ExperimentError(
+            f"{source.file or 'The experiment'} holds no prompt. Write one, such as 'a red fox'."
+        )
     if not kept:
         raise ExperimentError(
             f"No prompt is left (where = {dict(source.where)}, limit = {source.limit}); ask for fewer "
@@ -78,7 +82,7 @@ def _read(source: Prompts, base: Path) -> Iterator[Prompt]:
         try:
             text = read_text(path)
         except (OSError, UnicodeDecodeError) as error:
-            raise ExperimentError(f"The prompts {path} can't be read: {error}.") from error
+            raise ExperimentError(f"The prompts {path} can't be read: {why_unreadable(error)}.") from error
         yield from _parse(text, str(path), source.column)
 
 

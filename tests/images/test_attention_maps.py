@@ -151,4 +151,5 @@ def test_the_command_writes_a_picture_and_its_table(new_lens, tmp_path):
     ):
         refused = run(*asked, *wrong, cwd=tmp_path)
         assert refused.returncode == 2 and message in " ".join(refused.stderr.split()), (wrong, refused)
+        assert "Drawing" not in refused.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fox.csv", "fox.png", "sd"]

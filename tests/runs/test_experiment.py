@@ -138,13 +138,14 @@ def test_prompts_come_from_files_with_their_columns(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("none.csv", None, "none.csv can't be read"),
+        ("none.csv", None, "none.csv can't be read: No such file or directory."),
         ("a.csv", "promt\na fox\n", "no text in column 'prompt'. Did you mean 'promt'"),
         ("a.csv", "prompt,x\na fox\n", "Row 1 of .* not as many fields"),
         ("a.jsonl", "{", "Line 1 of .* is no JSON"),
         ("a.jsonl", "[]", "Line 1 of .* is no JSON object"),
-        ("a.txt", "\n", "No prompt is left"),
-        ("a.csv", "prompt,x\n ,1\n", "One of the prompts is empty"),
+        ("a.txt", "\n", "a.txt holds no prompt"),
+        ("a.txt", b"a caf\xe9", "it is no UTF-8 text, at byte 5; save it as UTF-8"),
+        ("a.csv", "prompt,x\n ,1\n", "Prompt 1 of 1 is empty"),
         ("a.pdf", "a", "allowed are .txt, .csv, .tsv and .jsonl"),
         ("a.jsonl", '{"prompt": "a", "n": 99999999999999999999}', "'n' of the prompt 'a' is 9.* 64 bits"),
         ("a.jsonl", '{"prompt": "a", "n": %s}' % ("9" * 5000), "Line 1 of .* is no JSON"),
@@ -164,7 +165,7 @@ def test_prompts_come_from_files_with_their_columns(tmp_path):
 )
 def test_files_that_hold_no_prompts_are_told(tmp_path, name, content, told):
     if content is not None:
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ExperimentError, match=told):
         read_prompts(Prompts(file=name), tmp_path)
 
@@ -257,7 +258,9 @@ def test_blanks_at_the_ends_are_no_part_of_a_prompt_and_its_columns(tmp_path, ca
     lines = [{"prompt": one, "kind": "animal "} for one in ("a fox", "a fox\t", " a car")]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
     inline = Experiment.from_toml('model = "m"\nprompts = ["a fox", "a fox ", { prompt = " a car" }]')
-    for source in (Prompts(file="a.csv"), Prompts(file="a.jsonl"), inline.prompts):
+    named = Experiment.from_toml('model = "m"\nprompts = "a.csv"')
+    assert named.prompts == Prompts(file="a.csv")
+    for source in (named.prompts, Prompts(file="a.jsonl"), inline.prompts):
         caplog.clear()
         found = read_prompts(source, tmp_path)
         assert [one.prompt for one in found] == ["a fox", "a car"]

@@ -167,7 +167,7 @@ def test_pairs_of_unequal_length_are_joined_by_role():
 
 def test_the_command_writes_effects_a_figure_and_images(tmp_path):
     pairs = tmp_path / "pairs.csv"
-    pairs.write_text("clean,corrupted\na red car,a blue car\n", encoding="utf-8")
+    pairs.write_text("clean,corrupted\na red car,a blue car\n", encoding="utf-8-sig")  # as Excel does
     done = run(
         *("patch", "--pairs", str(pairs), "--layers", "0", "--steps", "1", "--guidance", "1"),
         *("--out", str(tmp_path / "p")),

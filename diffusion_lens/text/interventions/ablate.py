@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from diffusion_lens.errors import InputError, LayerError
-from diffusion_lens.files import read_text
+from diffusion_lens.files import read_text, why_unreadable
 from diffusion_lens.models.site_keys import SiteKey
 from diffusion_lens.text.interventions.base import Context, Intervention, check_choice
 from diffusion_lens.text.interventions.layers import LayerSet, check_layers, holds_layer, write_layers
@@ -143,7 +143,9 @@ def _write_prompts(given: str | Sequence[str]) -> str:
         try:
             listed = read_text(str(given).strip()).splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"The prompts of ablate can't be read from {given} ({error}).") from error
+            raise InputError(
+                f"The prompts of ablate can't be read from {given}: {why_unreadable(error)}."
+            ) from error
     else:
         listed = given.split(";") if isinstance(given, str) else list(given)
     written = [one.strip() for one in listed if one.strip()]
