@@ -68,9 +68,11 @@ def test_a_learned_word_that_is_the_vector_of_cat_is_said_traced_and_read_as_cat
     word = initial_embedding(emoji.pipeline, "<it>", "cat")
     write_embedding(tmp_path / "it.safetensors", word, emoji.pipeline)
     given = ("--embedding", "it.safetensors", "--layers", "0", "3")
+    (tmp_path / "few.txt").write_text("cat\ndog\nfox\ncar\ntree\nhouse\nred\n")
     said = {}
     for name, learned in (("cat", ()), ("<it>", given[:2])):
-        done = run("words", f"a {name}", "--tokens", name, *learned, *given[2:], cwd=tmp_path)
+        asked = (f"a {name}", "--tokens", name, "--candidates", "few.txt")
+        done = run("words", *asked, *learned, *given[2:], cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         said[name] = done.stdout.replace("<it>", "cat").split()
     assert said["<it>"] == said["cat"] and "cat" in said["cat"]
