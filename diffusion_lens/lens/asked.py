@@ -5,7 +5,7 @@ from typing import Any
 
 from diffusion_lens.choices import Pooled
 from diffusion_lens.models.conditioner import Conditioner
-from diffusion_lens.text.interventions import Intervention, parse_interventions
+from diffusion_lens.text.interventions import Interventions, parse_interventions
 from diffusion_lens.text.layers import LayerRequest
 from diffusion_lens.text.reading import ALL_ENCODERS, Reading, ResolvedReading, Slots
 from diffusion_lens.text.readouts import Readout, parse_readout
@@ -23,7 +23,7 @@ def make_reading(
     readout: str | Readout = "native",
     pooled: Pooled = "hold",
     slots: Slots = "all",
-    interventions: Sequence[str | Intervention] = (),
+    interventions: Interventions = (),
 ) -> Reading:
     """A reading of the native site, of which some values may be written as text."""
     parsed = parse_readout(readout) if isinstance(readout, str) else readout

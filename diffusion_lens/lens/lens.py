@@ -18,7 +18,7 @@ from diffusion_lens.models.encoders import EncoderFamily
 from diffusion_lens.models.pipelines import PipelineFamily
 from diffusion_lens.text.embedding_files import GivenEmbedding
 from diffusion_lens.text.encode import States
-from diffusion_lens.text.interventions import Intervention
+from diffusion_lens.text.interventions import Interventions
 from diffusion_lens.text.reading import ALL_ENCODERS, Slots
 from diffusion_lens.text.readouts import Readout
 
@@ -112,7 +112,7 @@ class DiffusionLens(Model):
         readout: str | Readout = "native",
         pooled: Pooled = "hold",
         slots: Slots = "all",
-        interventions: Sequence[str | Intervention] = (),
+        interventions: Interventions = (),
         steps: int | None = None,
         guidance: float | None = None,
         height: int | None = None,
@@ -140,8 +140,8 @@ class DiffusionLens(Model):
                 (made from the layer drawn) or "empty" (that of the empty prompt). An encoder of which only
                 the pooled output is read is always drawn with "layer" when it is named by `encoder`.
             slots: what is replaced where a pipeline reads many layers; see `diffusion_lens.text.reading`.
-            interventions: what is changed in the hidden states, such as `Keep("fox")` or "keep(fox)"; see
-                `diffusion_lens.text.interventions`.
+            interventions: what is changed in the hidden states, such as `Keep("fox")` or "keep(fox)", one
+                or several; see `diffusion_lens.text.interventions`.
             steps: denoising steps.
             guidance: guidance scale.
             height: image height in pixels.

@@ -146,6 +146,12 @@ class Store:
         """
         try:
             return json.loads(read_from(self.fs, self.path(name)))
+        except FileNotFoundError as error:
+            if self._there(self.root):
+                why = f"{self.url} is no run: it holds no {name}"
+            else:
+                why = f"There is no {self.url}"
+            raise RunError(f"{why}. Name the folder of a run.") from error
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(
                 f"{self.url}/{name} can't be read ({error}). {self.url} is no run, or a damaged one."

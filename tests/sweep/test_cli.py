@@ -80,7 +80,8 @@ def test_a_study_from_plan_to_files(tmp_path):
         (["sweep", "foxes.toml", "--model", "nonsense"], "error: There is no model 'nonsense'"),
         (["sweep", "foxes.toml", "--out", "foxes.toml/run"], "error: foxes.toml/run can't be written"),
         (["sweep", "foxes.toml", "--out", "nonsense://x"], "error: nonsense://x can't be opened"),
-        (["status", "."], "is no run, or a damaged one"),
+        (["status", "."], ". is no run: it holds no manifest.json. Name the folder of a run"),
+        (["status", "nowhere"], "There is no nowhere. Name the folder of a run"),
         (["bench", "lens", "--tune"], "error: --tune builds many models and needs an --architecture"),
     ],
 )

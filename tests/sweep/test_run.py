@@ -422,7 +422,7 @@ def test_exported_files_are_the_images(draw, tmp_path, kind):
 
 
 def test_what_is_no_run_is_told(tmp_path):
-    with pytest.raises(RunError, match="is no run, or a damaged one"):
+    with pytest.raises(RunError, match=r"is no run: it holds no manifest\.json"):
         read_status(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format": 1}')
     with pytest.raises(RunError, match="is of format 1, and this version of the package reads format 2"):

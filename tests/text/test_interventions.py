@@ -536,6 +536,14 @@ def test_what_contradicts_each_other_is_refused(changes):
         parse_interventions(changes)
 
 
+@pytest.mark.usefixtures("untyped")
+def test_one_alone_needs_no_list():
+    for one in (Keep("fox"), "keep(fox)", ["keep(fox)"]):
+        assert parse_interventions(one) == (Keep("fox"),)
+    with pytest.raises(InputError, match=r"3 is no intervention. Give one, such as Keep\('fox'\)"):
+        parse_interventions([3])
+
+
 @pytest.mark.parametrize(
     "written",
     [

@@ -23,6 +23,7 @@ from diffusion_lens.text.interventions.tokens import TokenPlaces, find_places
 from diffusion_lens.text.interventions.words import Contextless, Shuffle
 from diffusion_lens.text.interventions.written import (
     INTERVENTIONS,
+    Interventions,
     parse_intervention,
     parse_interventions,
     split_interventions,
@@ -36,6 +37,7 @@ __all__ = [
     "Contextless",
     "Drop",
     "Intervention",
+    "Interventions",
     "Keep",
     "Only",
     "Pads",

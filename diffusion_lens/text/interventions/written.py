@@ -18,7 +18,16 @@ from diffusion_lens.text.interventions.steer import Steer
 from diffusion_lens.text.interventions.values import read_value
 from diffusion_lens.text.interventions.words import Contextless, Shuffle
 
-__all__ = ["INTERVENTIONS", "parse_intervention", "parse_interventions", "split_interventions"]
+__all__ = [
+    "INTERVENTIONS",
+    "Interventions",
+    "parse_intervention",
+    "parse_interventions",
+    "split_interventions",
+]
+
+Interventions = str | Intervention | Sequence[str | Intervention]
+"""What is changed: an intervention or its text, or several of both."""
 
 INTERVENTIONS: dict[str, type[Intervention]] = {
     kind.name: kind
@@ -91,19 +100,21 @@ def parse_intervention(text: str, *, files: bool = True) -> Intervention:
         ) from error
 
 
-def parse_interventions(
-    texts: Sequence[str | Intervention], *, files: bool = True
-) -> tuple[Intervention, ...]:
+def parse_interventions(texts: Interventions, *, files: bool = True) -> tuple[Intervention, ...]:
     """Interventions in the order that they are made, of which some may be written as text.
 
     Args:
-        texts: the interventions.
+        texts: the interventions, or a single one.
         files: see `parse_intervention`.
 
     Raises:
         InputError: one can't be read, or two contradict each other.
     """
-    found = tuple(parse_intervention(one, files=files) if isinstance(one, str) else one for one in texts)
+    listed = [texts] if isinstance(texts, (str, Intervention)) else texts
+    found = tuple(parse_intervention(one, files=files) if isinstance(one, str) else one for one in listed)
+    for one in found:
+        if not isinstance(one, Intervention):
+            raise InputError(f"{one!r} is no intervention. Give one, such as Keep('fox') or 'keep(fox)'.")
     _check_together(found)
     return found
 
