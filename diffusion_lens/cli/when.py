@@ -11,7 +11,7 @@ from diffusion_lens.cli.verbs import Topic, verb
 
 __all__ = ["when"]
 
-_FULL, _EMPTY = "\N{FULL BLOCK}", "\N{LIGHT SHADE}"
+_BAR, _PLAIN_BAR = ("\N{FULL BLOCK}", "\N{LIGHT SHADE}"), ("#", ".")
 
 
 @verb(
@@ -63,10 +63,11 @@ def when(
     judges = judges_of(asked, word, scorer, model=model, device=load.device)
     lens = load.lens(model, batch_size=batch_size, embeddings=embedding)
     result = lens(prompt, layers="all", seeds=list(seeds), **sampler.arguments())
+    full_part, empty_part = _PLAIN_BAR if out.options.ascii_only else _BAR
     for found in result.emergence(word, judges, checks=given):
         say(str(found))
         view = Table("layer", "right", "", box=None)
         for layer, rate, cells in found.rates.itertuples(index=False):
             full = round(10 * rate) if rate == rate else 0
-            view.add_row(str(layer), f"{rate:.0%} of {cells}", _FULL * full + _EMPTY * (10 - full))
+            view.add_row(str(layer), f"{rate:.0%} of {cells}", full_part * full + empty_part * (10 - full))
         out.print(view)

@@ -125,7 +125,7 @@ def test_a_cut_file_is_one_clear_message(result, tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match="holds no whole result"):
         Result.load(tmp_path)
-    with pytest.raises(InputError, match="There is no .*nowhere. Name the folder of a run"):
+    with pytest.raises(InputError, match=r"There is no .*nowhere\. Name the folder of a run"):
         Result.load(tmp_path / "nowhere")
 
 
