@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +36,6 @@ __all__ = ["Part", "Scan", "Store", "digest"]
 _MARK = b"diffusion_lens"
 _COLUMNS = ("cell", "prompt", "layer", "seed", "image", "missing", "seconds", "device")  # that readers need
 _NUMBERS = ("images", "seconds", "batch_size", "asked_size", "flops_per_image", "matmul_flops")
-_CARD = """---
-configs:
-- config_name: default
-  data_files: images/*.parquet
----
-Images of a sweep of [diffusion_lens](https://pypi.org/project/diffusion-lens/), one row each.
-
-```python
-datasets.load_dataset("{url}")
-pandas.read_parquet("{url}/images")
-duckdb.sql("select layer, count(*) from '{url}/images/*.parquet' group by layer")
-```
-"""
 
 
 @dataclass(frozen=True)
@@ -147,23 +135,25 @@ class Store:
         try:
             return json.loads(read_from(self.fs, self.path(name)))
         except FileNotFoundError as error:
-            if self._there(self.root):
-                why = f"{self.url} is no run: it holds no {name}"
-            else:
-                why = f"There is no {self.url}"
+            why = (
+                f"{self.url} is no run: it holds no {name}"
+                if self._there(self.root)
+                else f"There is no {self.url}"
+            )
             raise RunError(f"{why}. Name the folder of a run.") from error
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(
                 f"{self.url}/{name} can't be read ({error}). {self.url} is no run, or a damaged one."
             ) from error
 
+    def write_card(self) -> None:
+        """Write the README that tells how the run is opened."""
+        card = resources.files(__package__).joinpath("card.md").read_text(encoding="utf-8")
+        self.write("README.md", card.format(url=self.url).encode())
+
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file whole; see `write`."""
         self.write(name, json.dumps(content, indent=1, ensure_ascii=False).encode())
-
-    def write_card(self) -> None:
-        """Write the README that tells how the run is opened."""
-        self.write("README.md", _CARD.format(url=self.url).encode())
 
     def write_part(self, table: pa.Table) -> None:
         """Write rows as one part.

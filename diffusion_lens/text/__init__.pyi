@@ -25,6 +25,7 @@ from .interventions import Average as Average
 from .interventions import Contextless as Contextless
 from .interventions import Drop as Drop
 from .interventions import Intervention as Intervention
+from .interventions import Interventions as Interventions
 from .interventions import Keep as Keep
 from .interventions import Only as Only
 from .interventions import Pads as Pads
