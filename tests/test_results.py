@@ -8,9 +8,9 @@ import pytest
 
 from diffusion_lens.bench.accuracy import rates
 from diffusion_lens.testbed.captions import parse
+from experiments.studies.renumber import INTERVAL
 
 RESULTS = Path(__file__).parents[1] / "results"
-INTERVAL = re.compile(r"([-+]?\d+(?:\.\d+)?)( %)?\s+\[([-+]?[\d.,]*\d),\s+([-+]?[\d.,]*\d)\]")
 
 Said = tuple[float, ...]  # a number and the two ends of its interval
 
@@ -18,7 +18,7 @@ Said = tuple[float, ...]  # a number and the two ends of its interval
 def _said(text: str) -> list[Said]:
     """The numbers of a text that have an interval; percentages as shares."""
     found = []
-    for value, percent, low, high in INTERVAL.findall(text):
+    for value, percent, _, low, _, high in INTERVAL.findall(text):
         numbers = [float(one.replace(",", "")) for one in (value, low, high)]
         found.append(tuple(round(one / 100 if percent else one, 2) for one in numbers))
     return found
