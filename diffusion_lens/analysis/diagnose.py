@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Diagnosis", "compare_repairs", "diagnose"]
 
 # what these kinds of checks ask can be answered on an image that shows the thing alone
-_OF_A_THING = ("attribute", "relation", "axis", "order")
+_OF_A_THING = ("attribute", "count", "relation", "axis", "order")
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def first_layers(scores: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ScoresError: no word has a check that was answered, or the scores are of several series.
     """
-    for column in {"run", "encoder", "scorer"}.intersection(scores):
+    for column in scores.columns.intersection(["run", "encoder", "scorer"]):
         found = scores[column].dropna().unique()
         if len(found) > 1:
             raise ScoresError(

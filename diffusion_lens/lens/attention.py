@@ -126,7 +126,7 @@ def check_word(
         prompt: the prompt.
         tokens: the word.
         sampler: how its images will be drawn.
-        steps: the steps that will be asked for.
+        steps: the steps that will be asked for; all if None.
         blocks: the layers that will be asked for.
 
     Raises:
@@ -138,7 +138,8 @@ def check_word(
     drawn = model.settings(sampler).sampler.steps
     # some schedulers ask the denoiser twice a step, or once more; the rest is refused once it is drawn
     count = None if drawn is None else drawn * getattr(model.pipeline.scheduler, "order", 1)
-    _choose(layers, count, [one for one in steps if one != count] or None if steps else steps, blocks)
+    sure = [one for one in steps or () if one != count]
+    _choose(layers, count, sure or None, blocks)
     _places(model, prompt, tokens, {})
 
 
