@@ -123,7 +123,7 @@ def train(
             an untrained text encoder.
         stage: What to train: first the autoencoder, then the CLIP and its distil stage if it is wanted,
             then the diffusion or the joint stage; the inversion needs the autoencoder alone.
-        minutes: The minutes of training; 0 only exports what was trained.
+        minutes: The minutes of training; 0 only exports what was trained. --quick alone takes its own.
         resume: Resume from the checkpoint in the folder.
         quick: Train at tiny sizes, in two minutes: the first three stages, or those of the recipe.
         go_on: Start a recipe's models from their own weights in the package.
@@ -152,16 +152,23 @@ def train(
     asked |= {"seed": seed, "channels": channels, "contrast": contrast, "cycle": cycle}
     asked |= {"decoder_only": decoder_only or None, "workers": None if recipe else workers}
     changes = {name: value for name, value in asked.items() if value is not None}
+    of_a_stage = {"stage": stage, "start": start, "decay_samples": decay_samples}
+    told = [*changes, *(name for name, value in of_a_stage.items() if value is not None)]
     if keep_every is not None and (recipe or quick):
         raise InputError(
             "Weights are kept of one stage: give --stage with --keep-every, no --recipe or --quick."
         )
     if recipe is not None:
-        _train_recipe(recipe, folder, minutes, resume, quick, go_on, workers, device, stage, start, changes)
+        _train_recipe(recipe, folder, minutes, resume, quick, go_on, workers, device, told)
         return
     if go_on:
         raise InputError("--go-on belongs to a recipe: give --recipe, or --start with the stage's weights.")
     if quick:
+        told += ["resume"] * resume
+        if told:
+            raise InputError(
+                f"--quick decides {', '.join(told)} itself; leave it out, or train one --stage."
+            )
         train_quickly(folder, device)
         return
     if stage is None:
@@ -197,17 +204,14 @@ def _train_recipe(
     go_on: bool,
     workers: int | None,
     device: str | None,
-    stage: str | None,
-    start: Path | None,
-    changes: dict[str, object],
+    told: list[str],
 ) -> None:
     """Run a recipe, which decides by itself what else `train` can be told."""
     from diffusion_lens.testbed.recipe import run_recipe
     from diffusion_lens.threads import count_cores
 
-    more = [*changes, *(["stage"] if stage else []), *(["start"] if start else [])]
-    if more:
-        raise InputError(f"A recipe decides {', '.join(more)} itself; leave it out, or train one --stage.")
+    if told:
+        raise InputError(f"A recipe decides {', '.join(told)} itself; leave it out, or train one --stage.")
     done = run_recipe(
         name,
         folder,

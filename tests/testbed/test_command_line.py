@@ -36,6 +36,11 @@ def test_scenes_writes_a_sheet_and_the_scenes_as_data(tmp_path: Path) -> None:
         (("--recipe", "emoji", "--keep-every", "64"), "give --stage with --keep-every"),
         (("--recipe", "emoji", "--resume"), "nothing to resume"),
         (("--recipe", "emoji", "--stage", "clip", "--lr", "1e-3"), "A recipe decides rate, stage itself"),
+        (("--recipe", "emoji", "--decay-samples", "9"), "A recipe decides decay_samples itself"),
+        (
+            ("--quick", "--stage", "clip", "--seed", "1", "--resume"),
+            "--quick decides seed, stage, resume itself",
+        ),
     ],
 )
 def test_train_says_what_is_missing(tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
