@@ -40,7 +40,8 @@ def words(
     count: int = 5,
     tokens: str = "content",
     by: Annotated[
-        Literal["head", "nearest"] | None, default("head where an encoder has one, else nearest")
+        Literal["head", "nearest"] | None,
+        default("head where an encoder has one and there is no list, else nearest"),
     ] = None,
     candidates: Annotated[Path | None, default("a list of everyday words", "FILE")] = None,
     through: Annotated[Path | None, default("read the states as they are", "FILE")] = None,
@@ -57,7 +58,8 @@ def words(
             pads, or a position such as #3.
         by: head reads the states with the vocabulary head of a language model; nearest takes the words of
             a list whose own states at the same layer are nearest.
-        candidates: A file with the words that nearest chooses from, one a line.
+        candidates: A file with the words that nearest chooses from, one a line; the states are then said by
+            the nearest words.
         through: A file of maps that the states go through before the head reads them: a Jacobian lens of
             `tune --jacobian` or a published one (.pt), or a tuned readout.
         out: A CSV file with one row for each word that is said: the token and its position, the rank of the

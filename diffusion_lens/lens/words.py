@@ -78,7 +78,7 @@ def say_layers(
         k: how many words for each token.
         tokens: whose states; see `diffusion_lens.text.interventions.tokens`.
         by: "head" or "nearest"; see `diffusion_lens.text.vocabulary`. None takes the head where an encoder
-            has one.
+            has one and no words are given.
         words: those that "nearest" compares with; a list of everyday words if None.
         through: a file of maps that states go through before the head reads them; see
             `diffusion_lens.text.state_maps`.

@@ -86,20 +86,30 @@ class Vocabulary:
     ) -> None:
         self.reader = reader
         self.through = through
+        self.listed = words is not None
         self.words = everyday_words() if words is None else tuple(dict.fromkeys(words))
         if len(self.words) < 2:
             raise InputError("Nearest words need a list of at least two words to choose from.")
         self._known: dict[tuple[str, SiteKey], torch.Tensor] = {}
 
     def choose(self, name: str, by: SaidBy | None) -> SaidBy:
-        """Where the words of an encoder come from: as asked, or its head where it has one.
+        """Where the words of an encoder come from: as asked, the list given, or the head where it has one.
 
         Raises:
             EncoderError: it is asked for a head that it lacks.
-            InputError: no such way, or a head of another vocabulary than the tokenizer's.
+            InputError: no such way, a head of another vocabulary than the tokenizer's, or a list of words
+                for a head, which has its own.
         """
         if by not in (None, "head", "nearest"):
             raise InputError(f"{by!r} is no way to say a state. Allowed: head, nearest.")
+        if self.listed and by is None and self.through is None:
+            by = "nearest"
+        if self.listed and by != "nearest":
+            raise InputError(
+                "A list of words is for the nearest words to choose from, and a vocabulary head chooses "
+                "from all that it has. Leave the list out, or say the states by the nearest words: --by nearest "
+                "(by='nearest'), without maps."
+            )
         encoder = self.reader.conditioner.encoders[name]
         if self.through is not None and by == "nearest":
             raise InputError(

@@ -132,9 +132,13 @@ def test_what_can_not_be_said_is_refused(emoji, new_lens):
         say_layers(emoji, "a red fox", 6, k=0, words=WORDS)
     with pytest.raises(InputError, match="at least two words"):
         say_layers(emoji, "a red fox", 6, words=["fox"])
+    with pytest.raises(InputError, match=r"A list of words is for the nearest words.*--by nearest"):
+        say_layers(emoji, "a red fox", 6, words=WORDS, by="head")
     lens = new_lens("z-image")
     (encoder,) = lens.conditioner.encoders.values()
     encoder.module.config.tie_word_embeddings = True
+    # a list that is given is chosen from, also where there is a head
+    assert Vocabulary(lens.reader(), WORDS).choose("text_encoder", None) == "nearest"
     short = torch.nn.Embedding(3, encoder.module.get_input_embeddings().weight.shape[1])
     encoder.module.set_input_embeddings(short)
     with pytest.raises(InputError, match="do not belong together"):
