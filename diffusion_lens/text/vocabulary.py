@@ -107,8 +107,8 @@ class Vocabulary:
         if self.listed and by != "nearest":
             raise InputError(
                 "A list of words is for the nearest words to choose from, and a vocabulary head chooses "
-                "from all that it has. Leave the list out, or say the states by the nearest words: --by nearest "
-                "(by='nearest'), without maps."
+                "from all that it has. Leave the list out, or say the states by the nearest words, without "
+                "maps: --by nearest (by='nearest')."
             )
         encoder = self.reader.conditioner.encoders[name]
         if self.through is not None and by == "nearest":
