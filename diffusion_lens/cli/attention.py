@@ -77,7 +77,7 @@ def attention(
 
     lens = load.lens(model, batch_size=batch_size, embeddings=embedding)
     how = sampler.arguments()
-    check_word(lens, prompt, word, sampler=Sampler(how.get("steps")), steps=at or None, blocks=blocks)
+    check_word(lens, prompt, word, sampler=Sampler(**how), steps=at or None, blocks=blocks)
     result = lens(prompt, layers, seeds, **reading.arguments(), **how)
     found = result.attention(word)
     sheet = found.grid(at or None, blocks)

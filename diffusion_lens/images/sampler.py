@@ -10,7 +10,7 @@ from typing import Any
 from diffusion_lens.errors import SamplerError
 from diffusion_lens.models.pipelines import PipelineFamily
 
-__all__ = ["Sampler", "check_seeds", "find_scheduler", "use_scheduler"]
+__all__ = ["Sampler", "check_seeds", "count_calls", "find_scheduler", "use_scheduler"]
 
 # more is a slip of the keyboard, and fills the memory before anything else is said
 _MOST_STEPS, _MOST_PIXELS = 10_000, 16_384
@@ -183,6 +183,24 @@ def find_scheduler(pipe: Any, name: str | None) -> Any:
             f"{', '.join(sorted(allowed))}."
         )
     return found
+
+
+def count_calls(pipe: Any, sampler: Sampler) -> int | None:
+    """How often a scheduler asks the denoiser, which is more than once a step for some; None if unknown.
+
+    Args:
+        pipe: the pipeline.
+        sampler: resolved settings.
+    """
+    config = dict(pipe.scheduler.config)
+    if config.get("use_dynamic_shifting"):  # the shift depends on the size, the number of calls does not
+        config["use_dynamic_shifting"] = False
+    scheduler = find_scheduler(pipe, sampler.scheduler).from_config(config)
+    try:
+        scheduler.set_timesteps(sampler.steps)
+    except (TypeError, ValueError):  # it wants a schedule that the pipeline makes
+        return None
+    return len(scheduler.timesteps)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffusion_lens.errors import InputError, UnsupportedPipelineError
 from diffusion_lens.images.attention_maps import AttentionRecorder
-from diffusion_lens.images.sampler import Sampler
+from diffusion_lens.images.sampler import Sampler, count_calls
 from diffusion_lens.lens.call import Call
 from diffusion_lens.lens.changes import rows_of_layer
 from diffusion_lens.lens.grid import contact_sheet
@@ -132,14 +132,12 @@ def check_word(
     Raises:
         PromptError: the prompt lacks the word.
         InputError: no such step or layer.
+        SamplerError: the images can't be drawn so.
         UnsupportedPipelineError: the denoiser's attention is of no known kind; it is named.
     """
     layers = AttentionRecorder(model.pipeline, 0, ()).layers
-    drawn = model.settings(sampler).sampler.steps
-    # some schedulers ask the denoiser twice a step, or once more; the rest is refused once it is drawn
-    count = None if drawn is None else drawn * getattr(model.pipeline.scheduler, "order", 1)
-    sure = [one for one in steps or () if one != count]
-    _choose(layers, count, sure or None, blocks)
+    how = model.settings(sampler).sampler
+    _choose(layers, None if steps is None else count_calls(model.pipeline, how), steps, blocks)
     _places(model, prompt, tokens, {})
 
 
@@ -148,15 +146,14 @@ def _choose(
 ) -> list[str]:
     """The layers asked for; refused where one of them, or a step, is none."""
     within = {block: [one for one in layers if f"{one}.".startswith(f"{block}.")] for block in blocks}
-    last = float("inf") if count is None else count
-    if not all(within.values()) or (
-        steps is not None and (not steps or not all(0 <= one < last for one in steps))
-    ):
-        shown = "" if count is None else f"steps 0 to {count - 1} and "
-        raise InputError(
-            f"There are {shown}the layers {', '.join(layers)}; asked for were "
-            f"steps {'all' if steps is None else list(steps)} of {list(blocks) or 'all'}."
-        )
+    for block, found in within.items():
+        if not found:
+            raise InputError(
+                f"No attention layer of the denoiser is {block!r} or within it. There are "
+                f"{', '.join(layers)}."
+            )
+    if count is not None and steps is not None and not (steps and all(0 <= one < count for one in steps)):
+        raise InputError(f"Steps {list(steps)} were asked for; the denoiser takes 0 to {count - 1}.")
     return [one for one in layers if not blocks or any(one in found for found in within.values())]
 
 

@@ -17,7 +17,7 @@ from diffusion_lens.models.site_keys import SiteKey, deepest_layer
 from diffusion_lens.models.tokens import find_tokenizer
 from diffusion_lens.text.embedding_tokens import check_cleaned
 from diffusion_lens.text.embeddings import Embedding, expand, use_embeddings
-from diffusion_lens.text.encode import States, encode
+from diffusion_lens.text.encode import States, encode, needed_layers
 from diffusion_lens.text.encoder_output import encoder_output, pooled_output
 from diffusion_lens.text.interventions import Context, Intervention, Source, TokenPlaces, find_places
 from diffusion_lens.text.reading import EncoderEdits, ResolvedReading, all_edits, source_prompts
@@ -223,7 +223,8 @@ class Reader:
         return self._sources[prompt]
 
     def _intervene(self, name: str, states: LayerStates, reading: ResolvedReading) -> LayerStates:
-        """The states under what changes the hidden state, before any norm."""
+        """The states under what changes them before any norm; given ones may hold more than is needed."""
+        states = states.of_layers(needed_layers(self.conditioner, [reading])[name])
         for change in reading.reading.interventions:
             if not change.in_encoder and not change.after_norm:
                 states = change.apply(states, self.context_of(name, states, change))

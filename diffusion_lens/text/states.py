@@ -121,6 +121,11 @@ class LayerStates:
             )
         return self.states[self.layers.index(layer)]
 
+    def of_layers(self, layers: Sequence[SiteKey]) -> "LayerStates":
+        """The states without those of further layers."""
+        kept = [index for index, layer in enumerate(self.layers) if layer in layers]
+        return replace(self, layers=tuple(self.layers[index] for index in kept), states=self.states[kept])
+
     @classmethod
     def join(cls, parts: Sequence["LayerStates"]) -> "LayerStates":
         """One batch of several, in order, all of one encoder and the same layers."""

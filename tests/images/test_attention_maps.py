@@ -11,7 +11,9 @@ from PIL import Image
 
 from diffusion_lens.anatomy.attention import record_attention
 from diffusion_lens.errors import InputError, PromptError, UnsupportedPipelineError
+from diffusion_lens.images.sampler import Sampler, count_calls
 from diffusion_lens.lens import WordAttention
+from diffusion_lens.lens.attention import check_word
 from tests.command_line import run
 
 PROMPT = "a red fox"
@@ -86,9 +88,34 @@ def test_maps_are_chosen_by_step_and_block_and_drawn(tiny_lens):
     (name,) = (one for one in found.maps if one.startswith("mid_block"))
     torch.testing.assert_close(mid, found.maps[name][:, 1])
     assert found.grid().height > found.grid(cell=40).height
-    for wrong in ({"steps": [2]}, {"steps": []}, {"blocks": ["mid"]}):
-        with pytest.raises(InputError, match="There are steps 0 to 1"):
+    for wrong, message in (
+        ({"steps": [2]}, r"Steps \[2\] .* takes 0 to 1"),
+        ({"steps": []}, "takes 0 to 1"),
+        ({"blocks": ["mid"]}, "'mid' or within it"),
+        ({"blocks": ["mid_block", "nosuch"]}, "'nosuch' or within it"),
+    ):
+        with pytest.raises(InputError, match=message):
             found.mean(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("family", "scheduler", "calls"),
+    [("sd", None, 4), ("sd", "PNDM", 13), ("sd", "HeunDiscreteScheduler", 7), ("flux", None, 4)],
+)
+def test_how_often_a_scheduler_asks_is_known_before_anything_is_drawn(tiny_lens, family, scheduler, calls):
+    lens = tiny_lens(family)
+    how = {"steps": 4, "scheduler": scheduler, "height": 16, "width": 16}
+    assert count_calls(lens.pipeline, lens.settings(Sampler(**how)).sampler) == calls
+    assert {one.shape[1] for one in draw(lens, **how).attention("fox").maps.values()} == {calls}
+    check_word(lens, PROMPT, "fox", sampler=Sampler(**how), steps=[calls - 1])
+    with pytest.raises(InputError, match=rf"takes 0 to {calls - 1}\."):
+        check_word(lens, PROMPT, "fox", sampler=Sampler(**how), steps=[calls])
+
+
+def test_a_change_is_recorded_at_each_of_several_layers(tiny_lens):
+    result = tiny_lens("sd")(PROMPT, [0, "native"], 0, interventions=["keep(fox)"], progress=False)
+    images = result.attention("fox").rows["image"]
+    assert all(np.array_equal(*pair) for pair in zip(images, result.table["image"], strict=True))
 
 
 def test_parts_of_a_block_have_maps_of_their_own(tiny_lens):
@@ -146,8 +173,8 @@ def test_the_command_writes_a_picture_and_its_table(new_lens, tmp_path):
         (("--out", "fox.png"), "fox.png exists"),
         (("--out", "fox.pdf"), "names no image"),
         (("--word", "dog"), "does not hold 'dog'"),
-        (("--at", "9"), "There are steps 0 to 1"),
-        (("--blocks", "head"), "the layers "),
+        (("--at", "9"), "takes 0 to 1"),
+        (("--blocks", "head"), "'head' or within it"),
     ):
         refused = run(*asked, *wrong, cwd=tmp_path)
         assert refused.returncode == 2 and message in " ".join(refused.stderr.split()), (wrong, refused)

@@ -587,3 +587,12 @@ def test_values_that_can_not_be_are_refused(written):
 def test_a_direction_is_of_pairs_that_can_be_written(towards, aways, message):
     with pytest.raises(InputError, match=message):
         direction(towards, aways)
+
+
+def test_kept_states_of_more_layers_than_are_drawn_are_changed_alike(tiny_lens):
+    lens = tiny_lens("sd")
+    kept = lens.encode([PROMPT])
+    for change in ("keep(fox)", "drop(fox)", "patch(a green dog and a red bird)"):
+        asked = {"layers": 0, "seeds": 0, "interventions": [change], "progress": False}
+        plain, drawn = (lens(PROMPT, states=states, **asked) for states in (None, kept))
+        assert np.array_equal(plain.image(0), drawn.image(0)), change
