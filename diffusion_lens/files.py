@@ -90,7 +90,10 @@ def read_text(path: str | os.PathLike[str]) -> str:
 def why_unreadable(error: Exception) -> str:
     """Why a file can't be read, without its path: what `read_text` raises, or what reads the text."""
     if isinstance(error, UnicodeDecodeError):
-        return f"it is no UTF-8 text, at byte {error.start}; save it as UTF-8"
+        line = error.object.count(b"\n", 0, error.start) + 1
+        return f"it is no UTF-8 text, in line {line}; save it as UTF-8"
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 

@@ -46,6 +46,10 @@ def caption(
 ) -> None:
     """Caption images: write a caption for each, or choose the nearest of the captions in a file.
 
+    Each line that is printed holds the image, the error of the caption (0 where the conditioning that was
+    read of the image is the caption's own, 1 where it is no nearer than the mean conditioning), and the
+    caption.
+
     Args:
         candidates: A text file of captions to choose from, one a line.
         top: How many of the candidates to show.
@@ -55,6 +59,8 @@ def caption(
 
     if not images:
         raise InputError("No image was given. For example: diffusion-lens latent caption fox.png")
+    if top < 1:
+        raise InputError(f"--top is {top}; give at least 1.")
     read = [read_image(path) for path in images]
     texts = _lines(candidates) if candidates is not None else None
     inversion = _load(model, inverter)
@@ -229,7 +235,7 @@ def _lines(path: Path) -> list[str]:
         ) from None
     if not any(lines):
         raise InputError(f"{path} holds no captions. Write one a line.")
-    return [line for line in lines if line]
+    return list(dict.fromkeys(line for line in lines if line))
 
 
 def _change(text: str) -> tuple[str, str]:

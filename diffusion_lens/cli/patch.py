@@ -157,7 +157,7 @@ def read_pairs(prompts: tuple[str, ...], path: Path | None) -> list[tuple[str, s
     if path is None:
         if len(prompts) != 2:
             raise InputError(
-                f"{len(prompts)} prompts were given; patching takes a clean and a corrupted one, as in "
+                f"Patching takes a clean and a corrupted prompt; given: {len(prompts)}. For example: "
                 'diffusion-lens patch "a red car" "a blue car". Several pairs stand in a file: --pairs.'
             )
         return [(prompts[0], prompts[1])]

@@ -43,6 +43,8 @@ def read_image(path: Path, ground: str = "white") -> Image.Image:
         raise InputError(
             f"{path} is huge: {error} Scale it down to the size that the model draws."
         ) from None
+    except FileNotFoundError:
+        raise InputError(f"There is no image {path}. Check its path.") from None
     except (OSError, ValueError, SyntaxError) as error:
         unknown = isinstance(error, UnidentifiedImageError)
         reason = "its content is of another kind" if unknown else error

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusion_lens.errors import InputError
-from diffusion_lens.files import read_file, write_whole
+from diffusion_lens.files import read_file, why_unreadable, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +89,7 @@ class DescribedFile:
             return read_file(path)
         except OSError as error:
             raise InputError(
-                f"The file of {self.what} {path} can't be read ({error}). {self.advice}"
+                f"The file of {self.what} {path} can't be read ({why_unreadable(error)}). {self.advice}"
             ) from error
 
     def digest(self, path: str | os.PathLike[str]) -> str:

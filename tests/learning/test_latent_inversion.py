@@ -231,6 +231,8 @@ def test_bad_input_is_reported_before_anything_is_loaded(car: Path, inversion: L
     for call, message in (
         (lambda: cli.caption(()), "No image"),
         (lambda: cli.caption((car,), car.with_name("empty.txt")), "holds no captions"),
+        (lambda: cli.caption((car,), top=0), "--top is 0"),
+        (lambda: cli.caption((car.with_name("none.png"),)), "There is no image .*none.png. Check its path"),
         (lambda: cli.edit(car, ("blue",), out), "no change of words"),
         (lambda: cli.edit(car, ("blue=red",), car.with_name("out.txt")), "names no image"),
         (lambda: cli.personalise(car, (), out), "No prompt"),

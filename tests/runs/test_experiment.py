@@ -138,13 +138,13 @@ def test_prompts_come_from_files_with_their_columns(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("none.csv", None, "none.csv can't be read: No such file or directory."),
+        ("none.csv", None, "none.csv can't be read: there is no such file."),
         ("a.csv", "promt\na fox\n", "no text in column 'prompt'. Did you mean 'promt'"),
         ("a.csv", "prompt,x\na fox\n", "Row 1 of .* not as many fields"),
         ("a.jsonl", "{", "Line 1 of .* is no JSON"),
         ("a.jsonl", "[]", "Line 1 of .* is no JSON object"),
         ("a.txt", "\n", "a.txt holds no prompt"),
-        ("a.txt", b"a caf\xe9", "it is no UTF-8 text, at byte 5; save it as UTF-8"),
+        ("a.txt", b"a caf\xe9", "it is no UTF-8 text, in line 1; save it as UTF-8"),
         ("a.csv", "prompt,x\n ,1\n", "Prompt 1 of 1 is empty"),
         ("a.pdf", "a", "allowed are .txt, .csv, .tsv and .jsonl"),
         ("a.jsonl", '{"prompt": "a", "n": 99999999999999999999}', "'n' of the prompt 'a' is 9.* 64 bits"),

@@ -194,5 +194,5 @@ def test_pairs_that_can_not_be_read_are_refused(tmp_path, content, message):
         read_pairs((), path)
     with pytest.raises(InputError, match="both given"):
         read_pairs(("a",), path)
-    with pytest.raises(InputError, match="1 prompts were given"):
+    with pytest.raises(InputError, match="given: 1"):
         read_pairs(("a",), None)
