@@ -61,6 +61,10 @@ def test_the_grid_of_a_prompt_of_a_run(tmp_path):
     wrong = run("grid", str(tmp_path / "run"), "--prompt", "a blue dog", "--out", str(tmp_path / "no.png"))
     assert wrong.returncode == 2
     assert "holds no image of prompt 'a blue dog'" in wrong.stderr and "'a car'" in wrong.stderr
+    for option, what in (("--layers", "layer"), ("--seeds", "seed")):
+        asked = ("grid", str(tmp_path / "run"), "--prompt", "a red fox", option, "9")
+        wrong = run(*asked, "--out", str(tmp_path / "no.png"))
+        assert wrong.returncode == 2 and f"holds no image of {what} 9. It holds: 0, 1" in wrong.stderr
     assert not (tmp_path / "no.png").exists()
 
 

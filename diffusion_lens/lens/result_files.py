@@ -70,11 +70,8 @@ def load_table(place: str, wanted: Wanted) -> pd.DataFrame:
     for name, chosen in asked.items():
         unknown = [value for value in chosen if value not in set(table[name])]
         if unknown:
-            whole = table if saved.is_file() else read_run(place, {}, columns=[name])
-            raise InputError(
-                f"{place} holds no image of {name} {unknown[0]!r} that fits the rest. It holds: "
-                f"{_listed(whole[name].unique().tolist())}."
-            )
+            whole = _read_parquet(saved) if saved.is_file() else read_run(place, {}, columns=[*asked])
+            raise InputError(f"{place} {_describe_absent(whole, asked, name, unknown[0])}")
         table = table.loc[table[name].isin(chosen)]
     table = table.reset_index(drop=True)
     for name in map(str, table):
@@ -88,6 +85,17 @@ def load_table(place: str, wanted: Wanted) -> pd.DataFrame:
         if name == "image":
             table["missing"] = pd.Series([one.missing for one in found], dtype=object)
     return table
+
+
+def _describe_absent(whole: pd.DataFrame, asked: Mapping[str, list[Any]], name: str, value: Any) -> str:
+    """Which of the values that were asked for no image has; where each is there, which two never meet."""
+    for one, chosen in asked.items():
+        held = whole[one].unique().tolist()
+        absent = [value for value in chosen if value not in held]
+        if absent:
+            return f"holds no image of {one} {absent[0]!r}. It holds: {_listed(held)}."
+    others = ", ".join(f"{one} {_listed(chosen)}" for one, chosen in asked.items() if one != name)
+    return f"holds no image of {name} {value!r} and {others}."
 
 
 def save_states(states: Mapping[str, "LayerStates"], folder: Path) -> None:

@@ -47,7 +47,7 @@ def read_prompts(source: Prompts, base: Path) -> tuple[Prompt, ...]:
         if unique.setdefault(prompt.prompt, prompt) != prompt:
             log.warning("%r was given twice, with different columns; the first counts.", prompt.prompt)
     if len(unique) < len(found):
-        log.warning("%d prompts were given twice; each is drawn once.", len(found) - len(unique))
+        log.warning("Prompts that stand more than once count once: %d left out.", len(found) - len(unique))
     kept = tuple(unique.values())[: source.limit]
     if not kept and not source.where and source.limit is None:
         raise ExperimentError(

@@ -26,23 +26,35 @@ def read_dataclass(kind: type[T], data: Any, where: str = "") -> T:
         ExperimentError: an unknown or missing key, or a value of the wrong type.
     """
     title = f"[{where}]" if where else "the experiment"
-    if not isinstance(data, Mapping):
-        raise ExperimentError(f"{where} is {data!r}; it must be a table, written below [{where}].")
     hints = get_type_hints(kind)
     known = fields(kind)  # type: ignore[arg-type]
     names = [one.name for one in known]
+    if not isinstance(data, Mapping):
+        raise ExperimentError(
+            f"{where} is {data!r}; it must be a table, written below [{where}] with some of the keys "
+            f"{', '.join(names)}."
+        )
+    prefix = f"{where}." if where else ""
     for name in data:
         if name not in names:
+            advice = _table_with(name, hints, prefix) or nearest(str(name), names)
             raise ExperimentError(
-                f"There is no key {name!r} in {title}.{nearest(str(name), names)} Allowed: "
-                f"{', '.join(names)}."
+                f"There is no key {name!r} in {title}.{advice} Allowed: {', '.join(names)}."
             )
-    prefix = f"{where}." if where else ""
     for one in known:
         if one.default is MISSING and one.default_factory is MISSING and one.name not in data:
             raise ExperimentError(f"{prefix}{one.name} is missing in {title}; it must be given.")
     values = {name: _read(hints[name], value, f"{prefix}{name}") for name, value in data.items()}
     return kind(**values)
+
+
+def _table_with(name: Any, hints: Mapping[str, Any], prefix: str) -> str:
+    """A sentence on the table within this one where a key belongs; empty if there is none."""
+    for table, hint in hints.items():
+        kinds = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and is_dataclass(kind)]
+        if any(one.name == name for kind in kinds for one in fields(kind)):
+            return f" It stands below [{prefix}{table}]."
+    return ""
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:

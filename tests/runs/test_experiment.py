@@ -264,6 +264,9 @@ def test_blanks_at_the_ends_are_no_part_of_a_prompt_and_its_columns(tmp_path, ca
         caplog.clear()
         found = read_prompts(source, tmp_path)
         assert [one.prompt for one in found] == ["a fox", "a car"]
-        assert "1 prompts were given twice" in caplog.text and "different columns" not in caplog.text
+        assert (
+            "more than once count once: 1 left out" in caplog.text
+            and "different columns" not in caplog.text
+        )
     found = read_prompts(Prompts(file="a.csv", where={"kind": "animal"}), tmp_path)
     assert [(one.prompt, one.metadata) for one in found] == [("a fox", {"kind": "animal"})]

@@ -72,6 +72,14 @@ def test_a_study_from_plan_to_files(tmp_path):
             ["sweep", "setting.toml"],
             "error: There is no key 'modle' in [scorer.clip]. Did you mean 'model'?",
         ),
+        (
+            ["sweep", "listed.toml"],
+            "sampler is 5; it must be a table, written below [sampler] with some of the keys steps, ",
+        ),
+        (
+            ["sweep", "steps.toml"],
+            "error: There is no key 'steps' in the experiment. It stands below [sampler].",
+        ),
         (["sweep", "taken.toml", "--dry-run"], "error: The prompts have a column 'layer', which every run"),
         (["sweep", "checked.toml"], "error: None of the 1 prompts with checks is a prompt of the run"),
         (["sweep", "foxes.toml", "--shard", "a"], "error: 'a' is no shard; give one as 3/16"),
@@ -92,6 +100,8 @@ def test_errors_are_one_message_and_exit_code_2(tmp_path, arguments, message):
     (tmp_path / "checked.toml").write_text('checks = "c.csv"\nscorers = ["oracle"]' + SMALL)
     (tmp_path / "taken.toml").write_text('model = "emoji"\nprompts = [{ prompt = "a", layer = 1 }]\n')
     (tmp_path / "c.csv").write_text("prompt,question,kind\na cow,Is there a cow?,object\n")
+    (tmp_path / "steps.toml").write_text("steps = 2\n" + SMALL)
+    (tmp_path / "listed.toml").write_text("sampler = 5\n" + SMALL)
     (tmp_path / "bad.toml").write_text('layer = [1]\nmodel = "emoji"\n')
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
