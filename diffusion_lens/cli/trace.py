@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from diffusion_lens.cli.console import say
+from diffusion_lens.cli.console import say, warn
 from diffusion_lens.cli.options import (
     BatchSize,
     Embeddings,
@@ -71,4 +71,9 @@ def trace(
     label = ("checks lost" if mode == "drop" else "checks met") if judged else "change of the image"
     drawn = draw_tokens(traced.heatmap(), label=label)
     write_whole(figure, lambda file: drawn.savefig(file, format="png", dpi=200))
+    if not judged:
+        warn(
+            "The oracle judged nothing, since it knows the scenes of the embedded models alone: the heat map "
+            "shows how much the image changes."
+        )
     say(f"images   {images}\ngrid     {grid}\nnumbers  {numbers}\nfigure   {figure}")

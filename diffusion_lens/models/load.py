@@ -161,7 +161,7 @@ def choose_device(device: str | None) -> str:
         torch.zeros(1, device=device).item()  # "meta" makes tensors, which hold nothing
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"Device {device!r} can't be used: {first_line(error)} Leave it out to use the "
+            f"Device {device!r} can't be used: {first_line(error).rstrip('.')}. Leave it out to use the "
             "fastest device at hand."
         ) from None
     return device

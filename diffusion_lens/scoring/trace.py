@@ -15,6 +15,7 @@ from diffusion_lens.lens.result import Result
 from diffusion_lens.scoring.judge_images import checks_of, image_difference, judge_images, share_right
 from diffusion_lens.scoring.scorers.oracle import OracleScorer
 from diffusion_lens.text.interventions import Drop, Intervention, Keep
+from diffusion_lens.text.reading import ALL_ENCODERS
 
 __all__ = ["Mode", "Trace", "trace"]
 
@@ -96,7 +97,11 @@ def trace(
     if not words:
         raise InputError("The prompt has no word to trace. Write one, such as 'a red fox'.")
     undisturbed = _draw(lens, prompt, (), layers, seeds, options)
-    rows = [undisturbed.table]
+    for one in undisturbed.states.values():  # a word that was cut off is said before all others are drawn
+        if options.get("encoder", ALL_ENCODERS) in (ALL_ENCODERS, one.encoder):
+            for position in range(len(words)):
+                lens.reader().places_of(one).select(f"word#{position}")
+    rows, options = [undisturbed.table], {"states": undisturbed.states, **options}
     for position in range(len(words)):  # by its position: a word may stand in several places
         change: Intervention = Drop(f"word#{position}") if mode == "drop" else Keep(f"word#{position}")
         rows.append(_draw(lens, prompt, (change,), layers, seeds, options).table)

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from diffusion_lens.errors import InputError
+from diffusion_lens.errors import InputError, PromptError
 from diffusion_lens.figures.heatmap import draw_tokens
 from diffusion_lens.scoring.trace import trace
 
@@ -61,6 +61,16 @@ def test_a_prompt_that_is_no_scene_is_traced_by_what_changes(emoji):
     assert traced.heatmap().notna().all(axis=None)
 
 
+def test_a_prompt_is_encoded_once_and_a_word_that_is_cut_off_refused_at_once(emoji, caplog):
+    trace(emoji, "a <b> fox", 6, steps=1)
+    assert len([one for one in caplog.messages if "is read as plain text" in one]) == 1
+    drawn = []
+    with emoji.conditioner.pipe.unet.register_forward_hook(lambda *_: drawn.append(1)):
+        with pytest.raises(PromptError, match=r"word#18 'red' .* was cut off"):
+            trace(emoji, 20 * "red " + "fox", 6, steps=1)
+    assert len(drawn) == 1  # the whole prompt
+
+
 def test_what_can_not_be_traced_is_refused(emoji, untyped):
     with pytest.raises(InputError, match="no word"):
         trace(emoji, " ")
@@ -71,7 +81,10 @@ def test_what_can_not_be_traced_is_refused(emoji, untyped):
 def test_the_command_writes_images_numbers_and_a_figure(tmp_path):
     from tests.command_line import run
 
-    run("trace", "a red car", "--layers", "6", "--steps", "2", "--out", str(tmp_path / "t"))
+    done = run("trace", "a red car", "--layers", "6", "--steps", "2", "--out", str(tmp_path / "t"))
+    assert "judged nothing" not in done.stderr
+    other = run("trace", "unreal car", "--layers", "6", "--steps", "1", "--out", str(tmp_path / "u"))
+    assert "judged nothing" in other.stderr
     assert pd.read_csv(tmp_path / "t/trace.csv")["word"].tolist() == ["a", "red", "car"]
     assert {one.name for one in (tmp_path / "t").iterdir()} == {
         "grid.png",
