@@ -42,10 +42,10 @@ class Diagnosis:
         rates: one row by check and layer: `rate`, and `probe`, the share of held-out captions that a probe
             reads right, and `reads_prompt`.
         images: all images: `repair` is empty for those of the layers, "none" for the control.
-        repairs: one row by repair: `right` (the share of the checks that its images meet), `control`,
-            `difference` with `low` and `high` (t intervals over seeds), `p` (by flipping signs) and
-            `p_holm`, `seeds` (those judged under both), and the rate of each check; empty where nothing
-            is lost.
+        repairs: one row by repair, over the checks that could be judged on the pipeline's own images:
+            `right` (the share of them that its images meet), `control`, `difference` with `low` and `high`
+            (t intervals over seeds), `p` (by flipping signs) and `p_holm`, `seeds` (those judged under
+            both), and the rate of each check; empty where nothing is lost.
         refused: why a repair can't be made, by name.
     """
 
@@ -161,7 +161,8 @@ def diagnose(
         tried, refused = draw_repairs(
             lens, prompt, propose_repairs(prompt, checks, lost, best), held_out, **options
         )
-        repairs = compare_repairs(tried, judge(tried), [check.id for check in checks])
+        judged = [row["check"] for row in atoms if row["verdict"] != "not judged"]
+        repairs = compare_repairs(tried, judge(tried), judged)
         images = pd.concat([drawn, tried], ignore_index=True)
     control = repairs.iloc[0] if lost else {}
     found = pd.DataFrame(atoms).assign(held_out=[float(control.get(one.id, np.nan)) for one in checks])

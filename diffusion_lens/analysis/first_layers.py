@@ -1,5 +1,6 @@
 """Drawn against said: the first layer at which a word is drawn, and the first at which it is said."""
 
+import numpy as np
 import pandas as pd
 
 from diffusion_lens.analysis.emergence_of import checks_about
@@ -36,7 +37,8 @@ def first_layers(scores: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
                 f"layers are not the same. Give those of one: scores[scores[{column!r}] == {found[0]!r}]."
             )
     if "site" in words:
-        words = words[[not Site.parse(str(site)).series for site in words["site"]]]
+        whole = [not Site.parse(str(site)).series for site in words["site"]]
+        words = words[np.array(whole, dtype=bool)]
     rows = []
     for prompt, said in words.groupby("prompt", sort=False):
         here = scores[(scores["prompt"] == prompt) & scores["label"].notna()]

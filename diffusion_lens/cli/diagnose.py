@@ -113,7 +113,7 @@ def diagnose(
             "" if row["layer"] is None or row["layer"] != row["layer"] else f" (layer {row['layer']:.0f})"
         )
         say(f"  {row['question']:50}  {row['verdict']}{layer}")
-    if len(found.repairs) and (units := int(found.repairs["seeds"].max())) < 6:
+    if len(found.repairs) and 0 < (units := int(found.repairs["seeds"].max())) < 6:
         seeds_drawn = "1 held-out seed" if units == 1 else f"{units} held-out seeds"
         warn(f"{seeds_drawn}: no p value can be below {2 ** (1 - units):.2g}. Give six or more.")
     say(f"page     {page}\nchecks   {atoms}\nlayers   {layers}\nrepairs  {repairs}\nimages   {images}")

@@ -73,7 +73,7 @@ def trace(
     write_whole(figure, lambda file: drawn.savefig(file, format="png", dpi=200))
     if not judged:
         warn(
-            "The oracle judged nothing, since it knows the scenes of the embedded models alone: the heat map "
-            "shows how much the image changes."
+            "The oracle judged nothing, since it knows the scenes of the embedded models alone: the heat "
+            "map shows how much the image changes."
         )
     say(f"images   {images}\ngrid     {grid}\nnumbers  {numbers}\nfigure   {figure}")

@@ -34,8 +34,12 @@ def summarize(found: Diagnosis) -> str:
         whole = "The only thing" if len(judged) == 1 else f"All {len(judged)} things"
         return f"{whole} that the prompt states and the scorer can judge {_are(judged)} drawn."
     said = f"{len(lost)} of {len(judged)} things that the prompt states {_are(lost)} lost."
-    tried = found.repairs[found.repairs["repair"] != "none"] if len(found.repairs) else found.repairs
-    helped = tried[(tried["difference"] > 0) & (tried["p_holm"] < 0.05)] if len(tried) else tried
+    tried = found.repairs[found.repairs["repair"] != "none"]
+    if tried.empty:
+        return f"{said} No repair could be tried."
+    if not tried["seeds"].any():
+        return f"{said} No repair is compared: no held-out seed is judged on all of these checks."
+    helped = tried[(tried["difference"] > 0) & (tried["p_holm"] < 0.05)]
     if len(helped):
         best = helped.sort_values("difference").iloc[-1]
         return f"{said} {best['repair']} brings back {best['difference']:.0%} on held-out seeds."
@@ -73,7 +77,7 @@ def diagnosis_page(found: Diagnosis) -> str:
         layers=[_cell(row, "layer") for row in layers.to_dict("records")],
         curves=[row for check in checks for row in _curve(found.rates, check, questions[check])],
         repairs=[_repair(row, images, checks) for row in found.repairs.to_dict("records")],
-        held_out=int(found.repairs["seeds"].max()) if len(found.repairs) else 0,
+        held_out=int(images.loc[images["repair"] != "", "seed"].nunique()),
         refused=found.refused,
         verdicts=VERDICTS,
         version=diffusion_lens.__version__,
@@ -109,7 +113,7 @@ def _repair(row: "dict[Any, Any]", images: pd.DataFrame, checks: list[str]) -> d
         "right": row["right"],
         "difference": number(row["difference"], "+.2f") + ends,
         "p": row["p_holm"],
-        "checks": [row[check] for check in checks],
+        "checks": [row.get(check, math.nan) for check in checks],
         "images": [_cell(one, "seed") for one in here.to_dict("records")],
     }
 

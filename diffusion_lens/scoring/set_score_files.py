@@ -14,7 +14,7 @@ __all__ = ["SET_SCORES", "read_set_scores", "write_set_scores"]
 SET_SCORES = "set_scores.csv"
 # rows that agree in these are one comparison
 _KEY = ["run", "encoder", "layer", "features", "reference"]
-# of the file alone: what the run's folder was called, with which the names in `run` begin
+# of the file alone: what the run's folder was called when `run` was written; empty where that is not known
 _FOLDER = "folder"
 _ANEW = "Move it away, and give the command `diffusion-lens sets` again."
 
@@ -50,13 +50,19 @@ def write_set_scores(found: pd.DataFrame, run: str | os.PathLike[str]) -> int:
         former = _read(path)
         again = former.set_index(_KEY).index.isin(found.set_index(_KEY).index)
         whole, replaced = pd.concat([former[~again], found], ignore_index=True), int(again.sum())
-    named = whole.assign(**{_FOLDER: _folder_of(path)})
+    today = _folder_of(path)
+    named = whole.assign(**{_FOLDER: [today if _begins(run, today) else "" for run in whole["run"]]})
     write_whole(path, lambda file: named.to_csv(file, index=False))
     return replaced
 
 
 def _folder_of(path: Path) -> str:
     return Path(os.path.abspath(path)).parent.name
+
+
+def _begins(run: str, folder: str) -> bool:
+    """Whether a run is called by its folder's name, and by what tells its readings apart."""
+    return run == folder or run.startswith((f"{folder} (", f"{folder} at "))
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -74,5 +80,7 @@ def _read(path: Path) -> pd.DataFrame:
     if _FOLDER in table:
         today = _folder_of(path)
         former = zip(table["run"], table.pop(_FOLDER), strict=True)
-        table["run"] = [today + run.removeprefix(folder) for run, folder in former]
+        table["run"] = [
+            today + run.removeprefix(folder) if _begins(run, folder) else run for run, folder in former
+        ]
     return table

@@ -247,6 +247,21 @@ def test_a_check_of_a_thing_that_no_image_shows_is_not_judged_and_says_why(emoji
     assert "none of these images (there is no zebra to ask about)" in summarize(found)
 
 
+def test_repairs_are_compared_by_the_checks_that_can_be_judged(emoji):
+    red = Check("c", "attribute", "Is the zebra red?", subject="zebra", attribute="red")
+    dog = Check("d", "object", "Is there a dog?", subject="dog")
+    given = [CheckedPrompt("a cat", "a cat", (red, dog))]
+    found = diagnose(emoji, "a cat", [0], [1, 2], given=given, pairs=0, steps=2)
+    assert found.atoms["verdict"].tolist() == ["not judged", "not drawn"]
+    assert found.repairs["seeds"].tolist() == [2] * len(found.repairs) and "c" not in found.repairs
+    assert found.atoms["held_out"].isna().tolist() == [True, False]
+    assert "No repair that was tried is better" in summarize(
+        found
+    ) and "Is the zebra red?" in diagnosis_page(found)
+    none = replace(found, repairs=found.repairs.assign(seeds=0, difference=np.nan, p_holm=np.nan))
+    assert "No repair is compared: no held-out seed is judged" in summarize(none)
+
+
 def test_seeds_that_are_not_held_out_are_refused(emoji):
     with pytest.raises(InputError, match="Seed 3 is drawn with and held out too"):
         diagnose(emoji, "a red car", [0, 3], [3, 4])

@@ -63,6 +63,8 @@ def test_what_is_never_drawn_stands_behind_the_last_layer():
 def test_nothing_that_was_answered():
     with pytest.raises(ScoresError, match="No word of the prompts has a check that was answered"):
         first_layers(scores(**{names()["fox"]: [UNKNOWN]}), SAID)
+    with pytest.raises(ScoresError, match="No word of the prompts has a check that was answered"):
+        first_layers(scores(**{names()["fox"]: [BOTH]}), SAID.assign(site="2")[:0])
 
 
 def test_parts_of_a_block_are_no_layers():

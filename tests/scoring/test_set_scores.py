@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -129,6 +130,20 @@ def test_a_run_that_was_renamed_has_one_name_in_its_scores(tmp_path):
     # so that the same comparison is known again
     assert write_set_scores(score_sets(tmp_path / "12", COLOURS), tmp_path / "12") == 2
     assert read_set_scores([tmp_path / "12"])["run"].tolist() == ["12", "12"]
+
+
+def test_a_former_name_that_no_file_tells_stays_as_it_is(tmp_path):
+    names = ["first", "first (keep(fox))", "run", "run at the native tap", "runner"]
+    table = pd.DataFrame({"run": names, "encoder": "text_encoder", "layer": 0, "features": "a, b"})
+    (tmp_path / "run").mkdir()
+    found = table.assign(reference="layer 2", kid=0.1, kid_low=0.0, kid_high=0.2, fid=1.0)
+    found.to_csv(tmp_path / "run/set_scores.csv", index=False)  # without the folder, as 0.1 wrote it
+    for number, name in enumerate(["run", "second", "third"]):
+        (tmp_path / "run").rename(tmp_path / name)
+        now = [*names[:2], *(one.replace("run", name, 1) for one in names[2:4]), "runner"]
+        assert read_set_scores([tmp_path / name])["run"].tolist() == [*now, *["new"] * number]
+        write_set_scores(found.head(1).assign(run="new", layer=number), tmp_path / name)
+        (tmp_path / name).rename(tmp_path / "run")
 
 
 def test_a_folder_of_images_is_what_every_layer_is_compared_with(tmp_path):

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
+from diffusion_lens.errors import InputError
 from experiments.studies.renumber import renumber, renumber_pages
 
 PAGE = """# Results
@@ -53,3 +55,26 @@ def test_each_number_is_that_of_its_row_today(tmp_path):
     # one stands in no table, and one is of two rows that are no longer alike
     assert done.unknown == ("12 % [1, 2]", "50 % [40, 60]")
     assert renumber(PAGE, [former / "objects"], [former / "objects"]).changed == ()
+    with pytest.raises(InputError, match=r"README.md differs from .* Renumber first"):
+        renumber_pages(former, today)
+    with pytest.raises(InputError, match=r"There is no .*nowhere/README.md. Give the folder"):
+        renumber_pages(tmp_path / "nowhere", today)
+
+
+def test_rows_that_numbers_alone_tell_apart_are_not_guessed(tmp_path):
+    for name, rates in (("former", [0.1, 0.2]), ("today", [0.3, 0.4])):
+        (tmp_path / name).mkdir()
+        table = pd.DataFrame({"rate": rates, "low": 0.0, "high": 1.0, "samples": [100, 200]})
+        table.to_csv(tmp_path / name / "rates.csv", index=False)
+    done = renumber("10 % [0, 100]", [tmp_path / "former"], [tmp_path / "today"])
+    assert done.changed == () and done.unknown == ("10 % [0, 100]",)
+
+
+def test_signs_and_commas_stay(tmp_path):
+    for name, numbers in (("former", (1234.5, 1000.0, 2000.0)), ("today", (999.5, 12.0, 12345.0))):
+        (tmp_path / name).mkdir()
+        pd.DataFrame([numbers], columns=["mean", "low", "high"]).to_csv(
+            tmp_path / name / "t.csv", index=False
+        )
+    done = renumber("+1234.5 [+1,000, 2,000]", [tmp_path / "former"], [tmp_path / "today"])
+    assert done.text == "+999.5 [+12, 12,345]"

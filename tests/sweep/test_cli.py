@@ -101,7 +101,7 @@ def test_errors_are_one_message_and_exit_code_2(tmp_path, arguments, message):
     (tmp_path / "taken.toml").write_text('model = "emoji"\nprompts = [{ prompt = "a", layer = 1 }]\n')
     (tmp_path / "c.csv").write_text("prompt,question,kind\na cow,Is there a cow?,object\n")
     (tmp_path / "steps.toml").write_text("steps = 2\n" + SMALL)
-    (tmp_path / "listed.toml").write_text("sampler = 5\n" + SMALL)
+    (tmp_path / "listed.toml").write_text('model = "emoji"\nprompts = ["a"]\nsampler = 5\n')
     (tmp_path / "bad.toml").write_text('layer = [1]\nmodel = "emoji"\n')
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
