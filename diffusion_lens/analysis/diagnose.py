@@ -161,7 +161,7 @@ def diagnose(
         tried, refused = draw_repairs(
             lens, prompt, propose_repairs(prompt, checks, lost, best), held_out, **options
         )
-        judged = [row["check"] for row in atoms if row["verdict"] != "not judged"]
+        judged = [str(row["check"]) for row in atoms if row["verdict"] != "not judged"]
         repairs = compare_repairs(tried, judge(tried), judged)
         images = pd.concat([drawn, tried], ignore_index=True)
     control = repairs.iloc[0] if lost else {}

@@ -37,8 +37,8 @@ def first_layers(scores: pd.DataFrame, words: pd.DataFrame) -> pd.DataFrame:
                 f"layers are not the same. Give those of one: scores[scores[{column!r}] == {found[0]!r}]."
             )
     if "site" in words:
-        whole = [not Site.parse(str(site)).series for site in words["site"]]
-        words = words[np.array(whole, dtype=bool)]
+        hidden = [not Site.parse(str(site)).series for site in words["site"]]
+        words = words[np.array(hidden, dtype=bool)]
     rows = []
     for prompt, said in words.groupby("prompt", sort=False):
         here = scores[(scores["prompt"] == prompt) & scores["label"].notna()]

@@ -108,14 +108,14 @@ def _compare_prompts(prompts: Sequence[Prompt], given: Mapping[str, CheckedPromp
     if not absent:
         return
     near = get_close_matches(absent[0], texts, 1)
-    hint = f" The nearest prompt of the run is {near[0]!r}." if near else ""
+    hint = f" The nearest prompt that is drawn is {near[0]!r}." if near else ""
     if len(absent) == len(given):
         raise CheckError(
-            f"None of the {len(given)} prompts with checks is a prompt of the run, such as {absent[0]!r}."
-            f"{hint} Write prompts exactly as in the run."
+            f"All checks are of prompts that are not drawn, such as {absent[0]!r}.{hint} Write prompts "
+            "exactly as they are drawn."
         )
     log.warning(
-        "%d of %d prompts with checks are no prompts of the run, such as %r.%s Their checks are not asked.",
+        "%d of %d prompts with checks are not drawn, such as %r.%s Their checks are not asked.",
         len(absent),
         len(given),
         absent[0],

@@ -110,7 +110,7 @@ def features(
     peaks = read.of_captions(fitted.activations(read.states)).numpy()
     found = feature_words(peaks, read.captions, read.held_out.numpy())
     for one in former:
-        one.unlink()
+        one.unlink(missing_ok=True)
     fitted.save(file)
     write_csv(found, table)
     say(

@@ -153,7 +153,7 @@ def train(
     asked |= {"decoder_only": decoder_only or None, "workers": None if recipe else workers}
     changes = {name: value for name, value in asked.items() if value is not None}
     of_a_stage = {"stage": stage, "start": start, "decay_samples": decay_samples}
-    told = [*changes, *(name for name, value in of_a_stage.items() if value is not None)]
+    told = [_option(name) for name, value in (asked | of_a_stage).items() if value is not None]
     if keep_every is not None and (recipe or quick):
         raise InputError(
             "Weights are kept of one stage: give --stage with --keep-every, no --recipe or --quick."
@@ -164,10 +164,11 @@ def train(
     if go_on:
         raise InputError("--go-on belongs to a recipe: give --recipe, or --start with the stage's weights.")
     if quick:
-        told += ["resume"] * resume
+        told += ["--resume"] * resume
         if told:
             raise InputError(
-                f"--quick decides {', '.join(told)} itself; leave it out, or train one --stage."
+                f"--quick decides {', '.join(told)} itself. Leave that out, or train one stage: --stage "
+                "without --quick."
             )
         train_quickly(folder, device)
         return
@@ -179,7 +180,7 @@ def train(
     kind = STAGES[stage][1]
     unknown = changes.keys() - {field.name for field in fields(kind)}
     if unknown:
-        raise InputError(f"Stage {stage} has no setting {', '.join(sorted(unknown))}; leave it out.")
+        raise InputError(f"Stage {stage} takes no {', '.join(map(_option, unknown))}. Leave it out.")
     own = DiffusionSettings.of(encoder) if encoder and stage == "diffusion" else kind()
     progress = run(
         stage,
@@ -193,6 +194,11 @@ def train(
         device=device,
     )
     say(f"{stage}: {progress.samples} samples in {progress.seconds / 60:.1f} minutes, in {folder}")
+
+
+def _option(setting: str) -> str:
+    """A setting of a stage as it is written in a command."""
+    return "--lr" if setting == "rate" else f"--{setting.replace('_', '-')}"
 
 
 def _train_recipe(
@@ -211,7 +217,10 @@ def _train_recipe(
     from diffusion_lens.threads import count_cores
 
     if told:
-        raise InputError(f"A recipe decides {', '.join(told)} itself; leave it out, or train one --stage.")
+        raise InputError(
+            f"A recipe decides {', '.join(told)} itself. Leave that out, or train one stage: --stage "
+            "without --recipe."
+        )
     done = run_recipe(
         name,
         folder,

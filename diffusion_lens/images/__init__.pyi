@@ -12,4 +12,5 @@ from .optimizations import choose_optimizations as choose_optimizations
 from .optimizations import optimize as optimize
 from .sampler import Sampler as Sampler
 from .sampler import check_seeds as check_seeds
+from .sampler import count_calls as count_calls
 from .sampler import use_scheduler as use_scheduler

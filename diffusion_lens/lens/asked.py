@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from diffusion_lens.choices import Pooled
+from diffusion_lens.errors import InputError
 from diffusion_lens.models.conditioner import Conditioner
 from diffusion_lens.text.interventions import Interventions, parse_interventions
 from diffusion_lens.text.layers import LayerRequest
@@ -25,8 +26,16 @@ def make_reading(
     slots: Slots = "all",
     interventions: Interventions = (),
 ) -> Reading:
-    """A reading of the native site, of which some values may be written as text."""
+    """A reading of the native site, of which some values may be written as text.
+
+    Raises:
+        InputError: a value is none of those.
+    """
+    if not isinstance(encoder, str):
+        raise InputError(f"{encoder!r} is no encoder. Give the name of one, or {ALL_ENCODERS!r}.")
     parsed = parse_readout(readout) if isinstance(readout, str) else readout
+    if not isinstance(parsed, Readout):
+        raise InputError(f"{readout!r} is no readout. Give one, such as 'final'; for several, draw each.")
     changes = parse_interventions(interventions)
     return Reading(encoder, NATIVE, parsed, pooled, slots, changes)
 

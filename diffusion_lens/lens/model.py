@@ -1,9 +1,11 @@
 """`Model`: a live pipeline as a lens uses it, before anything is drawn."""
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from diffusion_lens.errors import InputError
 from diffusion_lens.images.denoise import Denoiser
 from diffusion_lens.images.sampler import Sampler
 from diffusion_lens.lens.asked import Asked, resolve_asked
@@ -43,6 +45,11 @@ class Model:
         revision: str | None = None,
         embeddings: Sequence[GivenEmbedding] = (),
     ) -> None:
+        if isinstance(pipe, (str, os.PathLike)):
+            raise InputError(
+                f"{str(pipe)!r} is no pipeline but the name of one. Load it: "
+                f"DiffusionLens.from_pretrained({str(pipe)!r})."
+            )
         self.conditioner = Conditioner(pipe, family, encoders)
         device = self.conditioner.device
         batch = choose_batch(pipe, device, batch_size)

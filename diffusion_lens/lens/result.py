@@ -123,7 +123,8 @@ class Result:
             k: how many words for each token.
             tokens: whose states; see `diffusion_lens.text.interventions.tokens`.
             by: "head" for the encoder's own vocabulary head, "nearest" for the nearest words of a list; see
-                `diffusion_lens.text.vocabulary`. None takes the head where an encoder has one.
+                `diffusion_lens.text.vocabulary`. None takes the head where an encoder has one and no list
+                is given.
             words: those that "nearest" compares with; a list of everyday words if None.
             through: a file of maps that states go through before the head reads them, such as a Jacobian
                 lens; see `diffusion_lens.text.state_maps`.

@@ -37,10 +37,12 @@ def read_prompts(source: Prompts, base: Path) -> tuple[Prompt, ...]:
     Raises:
         ExperimentError: a file can't be read, has no such column, or nothing is left.
     """
-    found = [prompt for prompt in map(_stripped, _read(source, base)) if _matches(prompt, source.where)]
-    for number, prompt in enumerate(found, start=1):
+    given = [_stripped(prompt) for prompt in _read(source, base)]
+    found = [prompt for prompt in given if _matches(prompt, source.where)]
+    for prompt in found:
         if not prompt.prompt:
-            raise ExperimentError(f"Prompt {number} of {len(found)} is empty. Leave it out.")
+            number = given.index(prompt) + 1
+            raise ExperimentError(f"Prompt {number} of {len(given)} is empty. Leave it out.")
         check_prompt(prompt)
     unique: dict[str, Prompt] = {}
     for prompt in found:

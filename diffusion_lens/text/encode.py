@@ -117,10 +117,12 @@ def select(
     """Kept states of `prompts`, in order, for a pipeline that they must fit; for arguments see `encode`.
 
     Raises:
-        InputError: they are of another encoder, other options or other learned words, or a prompt is not
-            among them.
+        InputError: they are no states, or of another encoder, other options or other learned words, or a
+            prompt is not among them.
         LayerError: a layer that `readings` need was not kept.
     """
+    if not isinstance(states, Mapping):
+        raise InputError(f"{states!r} are no states. Give those of a result: result.states.")
     chosen = {}
     for name, layers in needed_layers(conditioner, readings).items():
         if name not in states:

@@ -151,7 +151,7 @@ class Vocabulary:
             site: a layer, or a part of a block.
             k: how many words.
             tokens: whose states; see `diffusion_lens.text.interventions.tokens`.
-            by: see `SaidBy`; "head" where there is one if None.
+            by: see `SaidBy`; if None, "nearest" of a list that was given, else "head" where there is one.
 
         Raises:
             EncoderError, InputError: see `choose`; or k is no number of words.

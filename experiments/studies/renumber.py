@@ -6,8 +6,8 @@
 
 A number with an interval is looked for in the former tables of the studies that its paragraph links to, and
 is said as the same row and column have it now. What stands in no table, in rows that differ now, or in
-rows that numbers alone tell apart, is left as it is and named; sentences and numbers without an interval are
-for a reader to go through. Pages are renumbered once: afterwards their numbers are no former ones.
+rows that numbers alone tell apart, is left as it is and named; sentences and numbers without an interval
+are for a reader to go through. Pages are renumbered once: afterwards their numbers are no former ones.
 """
 
 import re

@@ -85,11 +85,11 @@ def test_json_that_is_none_is_one_message(tmp_path, text):
 def test_checks_of_absent_prompts_are_said(tmp_path, caplog):
     found = given(tmp_path, TABLE)
     with pytest.raises(
-        CheckError, match=r"None of the 2 prompts.*nearest prompt of the run is 'a red foxes'"
+        CheckError, match=r"All checks are of .*nearest prompt that is drawn is 'a red foxes'"
     ):
         ask([Prompt("a red foxes")], found)
     ask([Prompt("two cats")], found)
-    assert "1 of 2 prompts with checks are no prompts of the run, such as 'a red fox'" in caplog.text
+    assert "1 of 2 prompts with checks are not drawn, such as 'a red fox'" in caplog.text
 
 
 def test_what_rules_make_can_be_edited_and_read_back(tmp_path):

@@ -4,6 +4,7 @@ import gc
 import logging
 import signal
 import weakref
+from pathlib import Path
 
 import accelerate
 import diffusers
@@ -258,6 +259,16 @@ def test_words_that_the_encoder_never_sees_are_named(tiny_lens, caplog):
         ({"layers": None}, LayerError, "None is no layer"),
         ({"scheduler": "Magic"}, SamplerError, "'Magic' is no scheduler for StableDiffusionPipeline"),
         ({"encoder": "brain"}, EncoderError, "no encoder 'brain'. It has: text_encoder"),
+        ({"encoder": ["text_encoder"]}, InputError, r"\['text_encoder'\] is no encoder. Give the name"),
+        (
+            {"readout": ["final", "none"]},
+            InputError,
+            "is no readout. Give one, such as 'final'; for several",
+        ),
+        ({"readout": None}, InputError, "None is no readout"),
+        ({"interventions": None}, InputError, "None is no intervention. Give one"),
+        ({"interventions": 5}, InputError, "5 is no intervention"),
+        ({"states": 5}, InputError, r"5 are no states. Give those of a result: result\.states"),
         ({"stepz": 4}, SamplerError, "StableDiffusionPipeline takes no option 'stepz'. It takes: height"),
         ({"clip_skip": 1}, SamplerError, "'clip_skip' is the lens's own to set; use layers="),
         ({"generator": None}, SamplerError, "use seeds="),
@@ -286,6 +297,13 @@ def test_sizes_that_the_pipeline_would_ignore_or_refuse(emoji):
 def test_numbers_may_come_from_numpy(tiny_lens, untyped):
     result = tiny_lens("sd")(PROMPT, np.arange(2), np.arange(2), steps=np.int64(2), progress=False)
     assert result.table[["layer", "seed"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("name", ["emoji", Path("emoji")])
+def test_the_name_of_a_model_is_told_from_a_pipeline(name):
+    with pytest.raises(InputError, match=r"'emoji' is no pipeline .*from_pretrained\('emoji'\)\."):
+        DiffusionLens(name)
 
 
 def test_what_a_lens_can_not_be_made_with_is_refused(tiny_lens, new_lens):

@@ -270,3 +270,10 @@ def test_blanks_at_the_ends_are_no_part_of_a_prompt_and_its_columns(tmp_path, ca
         )
     found = read_prompts(Prompts(file="a.csv", where={"kind": "animal"}), tmp_path)
     assert [(one.prompt, one.metadata) for one in found] == [("a fox", {"kind": "animal"})]
+
+
+def test_an_empty_prompt_is_counted_as_in_the_file(tmp_path):
+    (tmp_path / "a.csv").write_text("prompt,kind\na fox,animal\na car,thing\n ,thing\n,animal\n")
+    for kind, number in (("thing", 3), ("animal", 4)):
+        with pytest.raises(ExperimentError, match=f"Prompt {number} of 4 is empty"):
+            read_prompts(Prompts(file="a.csv", where={"kind": kind}), tmp_path)

@@ -81,7 +81,7 @@ def test_a_study_from_plan_to_files(tmp_path):
             "error: There is no key 'steps' in the experiment. It stands below [sampler].",
         ),
         (["sweep", "taken.toml", "--dry-run"], "error: The prompts have a column 'layer', which every run"),
-        (["sweep", "checked.toml"], "error: None of the 1 prompts with checks is a prompt of the run"),
+        (["sweep", "checked.toml"], "error: All checks are of prompts that are not drawn, such as"),
         (["sweep", "foxes.toml", "--shard", "a"], "error: 'a' is no shard; give one as 3/16"),
         (["sweep", "foxes.toml", "--shard", "3/2"], "error: Shard 3 of 2 does not exist"),
         (["sweep", "foxes.toml", "--layers", "99"], "error: Layer 99 is out of range"),

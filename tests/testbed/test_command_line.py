@@ -31,15 +31,15 @@ def test_scenes_writes_a_sheet_and_the_scenes_as_data(tmp_path: Path) -> None:
     [
         (("--stage", "diffusion"), "train stage autoencoder first"),
         ((), "No stage was given"),
-        (("--stage", "clip", "--decoder-only"), "no setting decoder_only"),
-        (("--stage", "clip", "--workers", "2"), "no setting workers"),
+        (("--stage", "clip", "--decoder-only"), "takes no --decoder-only"),
+        (("--stage", "clip", "--workers", "2"), "takes no --workers"),
         (("--recipe", "emoji", "--keep-every", "64"), "give --stage with --keep-every"),
         (("--recipe", "emoji", "--resume"), "nothing to resume"),
-        (("--recipe", "emoji", "--stage", "clip", "--lr", "1e-3"), "A recipe decides rate, stage itself"),
-        (("--recipe", "emoji", "--decay-samples", "9"), "A recipe decides decay_samples itself"),
+        (("--recipe", "emoji", "--stage", "clip", "--lr", "1e-3"), "A recipe decides --lr, --stage itself"),
+        (("--recipe", "emoji", "--decay-samples", "9"), "A recipe decides --decay-samples itself"),
         (
             ("--quick", "--stage", "clip", "--seed", "1", "--resume"),
-            "--quick decides seed, stage, resume itself",
+            "--quick decides --seed, --stage, --resume itself",
         ),
     ],
 )

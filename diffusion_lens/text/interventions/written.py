@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -110,7 +110,7 @@ def parse_interventions(texts: Interventions, *, files: bool = True) -> tuple[In
     Raises:
         InputError: one can't be read, or two contradict each other.
     """
-    listed = [texts] if isinstance(texts, (str, Intervention)) else texts
+    listed = texts if isinstance(texts, Iterable) and not isinstance(texts, str) else [texts]
     found = tuple(parse_intervention(one, files=files) if isinstance(one, str) else one for one in listed)
     for one in found:
         if not isinstance(one, Intervention):
